@@ -1,0 +1,102 @@
+"""What is known already, so that it need not be read again: the hashes of files, and the digests of layers.
+
+A SQLite file in ``.datapack/``, safe to delete at any time. A file counts as known while its size and its modification
+time are those it had when it was hashed. Rows are committed about once a second: a kill costs only a second's hashing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from datapack.reference import Reference
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS file (
+    reference TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, sha256 TEXT, PRIMARY KEY (reference, path)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS layer (key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as it was when it was hashed: size in bytes, modification time in ns, sha256 in hex."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+    def is_still(self, stat: os.stat_result) -> bool:
+        """Say whether the file with this ``stat`` is the one that was hashed."""
+        return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+class HashCache:
+    """The cache, for one process; safe to use from several threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._committed = time.monotonic()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path) -> Iterator[HashCache]:
+        """Open the cache; a file that is damaged is only a cache, so it is begun anew."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = _connect(path)
+        except sqlite3.DatabaseError:
+            path.unlink()
+            connection = _connect(path)
+        try:
+            yield cls(connection)
+        finally:
+            connection.commit()
+            connection.close()
+
+    def files(self, reference: Reference) -> dict[str, KnownFile]:
+        """Return all that is known of a version's files, by their path below the bag."""
+        rows = "SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?"
+        with self._lock:
+            return {path: KnownFile(*known) for path, *known in self._connection.execute(rows, (str(reference),))}
+
+    def record(self, reference: Reference, path: str, stat: os.stat_result, sha256: str) -> None:
+        """Remember the hash of a file that had this ``stat`` when it was read."""
+        self._write(
+            "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)",
+            [(str(reference), path, stat.st_size, stat.st_mtime_ns, sha256)],
+        )
+
+    def layer(self, key: str) -> str | None:
+        """Return the digest of the layer whose content has this key, if it was written before."""
+        with self._lock:
+            row = self._connection.execute("SELECT digest FROM layer WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def record_layer(self, key: str, digest: str) -> None:
+        """Remember the digest of a layer by the key of its content."""
+        self._write("INSERT OR REPLACE INTO layer VALUES (?, ?)", [(key, digest)])
+
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        with self._lock:
+            self._connection.executemany(statement, rows)
+            if time.monotonic() - self._committed > 1:
+                self._connection.commit()
+                self._committed = time.monotonic()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+    connection.executescript(_SCHEMA)
+    return connection

@@ -1,0 +1,31 @@
+"""References: ``name@version``, the way a version of a dataset is named everywhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from datapack.errors import UsageError
+
+# Both parts become folder names, image names and tags: the letters are those that an OCI repository and tag allow.
+NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?<!\.partial)(?<!\.dvc)")  # those two endings have a meaning of their own
+
+
+@dataclass(frozen=True, order=True)
+class Reference:
+    """One version of one dataset."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read ``name@version``; raise `UsageError` for anything else."""
+        name, at, version = text.partition("@")
+        if not (at and NAME.fullmatch(name) and VERSION.fullmatch(version)):
+            raise UsageError("not a reference", where=repr(text), expected="name@version, such as fathom24@v1")
+        return cls(name, version)

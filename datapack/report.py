@@ -1,0 +1,104 @@
+"""What long work tells whoever waits for it: steps, progress and remarks.
+
+The library only calls a `Reporter`; `datapack.cli` decides where it is shown. Progress is a bar on a terminal, and a line
+every few per cent elsewhere, so that a log file stays readable.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Called with the number of units (bytes or files) done since the last call; safe to call from several threads.
+Advance = "Callable[[int], None]"
+
+
+class Reporter(Protocol):
+    """Where a step of the work says what it does."""
+
+    def note(self, text: str) -> None:
+        """Say one line that whoever runs the command should see."""
+
+    def progress(self, label: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show progress towards ``total`` units (``"B"`` for bytes); yield the function that advances it."""
+
+
+class Silent:
+    """A reporter that says nothing: the default for callers of the library."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    @contextmanager
+    def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - the protocol's signature
+        yield lambda done: None  # noqa: ARG005
+
+
+class Console:
+    """A reporter for people: bars on a terminal, lines elsewhere. It writes to standard error."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+
+    def note(self, text: str) -> None:
+        self.stream.write(f"{text}\n")
+        self.stream.flush()
+
+    @contextmanager
+    def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        if not self.stream.isatty():
+            yield _Lines(self, label, total, unit).advance
+            return
+        from tqdm import tqdm
+
+        lock = threading.Lock()
+        with tqdm(total=total, desc=label, unit=unit, unit_scale=True, file=self.stream, leave=False) as bar:
+
+            def advance(done: int) -> None:
+                with lock:
+                    bar.update(done)
+
+            yield advance
+
+
+class _Lines:
+    """A line at every tenth of the way, but never more than one in two seconds and at least one a minute."""
+
+    def __init__(self, console: Console, label: str, total: int, unit: str) -> None:
+        self.console, self.label, self.total, self.unit = console, label, max(total, 1), unit
+        self.done, self.started = 0, time.monotonic()
+        self.said, self.said_at = 0, self.started
+        self.lock = threading.Lock()
+
+    def advance(self, done: int) -> None:
+        with self.lock:
+            self.done += done
+            now, tenth = time.monotonic(), self.done * 10 // self.total
+            quiet = now - self.said_at
+            if (tenth > self.said and quiet > 2) or quiet > 60:  # noqa: PLR2004 - seconds, see the class
+                self.said, self.said_at = tenth, now
+                self.console.note(f"{self.label}: {self._amount()}, {now - self.started:.0f} s")
+
+    def _amount(self) -> str:
+        percent = min(100, self.done * 100 // self.total)
+        if self.unit == "B":
+            return f"{percent} %, {size(self.done)} of {size(self.total)}"
+        return f"{percent} %, {self.done:,} of {self.total:,} {self.unit}"
+
+
+def size(count: int) -> str:
+    """Write a number of bytes as people read it, in decimal units: ``1.3 GB``."""
+    if count < 1000:  # noqa: PLR2004 - the decimal unit step
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.5:  # noqa: PLR2004 - what rounds to the next unit
+            return f"{amount:.3g} {unit}"
+    return f"{amount / 1000:.3g} TB"
