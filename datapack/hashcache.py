@@ -7,12 +7,12 @@ time are those it had when it was hashed. Rows are committed about once a second
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from datapack.manifest import FileStat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,17 +28,11 @@ CREATE TABLE IF NOT EXISTS layer (key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROW
 """
 
 
-@dataclass(frozen=True)
-class KnownFile:
-    """A file as it was when it was hashed: size in bytes, modification time in ns, sha256 in hex."""
+class KnownFile(NamedTuple):
+    """A file as it was when it was hashed, and its sha256 in hex."""
 
-    size: int
-    mtime_ns: int
+    stat: FileStat
     sha256: str
-
-    def is_still(self, stat: os.stat_result) -> bool:
-        """Say whether the file with this ``stat`` is the one that was hashed."""
-        return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 class HashCache:
@@ -69,13 +63,14 @@ class HashCache:
         """Return all that is known of a version's files, by their path below the bag."""
         rows = "SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?"
         with self._lock:
-            return {path: KnownFile(*known) for path, *known in self._connection.execute(rows, (str(reference),))}
+            found = self._connection.execute(rows, (str(reference),))
+            return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in found}
 
-    def record(self, reference: Reference, path: str, stat: os.stat_result, sha256: str) -> None:
-        """Remember the hash of a file that had this ``stat`` when it was read."""
+    def record(self, reference: Reference, path: str, stat: FileStat, sha256: str) -> None:
+        """Remember the hash of a file that looked so when it was read."""
         self._write(
             "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)",
-            [(str(reference), path, stat.st_size, stat.st_mtime_ns, sha256)],
+            [(str(reference), path, *stat, sha256)],
         )
 
     def layer(self, key: str) -> str | None:

@@ -1,9 +1,9 @@
 """The manifest: what every file of a dataset must be, and the check that it is.
 
-The form is BagIt's ``manifest-sha256.txt`` (RFC 8493), which is also what ``sha256sum -c`` reads: a line per file, 64 hex
-digits, two spaces, the path below the bag's folder. Ours is stricter: lines sorted by the bytes of their paths, one line
-feed after each, nothing else. So the same payload always has the same manifest, and its sha256, the *dataset digest*,
-names the dataset.
+The form is BagIt's ``manifest-sha256.txt`` (RFC 8493), which is also what ``sha256sum -c`` reads: a line per file, 64
+hex digits, two spaces, the path below the bag's folder. Ours is stricter: lines sorted by the bytes of their paths, one
+line feed after each, nothing else. So the same payload always has the same manifest, and its sha256, the *dataset
+digest*, names the dataset.
 
 Standard library only: the trainers bring this module into an image that has no other part of datapack.
 """
@@ -15,16 +15,16 @@ import os
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.errors import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
 NAME = "manifest-sha256.txt"
 PAYLOAD = "data"
@@ -72,12 +72,12 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes, where: object = NAME) -> Manifest:
-        """Read a manifest's bytes; raise `ManifestError`, naming the line, for anything that is not exactly its form."""
+        """Read a manifest's bytes; raise `ManifestError`, naming the line, for anything that is not its form."""
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise ManifestError("not UTF-8", where=f"{where}:{line}") from error
+            broken = content.count(b"\n", 0, error.start) + 1
+            raise ManifestError("not UTF-8", where=f"{where}:{broken}") from error
         if not text.endswith("\n"):
             raise ManifestError(
                 "the last line is cut off" if text else "the manifest is empty",
@@ -152,25 +152,36 @@ class Difference:
         )
 
 
+class FileStat(NamedTuple):
+    """What a look at a file tells: its size in bytes, and its modification time in ns since 1970."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileStat:
+        return cls(stat.st_size, stat.st_mtime_ns)
+
+
 @dataclass(frozen=True)
 class Listing:
-    """What stands below a bag's payload folder: sizes in bytes of the regular files, and what is no regular file."""
+    """What stands below a bag's payload folder: the regular files, and the paths of what is no regular file."""
 
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    irregular: frozenset[str] = frozenset()
+    files: Mapping[str, FileStat]
+    irregular: frozenset[str]
 
 
 def list_payload(bag: Path) -> Listing:
     """List every file below ``bag/data`` by its path below ``bag``; links and devices are listed as irregular."""
-    sizes: dict[str, int] = {}
+    files: dict[str, FileStat] = {}
     irregular: set[str] = set()
     for entry in _walk(bag / PAYLOAD):
         path = os.path.relpath(entry.path, bag)
         if entry.is_file(follow_symlinks=False):
-            sizes[path] = entry.stat(follow_symlinks=False).st_size
+            files[path] = FileStat.of(entry.stat(follow_symlinks=False))
         else:
             irregular.add(path)
-    return Listing(sizes, frozenset(irregular))
+    return Listing(files, frozenset(irregular))
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -189,7 +200,7 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def compare_names(manifest: Manifest, listing: Listing) -> Difference:
     """Compare names alone: no byte of a file is read."""
-    present = listing.sizes.keys() | listing.irregular
+    present = listing.files.keys() | listing.irregular
     return Difference(
         missing=tuple(path for path in manifest.hashes if path not in present),
         extra=tuple(sorted_by_bytes(present - manifest.hashes.keys())),
@@ -213,7 +224,7 @@ def compare_bytes(
     """
     listing = list_payload(bag)
     names = compare_names(manifest, listing)
-    found = dict(hash_files(bag, (p for p in manifest.hashes if p in listing.sizes), workers=workers, advance=advance))
+    found = dict(hash_files(bag, (p for p in manifest.hashes if p in listing.files), workers=workers, advance=advance))
     changed = (path for path, digest in found.items() if digest != manifest.hashes[path])
     return Difference(names.missing, names.extra, tuple(sorted_by_bytes({*names.changed, *changed})))
 
@@ -238,12 +249,10 @@ def hash_files(
             yield from hashed
 
 
-def hash_file(
-    path: Path, *, buffer: memoryview | None = None, advance: Callable[[int], None] = lambda _: None
-) -> str:
+def hash_file(path: Path, *, buffer: memoryview | None = None, advance: Callable[[int], None] = lambda _: None) -> str:
     """Return the sha256 of a regular file as 64 hex digits. A link is not followed: it raises `OSError`."""
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0, opener=open_regular) as file:  # noqa: PTH123 - Path.open has no opener
+    with open(path, "rb", buffering=0, opener=open_regular) as file:
         for block in read_blocks(file.readinto, buffer or new_buffer()):
             digest.update(block)
             advance(len(block))
@@ -268,4 +277,3 @@ def open_regular(path: str, flags: int) -> int:
         os.close(descriptor)
         raise OSError(f"not a regular file: {path}")
     return descriptor
-

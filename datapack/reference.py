@@ -9,7 +9,9 @@ from datapack.errors import UsageError
 
 # Both parts become folder names, image names and tags: the letters are those that an OCI repository and tag allow.
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?<!\.partial)(?<!\.dvc)")  # those two endings have a meaning of their own
+VERSION = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?<!\.partial)(?<!\.dvc)"
+)  # those two endings have a meaning of their own
 
 
 @dataclass(frozen=True, order=True)

@@ -1,7 +1,7 @@
 """What long work tells whoever waits for it: steps, progress and remarks.
 
-The library only calls a `Reporter`; `datapack.cli` decides where it is shown. Progress is a bar on a terminal, and a line
-every few per cent elsewhere, so that a log file stays readable.
+The library only calls a `Reporter`; `datapack.cli` decides where it is shown. Progress is a bar on a terminal, and a
+line every few per cent elsewhere, so that a log file stays readable.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-#: Called with the number of units (bytes or files) done since the last call; safe to call from several threads.
-Advance = "Callable[[int], None]"
 
 
 class Reporter(Protocol):
@@ -36,8 +33,8 @@ class Silent:
         pass
 
     @contextmanager
-    def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - the protocol's signature
-        yield lambda done: None  # noqa: ARG005
+    def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        yield lambda _: None
 
 
 class Console:

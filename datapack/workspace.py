@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.errors import CatalogError, DatapackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from datapack.reference import Reference
 
@@ -34,7 +34,9 @@ class Workspace:
             if (folder / CATALOG).is_file():
                 return cls(folder)
         raise CatalogError(
-            f"no {CATALOG} here or in any folder above", where=start, fix="run 'datapack init' to start one, or name its folder with -C"
+            f"no {CATALOG} here or in any folder above",
+            where=start,
+            fix="run 'datapack init' to start one, or name its folder with -C",
         )
 
     @property
@@ -53,19 +55,28 @@ class Workspace:
     def hashes(self) -> Path:
         return self.cache / "hashes.sqlite"
 
+    @property
+    def bases(self) -> Path:
+        """The parts of base images that came from registries."""
+        return self.cache / "bases"
+
+    def manifest(self, digest: str) -> Path:
+        """Where a copy of a locked manifest is kept, by its dataset digest, to show what changed since."""
+        return self.cache / "manifests" / f"{digest.removeprefix('sha256:')}.txt"
+
     def bag(self, reference: Reference) -> Path:
         return self.root / "data" / reference.name / reference.version
 
     def partial_bag(self, reference: Reference) -> Path:
-        """The bag while it is being made; it gets its own name when it is whole."""
+        """Where a bag is made; it gets its own name when it is whole."""
         return self.root / "data" / reference.name / f"{reference.version}.partial"
 
     def pointer(self, reference: Reference) -> Path:
-        """DVC's pointer to the bag."""
+        """Where DVC's pointer to the bag is."""
         return self.root / "data" / reference.name / f"{reference.version}.dvc"
 
     def failures(self, reference: Reference) -> Path:
-        """What could not be fetched, and why."""
+        """Where it is written what could not be fetched, and why."""
         return self.root / "data" / reference.name / f"{reference.version}.failures.json"
 
     def dist(self, reference: Reference) -> Path:

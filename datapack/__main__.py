@@ -1,0 +1,7 @@
+"""``python -m datapack``."""
+
+import sys
+
+from datapack.cli import main
+
+sys.exit(main())

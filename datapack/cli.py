@@ -1,0 +1,210 @@
+"""The command line: options in, one call, the result out. Only this module prints and only this module catches."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from datapack import __version__
+from datapack.errors import DatapackError, MismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datapack.workspace import Workspace
+
+DETAILS_SHOWN = 20
+STOPPED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0 done, 1 failed, 2 used wrongly, 3 the data or the image differs."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except DatapackError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on from here")
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        return 1
+    except OSError as error:
+        return _fail(_readable(error))
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(error: DatapackError) -> int:
+    _say(f"error: {error}")
+    if isinstance(error, MismatchError):
+        for line in error.details[:DETAILS_SHOWN]:
+            _say(f"  {line}")
+        if len(error.details) > DETAILS_SHOWN:
+            _say(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
+    return error.exit_code
+
+
+def _readable(error: OSError) -> DatapackError:
+    fixes = {
+        errno.ENOSPC: "make room and run the same command again: it goes on from here",
+        errno.EDQUOT: "your quota is used up: make room and run the same command again",
+        errno.EROFS: "work in a folder that can be written to",
+        errno.EACCES: "check who owns it",
+    }
+    return DatapackError(error.strerror or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="datapack",
+        description="Turn a dataset into a verified import container for a Trusted Research Environment.",
+    )
+    parser.add_argument("--version", action="version", version=f"datapack {__version__}")
+    parser.add_argument(
+        "-C", dest="folder", metavar="DIR", type=Path, default=Path(), help="work in DIR instead of here"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_init(commands)
+    _add_list(commands)
+    _add_fetch(commands)
+    _add_build(commands)
+    _add_verify(commands)
+    return parser
+
+
+def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("init", help="start a catalog, datasets.yml, in this folder")
+    command.set_defaults(command=_init)
+
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("list", help="show every version: what is fetched, versioned and built")
+    command.set_defaults(command=_list)
+
+
+def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("fetch", help="fetch a version, make it a bag and have DVC track it")
+    _add_fetch_options(command)
+    command.set_defaults(command=_fetch)
+
+
+def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("build", help="fetch a version and make its import container")
+    _add_fetch_options(command)
+    command.add_argument(
+        "--to",
+        dest="target",
+        metavar="TARGET",
+        help="oci:DIR (by default dist/<name>-<version>), oci-archive:FILE, docker-daemon:[NAME:TAG]",
+    )
+    command.add_argument("--base", help="NAME:TAG@sha256:... or oci:DIR, instead of the catalog's base")
+    command.add_argument("--verify", action="store_true", help="hash every file again, also those that are known")
+    command.set_defaults(command=_build)
+
+
+def _add_fetch_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("reference", metavar="REF", help="name@version")
+    command.add_argument("--refresh", action="store_true", help="ask the sources again although the version is here")
+    command.add_argument("--update-lock", action="store_true", help="accept a result that differs from datasets.lock")
+    command.add_argument("--push-data", action="store_true", help="send the version to DVC's default remote")
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("verify", help="hold a bag or an image against its manifest")
+    command.add_argument("what", metavar="WHAT", help="name@version, oci:DIR, oci-archive:FILE or a bag's folder")
+    mode = command.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--full", dest="mode", action="store_const", const="full", default="full", help="read every byte (the default)"
+    )
+    mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="names and sizes only")
+    command.set_defaults(command=_verify)
+
+
+def _workspace(options: argparse.Namespace) -> Workspace:
+    from datapack.workspace import Workspace
+
+    return Workspace.find(options.folder)
+
+
+def _init(options: argparse.Namespace) -> None:
+    from datapack.init import init
+
+    for path in init(options.folder.resolve()):
+        print(f"wrote {path}")
+    print("Edit datasets.yml, then run: datapack build <name>@<version>")
+
+
+def _list(options: argparse.Namespace) -> None:
+    from datapack.catalog import Catalog
+    from datapack.listing import rows, table
+    from datapack.lock import Lock
+
+    workspace = _workspace(options)
+    print(table(rows(workspace, Catalog.read(workspace.catalog), Lock.read(workspace.lock))))
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from datapack.build import Options, fetch
+    from datapack.reference import Reference
+    from datapack.report import Console, size
+
+    workspace, reference = _workspace(options), Reference.parse(options.reference)
+    chosen = Options(refresh=options.refresh, update_lock=options.update_lock, push_data=options.push_data)
+    bag = fetch(workspace, reference, chosen, Console())
+    print(f"fetched  {reference}: {bag.files:,} files, {size(bag.bytes)}")
+    print(f"dataset  {bag.manifest.digest}")
+    print(f"bag      {_short(bag.path)}")
+
+
+def _build(options: argparse.Namespace) -> None:
+    from datapack.build import Options, build
+    from datapack.reference import Reference
+    from datapack.report import Console, size
+
+    workspace, reference = _workspace(options), Reference.parse(options.reference)
+    chosen = Options(
+        target=options.target,
+        base=options.base,
+        refresh=options.refresh,
+        update_lock=options.update_lock,
+        verify=options.verify,
+        push_data=options.push_data,
+    )
+    built = build(workspace, reference, chosen, Console())
+    out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
+    print(f"built    {reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    print(f"dataset  {built.bag.manifest.digest}", file=out)
+    print(f"image    {built.image.digest}", file=out)
+    print(f"target   {built.target}", file=out)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from datapack.report import Console
+    from datapack.verify import verify
+    from datapack.workspace import Workspace
+
+    try:
+        workspace = Workspace.find(options.folder)
+    except DatapackError:
+        workspace = None  # an image or a bag can be verified anywhere
+    print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console()))
+
+
+def _short(path: Path) -> str:
+    """Write a path as it is seen from here, where it is below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

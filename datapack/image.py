@@ -1,0 +1,133 @@
+"""The image: what a base, some layers and a dataset's facts make, as OCI's config and manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from datapack.oci import CONFIG, MANIFEST, Descriptor, canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from datapack.base import Base
+    from datapack.catalog import Entry
+    from datapack.layers import Layer
+    from datapack.reference import Reference
+
+ENTRYPOINT = ["/usr/local/bin/import"]
+CREATED = "1970-01-01T00:00:00Z"  # fixed: the same input gives the same image
+DIGEST_LABEL = "io.github.datapack.dataset.digest"
+DATASET_VARIABLE = "DATAPACK_DATASET"
+DIGEST_VARIABLE = "DATAPACK_DIGEST"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image by its parts; the layers' bytes are elsewhere."""
+
+    reference: Reference
+    config: bytes
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+
+    @cached_property
+    def config_descriptor(self) -> Descriptor:
+        return Descriptor.of(CONFIG, self.config)
+
+    @property
+    def id(self) -> str:
+        """The image id, as engines show it: the config's digest."""
+        return self.config_descriptor.digest
+
+    @cached_property
+    def manifest(self) -> bytes:
+        """The image manifest's bytes."""
+        return canonical_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": self.config_descriptor.to_json(),
+                "layers": [layer.to_json() for layer in self.layers],
+                "annotations": dict(self.annotations),
+            }
+        )
+
+    @cached_property
+    def descriptor(self) -> Descriptor:
+        return Descriptor.of(MANIFEST, self.manifest)
+
+    @property
+    def digest(self) -> str:
+        """The image digest: what a registry knows it by."""
+        return self.descriptor.digest
+
+
+def compose(
+    base: Base,
+    reference: Reference,
+    labels: Mapping[str, str],
+    dataset_digest: str,
+    layers: Sequence[Layer],
+    descriptors: Sequence[Descriptor],
+) -> Image:
+    """Put an image together.
+
+    Args:
+        base: what the layers stand on.
+        reference: the version that the image carries.
+        labels: the facts that it shows, as labels and as annotations.
+        dataset_digest: the digest of the bag's manifest.
+        layers: what stands on the base, lowest first.
+        descriptors: the same layers as they were written. They are uncompressed: digest and diff_id are one.
+    """
+    config = json.loads(base.config)
+    labels = {**labels, DIGEST_LABEL: dataset_digest}
+    runtime: dict[str, Any] = {
+        key: value for key, value in config.get("config", {}).items() if key in {"Env", "Labels", "WorkingDir"}
+    }
+    runtime["Entrypoint"] = ENTRYPOINT
+    runtime["Env"] = [
+        *(runtime.get("Env") or ()),
+        f"{DATASET_VARIABLE}={reference}",
+        f"{DIGEST_VARIABLE}={dataset_digest}",
+    ]
+    runtime["Labels"] = {**(runtime.get("Labels") or {}), **labels}
+    image_config = {
+        "architecture": config["architecture"],
+        "os": config["os"],
+        "created": CREATED,
+        "config": runtime,
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [*config["rootfs"]["diff_ids"], *(layer.digest for layer in descriptors)],
+        },
+        "history": [
+            *config.get("history", ()),
+            *({"created": CREATED, "created_by": f"datapack: {layer.purpose}"} for layer in layers),
+        ],
+    }
+    return Image(
+        reference=reference,
+        config=canonical_json(image_config),
+        layers=(*base.layers, *descriptors),
+        annotations=labels,
+    )
+
+
+def labels(entry: Entry, base: Base) -> dict[str, str]:
+    """Give the facts that an image shows of its dataset and its base, under the names that OCI has for them."""
+    facts = {
+        "title": entry.dataset.title,
+        "version": entry.reference.version,
+        "licenses": entry.dataset.licence,
+        "vendor": entry.dataset.publisher,
+        "authors": entry.dataset.contact,
+        "url": entry.dataset.homepage,
+        "source": entry.dataset.homepage,
+        "base.name": base.name,
+        "base.digest": base.digest,
+    }
+    return {f"org.opencontainers.image.{name}": value for name, value in facts.items() if value}

@@ -1,0 +1,140 @@
+"""``oci-archive:FILE``: an OCI layout in one tar file, with Docker's ``manifest.json`` for ``docker load``.
+
+The size of every part is known before it is written, and so is its place in the file: parts are written side by side,
+and each part's header, which holds its digest, after its content. A pipe has no places: there a digest must come first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tarfile
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+from datapack.files import remove_temporaries, sync, sync_folder, temporary_file
+from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
+from datapack.targets.target import Part, require_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from datapack.image import Image
+
+END = b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+@contextlib.contextmanager
+def open_archive(path: Path) -> Iterator[ArchiveTarget]:
+    """Open a file for an archive; it gets its name when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(path.parent)
+    with temporary_file(path.parent) as (file, temporary):
+        yield ArchiveTarget(file, temporary, path)
+
+
+class ArchiveTarget:
+    """An archive in a file that is being written under a temporary name."""
+
+    def __init__(self, file: BinaryIO, temporary: Path, path: Path) -> None:
+        self._file, self._temporary, self._path = file, temporary, path
+        self._end = 0
+        self._added: set[str] = set()
+        self._lock = threading.Lock()
+        self.streams = len(os.sched_getaffinity(0))
+
+    def add(self, part: Part) -> Descriptor:
+        require_space(self._path.parent, part.size, "a layer")
+        start = self._reserve(part.size)
+        with self._temporary.open("r+b") as file:
+            file.seek(start + tarfile.BLOCKSIZE)
+            digest = part.write(file)
+            file.flush()
+            file.seek(start)
+            file.write(header(blob_name(digest), part.size))
+        return part.descriptor(digest)
+
+    def commit(self, image: Image) -> str:
+        for name, content in closing_entries(image):
+            self._file.seek(self._reserve(len(content)))
+            self._file.write(entry(name, content))
+        self._file.seek(self._end)
+        self._file.write(END)
+        sync(self._file)
+        self._temporary.replace(self._path)
+        sync_folder(self._path.parent)
+        return f"oci-archive:{self._path}"
+
+    def _reserve(self, size: int) -> int:
+        """Return where the next entry starts, and make room for it."""
+        with self._lock:
+            start, self._end = self._end, self._end + entry_size(size)
+            return start
+
+
+@contextlib.contextmanager
+def open_pipe() -> Iterator[PipeTarget]:
+    """Open standard output for an archive."""
+    yield PipeTarget(sys.stdout.buffer)
+
+
+class PipeTarget:
+    """An archive that goes down a pipe, part by part."""
+
+    streams = 1
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def add(self, part: Part) -> Descriptor:
+        digest = part.digest
+        if not digest:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, no path
+                digest = part.write(nowhere)
+        self._out.write(header(blob_name(digest), part.size))
+        part.write(self._out)
+        self._out.write(bytes(-part.size % tarfile.BLOCKSIZE))
+        return part.descriptor(digest)
+
+    def commit(self, image: Image) -> str:
+        for name, content in closing_entries(image):
+            self._out.write(entry(name, content))
+        self._out.write(END)
+        self._out.flush()
+        return "oci-archive:-"
+
+
+def blob_name(digest: str) -> str:
+    """Return where a blob stands in a layout."""
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+def header(name: str, size: int) -> bytes:
+    """Return the tar header of a regular file, the same for the same input."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info.tobuf(tarfile.GNU_FORMAT)  # a layer over 8 GiB still has a header of one block
+
+
+def entry(name: str, content: bytes) -> bytes:
+    """Return a whole tar entry: header, content and padding."""
+    return header(name, len(content)) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def entry_size(size: int) -> int:
+    """Return how many bytes an entry takes whose content has ``size`` bytes."""
+    return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
+
+
+def closing_entries(image: Image) -> Iterator[tuple[str, bytes]]:
+    """Give what an archive holds besides layers; its last entry is what makes it one."""
+    yield blob_name(image.id), image.config
+    yield blob_name(image.digest), image.manifest
+    yield "oci-layout", canonical_json(LAYOUT_FILE)
+    names = [blob_name(layer.digest) for layer in image.layers]
+    tag = f"{image.reference.name}:{image.reference.version}"
+    yield "manifest.json", canonical_json([{"Config": blob_name(image.id), "RepoTags": [tag], "Layers": names}])
+    described = {**image.descriptor.to_json(), "annotations": {REF_NAME: image.reference.version}}
+    yield "index.json", canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]})

@@ -1,0 +1,127 @@
+"""``docker-daemon:NAME:TAG``: an image in Docker's or Podman's store, through the Docker API, with no copy on disk.
+
+What goes down the line is a ``docker save`` archive. Docker and Podman unpack it whole before they read it, so the
+layers can have names that need no digest, and the list of them can come last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+from datapack.errors import ImageError
+from datapack.oci import Descriptor, canonical_json
+from datapack.targets.archive import END, entry, header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docker import DockerClient
+
+    from datapack.image import Image
+    from datapack.targets.target import Part
+
+_BLOCK = 1 << 20
+
+
+@contextlib.contextmanager
+def open_daemon(name: str) -> Iterator[DaemonTarget]:
+    """Open the engine that ``DOCKER_HOST`` names, or the one at the usual socket."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=3600)
+        client.ping()
+    except (DockerException, OSError) as error:
+        raise ImageError(
+            "no container engine answers",
+            where=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
+            fix="start Docker, or 'podman system service', and name its socket in DOCKER_HOST",
+        ) from error
+    with contextlib.closing(client):
+        load = _Load(client)
+        try:
+            yield DaemonTarget(name, client, load)
+        finally:
+            load.abandon()
+
+
+class DaemonTarget:
+    """An image on its way into an engine."""
+
+    streams = 1
+
+    def __init__(self, name: str, client: DockerClient, load: _Load) -> None:
+        self._name, self._client, self._load = name, client, load
+        self._out: BinaryIO = load.out
+        self._layers: list[str] = []
+
+    def add(self, part: Part) -> Descriptor:
+        path = f"{len(self._layers)}.tar"
+        self._layers.append(path)
+        self._put(header(path, part.size))
+        try:
+            digest = part.write(self._out)
+        except BrokenPipeError as error:
+            raise self._load.error() from error
+        self._put(bytes(-part.size % tarfile.BLOCKSIZE))
+        return part.descriptor(digest)
+
+    def commit(self, image: Image) -> str:
+        self._put(entry("config.json", image.config))
+        contents = [{"Config": "config.json", "RepoTags": [self._name], "Layers": self._layers}]
+        self._put(entry("manifest.json", canonical_json(contents)) + END)
+        self._load.finish()
+        loaded = self._client.images.get(self._name).id
+        if loaded != image.id:
+            raise ImageError("the engine made another image of it", where=self._name, expected=image.id, found=loaded)
+        return f"docker-daemon:{self._name}"
+
+    def _put(self, content: bytes) -> None:
+        try:
+            self._out.write(content)
+        except BrokenPipeError as error:
+            raise self._load.error() from error
+
+
+class _Load:
+    """The request that gives the engine an archive, in a thread of its own that reads from a pipe."""
+
+    def __init__(self, client: DockerClient) -> None:
+        self._client = client
+        self._answers: list[str] = []
+        reading, writing = os.pipe()
+        self._source = os.fdopen(reading, "rb")
+        self.out = os.fdopen(writing, "wb")
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self._source:
+                for answer in self._client.api.load_image(iter(lambda: self._source.read(_BLOCK), b"")):
+                    if "error" in answer:
+                        self._answers.append(str(answer["error"]))
+        except Exception as error:  # whatever ended the request is reported by the thread that waits for it
+            self._answers.append(str(error))
+
+    def finish(self) -> None:
+        """End the archive and wait until the engine has it."""
+        self.out.close()
+        self._thread.join()
+        if self._answers:
+            raise self.error()
+
+    def error(self) -> ImageError:
+        self._thread.join()
+        return ImageError("the engine refused the image", found=self._answers[0] if self._answers else "it hung up")
+
+    def abandon(self) -> None:
+        """Leave the archive without its end: the engine keeps nothing of it."""
+        with contextlib.suppress(BrokenPipeError):
+            self.out.close()
+        self._thread.join()

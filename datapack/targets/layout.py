@@ -1,0 +1,121 @@
+"""``oci:DIR``: an OCI image layout, a folder that skopeo, podman and buildah read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datapack.errors import ImageError
+from datapack.files import atomic_writer, remove_temporaries, sync, sync_folder, temporary_file
+from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, Layout, canonical_json, read_json
+from datapack.targets.target import Part, require_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from datapack.image import Image
+    from datapack.reference import Reference
+
+
+@contextlib.contextmanager
+def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
+    """Open a layout for one version's image.
+
+    A new one grows under ``DIR.partial`` and gets its name when it is whole; what a killed run left there is used. In
+    one that is there already the new image takes the old one's place when ``index.json`` is renamed.
+    """
+    final = Layout(folder)
+    if final.index.exists():
+        _check_replaceable(final, reference)
+        layout = final
+    elif folder.exists() and any(folder.iterdir()):
+        raise ImageError(
+            "this folder holds something else",
+            where=folder,
+            expected="an OCI layout or nothing",
+            fix="name another target with --to",
+        )
+    else:
+        layout = Layout(folder.with_name(f"{folder.name}.partial"))
+    layout.blobs.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(layout.blobs)
+    yield LayoutTarget(layout, final)
+
+
+def _check_replaceable(layout: Layout, reference: Reference) -> None:
+    for image in read_json(layout.index).get("manifests", ()):
+        title = image.get("annotations", {}).get(_TITLE)
+        if title != str(reference):
+            raise ImageError(
+                "this layout holds another image",
+                where=layout.root,
+                expected=str(reference),
+                found=title or image.get("digest"),
+                fix="name another target with --to",
+            )
+
+
+_TITLE = "io.github.datapack.reference"
+
+
+@dataclass(frozen=True)
+class LayoutTarget:
+    """A layout that is being written: ``layout`` is where, ``final`` where it will be."""
+
+    layout: Layout
+    final: Layout
+
+    @property
+    def streams(self) -> int:
+        return len(os.sched_getaffinity(0))
+
+    def add(self, part: Part) -> Descriptor:
+        if part.digest and self.layout.holds(part.digest, part.size):
+            return part.descriptor(part.digest)
+        require_space(self.layout.blobs, part.size, "a layer")
+        with temporary_file(self.layout.blobs) as (file, temporary):
+            digest = part.write(file)
+            sync(file)
+            temporary.replace(self.layout.blob(digest))
+        return part.descriptor(digest)
+
+    def commit(self, image: Image) -> str:
+        self._write_blob(image.config_descriptor, image.config)
+        self._write_blob(image.descriptor, image.manifest)
+        index = self._index(image)
+        if not (self.layout.index.exists() and self.layout.index.read_bytes() == index):
+            sync_folder(self.layout.blobs)
+            _write(self.layout.root / "oci-layout", canonical_json(LAYOUT_FILE))
+            _write(self.layout.index, index)
+            self._remove_what_the_image_lacks(image)
+        if self.layout != self.final:
+            if self.final.root.exists():
+                self.final.root.rmdir()
+            self.layout.root.rename(self.final.root)
+            sync_folder(self.final.root.parent)
+        return f"oci:{self.final.root}"
+
+    def _index(self, image: Image) -> bytes:
+        annotations = {REF_NAME: image.reference.version, _TITLE: str(image.reference)}
+        entry = {**image.descriptor.to_json(), "annotations": annotations}
+        return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
+
+    def _write_blob(self, descriptor: Descriptor, content: bytes) -> None:
+        if not self.layout.holds(descriptor.digest, descriptor.size):
+            _write(self.layout.blob(descriptor.digest), content)
+
+    def _remove_what_the_image_lacks(self, image: Image) -> None:
+        """Remove blobs that nothing names any more: a file that was withdrawn is in no layer at all."""
+        parts = (image.descriptor, image.config_descriptor, *image.layers)
+        kept = {self.layout.blob(part.digest) for part in parts}
+        for blob in self.layout.blobs.iterdir():
+            if blob not in kept:
+                blob.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_writer(path) as file:
+        file.write(content)
