@@ -1,0 +1,109 @@
+"""What a file's content must be, going by its name: a page that says "not found" is no picture, whatever its status."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+_HEAD = 1024  # bytes that are enough to tell what a file is
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*+-->)*+"  # possessive, so that no content makes the search slow
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?" + _COMMENTS + rb"<(?:!doctype html|html|head|body|title)\b", re.I | re.S)
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:[\[{"0-9-]|true|false|null)')
+_TIFF = re.compile(rb"II[*+]\x00|MM\x00[*+]")
+
+# How a file of each kind begins (the formats' own specifications), by the endings that its name can have.
+_KINDS: dict[str, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
+    "PNG": (re.compile(re.escape(_PNG)), (".png",)),
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), (".jpg", ".jpeg")),
+    "GIF": (re.compile(rb"GIF8[79]a"), (".gif",)),
+    "TIFF": (_TIFF, (".tif", ".tiff")),
+    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.S), (".webp",)),
+    "ZIP": (re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), (".zip",)),
+    "JSON": (_JSON, (".json",)),
+}
+_KIND_OF = {ending: kind for kind, (_, endings) in _KINDS.items() for ending in endings}
+_WEB_PAGES = (".html", ".htm", ".xhtml")
+_UNREADABLE = (SyntaxError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error)  # what Pillow's parsers raise
+
+
+class WrongContentError(Exception):
+    """A file is not what its name says; ``str()`` says why, without the file's name."""
+
+
+def check_content(file: BinaryIO, name: str, pixels: tuple[int, int] | None = None, media_type: str = "") -> None:
+    """Check what can be told of a file without reading the whole of it.
+
+    Args:
+        file: the whole file, open for reading; its position is moved.
+        name: its name; the ending says what kind of file it must be.
+        pixels: the width and height that an image must have, where they are known.
+        media_type: the ``Content-Type`` that a server gave it.
+
+    Raises:
+        WrongContentError: it is a web page, another kind of file, cut off, or an image of another size.
+    """
+    file.seek(0)
+    head = file.read(_HEAD)
+    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name in a list, not a path on this disk
+    kind = _KIND_OF.get(ending)
+    if ending not in _WEB_PAGES and _is_web_page(head, media_type):
+        raise WrongContentError("a web page instead of the file")
+    if kind and not _KINDS[kind][0].match(head):
+        raise WrongContentError(f"not a {kind} file" if head else "an empty file")
+    if kind == "PNG" and not _has_png_end(file):
+        raise WrongContentError("a PNG file that is cut off")
+    if pixels and kind not in {None, "ZIP", "JSON"}:
+        _check_pixels(file, str(kind), pixels)
+
+
+def _is_web_page(head: bytes, media_type: str) -> bool:
+    declared = media_type.partition(";")[0].strip().lower() == "text/html" and head.lstrip().startswith(b"<")
+    return declared or _HTML.match(head) is not None
+
+
+def _has_png_end(file: BinaryIO) -> bool:
+    """Look for the chunk that ends every PNG (PNG specification, 11.2.5), which some programs write bytes after."""
+    file.seek(-min(len(_PNG_END), file.seek(0, os.SEEK_END)), os.SEEK_END)
+    if file.read() == _PNG_END:
+        return True
+    position = len(_PNG)
+    while True:
+        file.seek(position)
+        chunk = file.read(8)
+        if chunk == _PNG_END[:8]:
+            return file.read(4) == _PNG_END[8:]
+        if len(chunk) < 8:  # noqa: PLR2004 - a chunk's length and type
+            return False
+        position += 12 + int.from_bytes(chunk[:4], "big")
+
+
+def _check_pixels(file: BinaryIO, kind: str, expected: tuple[int, int]) -> None:
+    """Compare an image's size with the list's. Only the header is read; nothing is decoded."""
+    file.seek(0)
+    try:
+        found = _opener(kind)(file).size
+    except _UNREADABLE as error:
+        raise WrongContentError(f"not a readable {kind} file") from error
+    if found != expected:
+        wanted, got = (f"{width} x {height}" for width, height in (expected, found))
+        raise WrongContentError(f"an image of {got} pixels, listed as {wanted}")
+
+
+def _opener(kind: str) -> type[ImageFile]:
+    """Return Pillow's reader of one format. ``Image.open`` would warn about large images, which are none of our business."""
+    from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+    return {
+        "PNG": PngImagePlugin.PngImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "GIF": GifImagePlugin.GifImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+        "WebP": WebPImagePlugin.WebPImageFile,
+    }[kind]

@@ -1,0 +1,56 @@
+"""The arrows between the parts: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "datapack").rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, also where it does so late or only for types."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_datapack_knows_nothing_of_training(path):
+    """datapack never imports the trainers or torch."""
+    assert not {name.partition(".")[0] for name in imports(path)} & {"trainers", "torch", "torchvision"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_command_line_prints_and_reads_arguments(path):
+    """The library raises and reports; only cli prints, and nothing imports cli but the two ways to start it."""
+    if path.name in {"cli.py", "__main__.py"}:
+        return
+    assert "datapack.cli" not in imports(path)
+    assert "argparse" not in imports(path)
+
+
+def test_manifest_is_standard_library_only():
+    """The trainers bring the manifest into an image without our dependencies: it must import there."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import datapack.manifest; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    foreign = {name.partition(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names
+    assert foreign <= {"datapack", "__main__"}
+    ours = {name for name in done.stdout.split() if name.startswith("datapack.")}
+    assert ours == {"datapack.manifest", "datapack.errors"}
+
+
+def test_help_needs_no_heavy_package():
+    """`datapack --help` answers without pydantic, DVC, docker, oras, Pillow, requests or urllib3."""
+    code = "import sys, datapack.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "build" in done.stdout
+    heavy = {"pydantic", "dvc", "docker", "oras", "PIL", "requests", "urllib3", "yaml", "tqdm"}
+    assert not heavy & set(done.stderr.split())
