@@ -38,6 +38,11 @@ class Image:
         return Descriptor.of(CONFIG, self.config)
 
     @property
+    def tag(self) -> str:
+        """What the image is called where nothing else is asked for: ``name:version``."""
+        return f"{self.reference.name}:{self.reference.version}"
+
+    @property
     def id(self) -> str:
         """The image id, as engines show it: the config's digest."""
         return self.config_descriptor.digest

@@ -8,9 +8,11 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -19,8 +21,6 @@ from datapack.errors import VersioningError
 from datapack.files import temporary_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from datapack.bag import Bag
     from datapack.report import Reporter
     from datapack.workspace import Workspace
@@ -38,7 +38,7 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     """
     _initialise(workspace)
     reporter.note(f"versioning {bag.path.relative_to(workspace.root)} with DVC")
-    _dvc(workspace.root, "add", "--quiet", str(bag.path.relative_to(workspace.root)))
+    _dvc(workspace.root, "add", str(bag.path.relative_to(workspace.root)))
     pointer = bag.path.with_name(f"{bag.path.name}.dvc")
     tracked = _output(pointer)
     files = bag.files + len(bag.tags)
@@ -110,7 +110,7 @@ def _initialise(workspace: Workspace) -> None:
     """Make a DVC repository where there is none, and choose the links that this disk can make."""
     root = workspace.root
     if not any((folder / ".dvc").is_dir() for folder in (root, *root.parents)):
-        _dvc(root, "init", "--quiet", *_kind_of_repository(root))
+        _dvc(root, "init", *_kind_of_repository(root))
     if not _setting(root, "cache.type"):
         # `hardlink` must come first where there is no reflink: DVC makes a copy if the first kind is not to be had.
         links = "reflink,hardlink,copy" if _makes_reflinks(workspace.cache) else "hardlink,copy"
@@ -147,11 +147,29 @@ def _makes_reflinks(folder: Path) -> bool:
 
 
 def _dvc(root: Path, *arguments: str) -> None:
+    _release_dead_locks(root)
     done = _run(root, *arguments)
     if done.returncode:
-        lines = [line.removeprefix(_ERROR) for line in done.stderr.splitlines() if line.startswith(_ERROR)]
-        reason = lines[0] if lines else (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise VersioningError(f"'dvc {' '.join(arguments)}' failed", where=root, found=reason)
+        _, found, message = done.stderr.partition(_ERROR)
+        reason = (message if found else done.stderr).strip().partition("\n\n")[0]
+        raise VersioningError(f"'dvc {' '.join(arguments)}' failed", where=root, found=reason or "no message")
+
+
+def _release_dead_locks(root: Path) -> None:
+    """Remove DVC's record of who reads and writes what, if a kill left it: nobody in it runs any more."""
+    record = next((folder / ".dvc/tmp/rwlock" for folder in (root, *root.parents) if (folder / ".dvc").is_dir()), None)
+    if record is None or not record.exists():
+        return
+    processes = map(int, re.findall(r'"pid": (\d+)', record.read_text()))
+    if not any(_is_dvc(process) for process in processes):
+        record.unlink()
+
+
+def _is_dvc(process: int) -> bool:
+    try:
+        return b"dvc" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

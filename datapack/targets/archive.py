@@ -134,7 +134,6 @@ def closing_entries(image: Image) -> Iterator[tuple[str, bytes]]:
     yield blob_name(image.digest), image.manifest
     yield "oci-layout", canonical_json(LAYOUT_FILE)
     names = [blob_name(layer.digest) for layer in image.layers]
-    tag = f"{image.reference.name}:{image.reference.version}"
-    yield "manifest.json", canonical_json([{"Config": blob_name(image.id), "RepoTags": [tag], "Layers": names}])
-    described = {**image.descriptor.to_json(), "annotations": {REF_NAME: image.reference.version}}
+    yield "manifest.json", canonical_json([{"Config": blob_name(image.id), "RepoTags": [image.tag], "Layers": names}])
+    described = {**image.descriptor.to_json(), "annotations": {REF_NAME: image.tag}}
     yield "index.json", canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]})

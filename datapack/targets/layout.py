@@ -99,7 +99,7 @@ class LayoutTarget:
         return f"oci:{self.final.root}"
 
     def _index(self, image: Image) -> bytes:
-        annotations = {REF_NAME: image.reference.version, _TITLE: str(image.reference)}
+        annotations = {REF_NAME: image.tag, _TITLE: str(image.reference)}
         entry = {**image.descriptor.to_json(), "annotations": annotations}
         return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
 

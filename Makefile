@@ -1,0 +1,41 @@
+# The developer's whole interface. Everything is installed into .venv; system packages only where we are root.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint bench schema clean
+
+help:  ## show this
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/ready  ## build the example's import container, run it, verify what came out
+	@scripts/system-packages.sh busybox-static podman runc uidmap
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
+
+test: .venv/ready  ## run every test
+	@scripts/system-packages.sh busybox-static docker.io git podman runc shellcheck skopeo uidmap
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
+	@scripts/system-packages.sh shellcheck
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	shellcheck datapack/import.sh examples/demo.sh scripts/*.sh .ci/run
+	$(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
+
+bench: .venv/ready  ## measure us and what people use today, side by side
+	@scripts/system-packages.sh aria2 busybox-static docker.io nginx-light podman runc uidmap
+	$(BIN)/python -m benchmarks $(ARGS)
+
+schema: .venv/ready  ## write the JSON Schema of datasets.yml anew
+	$(BIN)/python -m datapack.catalog > datapack/datasets.schema.json
+
+clean:  ## remove what the targets above made
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group test --group lint
+	@touch $@
