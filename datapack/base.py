@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from datapack.report import Reporter
 
+STAND_IN = "datapack.stand-in"  # the label of a base that tests and the demo make of busybox
 PLATFORM = {"os": "linux", "architecture": "amd64"}  # what the Safe Haven's machines are
 
 
@@ -74,7 +75,10 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
     """
     if text.startswith("oci:"):
         layout = Layout(folder / text.removeprefix("oci:"))
-        return _read(text, layout.image().digest, layout)
+        base = _read(text, layout.image().digest, layout)
+        if STAND_IN in base.labels:
+            reporter.note(f"{text} is a stand-in base, for tests and the demo only: no image for a Safe Haven stands on it")
+        return base
     name, _, digest = text.partition("@")
     if not is_digest(digest):
         raise ImageError("the base is not pinned by its digest", where=text, expected="NAME:TAG@sha256:<64 hex digits>")

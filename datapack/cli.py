@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from datapack import __version__
-from datapack.errors import DatapackError, MismatchError
+from datapack.errors import DatapackError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +47,10 @@ def _interrupt(*_: object) -> NoReturn:
 
 def _fail(error: DatapackError) -> int:
     _say(f"error: {error}")
-    if isinstance(error, MismatchError):
-        for line in error.details[:DETAILS_SHOWN]:
-            _say(f"  {line}")
-        if len(error.details) > DETAILS_SHOWN:
-            _say(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
+    for line in error.details[:DETAILS_SHOWN]:
+        _say(f"  {line}")
+    if len(error.details) > DETAILS_SHOWN:
+        _say(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
     return error.exit_code
 
 

@@ -14,7 +14,8 @@ _HEAD = 1024  # bytes that are enough to tell what a file is
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*+-->)*+"  # possessive, so that no content makes the search slow
-_HTML = re.compile(rb"(?:\xef\xbb\xbf)?" + _COMMENTS + rb"<(?:!doctype html|html|head|body|title)\b", re.I | re.S)
+_PAGE = rb"(?:\xef\xbb\xbf)?" + _COMMENTS + rb"<(?:!doctype html|html|head|body|title)\b"
+_HTML = re.compile(_PAGE, re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:[\[{"0-9-]|true|false|null)')
 _TIFF = re.compile(rb"II[*+]\x00|MM\x00[*+]")
 
@@ -24,13 +25,21 @@ _KINDS: dict[str, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), (".jpg", ".jpeg")),
     "GIF": (re.compile(rb"GIF8[79]a"), (".gif",)),
     "TIFF": (_TIFF, (".tif", ".tiff")),
-    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.S), (".webp",)),
+    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), (".webp",)),
     "ZIP": (re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), (".zip",)),
     "JSON": (_JSON, (".json",)),
 }
 _KIND_OF = {ending: kind for kind, (_, endings) in _KINDS.items() for ending in endings}
 _WEB_PAGES = (".html", ".htm", ".xhtml")
-_UNREADABLE = (SyntaxError, OSError, EOFError, ValueError, LookupError, TypeError, struct.error)  # what Pillow's parsers raise
+_UNREADABLE = (
+    SyntaxError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    struct.error,
+)  # what Pillow's parsers raise
 
 
 class WrongContentError(Exception):
@@ -97,7 +106,7 @@ def _check_pixels(file: BinaryIO, kind: str, expected: tuple[int, int]) -> None:
 
 
 def _opener(kind: str) -> type[ImageFile]:
-    """Return Pillow's reader of one format. ``Image.open`` would warn about large images, which are none of our business."""
+    """Return Pillow's reader of one format. ``Image.open`` would warn of large images, as if they were decoded."""
     from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
     return {

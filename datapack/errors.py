@@ -5,14 +5,23 @@ class DatapackError(Exception):
     """A problem that whoever runs the command can act on.
 
     ``str()`` is one line, in this order: where, what went wrong, what was expected, what was found, what to do next.
+    ``details`` are further lines: each difference, or each other problem of the same file.
     """
 
     exit_code = 1
 
     def __init__(
-        self, what: str, *, where: object = None, expected: object = None, found: object = None, fix: str | None = None
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        found: object = None,
+        fix: str | None = None,
+        details: tuple[str, ...] = (),
     ) -> None:
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
+        self.details = details
         super().__init__(self._line())
 
     def _line(self) -> str:
@@ -65,16 +74,3 @@ class MismatchError(DatapackError):
     """The data, or the image, is not what the manifest or the lock says. ``details`` has a line per difference."""
 
     exit_code = 3
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: object = None,
-        expected: object = None,
-        found: object = None,
-        fix: str | None = None,
-        details: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(what, where=where, expected=expected, found=found, fix=fix)
-        self.details = details

@@ -55,8 +55,14 @@ class Hosts(Generic[T]):
         self._closed = False
 
     def put(self, host: str, item: T, *, delay: float = 0.0) -> None:
-        """Let an item wait for a host, and for ``delay`` seconds at least. It counts until `finish` is called for it."""
+        """Let an item wait for a host, and for ``delay`` seconds at least. It counts until `finish` is called for it.
+
+        Raises:
+            RuntimeError: after `close`.
+        """
         with self._changed:
+            if self._closed:
+                raise RuntimeError("these hosts are asked no more")
             self._unfinished += 1
             entry = (time.monotonic() + delay, next(self._order), item)
             heapq.heappush(self._host(host).waiting, entry)
@@ -67,7 +73,8 @@ class Hosts(Generic[T]):
         with self._changed:
             while self._unfinished and not self._closed:
                 now = time.monotonic()
-                host = min((host for host in self._hosts.values() if self._is_free(host)), key=_Host.ready_at, default=None)
+                free = (host for host in self._hosts.values() if self._is_free(host))
+                host = min(free, key=_Host.ready_at, default=None)
                 if host is None:
                     self._changed.wait()
                 elif (wait := host.ready_at() - now) > 0:
@@ -75,6 +82,7 @@ class Hosts(Generic[T]):
                 else:
                     _, _, item = heapq.heappop(host.waiting)
                     host.active += 1
+                    self._changed.notify()  # there may be more whose turn it is
                     return Turn(host.name, item, host.left_out, now)
             return None
 

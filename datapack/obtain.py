@@ -110,11 +110,14 @@ def _restore(job: Obtaining) -> bool:
     with job.reporter.progress(f"checking {job.entry.reference}", total, "B") as advance:
         difference = compare_bytes(manifest, job.partial, advance=advance)
     if difference:
+        versioning.discard(job.workspace, job.pointer, difference.changed)
+        for name in (*difference.changed, *difference.extra):
+            (job.partial / name).unlink()
         raise MismatchError(
-            "what DVC holds is not what the bag's manifest says",
+            "what DVC's cache held is not what the bag's manifest says",
             where=job.pointer,
             found=difference,
-            fix="remove the pointer to make the bag from its sources again, or restore DVC's cache",
+            fix="what is damaged was removed from it; run the same command again to get it from the remote",
             details=difference.lines(),
         )
     for name, stat in listing.files.items():

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from datapack.errors import VersioningError
 from datapack.files import temporary_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from datapack.bag import Bag
     from datapack.report import Reporter
     from datapack.workspace import Workspace
@@ -85,6 +89,21 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
     return True
 
 
+def discard(workspace: Workspace, pointer: Path, names: Iterable[str]) -> None:
+    """Remove files of a bag, by their paths below it, from DVC's cache: what is damaged there must not be used again."""
+    cache = Path(_run(workspace.root, "cache", "dir").stdout.strip())
+    tree = json.loads(_cached(cache, str(_output(pointer)["md5"])).read_bytes())
+    hashes = {entry["relpath"]: entry["md5"] for entry in tree}
+    for name in names:
+        if name in hashes:
+            _cached(cache, hashes[name]).unlink(missing_ok=True)
+
+
+def _cached(cache: Path, md5: str) -> Path:
+    """Return where DVC 3 keeps an object."""
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
+
+
 def push(workspace: Workspace, pointer: Path, reporter: Reporter) -> None:
     """Send what a pointer names to the default remote."""
     if not _has_remote(workspace):
@@ -109,8 +128,14 @@ def _output(pointer: Path) -> Any:
 def _initialise(workspace: Workspace) -> None:
     """Make a DVC repository where there is none, and choose the links that this disk can make."""
     root = workspace.root
-    if not any((folder / ".dvc").is_dir() for folder in (root, *root.parents)):
+    begun = workspace.cache / "dvc-init"  # there while `dvc init` runs: what a kill left of it is begun anew
+    half_made = begun.exists() and not (root / ".dvc/cache").exists()
+    if half_made or not any((folder / ".dvc").is_dir() for folder in (root, *root.parents)):
+        begun.touch()
+        if half_made:
+            shutil.rmtree(root / ".dvc", ignore_errors=True)
         _dvc(root, "init", *_kind_of_repository(root))
+        begun.unlink()
     if not _setting(root, "cache.type"):
         # `hardlink` must come first where there is no reflink: DVC makes a copy if the first kind is not to be had.
         links = "reflink,hardlink,copy" if _makes_reflinks(workspace.cache) else "hardlink,copy"

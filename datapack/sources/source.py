@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from datapack.errors import ManifestError
+from datapack.manifest import check_path
 
 if TYPE_CHECKING:
     from datapack.payload import Payload
+
+
+def _plain_path(path: str) -> str:
+    try:
+        return check_path(path)
+    except ManifestError as error:
+        raise ValueError(f"can't be used as a path: it has {error.found}") from error
+
+
+def _plain_folder(path: str) -> str:
+    return _plain_path(path.rstrip("/")) if path else path
+
+
+#: A file's path in the payload.
+PayloadPath = Annotated[str, AfterValidator(_plain_path)]
+
+#: A folder's path in the payload; empty for the payload's top.
+PayloadFolder = Annotated[str, AfterValidator(_plain_folder)]
+
+
+def join(folder: str, name: str) -> str:
+    """Put a file's name below a folder of the payload. The name is not checked here; `Payload.plan` checks all."""
+    return f"{folder}/{name}" if folder else name
 
 
 class Source(BaseModel):

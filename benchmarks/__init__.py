@@ -1,0 +1,1 @@
+"""Benchmarks: datapack and what people use today, side by side on this machine, in one run."""

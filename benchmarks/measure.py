@@ -1,0 +1,87 @@
+"""Run commands in turn and compare their times: medians and ratios, since machines are noisy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command: wall-clock seconds, and the largest memory of it or a child of it in bytes."""
+
+    seconds: float
+    memory: int
+
+
+@dataclass
+class Contender:
+    """A command that takes part in a comparison, and what must be done before each of its runs."""
+
+    name: str
+    command: Sequence[str]
+    before: Callable[[], object] = lambda: None
+    cwd: Path | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """The median of the runs' seconds."""
+        return statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def memory(self) -> int:
+        """The most memory of any run, in bytes."""
+        return max(run.memory for run in self.runs)
+
+
+def run(contender: Contender) -> Run:
+    """Run a contender once, after its preparation and with nothing left to write to disk; raise where it fails."""
+    contender.before()
+    os.sync()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        contender.command,
+        cwd=contender.cwd,
+        env={**os.environ, **contender.env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    stderr = process.stderr.read() if process.stderr else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{contender.name} failed ({process.returncode}): {stderr.decode(errors='replace')[-2000:]}")
+    return Run(seconds, usage.ru_maxrss * 1024)
+
+
+def compare(title: str, ours: Contender, others: Sequence[tuple[Contender, str]], repeats: int) -> None:
+    """Run all contenders in turn, ``repeats`` times, and print each median with its ratio to ours.
+
+    ``others`` come with what is asked of the ratio, such as ``at least 5 x``.
+    """
+    contenders = [ours, *(other for other, _ in others)]
+    for _ in range(repeats):
+        for contender in contenders:
+            contender.runs.append(run(contender))
+    print(f"\n{title}")
+    print(f"  {ours.name:48} {ours.seconds:8.2f} s   peak {ours.memory / 1e6:5.0f} MB")
+    for other, asked in others:
+        ratio = other.seconds / ours.seconds
+        print(f"  {other.name:48} {other.seconds:8.2f} s   ratio {ratio:6.2f}   asked: {asked}", flush=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, also one that is read-only."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Build an import container from a real COCO list whose image host can't be reached, with a local server in its place.
+
+    python -m benchmarks.real_list PATH/TO/eval.json FOLDER
+
+The server makes each picture on the fly, always the same one for the same path, at the width and height that the list names;
+one request in a hundred fails at first, in turn with a 500, a 503 with Retry-After, a cut connection and a web page. The catalog's
+``mirrors`` point at it. FOLDER becomes a catalog folder and keeps what was built.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.pictures import png
+from examples.stand_in_base import build as build_stand_in_base
+
+CATALOG = """\
+defaults: {{base: "oci:base", connections: 5}}
+datasets:
+  fathom24-eval:
+    title: The evaluation images of Fathom24, drawn by a local server
+    licence: CC-BY-NC-ND-4.0
+    private: true
+    versions:
+      v1:
+        sources:
+          - local: eval.json
+          - coco: eval.json
+            into: images/eval
+            mirrors: {{{mirrors}}}
+"""
+
+
+class PictureServer(ThreadingHTTPServer):
+    """Serves the pictures of a list. ``failures`` are the paths that fail at first."""
+
+    daemon_threads = True
+
+    def __init__(self, sizes: dict[str, tuple[int, int]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.sizes = sizes
+        self.requests, self.lock = 0, threading.Lock()
+        chosen = random.Random(24).sample(sorted(sizes), len(sizes) // 100)
+        self.failures = dict(zip(chosen, itertools.cycle(("500", "503", "cut", "page"))))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: PictureServer
+
+    def do_GET(self) -> None:
+        with self.server.lock:
+            self.server.requests += 1
+            failure = self.server.failures.pop(self.path, None)
+        if self.path not in self.server.sizes:
+            self._answer(404, b"not here", "text/plain")
+        elif failure in {"500", "503"}:
+            self._answer(int(failure), b"", "text/plain")
+        elif failure == "page":
+            self._answer(200, b"<!doctype html><title>Sorry</title>", "text/html")
+        else:
+            content = png(*self.server.sizes[self.path], random.Random(self.path).randbytes)
+            self._answer(200, content, "image/png", cut=failure == "cut")
+
+    def _answer(self, status: int, content: bytes, kind: str, *, cut: bool = False) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        if status == 503:
+            self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def main(coco: Path, folder: Path) -> None:
+    """Make FOLDER a catalog of the list, and build it."""
+    images = json.loads(coco.read_bytes())["images"]
+    sizes = {urlsplit(row["coco_url"]).path: (row["width"], row["height"]) for row in images}
+    hosts = {f"{url.scheme}://{url.netloc}" for url in (urlsplit(row["coco_url"]) for row in images)}
+    server = PictureServer(sizes)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(coco, folder / "eval.json")
+    mirrors = ", ".join(f'"{host}": ["{address}"]' for host in sorted(hosts))
+    (folder / "datasets.yml").write_text(CATALOG.format(mirrors=mirrors))
+    build_stand_in_base(folder / "base")
+    started = time.monotonic()
+    command = [sys.executable, "-m", "datapack", "build", "fathom24-eval@v1"]
+    status = subprocess.run(["/usr/bin/time", "-v", *command], cwd=folder, check=False).returncode
+    print(f"{time.monotonic() - started:.1f} s, {server.requests} requests, exit status {status}")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())

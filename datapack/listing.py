@@ -1,0 +1,111 @@
+"""The listing: what there is of every version of the catalog. Only names are looked at; no data is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from datapack.errors import ImageError
+from datapack.oci import Layout
+from datapack.report import size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datapack.catalog import Catalog, Entry
+    from datapack.lock import Lock, LockEntry
+    from datapack.reference import Reference
+    from datapack.workspace import Workspace
+
+WIDTH = 100  # letters a line
+_DIGEST_SHOWN = len("sha256:") + 12
+_HEADS = ("VERSION", "FETCHED", "VERSIONED", "BUILT", "FILES", "SIZE", "DATASET DIGEST", "ACCESS")
+_NUMBERS = {"FILES", "SIZE"}
+_NO = "-"
+
+
+Built = Literal["here", "elsewhere", ""]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What there is of one version. What only the lock can tell is None until it does."""
+
+    reference: Reference
+    title: str
+    licence: str
+    private: bool
+    fetched: bool  # its bag is here
+    versioned: bool  # DVC's pointer to its bag is here
+    built: Built  # whether the image that the lock names is in the default target
+    files: int | None = None
+    bytes: int | None = None
+    digest: str | None = None
+
+
+def rows(workspace: Workspace, catalog: Catalog, lock: Lock) -> list[Row]:
+    """Look at every version of the catalog, in its order."""
+    return [_row(workspace, entry, lock.entries.get(entry.reference)) for entry in catalog.entries()]
+
+
+def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
+    reference, dataset = entry.reference, entry.dataset
+    return Row(
+        reference=reference,
+        title=dataset.title,
+        licence=dataset.licence,
+        private=dataset.private,
+        fetched=workspace.bag(reference).is_dir(),
+        versioned=workspace.pointer(reference).is_file(),
+        built=_built(workspace, reference, locked.image if locked else None),
+        files=locked.files if locked else None,
+        bytes=locked.bytes if locked else None,
+        digest=locked.digest if locked else None,
+    )
+
+
+def _built(workspace: Workspace, reference: Reference, image: str | None) -> Built:
+    """Say whether the image of this digest is in the default target; one that the lock names was built at some time."""
+    if image is None:
+        return ""
+    try:
+        return "here" if Layout(workspace.dist(reference)).image().digest == image else "elsewhere"
+    except ImageError:
+        return "elsewhere"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Write rows for people: two lines a version, in `WIDTH` columns as long as its reference is not very long."""
+    cells = [_HEADS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    head, *lines = (_line(line, widths) for line in cells)
+    return "\n".join([head, *(f"{line}\n{_about(row)}" for row, line in zip(rows, lines, strict=True))])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        str(row.reference),
+        "yes" if row.fetched else _NO,
+        "yes" if row.versioned else _NO,
+        row.built or _NO,
+        _NO if row.files is None else f"{row.files:,}",
+        _NO if row.bytes is None else size(row.bytes),
+        _NO if row.digest is None else row.digest[:_DIGEST_SHOWN],
+        "private" if row.private else "public",
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    aligned = (
+        cell.rjust(width) if head in _NUMBERS else cell.ljust(width)
+        for head, cell, width in zip(_HEADS, cells, widths, strict=True)
+    )
+    return "  ".join(aligned).rstrip()
+
+
+def _about(row: Row) -> str:
+    """Say what a version is: its title, shortened where the line has no room for it, and its licence."""
+    licence = f" ({row.licence})"
+    title = " ".join(row.title.split())
+    room = max(WIDTH - len(licence) - 2, 20)
+    return f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"

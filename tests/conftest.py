@@ -1,0 +1,130 @@
+"""What many tests need: a tiny base image, and a folder with a catalog."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from datapack.oci import CONFIG, INDEX, LAYER, MANIFEST, digest_of
+
+PROJECT = Path(__file__).parents[1]
+
+CATALOG = """\
+defaults: {base: "oci:base", registry: ghcr.io/example, connections: 5}
+datasets:
+  reef:
+    title: A small reef
+    licence: CC0-1.0
+    homepage: https://example.org/reef
+    contact: Data manager <data@example.org>
+    versions:
+      v1:
+        sources:
+          - local: source
+"""
+
+
+def make_base(folder: Path, label: str = "") -> str:
+    """Make an OCI layout of one layer with one file in it; return the image's digest."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+
+    def put(media_type: str, content: bytes) -> dict[str, object]:
+        (blobs / hashlib.sha256(content).hexdigest()).write_bytes(content)
+        return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        member = tarfile.TarInfo("etc/motd")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"hello"))
+    layer = put(LAYER, out.getvalue())
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"], "User": "", "Labels": {"base": label}},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        "history": [{"created_by": "a test"}],
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": put(CONFIG, json.dumps(config).encode()),
+        "layers": [layer],
+    }
+    image = put(MANIFEST, json.dumps(manifest).encode())
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [image]}))
+    return str(image["digest"])
+
+
+@dataclass
+class Catalog:
+    """A folder with ``datasets.yml`` in it, and datapack run there as a user runs it."""
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+        """Run datapack and give what it printed, whatever its exit status."""
+        return subprocess.run(self.command(*arguments), **self.options(), capture_output=True, text=True, check=False, **options)
+
+    def ok(self, *arguments: str) -> str:
+        """Run datapack, which must succeed; return its output."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fails(self, *arguments: str, status: int = 1) -> str:
+        """Run datapack, which must fail with one clear line and no traceback; return its errors."""
+        done = self.run(*arguments)
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1, done.stderr
+        return done.stderr
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start datapack in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            **self.options(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "datapack", *arguments]
+
+    def options(self):
+        return {"cwd": self.root, "env": {**os.environ, "PYTHONPATH": str(PROJECT), **self.env}}
+
+    def leftovers(self) -> list[str]:
+        """Temporary files that no run should leave behind."""
+        return [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.name.startswith(".datapack-")]
+
+
+def fact(output: str, name: str) -> str:
+    """Return what ``datapack build`` printed behind ``name``."""
+    return next(line.split(maxsplit=1)[1] for line in output.splitlines() if line.startswith(name))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    """A catalog with ``reef@v1``: a few local files, names with spaces and umlauts among them."""
+    root = tmp_path / "catalog"
+    for name, content in (("train.json", b"{}"), ("images/a b.png", b"a" * 3000), ("images/ö.png", b""), ("z", b"z")):
+        path = root / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (root / "datasets.yml").write_text(CATALOG)
+    make_base(root / "base")
+    return Catalog(root)

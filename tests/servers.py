@@ -1,0 +1,202 @@
+"""Servers on 127.0.0.1 for tests: one that misbehaves as told, and a stand-in for Kaggle, which can't be had here."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import struct
+import threading
+import time
+import zlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def png(width: int = 8, height: int = 6, seed: int = 0) -> bytes:
+    """Make a whole PNG file; another seed makes another file of the same size in pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = (b"\0" + bytes([seed % 256]) * width) * height
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer. ``cut`` ends the connection after so many bytes of the body; ``seconds`` is how long it takes to come."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    seconds: float = 0.0
+
+
+NOT_FOUND = Reply(b"<!DOCTYPE html><title>Not found</title>", status=404, headers={"Content-Type": "text/html"})
+
+
+def redirect(target: str, status: int = 302) -> Reply:
+    return Reply(status=status, headers={"Location": target})
+
+
+class Server:
+    """Answers each path with its replies in turn, the last one for ever; what has none is a 404.
+
+    ``asked`` counts the requests for each path, ``at`` has their times, and ``most_at_once`` how many there were at a time.
+    """
+
+    def __init__(self, replies: Mapping[str, Reply | list[Reply]] | None = None, host: str = "127.0.0.1") -> None:
+        self.replies: dict[str, list[Reply]] = {}
+        self.asked: Counter[str] = Counter()
+        self.at: dict[str, list[float]] = defaultdict(list)
+        self.headers: list[Mapping[str, str]] = []
+        self.most_at_once = 0
+        self._active = 0
+        self._lock = threading.Lock()
+        self._http = _Quiet((host, 0), self._handler())
+        for path, given in (replies or {}).items():
+            self.reply(path, given)
+
+    def reply(self, path: str, given: Reply | list[Reply]) -> None:
+        self.replies[path] = list(given) if isinstance(given, list) else [given]
+
+    @property
+    def url(self) -> str:
+        host, port = self._http.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def __enter__(self) -> Server:
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def answer(self, handler: BaseHTTPRequestHandler, path: str) -> Reply:
+        """Choose the reply to a request."""
+        with self._lock:
+            queue = self.replies.get(path, [NOT_FOUND])
+            return queue.pop(0) if len(queue) > 1 else queue[0]
+
+    @contextlib.contextmanager
+    def counted(self, path: str, headers: Mapping[str, str]) -> Iterator[None]:
+        with self._lock:
+            self.asked[path] += 1
+            self.at[path].append(time.monotonic())
+            self.headers.append(dict(headers))
+            self._active += 1
+            self.most_at_once = max(self.most_at_once, self._active)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._active -= 1
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)  # a client that takes this server for its proxy sends whole addresses
+                path = parts.path + (f"?{parts.query}" if parts.query else "")
+                with server.counted(path, self.headers):
+                    reply = server.answer(self, path)
+                    time.sleep(reply.seconds)
+                    self.send(reply)
+
+            do_POST = do_GET
+
+            def send(self, reply: Reply) -> None:
+                self.send_response(reply.status)
+                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(reply.body[: reply.cut])
+                    self.wfile.flush()
+                self.close_connection = reply.cut is not None
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that went away: tests kill some."""
+
+
+class FakeKaggle(Server):
+    """A stand-in for Kaggle, as kagglehub's client talks to it.
+
+    It serves competitions and datasets, checks the token, and sends the md5 as Kaggle's storage does. Kaggle's client asks
+    ``localhost`` when `environment` says so, and comes here since this server is set as the proxy for that. What it asks
+    127.0.0.1 for goes there straight.
+    """
+
+    TOKEN = "KGAT_a_token_for_tests"
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        super().__init__()
+        self.files = dict(files)
+        self.first: list[Reply] = []  # replies to give before any file
+        self.damaged = 0  # how many files to send damaged at first
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+            "KAGGLE_API_TOKEN": self.TOKEN,
+            "http_proxy": self.url,
+            "no_proxy": "127.0.0.1",
+        }
+
+    def answer(self, handler: BaseHTTPRequestHandler, path: str) -> Reply:
+        content = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        if path.startswith("/storage/"):
+            return self._stored(path.removeprefix("/storage/"))
+        if self.first:
+            return self.first.pop(0)
+        if handler.headers.get("Authorization") not in {f"Bearer {self.TOKEN}", _basic("user", "key")}:
+            return _json({"code": 401, "message": "Unauthorized"}, 401)
+        question = json.loads(content)
+        if path.endswith("/datasets.DatasetApiService/GetDataset"):
+            return _json({"currentVersionNumber": 3})
+        name = question["fileName"]
+        if name not in self.files:
+            return _json({"code": 404, "message": "Not found"}, 404)
+        return redirect(f"http://localhost/storage/{name}")
+
+    def _stored(self, name: str) -> Reply:
+        body = self.files[name]
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        if self.damaged:
+            self.damaged -= 1
+            body = body[:-1] + b"?"
+        return Reply(
+            body, headers={"x-goog-hash": f"crc32c=AAAAAA==,md5={md5}", "Content-Type": "application/octet-stream"}
+        )
+
+
+def _json(content: object, status: int = 200) -> Reply:
+    return Reply(json.dumps(content).encode(), status, {"Content-Type": "application/json"})
+
+
+def _basic(user: str, key: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()
