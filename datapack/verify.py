@@ -9,7 +9,7 @@ import hashlib
 import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datapack import manifest as manifests
@@ -79,7 +79,7 @@ def verify(text: str, folder: Path, workspace: Workspace | None, mode: Mode, rep
         with open_image(form, folder / name) as image:
             return verify_image(image, text, mode, reporter)
     if (folder / text).is_dir():
-        return verify_bag(folder / text, mode, reporter)
+        return replace(verify_bag(folder / text, mode, reporter), where=text)
     if "@" not in text or workspace is None:
         raise UsageError(
             "nothing to verify", where=repr(text), expected="NAME@VERSION, oci:DIR, oci-archive:FILE or a bag's folder"
@@ -91,7 +91,7 @@ def verify(text: str, folder: Path, workspace: Workspace | None, mode: Mode, rep
         raise MismatchError(
             "the bag is not the one that the lock names", where=text, expected=locked.digest, found=verified.digest
         )
-    return verified
+    return replace(verified, where=text)
 
 
 def verify_bag(path: Path, mode: Mode, reporter: Reporter) -> Verified:
