@@ -1,6 +1,6 @@
 """``make bench``: every comparison that the project makes a claim about, with its ratio.
 
-    python -m benchmarks [build] [fetch] [verify] [memory] [start] [--repeats N] [--pictures N]
+python -m benchmarks [build] [fetch] [verify] [memory] [start] [--repeats N] [--pictures N]
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Contender, compare, remove, run
 from benchmarks.pictures import write_pictures
 from benchmarks.servers import docker, nginx, podman
 from examples.stand_in_base import build as build_stand_in_base
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DATAPACK = [sys.executable, "-m", "datapack"]
 PROJECT = {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -103,7 +106,11 @@ def bench_build(place: Workplace, repeats: int) -> None:
                 (
                     Contender(
                         "cat | openssl sha256, then cat > file; sync",
-                        ["sh", "-c", "cat data/images/* | openssl dgst -sha256; cat data/images/* > ../one && sync -d ../one"],
+                        [
+                            "sh",
+                            "-c",
+                            "cat data/images/* | openssl dgst -sha256; cat data/images/* > ../one && sync -d ../one",
+                        ],
                         lambda: remove(place.bag.parent / "one"),
                         place.bag,
                     ),
@@ -146,7 +153,9 @@ def bench_fetch(place: Workplace, repeats: int) -> None:
 
     compare(
         f"Fetch {place.pictures} pictures of 2 MB from a local nginx, 5 connections",
-        Contender("datapack fetch (hashed, checked, synced)", [sys.executable, "-c", fetch_only], forget, place.root, PROJECT),
+        Contender(
+            "datapack fetch (hashed, checked, synced)", [sys.executable, "-c", fetch_only], forget, place.root, PROJECT
+        ),
         [
             (
                 Contender(
@@ -160,7 +169,11 @@ def bench_fetch(place: Workplace, repeats: int) -> None:
             (
                 Contender(
                     "aria2c, then sync",
-                    ["sh", "-c", f"aria2c -q -j5 -x1 --file-allocation=none -d {loot} -i {addresses} && sync -f {loot}"],
+                    [
+                        "sh",
+                        "-c",
+                        f"aria2c -q -j5 -x1 --file-allocation=none -d {loot} -i {addresses} && sync -f {loot}",
+                    ],
                     lambda: remove(loot),
                     place.root,
                 ),
@@ -225,7 +238,9 @@ def bench_start(repeats: int) -> None:
             (root / "files" / f"{number:05}.txt").write_text(f"{number}\n")
         build_stand_in_base(root / "base")
         (root / "datasets.yml").write_text(SMALL)
-        again = Contender("build again, 3,000 files (asked: under 1 s)", [*DATAPACK, "build", "small@v1"], cwd=root, env=PROJECT)
+        again = Contender(
+            "build again, 3,000 files (asked: under 1 s)", [*DATAPACK, "build", "small@v1"], cwd=root, env=PROJECT
+        )
         run(again)
         compare("Nothing changed", again, [], repeats)
 
@@ -242,7 +257,9 @@ datasets:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("which", nargs="*", choices=["fetch", "verify", "build", "memory", "start", []], help="all by default")
+    parser.add_argument(
+        "which", nargs="*", choices=["fetch", "verify", "build", "memory", "start", []], help="all by default"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender")
     parser.add_argument("--pictures", type=int, default=650, help="how many pictures of 2.07 MB")
     options = parser.parse_args()

@@ -6,8 +6,11 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 WIDTH, HEIGHT = 1920, 1080  # 2.07 MB each, as the mean picture of Fathom24
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.real_list PATH/TO/eval.json FOLDER
 
-The server makes each picture on the fly, always the same one for the same path, at the width and height that the list names;
-one request in a hundred fails at first, in turn with a 500, a 503 with Retry-After, a cut connection and a web page. The catalog's
-``mirrors`` point at it. FOLDER becomes a catalog folder and keeps what was built.
+The server makes each picture on the fly, always the same one for the same path, at the width and height that the list
+names; one request in a hundred fails at first, in turn with a 500, a 503 with Retry-After, a cut connection and a web
+page. The catalog's ``mirrors`` point at it. FOLDER becomes a catalog folder and keeps what was built.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks run against: nginx, Docker's daemon and podman, each with storage of its own in a temporary folder."""
+"""What the benchmarks run against: nginx, Docker's daemon and podman, each with a storage of its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NGINX = """\
 daemon off;

@@ -77,7 +77,9 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
         layout = Layout(folder / text.removeprefix("oci:"))
         base = _read(text, layout.image().digest, layout)
         if STAND_IN in base.labels:
-            reporter.note(f"{text} is a stand-in base, for tests and the demo only: no image for a Safe Haven stands on it")
+            reporter.note(
+                f"{text} is a stand-in base, for tests and the demo only: no image for a Safe Haven stands on it"
+            )
         return base
     name, _, digest = text.partition("@")
     if not is_digest(digest):

@@ -189,7 +189,7 @@ def _build(options: argparse.Namespace) -> None:
     print(f"built    {reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
     print(f"dataset  {built.bag.manifest.digest}", file=out)
     print(f"image    {built.image.digest}", file=out)
-    print(f"target   {built.target}", file=out)
+    print(f"target   {built.target.replace(f'{workspace.root}/', '')}", file=out)
 
 
 def _verify(options: argparse.Namespace) -> None:

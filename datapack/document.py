@@ -51,9 +51,12 @@ class Document:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
-            _check_keys(path, node)
+            for part in _nodes(node):
+                _check_tag(path, part, loader)
+                if isinstance(part, yaml.MappingNode):
+                    _check_keys(path, part)
             return cls(path, None if node is None else loader.construct_document(node), node)
-        except (yaml.YAMLError, ValueError) as error:
+        except yaml.YAMLError as error:
             raise _not_yaml(path, text, error) from error
         finally:
             loader.dispose()
@@ -110,7 +113,7 @@ def _line_at(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _not_yaml(path: Path, text: str, error: Exception) -> CatalogError:
+def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> CatalogError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = mark.line + 1 if mark else _line_at(text, getattr(error, "position", 0))
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
@@ -135,26 +138,35 @@ def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
             waiting += reversed(node.value)
 
 
-def _check_keys(path: Path, root: yaml.Node | None) -> None:
+def _check_tag(path: Path, node: yaml.Node, loader: yaml.resolver.BaseResolver) -> None:
+    """Refuse a tag such as ``!!python/object``: a value is what it looks like."""
+    plain = isinstance(node, yaml.ScalarNode) and not node.style
+    if node.tag not in {_TEXT, loader.resolve(type(node), node.value, (plain, not plain))}:
+        raise CatalogError(
+            "a tag is not allowed here",
+            where=f"{path}:{node.start_mark.line + 1}",
+            found=node.tag,
+            fix="write the value without it",
+        )
+
+
+def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
     """Refuse a key that stands twice, which YAML forbids and PyYAML lets pass, and make every key the text it is."""
-    for mapping in _nodes(root):
-        if not isinstance(mapping, yaml.MappingNode):
-            continue
-        lines: dict[str, int] = {}
-        for key, _ in mapping.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise CatalogError("a key must be plain text", where=f"{path}:{line}", found="a list or a mapping")
-            if key.value in lines:
-                raise CatalogError(
-                    f"the key {key.value!r} stands twice in one place",
-                    where=f"{path}:{line}",
-                    found=f"the first on line {lines[key.value]}",
-                    fix="keep one of them",
-                )
-            lines[key.value] = line
-            if key.tag != _MERGE:
-                key.tag = _TEXT
+    lines: dict[str, int] = {}
+    for key, _ in mapping.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise CatalogError("a key must be plain text", where=f"{path}:{line}", found="a list or a mapping")
+        if key.value in lines:
+            raise CatalogError(
+                f"the key {key.value!r} stands twice in one place",
+                where=f"{path}:{line}",
+                found=f"the first on line {lines[key.value]}",
+                fix="keep one of them",
+            )
+        lines[key.value] = line
+        if key.tag != _MERGE:
+            key.tag = _TEXT
 
 
 def _descend(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:

@@ -242,14 +242,18 @@ class _Run:
     def _work(self) -> None:
         while (turn := self.hosts.take()) is not None:
             try:
-                self._serve(turn)
-            except TroubleError as trouble:
-                self._react(turn, trouble)
+                self._attempt(turn)
             except BaseException as error:  # whatever it is, the thread that waits must know
                 self.results.put(error)
                 self.hosts.close()
             finally:
                 self.hosts.finish()
+
+    def _attempt(self, turn: Turn[_Task]) -> None:
+        try:
+            self._serve(turn)
+        except TroubleError as trouble:
+            self._react(turn, trouble)
 
     def _begin(self, task: _Task) -> None:
         """Send a task to the next address that can be asked at all; without one it has failed."""

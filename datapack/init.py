@@ -37,9 +37,9 @@ datasets:
     title: My dataset, in a few words
     licence: CC0-1.0  # an SPDX expression where there is one: https://spdx.org/licenses
     private: true  # false only where everybody may have the data
-    # homepage: https://...      where to read about it
-    # publisher: ...             the organisation that it comes from
-    # contact: ...               who answers questions about it
+    # homepage: https://example.org/my-dataset  # where to read about it
+    # publisher: My University  # the organisation that it comes from
+    # contact: Jo Data, jo@example.org  # who answers questions about it
     versions:
       v1:
         # The files, from one source or several. A version that people use does not change any more: a change is a v2.

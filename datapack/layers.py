@@ -22,7 +22,7 @@ from datapack.manifest import FileStat, new_buffer, open_regular, read_blocks, s
 from datapack.oci import LAYER, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 LAYER_BYTES = 512 << 20  # small enough to be pushed again after a broken upload, large enough that few are needed
 MAX_DATA_LAYERS = 100  # Docker and overlay stop at about 127, the base's own included
@@ -229,7 +229,7 @@ def program_layer() -> Layer:
     return Layer(purpose="the import program", members=tree([member, *mounts]))
 
 
-def tag_layer(tags: dict[str, bytes], folder: str) -> Layer:
+def tag_layer(tags: Mapping[str, bytes], folder: str) -> Layer:
     """Make the layer with the bag's tag files."""
     members = (
         Member(f"{folder}/{name}", FILE_MODE, len(content), hashlib.sha256(content).hexdigest(), content)

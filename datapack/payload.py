@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,9 +102,17 @@ class Payload:
         for file in wanted:
             self._claims.add(file.path, file.named_by)
         with disk_errors(self.folder):
+            self._remove_links(wanted)
             found = {file: stat for file in wanted if (stat := self._standing(file))}
             self._write_plan(wanted)
         return found
+
+    def _remove_links(self, wanted: Sequence[Wanted]) -> None:
+        """Remove links where folders should be: a file below one would be outside the payload."""
+        folders = {folder for file in wanted for folder in PurePosixPath(file.path).parents}
+        for folder in sorted(folders - {PurePosixPath()}):
+            if (self.folder / folder).is_symlink():
+                (self.folder / folder).unlink()
 
     def _standing(self, file: Wanted) -> FileStat | None:
         path = self.folder / file.path
@@ -256,7 +264,8 @@ class Payload:
                 with suppress(OSError):  # a folder that holds something stays
                     Path(folder).rmdir()
         if unnamed:
-            self.reporter.note(f"removed {len(unnamed):,} files that no source names, such as {unnamed[0]}")
+            others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
+            self.reporter.note(f"removed what no source names: {unnamed[0]}{others}")
 
 
 def fill(payload: Payload, sources: Iterable[Source]) -> None:

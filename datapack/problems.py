@@ -26,11 +26,11 @@ _EXPECTED = {
     "bool_type": "true or false",
     "dataclass_type": "keys with values",
     "dict_type": "keys with values",
-    "greater_than_equal": "at least {ge}",
+    "greater_than_equal": "a number of at least {ge}",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "int_type": "a whole number",
-    "less_than_equal": "at most {le}",
+    "less_than_equal": "a number of at most {le}",
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "keys with values",
@@ -55,13 +55,18 @@ class Vocabulary:
 
 def first_problem(document: Document, error: ValidationError, vocabulary: Vocabulary) -> CatalogError:
     """Make an error of the first problem in a file; its ``details`` are the others, a line each."""
-    found: dict[Place, list[ErrorDetails]] = {}
+    names: list[tuple[Place, list[ErrorDetails]]] = []
+    values: dict[Place, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        found.setdefault(_place(document.value, detail), []).append(detail)
+        place = _place(document.value, detail)
+        if _is_name(detail):
+            names.append((place, [detail]))
+        else:
+            values.setdefault(place, []).append(detail)
     # A value may be of several types: where one of them is nearly met, only what is wrong deeper inside is of interest.
-    deepest = [place for place in found if not any(other[: len(place)] == place != other for other in found)]
-    deepest.sort(key=lambda place: (document.line(place), describe(place)))
-    first, *others = (_problem(document, place, found[place], vocabulary) for place in deepest)
+    deepest = [(place, values[place]) for place in values if not any(_is_inside(other, place) for other in values)]
+    ordered = sorted([*names, *deepest], key=lambda found: _order(document, *found))
+    first, *others = (_problem(document, place, details, vocabulary) for place, details in ordered)
     first.details = tuple(str(other) for other in others)
     return first
 
@@ -70,6 +75,20 @@ def nearest(text: str, known: Iterable[str]) -> str | None:
     """Ask whether one of the known names was meant, where one is near."""
     matches = difflib.get_close_matches(text, list(known), n=1)
     return f"did you mean {matches[0]!r}?" if matches else None
+
+
+def _order(document: Document, place: Place, details: list[ErrorDetails]) -> tuple[bool, int, str]:
+    """Tell problems in the order of the file; a missing key last, as it is often there and only spelt wrongly."""
+    return details[0]["type"] in _MISSING, document.line(place), describe(place)
+
+
+def _is_name(detail: ErrorDetails) -> bool:
+    """Whether it is the name before a value that is wrong, not the value."""
+    return detail["loc"][-1:] == ("[key]",)
+
+
+def _is_inside(place: Place, other: Place) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
 
 
 def _place(value: Any, detail: ErrorDetails) -> Place:
@@ -102,7 +121,7 @@ def _problem(document: Document, place: Place, details: list[ErrorDetails], voca
     if detail["type"] == "value_error":  # a model's own words; the value may hold a secret
         return CatalogError(_at(place, str(context["error"])), where=where)
     return CatalogError(
-        _at(place, context.get("what", "wrong value")),
+        _at(place, context.get("what", "wrong name" if _is_name(detail) else "wrong value")),
         where=where,
         expected=" or ".join(dict.fromkeys(_expected(one, vocabulary) for one in details)),
         found=context.get("found", _show(detail["input"])),
@@ -131,7 +150,7 @@ def _show(value: Any) -> str:
         case bool():
             return str(value).lower()
         case dict():
-            return "keys with values"
+            return "keys with values" if value else "no keys"
         case list():
             return "a list" if value else "an empty list"
         case str():

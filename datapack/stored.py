@@ -108,7 +108,7 @@ class _Window(io.RawIOBase):
     def __init__(self, path: Path, place: _Place) -> None:
         self._file = path.open("rb", buffering=0)
         self._place = place
-        self.seek(0)
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -117,7 +117,7 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at if whence else 0, io.SEEK_END: self._place.size}[whence]
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._place.size}[whence]
         self._at = max(0, origin + offset)
         return self._at
 

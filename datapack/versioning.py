@@ -90,7 +90,7 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
 
 
 def discard(workspace: Workspace, pointer: Path, names: Iterable[str]) -> None:
-    """Remove files of a bag, by their paths below it, from DVC's cache: what is damaged there must not be used again."""
+    """Remove files of a bag, by their paths below it, from DVC's cache, so that damaged ones are not used again."""
     cache = Path(_run(workspace.root, "cache", "dir").stdout.strip())
     tree = json.loads(_cached(cache, str(_output(pointer)["md5"])).read_bytes())
     hashes = {entry["relpath"]: entry["md5"] for entry in tree}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import socket
+import threading
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -85,11 +86,10 @@ class Web:
         self._anywhere = urllib3.PoolManager(**self._options)  # type: ignore[arg-type] # a mapping of several types
         self._public = urllib3.PoolManager(**self._options)  # type: ignore[arg-type] # as above
         self._public.pool_classes_by_scheme = _guarded_pools(is_public)
-        proxies = getproxies()
-        self._proxies = {
-            scheme: _proxy(proxies[scheme], self._options) for scheme in ("http", "https") if scheme in proxies
-        }
+        self._proxies = getproxies()
+        self._behind: dict[str, urllib3.ProxyManager] = {}
         self._private: dict[str, bool] = {}
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def get(self, address: str, *, public_only: bool) -> Iterator[BaseHTTPResponse]:
@@ -113,11 +113,15 @@ class Web:
     def _pool(self, address: str, public_only: bool) -> urllib3.PoolManager:
         parts = urlsplit(address)
         host = parts.hostname or ""
-        if parts.scheme not in self._proxies or proxy_bypass(host):
+        proxy = self._proxies.get(parts.scheme)
+        if proxy is None or proxy_bypass(host):
             return self._public if public_only else self._anywhere
         if public_only and self.is_private(address):
             raise RefusedError("a redirect to a private address")
-        return self._proxies[parts.scheme]
+        with self._lock:
+            if proxy not in self._behind:
+                self._behind[proxy] = _proxy_manager(proxy, self._options)
+            return self._behind[proxy]
 
     def is_private(self, address: str) -> bool:
         """Whether an address's host is, as far as can be told here, not one of the open internet."""
@@ -169,12 +173,12 @@ class Web:
     def _why_no_connection(self, error: urllib3_errors.HTTPError) -> str:
         if isinstance(error, urllib3_errors.NameResolutionError):
             return "host name not found"
-        if isinstance(error, urllib3_errors.ConnectTimeoutError):
-            return f"no connection within {min(_CONNECT_TIMEOUT, self._timeout):g} s"
         if isinstance(error, urllib3_errors.ProxyError):
             return "the proxy gave no connection"
-        cause = error.__cause__  # what the system said, without urllib3's words, which differ from run to run
-        return cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else "no connection"
+        if isinstance(error, urllib3_errors.NewConnectionError):  # which counts as a timeout too in some versions
+            cause = error.__cause__  # the system's words; urllib3's differ from run to run
+            return cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else "no connection"
+        return f"no connection within {min(_CONNECT_TIMEOUT, self._timeout):g} s"
 
 
 def user_agent(contact: str) -> str:
@@ -288,10 +292,13 @@ def _guarded_pools(is_public: Callable[[str], bool]) -> dict[str, type[urllib3.H
     return {"http": Pool, "https": SecurePool}
 
 
-def _proxy(address: str, options: dict[str, object]) -> urllib3.ProxyManager:
+def _proxy_manager(address: str, options: dict[str, object]) -> urllib3.ProxyManager:
     """Make connections through the proxy that the environment names, with its user name and password if it has them."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
     plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     headers = urllib3.make_headers(proxy_basic_auth=secret) if secret else None
-    return urllib3.ProxyManager(plain, proxy_headers=headers, **options)  # type: ignore[arg-type] # a mapping of several types
+    try:
+        return urllib3.ProxyManager(plain, proxy_headers=headers, **options)  # type: ignore[arg-type] # of several types
+    except urllib3_errors.HTTPError as error:
+        raise RefusedError(f"a proxy that can't be used ({parts.scheme})") from error

@@ -74,7 +74,9 @@ class Catalog:
 
     def run(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
         """Run datapack and give what it printed, whatever its exit status."""
-        return subprocess.run(self.command(*arguments), **self.options(), capture_output=True, text=True, check=False, **options)
+        return subprocess.run(
+            self.command(*arguments), **self.options(), capture_output=True, text=True, check=False, **options
+        )
 
     def ok(self, *arguments: str) -> str:
         """Run datapack, which must succeed; return its output."""

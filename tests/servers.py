@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def png(width: int = 8, height: int = 6, seed: int = 0) -> bytes:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. ``cut`` ends the connection after so many bytes of the body; ``seconds`` is how long it takes to come."""
+    """One answer, after so many seconds. ``cut`` ends the connection after so many bytes of the body."""
 
     body: bytes = b""
     status: int = 200
@@ -52,10 +52,12 @@ def redirect(target: str, status: int = 302) -> Reply:
 class Server:
     """Answers each path with its replies in turn, the last one for ever; what has none is a 404.
 
-    ``asked`` counts the requests for each path, ``at`` has their times, and ``most_at_once`` how many there were at a time.
+    ``asked`` counts the requests for each path, ``at`` has their times, ``most_at_once`` says how many came together.
     """
 
-    def __init__(self, replies: Mapping[str, Reply | list[Reply]] | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, replies: Mapping[str, Reply | list[Reply]] | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.replies: dict[str, list[Reply]] = {}
         self.asked: Counter[str] = Counter()
         self.at: dict[str, list[float]] = defaultdict(list)
@@ -63,7 +65,7 @@ class Server:
         self.most_at_once = 0
         self._active = 0
         self._lock = threading.Lock()
-        self._http = _Quiet((host, 0), self._handler())
+        self._http = _Quiet((host, port), self._handler())
         for path, given in (replies or {}).items():
             self.reply(path, given)
 
@@ -117,7 +119,8 @@ class Server:
                     time.sleep(reply.seconds)
                     self.send(reply)
 
-            do_POST = do_GET
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def send(self, reply: Reply) -> None:
                 self.send_response(reply.status)
@@ -145,9 +148,8 @@ class _Quiet(ThreadingHTTPServer):
 class FakeKaggle(Server):
     """A stand-in for Kaggle, as kagglehub's client talks to it.
 
-    It serves competitions and datasets, checks the token, and sends the md5 as Kaggle's storage does. Kaggle's client asks
-    ``localhost`` when `environment` says so, and comes here since this server is set as the proxy for that. What it asks
-    127.0.0.1 for goes there straight.
+    It serves competitions and datasets, checks the token, and sends the md5 as Kaggle's storage does. `environment` makes
+    Kaggle's client ask ``localhost``, and this server the proxy for that; what is on 127.0.0.1 is asked without one.
     """
 
     TOKEN = "KGAT_a_token_for_tests"
@@ -170,7 +172,7 @@ class FakeKaggle(Server):
     def answer(self, handler: BaseHTTPRequestHandler, path: str) -> Reply:
         content = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if path.startswith("/storage/"):
-            return self._stored(path.removeprefix("/storage/"))
+            return self._stored(unquote(path.removeprefix("/storage/")))
         if self.first:
             return self.first.pop(0)
         if handler.headers.get("Authorization") not in {f"Bearer {self.TOKEN}", _basic("user", "key")}:
@@ -181,7 +183,7 @@ class FakeKaggle(Server):
         name = question["fileName"]
         if name not in self.files:
             return _json({"code": 404, "message": "Not found"}, 404)
-        return redirect(f"http://localhost/storage/{name}")
+        return redirect(f"http://localhost/storage/{quote(name)}")
 
     def _stored(self, name: str) -> Reply:
         body = self.files[name]
@@ -189,9 +191,7 @@ class FakeKaggle(Server):
         if self.damaged:
             self.damaged -= 1
             body = body[:-1] + b"?"
-        return Reply(
-            body, headers={"x-goog-hash": f"crc32c=AAAAAA==,md5={md5}", "Content-Type": "application/octet-stream"}
-        )
+        return Reply(body, headers={"x-goog-hash": f"crc32c=AAAAAA==,md5={md5}", "Content-Type": "text/plain"})
 
 
 def _json(content: object, status: int = 200) -> Reply:

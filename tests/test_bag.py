@@ -29,7 +29,9 @@ def folder(tmp_path):
 
 def test_bagit_validates_it(folder):
     """The Library of Congress's own program finds the bag valid."""
-    done = subprocess.run([sys.executable, "-m", "bagit", "--validate", folder], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "bagit", "--validate", folder], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -35,7 +35,9 @@ def registry(tmp_path):
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
-    process = subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     for _ in range(100):
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -96,7 +98,7 @@ def test_registry_that_is_not_there(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = f"127.0.0.1:{port}/tiny:1@sha256:{'0' * 64}"
-    with pytest.raises(ImageError, match="the registry can't be reached: found ConnectionRefusedError.*--base oci:DIR"):
+    with pytest.raises(ImageError, match=r"the registry can't be reached: found ConnectionRefusedError.*--base oci:DIR"):
         open_base(text, tmp_path, tmp_path / "cache", Silent())
 
 
@@ -130,9 +132,10 @@ def test_damaged_parts_are_found(tmp_path):
     base = open_base("oci:base", tmp_path, tmp_path, Silent())
     layer = base.layout.blob(base.layers[0].digest)
     layer.write_bytes(layer.read_bytes().replace(b"hello", b"hallo"))
-    with pytest.raises(ImageError, match="a layer of the base is damaged: expected sha256:.*found sha256:"), (
-        tmp_path / "out"
-    ).open("wb") as out:
+    with (
+        pytest.raises(ImageError, match=r"a layer of the base is damaged: expected sha256:.*found sha256:"),
+        (tmp_path / "out").open("wb") as out,
+    ):
         base.parts()[0].write(out)
     manifest = base.layout.blob(base.digest)
     manifest.write_bytes(manifest.read_bytes() + b" ")

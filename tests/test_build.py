@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import PROJECT, make_base, fact
 
 from datapack.oci import Layout
+from tests.conftest import fact, make_base
 
 
 def layout(catalog) -> Layout:
@@ -27,7 +27,10 @@ def test_golden_digests(catalog):
     output = catalog.ok("build", "reef@v1")
     assert fact(output, "dataset") == "sha256:6c5909b871c57499ce51f28a4fc51b6c6827d4c971be86ebc0528b91a1509286"
     image = json.loads(layout(catalog).read(layout(catalog).image()))
-    assert [layer["digest"] for layer in image["layers"]][2:] == ["sha256:833efea1a41173aba8757909b565c3419ae7df937e5e590fd6157197a19f96d6", "sha256:43f2a96352b8dfdb4d5b32a93556ffd55cff1ca31e26227ca6cecaf01f90ea9a"]
+    assert [layer["digest"] for layer in image["layers"]][2:] == [
+        "sha256:833efea1a41173aba8757909b565c3419ae7df937e5e590fd6157197a19f96d6",
+        "sha256:43f2a96352b8dfdb4d5b32a93556ffd55cff1ca31e26227ca6cecaf01f90ea9a",
+    ]
 
 
 def test_same_image_in_another_folder_with_another_umask_and_order(catalog, tmp_path):
@@ -94,7 +97,10 @@ def test_all_targets_hold_one_image(catalog):
         fact(catalog.ok("build", "reef@v1", "--to", target), "image") for target in ("oci:other", "oci-archive:x.tar")
     }
     piped = subprocess.run(
-        catalog.command("build", "reef@v1", "--to", "oci-archive:-"), **catalog.options(), capture_output=True, check=True
+        catalog.command("build", "reef@v1", "--to", "oci-archive:-"),
+        **catalog.options(),
+        capture_output=True,
+        check=True,
     )
     (catalog.root / "piped.tar").write_bytes(piped.stdout)
     assert fact(piped.stderr.decode(), "image") in digests
@@ -134,7 +140,7 @@ def test_lock_that_differs_stops_the_build(catalog):
 
 
 def test_changed_catalog_entry_is_noticed(catalog):
-    """Sources that changed since the lock are asked again, although a bag is there; the old bag stays until accepted."""
+    """Sources that changed since the lock are asked again; the bag that is there stays until that is accepted."""
     catalog.ok("build", "reef@v1")
     text = (catalog.root / "datasets.yml").read_text()
     (catalog.root / "datasets.yml").write_text(text + "          - {local: extra, into: more}\n")
@@ -287,11 +293,11 @@ def test_folder_that_cannot_be_written(catalog):
     """A read-only folder is one clear line."""
     if os.getuid() == 0:
         root = catalog.root
-        script = f"mount --bind {root} {root} && mount -o remount,bind,ro {root} && cd {root} && exec \"$@\""
+        script = f'mount --bind {root} {root} && mount -o remount,bind,ro {root} && cd {root} && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", script, "sh", *catalog.command("build", "reef@v1")]
         done = subprocess.run(command, **catalog.options(), capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr.strip() == f"error: {catalog.root}: can't write here: found Read-only file system; work in a folder that you may write to"
+        assert f"{catalog.root}: can't write here: found Read-only file system; work in a folder that" in done.stderr
     else:
         catalog.root.chmod(0o555)
         assert "can't write here: found Permission denied" in catalog.fails("build", "reef@v1")
@@ -302,3 +308,30 @@ def test_no_catalog(tmp_path, catalog):
     """Outside of any catalog the message says how to start one."""
     catalog.root = tmp_path
     assert "no datasets.yml here or in any folder above; run 'datapack init'" in catalog.fails("list", status=2)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("size", ["8k", "24k", "36k", "44k"])
+@pytest.mark.parametrize("target", ["oci:dist/reef-v1", "oci-archive:dist/reef.tar"])
+def test_full_disk_while_writing_layers(catalog, size, target):
+    """A disk that fills up is one line; nothing has a final name, and with room the same command goes on."""
+    (catalog.root / "dist").mkdir()
+    script = (
+        f'mount -t tmpfs -o size={size} tmpfs dist && cd . && "$@"; echo "status $?"; find dist -type f; '
+        'mount -o remount,size=10m dist && "$@"'
+    )
+    command = catalog.command("build", "reef@v1", "--to", target)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        **catalog.options(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "status 1\n" in done.stdout
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "not enough space for a layer: expected" in error or "No space left on device" in error
+    left = [line for line in done.stdout.splitlines() if line.startswith("dist/")]
+    assert not [name for name in left if not name.startswith("dist/reef-v1.partial/blobs/sha256/")]
+    assert not [name for name in left if ".datapack-" in name]

@@ -103,7 +103,8 @@ class _Load:
     def _run(self) -> None:
         try:
             with self._source:
-                for answer in self._client.api.load_image(iter(lambda: self._source.read(_BLOCK), b"")):
+                archive = iter(lambda: self._source.read(_BLOCK), b"")
+                for answer in self._client.api.load_image(archive):  # type: ignore[no-untyped-call] # no stub has it
                     if "error" in answer:
                         self._answers.append(str(answer["error"]))
         except Exception as error:  # whatever ended the request is reported by the thread that waits for it

@@ -1,0 +1,183 @@
+"""Container engines for the tests: real ones, each with a store of its own that ends with the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+REQUIRED = "DATAPACK_REQUIRE_ENGINES"  # set to 1 where a missing engine is a failure, as in CI
+STAND_IN = "localhost/stand-in:latest"
+START_TIMEOUT = 60  # seconds
+DRIVERS = {"podman": ("overlay", "vfs"), "docker": ("overlay2", "vfs")}  # the second where the first can't be had
+
+# The limits are no higher than what this process may have; runc is what podman and docker have in common; the state of the
+# engine is our own, so that a podman beside us is not in the way.
+CONTAINERS_CONF = """[containers]
+default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
+[engine]
+runtime="runc"
+tmp_dir="{folder}/state"
+lock_type="file"
+"""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine by its command line and by its Docker API."""
+
+    name: str
+    command: tuple[str, ...]
+    url: str  # unix://...
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run an engine's command to its end; both of its streams are in ``stdout``."""
+        done = subprocess.run(
+            [*self.command, *arguments],
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{self.name} {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}")
+        return done
+
+    def load(self, layout: Path, tag: str, scratch: Path) -> None:
+        """Bring the image of an OCI layout into the engine's store under a tag."""
+        archive = scratch / "image.tar"
+        archive.unlink(missing_ok=True)
+        subprocess.run(["skopeo", "copy", "--quiet", f"oci:{layout}", f"docker-archive:{archive}:{tag}"], check=True)
+        self.run("load", "--input", archive)
+        archive.unlink()
+
+    def build(self, dockerfile: Path, context: Path, tag: str, **arguments: str) -> None:
+        """Build an image without a network."""
+        values = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+        self.run("build", "--network", "none", "--file", dockerfile, "--tag", tag, *values, context)
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test, or fail it where engines are required."""
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED}=1, but {reason}")
+    pytest.skip(reason)
+
+
+def need(*programs: str) -> None:
+    """Skip or fail where we are not root or one of these programs is missing."""
+    if os.geteuid() != 0:
+        unavailable("starting container engines needs root")
+    for program in programs:
+        if not shutil.which(program):
+            unavailable(f"{program} is not installed")
+
+
+@contextlib.contextmanager
+def podman(folder: Path, base: Path) -> Iterator[Engine]:
+    """Start podman's API over a store in ``folder``, with the base loaded as `STAND_IN`."""
+    need("podman", "runc", "skopeo")
+    settings = folder / "containers.conf"
+    settings.write_text(CONTAINERS_CONF.format(folder=folder))
+    url = f"unix://{folder}/podman.sock"
+    for driver in DRIVERS["podman"]:
+        store, log = folder / driver, folder / f"{driver}.log"
+        command = ["podman", "--root", f"{store}/root", "--runroot", f"{store}/run", "--cgroup-manager", "cgroupfs"]
+        command += ["--storage-driver", driver]
+        engine = Engine("podman", tuple(command), url, {"CONTAINERS_CONF": str(settings)})
+        service = _start([*command, "system", "service", "--time", "0", url], engine, log)
+        try:
+            with _stopping(service):
+                trouble = _wait_for(folder / "podman.sock", service, log) or _try(engine, base, folder)
+                if not trouble:
+                    yield engine
+                    return
+        finally:
+            _unmount(store)
+            (folder / "podman.sock").unlink(missing_ok=True)
+    unavailable(f"podman cannot run a container here: {trouble}")
+
+
+@contextlib.contextmanager
+def docker(folder: Path, base: Path) -> Iterator[Engine]:
+    """Start a Docker daemon of our own in ``folder``, with the base loaded as `STAND_IN`."""
+    need("dockerd", "docker", "skopeo")
+    client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"  # the one that belongs to the daemon
+    url = f"unix://{folder}/docker.sock"
+    engine = Engine("docker", (client, "--host", url), url, {"DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(folder)})
+    for driver in DRIVERS["docker"]:
+        store, log = folder / driver, folder / f"{driver}.log"
+        arguments = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", driver]
+        arguments += ["--data-root", f"{store}/data", "--exec-root", f"{store}/run", "--pidfile", f"{store}.pid"]
+        daemon = _start([*arguments, "--host", url], engine, log)
+        try:
+            with _stopping(daemon):
+                trouble = _wait_for(folder / "docker.sock", daemon, log) or _try(engine, base, folder)
+                if not trouble:
+                    yield engine
+                    return
+        finally:
+            _unmount(store)
+    unavailable(f"docker cannot run a container here: {trouble}")
+
+
+def _try(engine: Engine, base: Path, folder: Path) -> str:
+    """Load the base and run it; return why that failed, or nothing."""
+    try:
+        engine.load(base, STAND_IN, folder)
+        engine.run("run", "--rm", "--network", "none", STAND_IN, "true")
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def _start(command: list[str], engine: Engine, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command, env={**os.environ, **engine.environment}, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+
+
+@contextlib.contextmanager
+def _stopping(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(START_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until a service listens; return why it does not, or nothing."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while not socket.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            return f"{process.args!r} ended or is too slow:\n{log.read_text()[-2000:]}"
+        time.sleep(0.05)
+    return ""
+
+
+def _unmount(store: Path) -> None:
+    """Take away the mounts that an engine left below its store, the deepest first, and then the store."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in sorted((point for point in points if Path(point).is_relative_to(store)), reverse=True):
+        subprocess.run(["umount", "--lazy", point], check=False)
+    shutil.rmtree(store, ignore_errors=True)

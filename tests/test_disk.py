@@ -1,0 +1,35 @@
+"""What the disk says when it fails, as people read it."""
+
+import errno
+import os
+
+import pytest
+
+from datapack.disk import check_space, disk_errors
+from datapack.errors import FetchError
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full: found .* free; make room, then run the same command again"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EROFS, "can't write here: found Read-only file system; work in a folder that you may write to"),
+        (errno.EACCES, "can't write here: found Permission denied"),
+        (errno.EIO, r"a\.png: can't read or write the file: found Input/output error"),
+    ],
+)
+def test_each_failure_is_one_line_with_what_to_do(tmp_path, number, message):
+    """The folder where room or permission is missing, or the file that can't be read."""
+    with pytest.raises(FetchError, match=message) as error, disk_errors(tmp_path / "a.png"):
+        raise OSError(number, os.strerror(number))
+    assert str(tmp_path) in str(error.value)
+
+
+def test_room_is_compared_with_what_is_free(tmp_path):
+    """A petabyte is more than there is; nothing always fits."""
+    check_space(tmp_path, 0)
+    with pytest.raises(
+        FetchError, match=r"not enough space on the disk: expected 1e\+03 TB|expected 1000 TB|expected 1e"
+    ):
+        check_space(tmp_path, 10**15)

@@ -1,0 +1,61 @@
+"""A folder in which tests fill a payload, over and over, as a build would."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from datapack.download import Downloader
+from datapack.hashcache import HashCache
+from datapack.payload import Payload, fill
+from datapack.reference import Reference
+from datapack.report import Silent
+
+REFERENCE = Reference("reef", "v1")
+
+
+def mount(folder: Path, options: str) -> bool:
+    """Mount a disk in memory, if this user may; whoever calls it unmounts it."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class Workplace:
+    """The folder of a catalog, and the bag that is made beside it."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.bag = root / "data" / "reef" / "v1.partial"
+        self.failures = root / "data" / "reef" / "v1.failures.json"
+        self.notes = []
+        (root / "catalog").mkdir(exist_ok=True)
+
+    def fill(self, *sources, **options) -> Payload:
+        with HashCache.open(self.root / "hashes.sqlite") as cache:
+            payload = Payload(
+                reference=REFERENCE,
+                bag=self.bag,
+                catalog_folder=self.root / "catalog",
+                cache=cache,
+                downloader=Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, **options}),
+                reporter=self,
+                failures=self.failures,
+            )
+            fill(payload, sources)
+        assert payload.hashes == self.hashes()
+        return payload
+
+    def note(self, text):
+        self.notes.append(text)
+
+    progress = Silent().progress
+
+    def hashes(self):
+        """What is really there, temporary files too."""
+        files = (path for path in (self.bag / "data").rglob("*") if not path.is_dir())
+        return {path.relative_to(self.bag).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def write(self, name: str, content: bytes = b"x") -> Path:
+        path = self.root / "catalog" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
