@@ -9,15 +9,16 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Contender, compare, remove, run
 from benchmarks.pictures import write_pictures
-from benchmarks.servers import docker, nginx, podman
+from benchmarks.servers import nginx
 from examples.stand_in_base import build as build_stand_in_base
+from tests.containers.engines import Engine, docker, podman
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ class Workplace:
 @contextmanager
 def workplace(pictures: int) -> Iterator[Workplace]:
     """Make a workplace in a temporary folder, with nginx in front of its pictures."""
-    with tempfile.TemporaryDirectory(prefix="datapack-bench-") as folder:
+    with TemporaryDirectory(prefix="datapack-bench-") as folder:
         served = Path(folder) / "served"
         served.mkdir()
         with nginx(served) as address:
@@ -78,31 +79,17 @@ def bench_build(place: Workplace, repeats: int) -> None:
     context = place.bag
     (context.parent / "Dockerfile").write_text("FROM scratch\nCOPY . /dataset\n")
     build = Path(place.root / "dist")
-    with docker() as docker_env, podman() as podman_env:
+    with ExitStack() as stack:
+        engines = []
+        for start, ratio in ((docker, 5), (podman, 8)):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="dp-", ignore_cleanup_errors=True)))
+            engine = stack.enter_context(start(folder, place.root / "base"))
+            engines.append((_engine_build(engine, context), f"at least {ratio} x"))
         compare(
             f"Build an image of {place.pictures} pictures that are in the bag already",
             place.datapack("datapack build --to oci:", "build", "noise@v1", before=lambda: remove(build)),
             [
-                (
-                    Contender(
-                        "docker build (BuildKit)",
-                        ["/usr/bin/docker", "build", "--no-cache", "-q", "-f", "../Dockerfile", "."],
-                        lambda: _prune(["/usr/bin/docker", "system", "prune", "-af"], docker_env),
-                        context,
-                        docker_env,
-                    ),
-                    "at least 5 x",
-                ),
-                (
-                    Contender(
-                        "podman build",
-                        ["podman", "build", "--no-cache", "-q", "-f", "../Dockerfile", "."],
-                        lambda: _prune(["podman", "system", "prune", "-af"], podman_env),
-                        context,
-                        podman_env,
-                    ),
-                    "at least 8 x",
-                ),
+                *engines,
                 (
                     Contender(
                         "cat | openssl sha256, then cat > file; sync",
@@ -131,8 +118,11 @@ def bench_build(place: Workplace, repeats: int) -> None:
         )
 
 
-def _prune(command: list[str], env: dict[str, str]) -> None:
-    run(Contender("prune", command, env=env))
+def _engine_build(engine: Engine, context: Path) -> Contender:
+    """Have an engine build an image of a folder, each time from nothing."""
+    name = {"docker": "docker build (BuildKit)", "podman": "podman build"}[engine.name]
+    command = [*engine.command, "build", "--no-cache", "-q", "-f", "../Dockerfile", "."]
+    return Contender(name, command, lambda: engine.run("system", "prune", "-af"), context, dict(engine.environment))
 
 
 def bench_fetch(place: Workplace, repeats: int) -> None:
@@ -231,7 +221,7 @@ def bench_start(repeats: int) -> None:
     """Show how long ``datapack --help`` takes, and a build of 3,000 files in which nothing changed."""
     here = Path.cwd()
     compare("Start", Contender("datapack --help (asked: under 0.4 s)", [*DATAPACK, "--help"], cwd=here), [], repeats)
-    with tempfile.TemporaryDirectory(prefix="datapack-bench-") as folder:
+    with TemporaryDirectory(prefix="datapack-bench-") as folder:
         root = Path(folder)
         (root / "files").mkdir()
         for number in range(3000):

@@ -64,9 +64,14 @@ class Defaults(_Model):
     connections: int = Field(5, strict=True, ge=1, le=64, description="how many connections one host gets at once")
 
 
+def _entry_keys(entry: Any) -> Iterable[str]:
+    """Give the keys of a source, as it stands in the file or as it was read."""
+    return entry.keys() if isinstance(entry, dict) else type(entry).model_fields if isinstance(entry, Source) else ()
+
+
 def _check_kind(entry: Any) -> Any:
     """Refuse a source that is of no kind or of several, before its keys are looked at."""
-    keys = entry.keys() if isinstance(entry, dict) else ()
+    keys = _entry_keys(entry)
     kinds = sorted(KINDS.keys() & keys)
     if len(kinds) != 1:
         raise PydanticCustomError(
@@ -92,7 +97,7 @@ if TYPE_CHECKING:
 else:
     SourceEntry = Annotated[
         reduce(or_, (Annotated[source, Tag(_tag(kind))] for kind, source in KINDS.items())),
-        Discriminator(lambda entry: _tag(min(KINDS.keys() & entry.keys()))),
+        Discriminator(lambda entry: _tag(min(KINDS.keys() & _entry_keys(entry)))),
         BeforeValidator(_check_kind),
     ]
 

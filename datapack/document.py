@@ -48,8 +48,8 @@ class Document:
                 found=conflict.group(),
                 fix="keep what is right of both sides, and remove the three marker lines",
             )
-        loader = _Loader(text)
         try:
+            loader = _Loader(text)
             node = loader.get_single_node()
             for part in _nodes(node):
                 _check_tag(path, part, loader)
@@ -58,8 +58,6 @@ class Document:
             return cls(path, None if node is None else loader.construct_document(node), node)
         except yaml.YAMLError as error:
             raise _not_yaml(path, text, error) from error
-        finally:
-            loader.dispose()
 
     def get(self, place: Place) -> Any:
         """Return the value at a place that is in the file."""
@@ -138,7 +136,7 @@ def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
             waiting += reversed(node.value)
 
 
-def _check_tag(path: Path, node: yaml.Node, loader: yaml.resolver.BaseResolver) -> None:
+def _check_tag(path: Path, node: yaml.Node, loader: _Loader) -> None:
     """Refuse a tag such as ``!!python/object``: a value is what it looks like."""
     plain = isinstance(node, yaml.ScalarNode) and not node.style
     if node.tag not in {_TEXT, loader.resolve(type(node), node.value, (plain, not plain))}:

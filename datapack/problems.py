@@ -130,7 +130,7 @@ def _problem(document: Document, place: Place, details: list[ErrorDetails], voca
 
 
 def _at(place: Place, what: str) -> str:
-    return f"{describe(place)}: {what}" if place else what.replace("value", "content")
+    return f"{describe(place)}: {what}" if place else what
 
 
 def _expected(detail: ErrorDetails, vocabulary: Vocabulary) -> str:

@@ -35,6 +35,8 @@ FOLDERS = {
 }
 FILES = {
     "etc/group": "root:x:0:\nnobody:x:65534:\n",
+    "etc/hostname": "localhost\n",
+    "etc/hosts": "127.0.0.1\tlocalhost\n",
     "etc/os-release": 'ID=datapack-stand-in\nPRETTY_NAME="datapack stand-in base (tests and demo only)"\n',
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n",
 }

@@ -33,12 +33,16 @@ def png(width: int = 8, height: int = 6, seed: int = 0) -> bytes:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer, after so many seconds. ``cut`` ends the connection after so many bytes of the body."""
+    """One answer, after so many seconds.
+
+    ``cut`` ends the connection after so many bytes of the body; without a ``length`` its end is the body's end.
+    """
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
+    length: bool = True
     seconds: float = 0.0
 
 
@@ -124,13 +128,14 @@ class Server:
 
             def send(self, reply: Reply) -> None:
                 self.send_response(reply.status)
-                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                length = {"Content-Length": str(len(reply.body))} if reply.length else {}
+                for name, value in {**length, **reply.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):
                     self.wfile.write(reply.body[: reply.cut])
                     self.wfile.flush()
-                self.close_connection = reply.cut is not None
+                self.close_connection = reply.cut is not None or not reply.length
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -148,8 +153,8 @@ class _Quiet(ThreadingHTTPServer):
 class FakeKaggle(Server):
     """A stand-in for Kaggle, as kagglehub's client talks to it.
 
-    It serves competitions and datasets, checks the token, and sends the md5 as Kaggle's storage does. `environment` makes
-    Kaggle's client ask ``localhost``, and this server the proxy for that; what is on 127.0.0.1 is asked without one.
+    It serves competitions and datasets, checks the token, and sends the md5 as Kaggle's storage does. `environment`
+    makes Kaggle's client ask ``localhost``, and this server the proxy for that; 127.0.0.1 is asked without one.
     """
 
     TOKEN = "KGAT_a_token_for_tests"

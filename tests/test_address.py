@@ -29,7 +29,21 @@ def test_quoting_twice_is_quoting_once(text):
 
 @pytest.mark.parametrize(
     "address",
-    ["", "a.png", "//x.org/a", "file:///etc/passwd", "ftp://x.org/a", "http://", "http://:80/a", "http://x.org:port/a", "http://[::1/a", "http://u:p@x.org/a", "http://u@x.org/a", "http://x y.org/a", "javascript:alert(1)"],
+    [
+        "",
+        "a.png",
+        "//x.org/a",
+        "file:///etc/passwd",
+        "ftp://x.org/a",
+        "http://",
+        "http://:80/a",
+        "http://x.org:port/a",
+        "http://[::1/a",
+        "http://u:p@x.org/a",
+        "http://u@x.org/a",
+        "http://x y.org/a",
+        "javascript:alert(1)",
+    ],
 )
 def test_what_must_not_be_asked(address):
     """No other scheme, no host, no password."""
@@ -96,5 +110,5 @@ def test_mirrors_stand_for_the_longest_whole_prefix(address, addresses):
     ],
 )
 def test_which_numbers_are_of_the_open_internet(number, public):
-    """Loopback, private, link-local, shared, multicast and reserved ones are not, in whichever form they are written."""
+    """Loopback, private, link-local, shared, multicast and reserved ones are not, in whichever form."""
     assert is_public(number) is public

@@ -1,6 +1,7 @@
 """The catalog: what is read, what each mistake is told, and the JSON Schema beside it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from datapack.catalog import KINDS, Catalog, json_schema
+from datapack.catalog import KINDS, Catalog, Version, json_schema
 from datapack.errors import CatalogError, UsageError
 from datapack.reference import Reference
 from datapack.sources import CocoSource, KaggleSource, LocalSource, UrlSource
@@ -79,11 +82,17 @@ def test_each_kind_of_source_is_read(read):
     assert set(KINDS.values()) == set(kinds)
 
 
+def test_a_version_can_be_made_of_sources():
+    """Whoever uses the library can make a version of sources, not only of what stands in a file."""
+    source = LocalSource(local="a")
+    assert Version(sources=(source,)).sources == (source,)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", ":1: wrong content: expected keys with values, found nothing"),
-        ("- a\n", ":1: wrong content: expected keys with values, found a list"),
+        ("", ":1: wrong value: expected keys with values, found nothing"),
+        ("- a\n", ":1: wrong value: expected keys with values, found a list"),
         ("datasets: {}\n", ":1: datasets: wrong value: expected at least one entry, found no keys"),
         (changed(f"defaults:\n  base: {BASE}\n", ""), ":1: the key 'defaults' is missing"),
         (
@@ -202,6 +211,28 @@ def test_every_mistake_is_told_at_once(read):
         read(text)
     lines = [line.partition("datasets.yml")[2].split(": ")[0] for line in (str(error.value), *error.value.details)]
     assert lines == [":4", ":5", ":11"]
+
+
+words = st.sampled_from(
+    ["\n", "  ", "- ", ": ", "[", "{}", "*fathomnet", "&a ", "!!int ", "~", "1", "'", "#", "\t", "<<: "]
+)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), words), min_size=1, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_mistyped_is_told_by_its_line(tmp_path_factory, edits):
+    """A file with random mistakes is read or refused, in one line that names the file's line; nothing else happens."""
+    text = (ROOT / "datasets.yml").read_text()
+    for part, removed, added in edits:
+        at = int(part * len(text))
+        text = text[:at] + added + text[at + removed :]
+    path = tmp_path_factory.mktemp("typo") / "datasets.yml"
+    path.write_text(text)
+    try:
+        Catalog.read(path)
+    except CatalogError as error:
+        for line in (str(error), *error.details):
+            assert re.match(rf"{re.escape(str(path))}:\d+: \S.*$", line)
 
 
 @pytest.mark.parametrize(

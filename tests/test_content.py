@@ -1,6 +1,8 @@
 """What a file's content must be, going by its name."""
 
+import contextlib
 import io
+import struct
 import time
 
 import pytest
@@ -47,19 +49,14 @@ def test_an_image_of_another_format_does_not_pass(ending, kind):
         check(image(other), f"a{ending}")
 
 
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 @pytest.mark.parametrize(("ending", "kind"), FORMATS.items())
 def test_a_header_that_is_cut_off_is_no_crash(ending, kind):
-    """Every length of a beginning either has its size or is refused."""
+    """Where the size is not there yet it is refused; no parser's own error comes through, wherever it stops."""
     whole = image(kind)
-    for length in range(0, len(whole), 3):
-        if length < 12:
-            with pytest.raises(WrongContentError):
-                check(whole[:length], f"a{ending}", (20, 10))
-        else:
-            try:
-                check(whole[:length], f"a{ending}", (20, 10))
-            except WrongContentError as error:
-                assert str(error)
+    for length in range(len(whole)):
+        with pytest.raises(WrongContentError) if length < 10 else contextlib.suppress(WrongContentError):
+            check(whole[:length], f"a{ending}", (20, 10))
 
 
 def test_a_png_must_have_its_end():
@@ -72,9 +69,10 @@ def test_a_png_must_have_its_end():
 
 
 def test_a_large_image_is_looked_at_without_a_warning(recwarn):
-    """Only the header is read; what a decoder would think of 40,000 x 40,000 pixels is none of our business."""
-    check(png(40_000, 1).replace(b"\x00\x00\x9c\x40\x00\x00\x00\x01", b"\x00\x00\x9c\x40\x00\x00\x9c\x40", 1), "a.png")
-    check(image("GIF", (60_000, 3)), "a.gif", (60_000, 3))
+    """Only the header is read; that 60,000 x 60,000 pixels would be much to decode is none of our business."""
+    small = image("GIF")
+    large = small[:6] + struct.pack("<HH", 60_000, 60_000) + small[10:]
+    check(large, "a.gif", (60_000, 60_000))
     assert not recwarn.list
 
 

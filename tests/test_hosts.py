@@ -95,7 +95,8 @@ def test_refusals_at_the_same_time_count_once():
     hosts = Hosts(9)
     for item in range(5):
         hosts.put("a", item)
-    assert not any([hosts.refused(turn, "refused", 0.0) for turn in [hosts.take() for _ in range(5)]])
+    turns = [hosts.take() for _ in range(5)]
+    assert not any(hosts.refused(turn, "refused", 0.0) for turn in turns)
 
 
 def test_what_waits_for_a_host_that_is_left_out_gets_its_turn_at_once():

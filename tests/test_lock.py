@@ -131,7 +131,7 @@ ENTRY = f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n"
         (ENTRY + "  imaje: x\n", ":5: reef@v1: unknown key 'imaje': expected one of base, bytes, "),
         (ENTRY.replace("reef@v1", "reef"), ":1: not a reference: expected name@version, such as"),
         (ENTRY + ENTRY, ":5: the key 'reef@v1' stands twice in one place"),
-        ("[]\n", ":1: wrong content: expected keys with values, found an empty list"),
+        ("[]\n", ":1: wrong value: expected keys with values, found an empty list"),
         ("reef@v1:\n", ":1: reef@v1: wrong value: expected keys with values, found nothing"),
         (f"<<<<<<< HEAD\n{ENTRY}=======\n{ENTRY}>>>>>>> other\n", ":1: a merge conflict is not resolved"),
         ("reef@v1: {digest: \n", "not YAML"),

@@ -11,8 +11,17 @@ from datapack.web import RefusedError, parse_retry_after, redirect_target
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(None, None), ("120", 120), (" 0 ", 0), ("-5", None), ("soon", None), ("1.5", None), ("²", None)]
-    + [("Fri, 31 Dec 1999 23:59:59 GMT", 0), ("Fri, 99 Foo 1999", None)],
+    [
+        (None, None),
+        ("120", 120),
+        (" 0 ", 0),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("soon", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 0),
+        ("Fri, 99 Foo 1999", None),
+    ],
 )
 def test_retry_after(value, seconds):
     """Seconds or a date; a date that has passed is now; what is neither says nothing."""

@@ -14,8 +14,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROJECT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="session")
 def stand_in_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,7 +21,7 @@ def stand_in_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not Path("/bin/busybox").exists():
         engines.unavailable("busybox-static is not installed")
     layout = tmp_path_factory.mktemp("stand-in-base")
-    runpy.run_path(str(PROJECT / "examples" / "stand_in_base.py"))["build"](layout)
+    runpy.run_path(str(engines.PROJECT / "examples" / "stand_in_base.py"))["build"](layout)
     return layout
 
 

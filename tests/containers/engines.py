@@ -16,13 +16,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+PROJECT = Path(__file__).parents[2]
 REQUIRED = "DATAPACK_REQUIRE_ENGINES"  # set to 1 where a missing engine is a failure, as in CI
 STAND_IN = "localhost/stand-in:latest"
 START_TIMEOUT = 60  # seconds
 DRIVERS = {"podman": ("overlay", "vfs"), "docker": ("overlay2", "vfs")}  # the second where the first can't be had
 
-# The limits are no higher than what this process may have; runc is what podman and docker have in common; the state of the
-# engine is our own, so that a podman beside us is not in the way.
+# The limits are no higher than what this process may have; runc is what podman and docker have in common; state and
+# locks are our own, so that a podman beside us is not in the way.
 CONTAINERS_CONF = """[containers]
 default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
 [engine]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import bagit
 import pytest
 from bags import contents, digest_of, write_bag
-from conftest import PROJECT
+from engines import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
