@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLE = "my-dataset"
-IGNORED = ("/.datapack/", "/dist/", "*.partial/")  # what datapack writes that git should not keep
+IGNORED = ("/.datapack/", "/dist/", "*.failures.json", "*.partial/")  # what datapack writes that git should not keep
 
 _CATALOG = f"""\
 # The catalog: which datasets there are, and where their files come from. Build one of them with

@@ -428,7 +428,7 @@ def test_a_full_disk_stops_all_with_one_error(server, small_disk, length):
         "not enough space on the disk|the disk is full" if length else "the disk is full: found .* free; make room"
     )
     with pytest.raises(FetchError, match=message) as error:
-        downloader(connections=4).fetch(requests, "files")
+        downloader(connections=2).fetch(requests, "files")
     assert "free" in str(error.value)
     assert all((small_disk / name).stat().st_size == 300_000 for name in left(small_disk))
     assert 0 < len(left(small_disk)) <= 3

@@ -19,7 +19,7 @@ from engines import PROJECT, STAND_IN, Engine
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 DOCKERFILE = PROJECT / "docker" / "data" / "Dockerfile"
 CATALOG = """
@@ -46,7 +46,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Pa
     (folder / "files" / "empty").touch()
     for number in range(20):
         (folder / "files" / "images" / "deep down" / f"{number} 'Größe'.png").write_bytes(bytes([number]) * 1000)
-    command = [sys.executable, "-m", "datapack", "-C", folder, "build", "reef@v1"]
+    command = [sys.executable, "-m", "datapack", "-C", str(folder), "build", "reef@v1"]
     subprocess.run(command, cwd=PROJECT, check=True)
     return folder
 

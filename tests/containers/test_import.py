@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from engines import Engine
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 PROGRAM = PROJECT / "datapack" / "import.sh"
 STRANGE_NAMES = [
@@ -336,6 +336,15 @@ def test_a_destination_of_somebody_else_is_refused(importer: Importer) -> None:
     assert result.status == 3
     assert STRANGER in result.last
     assert "Permission denied" in result.last
+
+
+def test_the_partial_copy_of_somebody_else_is_refused(importer: Importer) -> None:
+    """What another user began can't be gone on with, and the message says what to do."""
+    (importer.partial / "data").mkdir(parents=True)
+    (importer.outputs / "reef").chmod(0o777)
+    result = importer(options=(f"--user={STRANGER}:{STRANGER}",))
+    assert result.status == 3
+    assert "v1.partial belongs to another user" in result.last
 
 
 def test_too_little_space_is_seen_first(importer: Importer, many: Path) -> None:

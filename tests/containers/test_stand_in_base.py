@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from engines import PROJECT, STAND_IN, Engine
 
-pytestmark = pytest.mark.engine
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 PROGRAM = PROJECT / "examples" / "stand_in_base.py"
 
@@ -20,7 +23,7 @@ def make(folder: Path) -> str:
 
 
 def test_the_same_bytes_each_time(stand_in_base: Path, tmp_path: Path) -> None:
-    """Building it twice gives one digest, the one that is printed, and building it again in the same place does no harm."""
+    """Building it twice gives one digest, which is printed; building it again in one place does no harm."""
     digest = json.loads((stand_in_base / "index.json").read_bytes())["manifests"][0]["digest"]
     assert make(tmp_path / "base") == digest
     assert make(tmp_path / "base") == digest
