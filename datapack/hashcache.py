@@ -56,7 +56,8 @@ class HashCache:
         try:
             yield cls(connection)
         finally:
-            connection.commit()
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.commit()
             connection.close()
 
     def files(self, reference: Reference) -> dict[str, KnownFile]:
@@ -84,7 +85,7 @@ class HashCache:
         self._write("INSERT OR REPLACE INTO layer VALUES (?, ?)", [(key, digest)])
 
     def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(sqlite3.OperationalError):  # a full disk: it is only a cache
             self._connection.executemany(statement, rows)
             if time.monotonic() - self._committed > 1:
                 self._connection.commit()

@@ -324,10 +324,14 @@ case ${1-} in
     --session) shift; main "$@"; exit ;;
 esac
 
-# The work is done in a session of its own: stopping that stops every process of it, whichever engine or shell started us.
+# The work is done in a session of its own: stopping that stops every process of it, whoever started us. However it ends,
+# even by a signal that no program can catch, the last line says so.
 setsid "$0" --session "$@" &
 session=$!
 trap 'kill -TERM -- "-$session"' TERM INT HUP
 while wait "$session"; code=$?; kill -0 "$session" 2>/dev/null; do :; done
-case $code in [02-7]) ;; *) echo "IMPORT FAILED: stopped (status $code): run it again, it goes on from what has arrived" ;; esac
+case $code in
+    [02-7]) ;;
+    *) echo "IMPORT FAILED: stopped (status $code): run it again, it goes on from what has arrived" ;;
+esac
 exit "$code"

@@ -5,6 +5,7 @@ Whatever way it comes, a bag gets its name only when it is whole and is what the
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ def obtain(job: Obtaining) -> Bag:
             job.check_digest(bag.manifest)
             return bag
     if job.must_ask_sources or not _restore(job):
+        _begin_with_what_is_here(job)
         _fetch(job)
     job.check_digest(Bag.open(job.partial).manifest)
     _publish(job.partial, job.path)
@@ -99,6 +101,12 @@ def _set_aside(job: Obtaining) -> None:
     if job.partial.exists():
         shutil.rmtree(job.partial)
     job.path.rename(job.partial)
+
+
+def _begin_with_what_is_here(job: Obtaining) -> None:
+    """Let a bag whose catalog entry changed begin with links to the files of the former one: most are the same."""
+    if job.path.exists() and not job.partial.exists() and not job.refresh:
+        shutil.copytree(job.path, job.partial, copy_function=os.link)
 
 
 def _restore(job: Obtaining) -> bool:
@@ -133,7 +141,7 @@ def _fetch(job: Obtaining) -> None:
         bag=job.partial,
         catalog_folder=job.workspace.root,
         cache=job.cache,
-        downloader=Downloader(connections=entry.connections, reporter=job.reporter),
+        downloader=Downloader(connections=entry.connections, contact=dataset.contact or "", reporter=job.reporter),
         reporter=job.reporter,
         failures=job.workspace.failures(entry.reference),
     )

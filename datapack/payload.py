@@ -18,12 +18,12 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
-from datapack.address import mirrored, quote_address, shown
 from datapack.bag import FETCH
 from datapack.claims import Claims
-from datapack.content import WrongContentError, check_content
 from datapack.disk import disk_errors
 from datapack.download import Request
+from datapack.download.address import mirrored, quote_address, shown
+from datapack.download.content import WrongContentError, check_content
 from datapack.errors import FetchError
 from datapack.files import TEMPORARY_PREFIX, atomic_writer
 from datapack.manifest import PAYLOAD, FileStat, hash_files, list_payload, sorted_by_bytes

@@ -51,11 +51,11 @@ def test_a_catalog_that_is_there_is_not_touched(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (None, "/.datapack/\n/dist/\n*.partial/\n"),
-        ("*.pyc\n", "*.pyc\n/.datapack/\n/dist/\n*.partial/\n"),
-        ("*.pyc", "*.pyc\n/.datapack/\n/dist/\n*.partial/\n"),
-        ("dist/\n# mine\n.datapack\n", "dist/\n# mine\n.datapack\n*.partial/\n"),
-        ("/.datapack/\n/dist/\n*.partial/\n", "/.datapack/\n/dist/\n*.partial/\n"),
+        (None, "/.datapack/\n/dist/\n*.failures.json\n*.partial/\n"),
+        ("*.pyc\n", "*.pyc\n/.datapack/\n/dist/\n*.failures.json\n*.partial/\n"),
+        ("*.pyc", "*.pyc\n/.datapack/\n/dist/\n*.failures.json\n*.partial/\n"),
+        ("dist/\n# mine\n.datapack\n", "dist/\n# mine\n.datapack\n*.failures.json\n*.partial/\n"),
+        ("/.datapack/\n/dist/\n*.failures.json\n*.partial/\n", "/.datapack/\n/dist/\n*.failures.json\n*.partial/\n"),
     ],
 )
 def test_gitignore_keeps_what_is_there(tmp_path, before, after):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from datapack.address import check_address
 from datapack.disk import disk_errors
+from datapack.download.address import check_address
 from datapack.errors import FetchError
 from datapack.manifest import PAYLOAD
 from datapack.payload import Missing, Wanted

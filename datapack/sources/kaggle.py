@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from datapack.content import WrongContentError, check_content
-from datapack.credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
 from datapack.disk import disk_errors
+from datapack.download.content import WrongContentError, check_content
+from datapack.download.web import parse_retry_after, status_line
 from datapack.errors import FetchError
 from datapack.files import TEMPORARY_PREFIX, sync, sync_folder
 from datapack.manifest import FileStat, hash_file
 from datapack.payload import Wanted
+from datapack.sources.credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
 from datapack.sources.source import PayloadFolder, PayloadPath, Source, join
-from datapack.web import parse_retry_after, status_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from datapack.address import check_address
+from datapack.download.address import check_address
 from datapack.payload import Wanted
 from datapack.sources.source import PayloadFolder, PayloadPath, Source, join
 

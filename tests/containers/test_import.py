@@ -612,6 +612,18 @@ def test_a_kill_and_the_same_command_again(importer: Importer, many: Path) -> No
     assert {name: identity(importer.final / "data" / name) for name in arrived} == arrived
 
 
+def test_a_kill_of_the_work_alone(importer: Importer, many: Path) -> None:
+    """Where the kernel kills the work, as it does for want of memory, the last line still says that the import failed."""
+    importer = importer.carrying(many, MANY)
+    with importer.running("--jobs", "1", options=("--name=starved",)) as process:
+        await_files(importer.partial, 10)
+        importer.engine.run("exec", "starved", "sh", "-c", "pkill -KILL -f '[-]-session'")
+        log, _ = process.communicate(timeout=60)
+    assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped (status 137)")
+    assert process.returncode == 137
+    assert not importer.final.exists()
+
+
 @pytest.mark.parametrize("signal", ["TERM", "INT"])
 def test_a_stop(anywhere: Importer, many: Path, signal: str) -> None:
     """A stopped import says so in its last line and in a receipt, and leaves no lock behind."""
@@ -632,7 +644,7 @@ def test_a_stop(anywhere: Importer, many: Path, signal: str) -> None:
 def test_two_imports_at_once(importer: Importer, many: Path) -> None:
     """The second of two imports to one place ends with 7; the first goes on and ends well."""
     importer = importer.carrying(many, MANY)
-    with importer.running("--jobs", "1", options=("--cpus=0.15",)) as first:
+    with importer.running("--jobs", "1", options=("--cpus=0.1",)) as first:
         await_files(importer.partial, 1)
         result = importer()
         log, _ = first.communicate(timeout=120)

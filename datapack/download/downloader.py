@@ -14,23 +14,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.address import AddressError, check_address, host_of, is_public, shown
-from datapack.content import WrongContentError, check_content
 from datapack.disk import check_space, disk_errors
-from datapack.files import remove_temporaries, sync, sync_folder, temporary_file
-from datapack.hosts import Hosts, Turn
-from datapack.manifest import FileStat
-from datapack.report import Silent
-from datapack.web import (
+from datapack.download.address import AddressError, check_address, host_of, is_public, shown
+from datapack.download.content import WrongContentError, check_content
+from datapack.download.hosts import Hosts, Turn
+from datapack.download.web import (
     HostBusyError,
     InterruptedTransferError,
     NoConnectionError,
-    RefusedError,
     TroubleError,
     Web,
+    WrongFileError,
     check_status,
     redirect_target,
 )
+from datapack.files import remove_temporaries, sync, sync_folder, temporary_file
+from datapack.manifest import FileStat
+from datapack.report import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -338,11 +338,8 @@ class _Run:
             self.reporter.note(f"{turn.host} is left out: {trouble}, several times in a row")
         if isinstance(trouble, HostBusyError):
             self._rest(turn.host, trouble, pause)
-        if isinstance(trouble, RefusedError):
+        if turn.left_out or task.tries >= min(self.downloader.tries, trouble.most_tries or self.downloader.tries):
             self._note_answer(task, str(trouble), definite=trouble.definite)
-            self._begin(task)
-        elif turn.left_out or task.tries >= self.downloader.tries:
-            self._note_answer(task, str(trouble), definite=False)
             self._begin(task)
         else:
             self._ask(task, check_address(task.remaining[0]), delay=pause)
@@ -363,10 +360,10 @@ def _length(response: BaseHTTPResponse) -> int | None:
 
 
 def _check(request: Request, file: BinaryIO, digest: str, media_type: str) -> None:
-    """Raise `RefusedError` unless a file that was written is what was asked for."""
+    """Raise `WrongFileError` unless a file that was written is what was asked for."""
     try:
         check_content(file, request.path.name, request.pixels, media_type)
     except WrongContentError as error:
-        raise RefusedError(str(error), definite=True) from error
+        raise WrongFileError(str(error)) from error
     if not digest.startswith(request.sha256):
-        raise RefusedError(f"sha256 expected {request.sha256}, found {digest}", definite=True)
+        raise WrongFileError(f"sha256 expected {request.sha256}, found {digest}")

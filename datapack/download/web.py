@@ -17,7 +17,7 @@ from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from datapack import __version__
-from datapack.address import AddressError, check_address, is_public
+from datapack.download.address import AddressError, check_address, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,15 +34,31 @@ _HOST_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAIL
 
 
 class TroubleError(Exception):
-    """Why an address did not give its file; ``str()`` is the same for the same cause."""
+    """Why an address did not give its file; ``str()`` is the same for the same cause.
+
+    ``most_tries`` is how often it makes sense to ask, None for as often as one is ready to. ``definite``: after so many
+    the answer is that there is no such file.
+    """
+
+    most_tries: int | None = None
+    definite = False
 
 
 class RefusedError(TroubleError):
-    """The address will not give the file, however often it is asked. ``definite``: it said that it has no such file."""
+    """The address will not give the file, however often it is asked."""
+
+    most_tries = 1
 
     def __init__(self, reason: str, *, definite: bool = False) -> None:
         super().__init__(reason)
         self.definite = definite
+
+
+class WrongFileError(TroubleError):
+    """The address gave something else. A page that says to come back later goes away, so it is asked once more."""
+
+    most_tries = 2
+    definite = True
 
 
 class InterruptedTransferError(TroubleError):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from datapack.hosts import Hosts
+from datapack.download.hosts import Hosts
 
 
 def test_a_host_gets_so_many_turns_at_once():

@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from datapack.content import WrongContentError, check_content
+from datapack.download.content import WrongContentError, check_content
 from tests.servers import png
 
 FORMATS = {

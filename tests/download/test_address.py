@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapack.address import AddressError, check_address, host_of, is_public, mirrored, quote_address, shown
+from datapack.download.address import AddressError, check_address, host_of, is_public, mirrored, quote_address, shown
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 import pytest
 from urllib3 import HTTPResponse
 
-from datapack.web import RefusedError, parse_retry_after, redirect_target
+from datapack.download.web import RefusedError, parse_retry_after, redirect_target
 
 
 @pytest.mark.parametrize(

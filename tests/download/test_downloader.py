@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from datapack.download import Downloader, Request
+from datapack.download.web import user_agent
 from datapack.errors import FetchError
-from datapack.web import user_agent
 from tests.servers import NOT_FOUND, Reply, Server, png, redirect
 from tests.workplace import mount
 
@@ -176,8 +176,14 @@ def test_content_that_is_not_what_the_name_says_is_refused(server, tmp_path, nam
     server.reply(f"/{name}", Reply(body))
     failure = fetch(tmp_path / name, f"{server.url}/{name}")
     assert (failure.reason, failure.definite) == (reason, True)
-    assert server.asked[f"/{name}"] == 1
+    assert server.asked[f"/{name}"] == 2
     assert left(tmp_path) == []
+
+
+def test_a_page_that_goes_away_costs_one_more_question(server, tmp_path):
+    """A page that says to come back later is no reason to give the file up."""
+    server.reply("/a.png", [Reply(b"<html>back soon</html>"), Reply(png())])
+    assert fetch(tmp_path / "a.png", f"{server.url}/a.png") is None
 
 
 def test_an_image_of_another_size_than_listed_is_refused(server, tmp_path):
@@ -204,12 +210,12 @@ def test_a_form_that_was_not_asked_for_is_refused(server, tmp_path):
 
 
 def test_definite_answers_go_to_the_next_mirror_at_once(server, tmp_path):
-    """A 404 and a web page cost one question each."""
+    """A 404 costs one question, a web page two."""
     server.reply("/old/a.png", NOT_FOUND)
     server.reply("/page/a.png", Reply(b"<html>moved</html>"))
     server.reply("/new/a.png", Reply(png()))
     assert fetch(tmp_path / "a.png", *(f"{server.url}/{part}/a.png" for part in ("old", "page", "new"))) is None
-    assert server.asked == {"/old/a.png": 1, "/page/a.png": 1, "/new/a.png": 1}
+    assert server.asked == {"/old/a.png": 1, "/page/a.png": 2, "/new/a.png": 1}
 
 
 def test_passing_trouble_is_tried_to_its_end_before_the_next_mirror(server, tmp_path):
