@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench schema clean
+.PHONY: help demo test lint bench docs schema clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,10 @@ lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
 bench: .venv/ready  ## measure us and what people use today, side by side
 	@scripts/system-packages.sh aria2 busybox-static docker.io nginx-light podman runc uidmap
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: .venv/ready  ## write the pages of docs/ to build/docs
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 schema: .venv/ready  ## write the JSON Schema of datasets.yml anew
 	$(BIN)/python -m datapack.catalog > datapack/datasets.schema.json

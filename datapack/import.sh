@@ -332,6 +332,9 @@ trap 'kill -TERM -- "-$session"' TERM INT HUP
 while wait "$session"; code=$?; kill -0 "$session" 2>/dev/null; do :; done
 case $code in
     [02-7]) ;;
-    *) echo "IMPORT FAILED: stopped (status $code): run it again, it goes on from what has arrived" ;;
+    *)
+        kill -KILL -- "-$session" 2>/dev/null # what may be left of it
+        echo "IMPORT FAILED: stopped (status $code): run it again, it goes on from what has arrived"
+        ;;
 esac
 exit "$code"

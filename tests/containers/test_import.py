@@ -613,11 +613,12 @@ def test_a_kill_and_the_same_command_again(importer: Importer, many: Path) -> No
 
 
 def test_a_kill_of_the_work_alone(importer: Importer, many: Path) -> None:
-    """Where the kernel kills the work, as it does for want of memory, the last line still says that the import failed."""
+    """Where the kernel kills the work, as it does for want of memory, the last line still says that it failed."""
     importer = importer.carrying(many, MANY)
     with importer.running("--jobs", "1", options=("--name=starved",)) as process:
         await_files(importer.partial, 10)
-        importer.engine.run("exec", "starved", "sh", "-c", "pkill -KILL -f '[-]-session'")
+        find = "grep -l -e '[-]-session' /proc/[0-9]*/cmdline | cut -d / -f 3"
+        importer.engine.run("exec", "starved", "sh", "-c", f"kill -KILL $({find})")
         log, _ = process.communicate(timeout=60)
     assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped (status 137)")
     assert process.returncode == 137
