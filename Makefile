@@ -13,7 +13,7 @@ demo: .venv/ready  ## build the example's import container, run it, verify what 
 
 test: .venv/ready  ## run every test
 	@scripts/system-packages.sh busybox-static docker.io git podman runc shellcheck skopeo uidmap
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
 	@scripts/system-packages.sh shellcheck

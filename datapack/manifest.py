@@ -38,8 +38,8 @@ def check_path(path: str, where: object = None) -> str:
     """Return ``path`` if it may stand in a manifest: relative, plain, and the same thing to every tool that reads it.
 
     Raises:
-        ManifestError: for an absolute path, an empty, ``.`` or ``..`` part, a backslash, a control character, or bytes
-            that are not UTF-8.
+        ManifestError: for an absolute path, an empty, ``.`` or ``..`` part, a backslash, a control character, white
+            space at the end, or bytes that are not UTF-8.
     """
     if _FORBIDDEN.search(path):
         reason = "a control character or a backslash"
@@ -47,6 +47,8 @@ def check_path(path: str, where: object = None) -> str:
         reason = "a leading '/'"
     elif any(part in {"", ".", ".."} for part in path.split("/")):
         reason = "an empty, '.' or '..' part"
+    elif path != path.rstrip():
+        reason = "white space at its end"  # some readers of manifests strip it
     elif any("\ud800" <= letter <= "\udfff" for letter in path):
         reason = "bytes that are not UTF-8"
     else:
