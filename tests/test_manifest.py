@@ -105,7 +105,9 @@ def test_refuses_what_is_not_utf8():
         Manifest.parse(f"{A}  data/a\n{A}  data/".encode() + b"\xff\n")
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x7f", "a\u2028b", "..", "a/../b", "/a", "a\\b", "", "a//b", "\udc80", "a ", "a\u00a0"])
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\x7f", "a\u2028b", "..", "a/../b", "/a", "a\\b", "", "a//b", "\udc80", "a ", "a\u00a0"]
+)
 def test_refuses_names_that_tools_read_differently(name):
     """Names that one of the tools on the way would read as something else are refused."""
     with pytest.raises(ManifestError, match="can't be used"):

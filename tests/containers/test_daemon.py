@@ -1,0 +1,88 @@
+"""``docker-daemon:``: an image streamed into a real engine through its Docker API."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from engines import PROJECT, Engine
+
+from datapack.oci import Layout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
+
+CATALOG = """
+defaults: {{base: "oci:{base}"}}
+datasets:
+  reef: {{title: A reef, licence: CC0-1.0, versions: {{v1: {{sources: [{{local: files}}]}}}}}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, stand_in_base: Path) -> Path:
+    """Give the folder of a catalog with a few files."""
+    (tmp_path / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
+    (tmp_path / "files").mkdir()
+    for number in range(20):
+        (tmp_path / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
+    return tmp_path
+
+
+def build(folder: Path, target: str, host: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "datapack", "build", "reef@v1", "--to", target]
+    env = {**os.environ, "PYTHONPATH": str(PROJECT), "DOCKER_HOST": host}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_engine_has_the_same_image_and_runs_it(folder: Path, engine: Engine) -> None:
+    """The image id in the engine is the one in the layout, and its import says OK."""
+    done = build(folder, "docker-daemon:", engine.url)
+    assert done.returncode == 0, done.stderr
+    assert "target   docker-daemon:reef:v1" in done.stdout
+    assert build(folder, "oci:out", engine.url).returncode == 0
+    layout = Layout(folder / "out")
+    image_id = json.loads(layout.read(layout.image()))["config"]["digest"]
+    shown = engine.run("image", "inspect", "--format", "{{.Id}}", "reef:v1").stdout.strip()
+    assert shown.removeprefix("sha256:") == image_id.removeprefix("sha256:")
+    (folder / "outputs").mkdir()
+    ran = engine.run("run", "--rm", "--network", "none", "-v", f"{folder}/outputs:/safe_outputs", "reef:v1")
+    assert ran.stdout.strip().splitlines()[-1].startswith("IMPORT OK reef@v1 sha256:")
+    engine.run("image", "rm", "--force", "reef:v1")
+
+
+def test_an_archive_is_loaded_as_it_is(folder: Path, engine: Engine) -> None:
+    """Both engines' own `load` reads an oci-archive, under the dataset's name."""
+    assert build(folder, "oci-archive:reef.tar", engine.url).returncode == 0
+    loaded = engine.run("load", "--input", folder / "reef.tar").stdout
+    assert "reef:v1" in loaded
+    engine.run("image", "rm", "--force", "reef:v1")
+
+
+def test_a_file_that_changed_leaves_nothing_in_the_engine(folder: Path, engine: Engine) -> None:
+    """When the build stops half-way, the engine keeps nothing of the image."""
+    assert build(folder, "oci:out", engine.url).returncode == 0
+    victim = folder / "data/reef/v1/data/9.bin"
+    victim.chmod(0o644)
+    victim.write_bytes(b"\xff" * 100_000)
+    done = build(folder, "docker-daemon:reef:broken", engine.url)
+    assert done.returncode == 3
+    assert "9.bin: the file is not what the bag's manifest says" in done.stderr
+    assert engine.run("image", "inspect", "reef:broken", check=False).returncode != 0
+
+
+def test_no_engine_is_one_clear_line(folder: Path) -> None:
+    """Without an engine the message names the socket and what to start."""
+    done = build(folder, "docker-daemon:", f"unix://{folder}/nobody.sock")
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert line == (
+        f"error: unix://{folder}/nobody.sock: no container engine answers; "
+        "start Docker, or 'podman system service', and name its socket in DOCKER_HOST"
+    )
