@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from datapack.manifest import FileStat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from datapack.reference import Reference
@@ -41,7 +41,8 @@ class HashCache:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._committed = time.monotonic()
+        self._waiting: dict[str, list[tuple[object, ...]]] = {"file": [], "layer": []}  # rows, by their table
+        self._written = time.monotonic()
 
     @classmethod
     @contextlib.contextmanager
@@ -53,43 +54,52 @@ class HashCache:
         except sqlite3.DatabaseError:
             path.unlink()
             connection = _connect(path)
+        cache = cls(connection)
         try:
-            yield cls(connection)
+            yield cache
         finally:
-            with contextlib.suppress(sqlite3.OperationalError):
-                connection.commit()
+            cache.write()
             connection.close()
 
     def files(self, reference: Reference) -> dict[str, KnownFile]:
         """Return all that is known of a version's files, by their path below the bag."""
         rows = "SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?"
+        self.write()
         with self._lock:
             found = self._connection.execute(rows, (str(reference),))
             return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in found}
 
     def record(self, reference: Reference, path: str, stat: FileStat, sha256: str) -> None:
         """Remember the hash of a file that looked so when it was read."""
-        self._write(
-            "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)",
-            [(str(reference), path, *stat, sha256)],
-        )
+        self._add("file", (str(reference), path, *stat, sha256))
 
     def layer(self, key: str) -> str | None:
         """Return the digest of the layer whose content has this key, if it was written before."""
+        self.write()
         with self._lock:
             row = self._connection.execute("SELECT digest FROM layer WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def record_layer(self, key: str, digest: str) -> None:
         """Remember the digest of a layer by the key of its content."""
-        self._write("INSERT OR REPLACE INTO layer VALUES (?, ?)", [(key, digest)])
+        self._add("layer", (key, digest))
 
-    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+    def _add(self, table: str, row: tuple[object, ...]) -> None:
+        with self._lock:
+            self._waiting[table].append(row)
+        if time.monotonic() - self._written > 1:
+            self.write()
+
+    def write(self) -> None:
+        """Write what waits, in one transaction."""
         with self._lock, contextlib.suppress(sqlite3.OperationalError):  # a full disk: it is only a cache
-            self._connection.executemany(statement, rows)
-            if time.monotonic() - self._committed > 1:
-                self._connection.commit()
-                self._committed = time.monotonic()
+            for table, rows in self._waiting.items():
+                if rows:
+                    marks = ", ".join("?" * len(rows[0]))
+                    self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+                    rows.clear()
+            self._connection.commit()
+            self._written = time.monotonic()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
