@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
 from datapack.files import atomic_writer
@@ -18,6 +18,7 @@ from datapack.targets import Part
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from datapack.layers import Writable
     from datapack.report import Reporter
 
 STAND_IN = "datapack.stand-in"  # the label of a base that tests and the demo make of busybox
@@ -38,7 +39,7 @@ class Base:
         """Give the layers as a target takes them: the very bytes that the base's publisher made."""
         return [Part(layer.media_type, layer.size, layer.digest, partial(self._copy, layer)) for layer in self.layers]
 
-    def _copy(self, layer: Descriptor, out: BinaryIO) -> str:
+    def _copy(self, layer: Descriptor, out: Writable) -> str:
         digest, path = hashlib.sha256(), self.layout.blob(layer.digest)
         with path.open("rb", buffering=0) as file:
             for block in read_blocks(file.readinto, new_buffer()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from datapack import versioning
 from datapack.base import Base, open_base
@@ -13,7 +13,7 @@ from datapack.errors import MismatchError
 from datapack.files import atomic_writer
 from datapack.hashcache import HashCache, KnownFile
 from datapack.image import Image, compose, labels
-from datapack.layers import Layer, PayloadFile, plan_data, program_layer, tag_layer
+from datapack.layers import Layer, PayloadFile, Writable, plan_data, program_layer, tag_layer
 from datapack.lock import Lock, LockEntry
 from datapack.obtain import Obtaining, obtain
 from datapack.targets import Part, Target, open_target
@@ -147,7 +147,7 @@ def _write(base: Base, layers: Sequence[Layer], target: Target, known: _Known, r
     with reporter.progress("writing layers", sum(layer.size for layer in layers), "B") as advance:
 
         def part(layer: Layer) -> Part:
-            def write(out: BinaryIO) -> str:
+            def write(out: Writable) -> str:
                 digest = layer.write(out, advance=advance, found=known.found)
                 known.written(layer, digest)
                 return digest

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from datapack.errors import MismatchError
 from datapack.manifest import FileStat, new_buffer, open_regular, read_blocks, sorted_by_bytes
@@ -67,6 +67,13 @@ class Member(NamedTuple):
         return (_BLOCK if plain else len(self.header())) + self.size + self.padding
 
 
+class Writable(Protocol):
+    """What a layer can be written to."""
+
+    def write(self, content: bytes | memoryview, /) -> object:
+        """Write all of ``content``."""
+
+
 #: Told of each file that was read whole and found right: where it is, its stat as it was read, its sha256 in hex.
 Found = Callable[[Path, FileStat, str], None]
 
@@ -97,7 +104,7 @@ class Layer:
         return (member.source for member in self.members if isinstance(member.source, Path))
 
     def write(
-        self, out: BinaryIO, *, advance: Callable[[int], None] = lambda _: None, found: Found = lambda *_: None
+        self, out: Writable, *, advance: Callable[[int], None] = lambda _: None, found: Found = lambda *_: None
     ) -> str:
         """Write the archive; return its digest, ``sha256:`` and hex.
 

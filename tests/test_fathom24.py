@@ -1,4 +1,4 @@
-"""The main job, end to end: `fathom24@v1` as the project's own catalog has it, with local servers for Kaggle and the images."""
+"""The main job, end to end: the catalog's own `fathom24@v1`, with local servers for Kaggle and the images."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def listing(kind: str) -> dict:
 
 @pytest.fixture
 def web():
-    """Two hosts of images: the old one has lost every second picture and is out of order at first, the new one has all."""
+    """Two hosts of images: the old one lost every second picture and is out of order at first, the new one has all."""
     with Server() as old, Server() as new:
         for kind in ("train", "eval"):
             for number, row in enumerate(listing(kind)["images"]):

@@ -13,7 +13,7 @@ import tarfile
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.files import remove_temporaries, sync, sync_folder, temporary_file
+from datapack.files import WriteBehind, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 from datapack.targets.target import Part, require_space
 
@@ -50,7 +50,7 @@ class ArchiveTarget:
         start = self._reserve(part.size)
         with self._temporary.open("r+b") as file:
             file.seek(start + tarfile.BLOCKSIZE)
-            digest = part.write(file)
+            digest = part.write(WriteBehind(file))
             file.flush()
             file.seek(start)
             file.write(header(blob_name(digest), part.size))

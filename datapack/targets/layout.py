@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError
-from datapack.files import atomic_writer, remove_temporaries, sync, sync_folder, temporary_file
+from datapack.files import WriteBehind, atomic_writer, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, Layout, canonical_json, read_json
 from datapack.targets.target import Part, require_space
 
@@ -77,7 +77,7 @@ class LayoutTarget:
             return part.descriptor(part.digest)
         require_space(self.layout.blobs, part.size, "a layer")
         with temporary_file(self.layout.blobs) as (file, temporary):
-            digest = part.write(file)
+            digest = part.write(WriteBehind(file))
             sync(file)
             temporary.replace(self.layout.blob(digest))
         return part.descriptor(digest)

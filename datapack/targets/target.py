@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from datapack.errors import ImageError, UsageError
 from datapack.oci import Descriptor
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from datapack.image import Image
+    from datapack.layers import Writable
     from datapack.reference import Reference
 
 FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG]"
@@ -31,7 +32,7 @@ class Part:
     media_type: str
     size: int
     digest: str
-    write: Callable[[BinaryIO], str]
+    write: Callable[[Writable], str]
 
     def descriptor(self, digest: str) -> Descriptor:
         return Descriptor(self.media_type, digest, self.size)
