@@ -21,6 +21,7 @@ import yaml
 
 from datapack.errors import VersioningError
 from datapack.files import temporary_file
+from datapack.report import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +42,7 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
         VersioningError: DVC failed, or does not track every file.
     """
     _initialise(workspace)
-    reporter.note(f"versioning {bag.path.relative_to(workspace.root)} with DVC")
+    reporter.note(f"versioning {bag.path.relative_to(workspace.root)} with DVC, {size(bag.bytes)}")
     _dvc(workspace.root, "add", str(bag.path.relative_to(workspace.root)))
     pointer = bag.path.with_name(f"{bag.path.name}.dvc")
     tracked = _output(pointer)

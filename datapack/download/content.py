@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HEAD = 1024  # bytes that are enough to tell what a file is
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*+-->)*+"  # possessive, so that no content makes the search slow
+_COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*-->)*"  # matches in one way only, so that no content makes the search slow
 _PAGE = rb"(?:\xef\xbb\xbf)?" + _COMMENTS + rb"<(?:!doctype html|html|head|body|title)\b"
 _HTML = re.compile(_PAGE, re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:[\[{"0-9-]|true|false|null)')

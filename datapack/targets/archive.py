@@ -40,7 +40,7 @@ class ArchiveTarget:
 
     def __init__(self, file: BinaryIO, temporary: Path, path: Path) -> None:
         self._file, self._temporary, self._path = file, temporary, path
-        self._end = 0
+        self._end = self._file.write(_FOLDERS)
         self._added: set[str] = set()
         self._lock = threading.Lock()
         self.streams = len(os.sched_getaffinity(0))
@@ -87,6 +87,7 @@ class PipeTarget:
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
+        self._out.write(_FOLDERS)
 
     def add(self, part: Part) -> Descriptor:
         digest = part.digest
@@ -109,6 +110,16 @@ class PipeTarget:
 def blob_name(digest: str) -> str:
     """Return where a blob stands in a layout."""
     return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+def _folder(name: str) -> bytes:
+    """Return the tar header of a folder: without it, skopeo makes the folder as root's, and fails where it is not root."""
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+_FOLDERS = _folder("blobs") + _folder("blobs/sha256")
 
 
 def header(name: str, size: int) -> bytes:

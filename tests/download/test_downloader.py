@@ -458,9 +458,10 @@ def test_a_read_only_folder_is_one_clear_error(server, small_disk):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from datapack.download import Downloader, Request
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
 folder, count, url = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 try:
     Downloader(connections=2).fetch([Request((f"{url}/{n}",), folder / str(n)) for n in range(count)], "files")
@@ -475,7 +476,7 @@ def test_interrupting_ends_promptly_and_leaves_nothing_half_made(server, tmp_pat
     for number in range(40):
         server.reply(f"/{number}", Reply(bytes(200_000), seconds=0.05 if when == "between" or number < 4 else 60))
     command = [sys.executable, "-c", SCRIPT, tmp_path / "out", "40", server.url]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
     while sum(server.asked.values()) < 6 or not {"0", "1", "2"} <= {*left(tmp_path)}:
         time.sleep(0.01)
     started = time.monotonic()
