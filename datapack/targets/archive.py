@@ -13,6 +13,7 @@ import tarfile
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
+from datapack.errors import UsageError
 from datapack.files import WriteBehind, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 from datapack.targets.target import Part, require_space
@@ -77,6 +78,8 @@ class ArchiveTarget:
 @contextlib.contextmanager
 def open_pipe() -> Iterator[PipeTarget]:
     """Open standard output for an archive."""
+    if sys.stdout.isatty():
+        raise UsageError("an image is not for a terminal", where="oci-archive:-", fix="send it to a file or a program")
     yield PipeTarget(sys.stdout.buffer)
 
 
@@ -113,7 +116,7 @@ def blob_name(digest: str) -> str:
 
 
 def _folder(name: str) -> bytes:
-    """Return the tar header of a folder: without it, skopeo makes the folder as root's, and fails where it is not root."""
+    """Return the tar header of a folder; without it skopeo makes the folder as root's, which only root may."""
     info = tarfile.TarInfo(name)
     info.type, info.mode = tarfile.DIRTYPE, 0o755
     return info.tobuf(tarfile.GNU_FORMAT)
