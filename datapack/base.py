@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
 from datapack.files import atomic_writer
+from datapack.layers import Part
 from datapack.manifest import new_buffer, read_blocks
 from datapack.oci import Descriptor, Layout, checked, is_digest
 from datapack.registry import Repository
-from datapack.targets import Part
 
 if TYPE_CHECKING:
     from pathlib import Path

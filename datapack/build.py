@@ -13,10 +13,10 @@ from datapack.errors import MismatchError
 from datapack.files import atomic_writer
 from datapack.hashcache import HashCache, KnownFile
 from datapack.image import Image, compose, labels
-from datapack.layers import Layer, PayloadFile, Writable, plan_data, program_layer, tag_layer
+from datapack.layers import Layer, Part, PayloadFile, Writable, plan_data, program_layer, tag_layer
 from datapack.lock import Lock, LockEntry
 from datapack.obtain import Obtaining, obtain
-from datapack.targets import Part, Target, open_target
+from datapack.targets import Target, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from datapack.errors import MismatchError
 from datapack.manifest import FileStat, new_buffer, open_regular, read_blocks, sorted_by_bytes
-from datapack.oci import LAYER, canonical_json
+from datapack.oci import LAYER, Descriptor, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,6 +168,22 @@ def _changed(source: Path, expected: str, found: str) -> MismatchError:
         found=found,
         fix="remove it and run 'datapack fetch' to get it again",
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer or a config on its way to a target.
+
+    ``digest`` is known beforehand or empty; ``size`` always is. ``write`` puts the bytes out and returns their digest.
+    """
+
+    media_type: str
+    size: int
+    digest: str
+    write: Callable[[Writable], str]
+
+    def descriptor(self, digest: str) -> Descriptor:
+        return Descriptor(self.media_type, digest, self.size)
 
 
 class PayloadFile(NamedTuple):

@@ -16,7 +16,8 @@ from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.files import sync_folder
 from datapack.manifest import Manifest, compare_bytes, list_payload, sorted_by_bytes
-from datapack.payload import Payload, fill
+from datapack.payload import Payload
+from datapack.sources import fill
 
 if TYPE_CHECKING:
     from pathlib import Path

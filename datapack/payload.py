@@ -29,13 +29,12 @@ from datapack.files import TEMPORARY_PREFIX, atomic_writer
 from datapack.manifest import PAYLOAD, FileStat, hash_files, list_payload, sorted_by_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from datapack.download import Downloader, Failure, Fetched
     from datapack.hashcache import HashCache, KnownFile
     from datapack.reference import Reference
     from datapack.report import Reporter
-    from datapack.sources.source import Source
 
 MISSING = "missing.csv"  # in the payload: what the catalog allows to be missing, and is
 _REASONS = 3  # how many an error names, each with an example
@@ -266,18 +265,6 @@ class Payload:
         if unnamed:
             others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
             self.reporter.note(f"removed what no source names: {unnamed[0]}{others}")
-
-
-def fill(payload: Payload, sources: Iterable[Source]) -> None:
-    """Have every source bring its files into the payload, in order. What is there already and whole stays.
-
-    Raises:
-        FetchError: a source could not bring a file, or two name the same. What is whole is kept for the next run.
-    """
-    payload.begin()
-    for source in sources:
-        source.fetch(payload)
-    payload.finish()
 
 
 def _remove_temporaries(bag: Path) -> None:

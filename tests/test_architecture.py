@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def test_only_the_command_line_prints_and_reads_arguments(path):
         return
     assert "datapack.cli" not in imports(path)
     assert "argparse" not in imports(path)
+
+
+def test_no_module_needs_itself():
+    """The arrows between the modules, those for types among them, run one way: there is no circle."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    TopologicalSorter({name: (imports(path) & names.keys()) - {name} for name, path in names.items()}).prepare()
 
 
 def test_manifest_is_standard_library_only():

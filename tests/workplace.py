@@ -6,9 +6,10 @@ from pathlib import Path
 
 from datapack.download import Downloader
 from datapack.hashcache import HashCache
-from datapack.payload import Payload, fill
+from datapack.payload import Payload
 from datapack.reference import Reference
 from datapack.report import Silent
+from datapack.sources import fill
 
 REFERENCE = Reference("reef", "v1")
 

@@ -7,9 +7,9 @@ name (``coco: train.json``) says which kind a catalog entry is.
 from datapack.sources.coco import CocoSource
 from datapack.sources.kaggle import KaggleSource
 from datapack.sources.local import LocalSource
-from datapack.sources.source import Source
+from datapack.sources.source import Source, fill
 from datapack.sources.url import UrlSource
 
 AnySource = CocoSource | KaggleSource | LocalSource | UrlSource
 
-__all__ = ["AnySource", "CocoSource", "KaggleSource", "LocalSource", "Source", "UrlSource"]
+__all__ = ["AnySource", "CocoSource", "KaggleSource", "LocalSource", "Source", "UrlSource", "fill"]

@@ -10,6 +10,8 @@ from datapack.errors import ManifestError
 from datapack.manifest import check_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from datapack.payload import Payload
 
 
@@ -48,3 +50,15 @@ class Source(BaseModel):
             FetchError: something could not be had.
         """
         raise NotImplementedError
+
+
+def fill(payload: Payload, sources: Iterable[Source]) -> None:
+    """Have every source bring its files into the payload, in order. What is there already and whole stays.
+
+    Raises:
+        FetchError: a source could not bring a file, or two name the same. What is whole is kept for the next run.
+    """
+    payload.begin()
+    for source in sources:
+        source.fetch(payload)
+    payload.finish()

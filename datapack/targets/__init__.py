@@ -4,6 +4,42 @@ A target takes the parts of an image one by one, says each part's digest, and at
 Until then nothing can be seen under the target's name.
 """
 
-from datapack.targets.target import Part, Target, open_target
+from __future__ import annotations
 
-__all__ = ["Part", "Target", "open_target"]
+from typing import TYPE_CHECKING
+
+from datapack.errors import UsageError
+from datapack.targets.target import Target
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from datapack.reference import Reference
+
+__all__ = ["FORMS", "Target", "open_target"]
+
+FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG]"
+
+
+def open_target(text: str, folder: Path, reference: Reference) -> AbstractContextManager[Target]:
+    """Open the target that ``text`` names, with paths seen from ``folder``.
+
+    Raises:
+        UsageError: no such form.
+        ImageError: it can't be written, or holds something else.
+    """
+    form, _, name = text.partition(":")
+    if form == "oci" and name and ":" not in name:
+        from datapack.targets.layout import open_layout
+
+        return open_layout(folder / name, reference)
+    if form == "oci-archive" and name and ":" not in name:
+        from datapack.targets.archive import open_archive, open_pipe
+
+        return open_pipe() if name == "-" else open_archive(folder / name)
+    if form == "docker-daemon":
+        from datapack.targets.daemon import open_daemon
+
+        return open_daemon(name or f"{reference.name}:{reference.version}")
+    raise UsageError("not a target", where=repr(text), expected=FORMS)

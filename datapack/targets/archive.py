@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from datapack.errors import UsageError
 from datapack.files import WriteBehind, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
-from datapack.targets.target import Part, require_space
+from datapack.targets.target import require_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from datapack.image import Image
+    from datapack.layers import Part
 
 END = b"\0" * (2 * tarfile.BLOCKSIZE)
 

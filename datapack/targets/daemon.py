@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
     from datapack.image import Image
-    from datapack.targets.target import Part
+    from datapack.layers import Part
 
 _BLOCK = 1 << 20
 

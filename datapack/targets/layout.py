@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from datapack.errors import ImageError
 from datapack.files import WriteBehind, atomic_writer, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, Layout, canonical_json, read_json
-from datapack.targets.target import Part, require_space
+from datapack.targets.target import require_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from datapack.image import Image
+    from datapack.layers import Part
     from datapack.reference import Reference
 
 

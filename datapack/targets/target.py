@@ -1,41 +1,19 @@
-"""What every target is, and how its name is read."""
+"""What every target is."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from datapack.errors import ImageError, UsageError
-from datapack.oci import Descriptor
+from datapack.errors import ImageError
 from datapack.report import size as readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from datapack.image import Image
-    from datapack.layers import Writable
-    from datapack.reference import Reference
-
-FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG]"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A layer or a config on its way to a target.
-
-    ``digest`` is known beforehand or empty; ``size`` always is. ``write`` puts the bytes out and returns their digest.
-    """
-
-    media_type: str
-    size: int
-    digest: str
-    write: Callable[[Writable], str]
-
-    def descriptor(self, digest: str) -> Descriptor:
-        return Descriptor(self.media_type, digest, self.size)
+    from datapack.layers import Part
+    from datapack.oci import Descriptor
 
 
 class Target(Protocol):
@@ -50,29 +28,6 @@ class Target(Protocol):
 
     def commit(self, image: Image) -> str:
         """Take the image that the parts make, and show it under its name; return that name."""
-
-
-def open_target(text: str, folder: Path, reference: Reference) -> AbstractContextManager[Target]:
-    """Open the target that ``text`` names, with paths seen from ``folder``.
-
-    Raises:
-        UsageError: no such form.
-        ImageError: it can't be written, or holds something else.
-    """
-    form, _, name = text.partition(":")
-    if form == "oci" and name and ":" not in name:
-        from datapack.targets.layout import open_layout
-
-        return open_layout(folder / name, reference)
-    if form == "oci-archive" and name and ":" not in name:
-        from datapack.targets.archive import open_archive, open_pipe
-
-        return open_pipe() if name == "-" else open_archive(folder / name)
-    if form == "docker-daemon":
-        from datapack.targets.daemon import open_daemon
-
-        return open_daemon(name or f"{reference.name}:{reference.version}")
-    raise UsageError("not a target", where=repr(text), expected=FORMS)
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
