@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datapack import manifest as manifests
 from datapack.bag import INFO, parse_info, read_tags
-from datapack.errors import ImageError, MismatchError, UsageError
+from datapack.errors import BagError, ImageError, MismatchError, UsageError
 from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE
 from datapack.lock import Lock
 from datapack.manifest import (
@@ -86,6 +86,8 @@ def verify(text: str, folder: Path, workspace: Workspace | None, mode: Mode, rep
         )
     reference = Reference.parse(text)
     locked = Lock.read(workspace.lock).entries.get(reference)
+    if not workspace.bag(reference).exists():
+        raise BagError("there is no bag of it here", where=text, fix=f"'datapack fetch {text}' brings it")
     verified = verify_bag(workspace.bag(reference), mode, reporter)
     if locked is not None and locked.digest != verified.digest:
         raise MismatchError(

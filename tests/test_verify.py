@@ -110,6 +110,7 @@ def test_a_swapped_manifest_is_found(built):
         ("oci-archive:datasets.yml", "not an archive"),
         ("oci:base", "not an import container: found no DATAPACK_DATASET in its environment"),
         ("source", "not a bag"),
+        ("reef@v9", "reef@v9: there is no bag of it here; 'datapack fetch reef@v9' brings it"),
     ],
 )
 def test_what_is_no_image_or_bag(built, what, says):
