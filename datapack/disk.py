@@ -1,4 +1,4 @@
-"""The disk that a payload is written to: what it has room for, and what it says when it fails."""
+"""The disk that is written to: what it has room for, and what it says when it fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import shutil
 from typing import TYPE_CHECKING
 
-from datapack.errors import FetchError
+from datapack.errors import DatapackError, FetchError
 from datapack.report import size
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _AGAIN = "then run the same command again: what is whole is kept"
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Raise `FetchError` unless the disk under an existing folder has room for so many bytes."""
+def check_space(folder: Path, needed: int, error: type[DatapackError] = FetchError) -> None:
+    """Raise ``error`` unless the disk under an existing folder has room for so many bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise FetchError(
+        raise error(
             "not enough space on the disk",
             where=folder,
             expected=size(needed),

@@ -331,7 +331,7 @@ def test_full_disk_while_writing_layers(catalog, size, target):
     assert done.returncode == 0, done.stderr
     assert "status 1\n" in done.stdout
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
-    assert "not enough space for a layer: expected" in error or "No space left on device" in error
+    assert "not enough space on the disk: expected" in error or "No space left on device" in error
     left = [line for line in done.stdout.splitlines() if line.startswith("dist/")]
     assert not [name for name in left if not name.startswith("dist/reef-v1.partial/blobs/sha256/")]
     assert not [name for name in left if ".datapack-" in name]

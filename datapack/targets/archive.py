@@ -13,10 +13,10 @@ import tarfile
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.errors import UsageError
+from datapack.disk import check_space
+from datapack.errors import ImageError, UsageError
 from datapack.files import WriteBehind, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
-from datapack.targets.target import require_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class ArchiveTarget:
         self.streams = len(os.sched_getaffinity(0))
 
     def add(self, part: Part) -> Descriptor:
-        require_space(self._path.parent, part.size, "a layer")
+        check_space(self._path.parent, part.size, ImageError)
         start = self._reserve(part.size)
         with self._temporary.open("r+b") as file:
             file.seek(start + tarfile.BLOCKSIZE)

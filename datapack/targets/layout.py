@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from datapack.disk import check_space
 from datapack.errors import ImageError
 from datapack.files import WriteBehind, atomic_writer, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, Layout, canonical_json, read_json
-from datapack.targets.target import require_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ class LayoutTarget:
     def add(self, part: Part) -> Descriptor:
         if part.digest and self.layout.holds(part.digest, part.size):
             return part.descriptor(part.digest)
-        require_space(self.layout.blobs, part.size, "a layer")
+        check_space(self.layout.blobs, part.size, ImageError)
         with temporary_file(self.layout.blobs) as (file, temporary):
             digest = part.write(WriteBehind(file))
             sync(file)

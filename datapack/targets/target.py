@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Protocol
 
-from datapack.errors import ImageError
-from datapack.report import size as readable
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from datapack.image import Image
     from datapack.layers import Part
     from datapack.oci import Descriptor
@@ -28,17 +22,3 @@ class Target(Protocol):
 
     def commit(self, image: Image) -> str:
         """Take the image that the parts make, and show it under its name; return that name."""
-
-
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise `ImageError` where ``folder``'s disk has less than ``needed`` bytes free."""
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise ImageError(
-            f"not enough space for {what}",
-            where=folder,
-            expected=readable(needed),
-            found=f"{readable(free)} free",
-            fix="make room, or name another target with --to",
-        )
