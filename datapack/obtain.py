@@ -162,6 +162,8 @@ def _fetch(job: Obtaining) -> None:
 def _publish(partial: Path, path: Path) -> None:
     """Give a whole bag its name; one that had it goes away after that."""
     replaced = path.with_name(f"{path.name}.replaced.partial")
+    if replaced.exists():  # a kill left it
+        shutil.rmtree(replaced)
     if path.exists():
         path.rename(replaced)
     partial.rename(path)

@@ -335,3 +335,13 @@ def test_full_disk_while_writing_layers(catalog, size, target):
     left = [line for line in done.stdout.splitlines() if line.startswith("dist/")]
     assert not [name for name in left if not name.startswith("dist/reef-v1.partial/blobs/sha256/")]
     assert not [name for name in left if ".datapack-" in name]
+
+
+def test_what_a_killed_replacement_left_is_no_obstacle(catalog):
+    """A former bag that a kill left aside does not stand in the way of the next replacement."""
+    catalog.ok("build", "reef@v1")
+    shutil.copytree(catalog.root / "data/reef/v1", catalog.root / "data/reef/v1.replaced.partial")
+    (catalog.root / "source/z").write_bytes(b"Z")
+    catalog.ok("build", "reef@v1", "--refresh", "--update-lock")
+    assert (catalog.root / "data/reef/v1/data/z").read_bytes() == b"Z"
+    assert not list(catalog.root.rglob("*.partial"))

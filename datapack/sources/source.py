@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -38,18 +39,18 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-class Source(BaseModel):
+class Source(BaseModel, ABC):
     """An entry under ``sources:`` in the catalog; its fields are the entry's keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def fetch(self, payload: Payload) -> None:
         """Bring this source's files into the payload. What is there already and whole stays as it is.
 
         Raises:
             FetchError: something could not be had.
         """
-        raise NotImplementedError
 
 
 def fill(payload: Payload, sources: Iterable[Source]) -> None:
