@@ -40,7 +40,7 @@ FILES = {
     **{name: name.encode() for name in STRANGE_NAMES},
     **{f"images/{number:03}.png": os.urandom(2000) for number in range(40)},
 }
-MANY = {f"{number:03}.bin": os.urandom(1 << 20) for number in range(100)}  # two batches
+MANY = {f"{number:03}.bin": bytes([number]) * (1 << 20) for number in range(240)}  # four batches: time to be stopped in
 STRANGER = "12345"  # a user without an entry in /etc/passwd
 
 
@@ -353,7 +353,7 @@ def test_too_little_space_is_seen_first(importer: Importer, many: Path) -> None:
     with small_disk(importer.outputs, "size=8m"):
         result = importer()
         assert result.status == 4
-        assert "104.9 MB are needed, 8.4 MB are free" in result.last
+        assert "251.7 MB are needed, 8.4 MB are free" in result.last
         assert {path.name for path in (importer.outputs / "reef").iterdir()} == {"v1.import.txt"}
         assert importer.receipt.read_text().endswith(result.last + "\n")
 
@@ -618,7 +618,8 @@ def test_a_kill_of_the_work_alone(importer: Importer, many: Path) -> None:
     with importer.running("--jobs", "1", options=("--name=starved",)) as process:
         await_files(importer.partial, 10)
         find = "grep -l -e '[-]-session' /proc/[0-9]*/cmdline | cut -d / -f 3"
-        importer.engine.run("exec", "starved", "sh", "-c", f"kill -KILL $({find})")
+        # The container may be gone before `exec` can say how its command ended: what counts is what the log says.
+        importer.engine.run("exec", "starved", "sh", "-c", f"kill -KILL $({find})", check=False)
         log, _ = process.communicate(timeout=60)
     assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped (status 137)")
     assert process.returncode == 137
