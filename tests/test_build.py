@@ -174,6 +174,15 @@ def test_a_withdrawn_file_is_in_no_layer(catalog):
     assert len(blobs) == 6  # manifest, config, the base's layer and three of ours
 
 
+def test_a_withdrawn_file_does_not_outlive_a_kill(catalog):
+    """A blob that a killed build could not remove any more goes away with the next one, though nothing changed."""
+    catalog.ok("build", "reef@v1")
+    stale = layout(catalog).blob("sha256:" + "0" * 64)
+    stale.write_bytes(b"withdrawn")
+    catalog.ok("build", "reef@v1")
+    assert not stale.exists()
+
+
 def test_flipped_byte_in_the_bag_is_found(catalog):
     """A byte that changed in the bag is named before it is in an image, and is healed by fetching again."""
     good = fact(catalog.ok("build", "reef@v1"), "image")

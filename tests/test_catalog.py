@@ -295,8 +295,8 @@ def schema() -> jsonschema.Draft202012Validator:
 
 def test_the_schema_accepts_what_we_accept(schema):
     """The catalog that ships, and the small one, are valid."""
-    schema.validate(yaml.safe_load((ROOT / "datasets.yml").read_text()))
-    schema.validate(yaml.safe_load(CATALOG))
+    for text in ((ROOT / "datasets.yml").read_text(), CATALOG):
+        assert list(schema.iter_errors(yaml.safe_load(text))) == []
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ def test_bag_that_lost_a_file_is_made_whole_from_the_cache(published):
     assert fact(published.ok("build", "reef@v1"), "image") == published.image
 
 
+def test_what_a_killed_fetch_left_does_not_end_in_a_restored_bag(published):
+    """Files of another content in the unfinished bag are gone when DVC's version has taken their place."""
+    shutil.rmtree(published.root / "data/reef/v1")
+    partial = published.root / "data/reef/v1.partial/data"
+    (partial / "images").mkdir(parents=True)
+    (partial / "other").write_bytes(b"from another time")
+    (partial / "images/a b.png").write_bytes(b"half")
+    assert fact(published.ok("build", "reef@v1"), "image") == published.image
+    assert not (published.root / "data/reef/v1/data/other").exists()
+
+
 def test_cache_that_is_damaged_is_found(published, tmp_path):
     """A byte that flipped in DVC's cache never reaches a bag's name; the next run takes the file from the remote."""
     (victim,) = (p for p in (published.root / ".dvc/cache").rglob("*") if p.is_file() and p.stat().st_size == 3000)

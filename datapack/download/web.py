@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse
 
-_BLOCK = 1 << 20  # bytes a read: a fifth of the time less than with a quarter of that
+_BLOCK = 1 << 20  # bytes a read
 _CONNECT_TIMEOUT = 10.0  # seconds: a host that is there takes a connection in less
 _REDIRECTS = 10
 _SMALL = 1 << 16  # bytes of an answer that are read, so that its connection can be used again

@@ -91,7 +91,7 @@ class LayoutTarget:
             sync_folder(self.layout.blobs)
             _write(self.layout.root / "oci-layout", canonical_json(LAYOUT_FILE))
             _write(self.layout.index, index)
-            self._remove_what_the_image_lacks(image)
+        self._remove_what_the_image_lacks(image)  # always: a kill may have come between the new index and this
         if self.layout != self.final:
             if self.final.root.exists():
                 self.final.root.rmdir()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from engines import PROJECT, Engine
 
-from datapack.oci import Layout
+from datapack.oci import Descriptor, Layout, canonical_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +27,32 @@ datasets:
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, stand_in_base: Path) -> Path:
-    """Give the folder of a catalog with a few files."""
+def compress(layout: Path, copy: Path) -> None:
+    """Copy a base with its layer gzipped, under Docker's media types: as Docker Hub serves Alpine."""
+    shutil.copytree(layout, copy)
+    blobs = copy / "blobs" / "sha256"
+
+    def put(content: bytes, media_type: str) -> dict[str, object]:
+        descriptor = Descriptor.of(media_type, content)
+        (blobs / descriptor.digest.removeprefix("sha256:")).write_bytes(content)
+        return descriptor.to_json()
+
+    source = Layout(layout)
+    manifest = json.loads(source.read(source.image()))
+    tar = source.blob(manifest["layers"][0]["digest"]).read_bytes()
+    manifest["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json"
+    manifest["layers"] = [put(gzip.compress(tar), "application/vnd.docker.image.rootfs.diff.tar.gzip")]
+    image = put(canonical_json(manifest), manifest["mediaType"])
+    (copy / "index.json").write_bytes(canonical_json({"schemaVersion": 2, "manifests": [image]}))
+
+
+@pytest.fixture(params=["plain", "gzip"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, stand_in_base: Path) -> Path:
+    """Give a catalog with a few files, on the stand-in base as it is and compressed as in registries."""
+    if request.param == "gzip":
+        compress(stand_in_base, tmp_path / "base")
+        stand_in_base = tmp_path / "base"
     (tmp_path / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
     (tmp_path / "files").mkdir()
     for number in range(20):
@@ -47,6 +72,10 @@ def test_the_engine_has_the_same_image_and_runs_it(folder: Path, engine: Engine)
     assert done.returncode == 0, done.stderr
     assert "target   docker-daemon:reef:v1" in done.stdout
     assert build(folder, "oci:out", engine.url).returncode == 0
+    command = [sys.executable, "-m", "datapack", "verify", "oci:out"]
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    verified = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert verified.stdout.startswith("verified, every byte"), verified.stderr
     layout = Layout(folder / "out")
     image_id = json.loads(layout.read(layout.image()))["config"]["digest"]
     shown = engine.run("image", "inspect", "--format", "{{.Id}}", "reef:v1").stdout.strip()
