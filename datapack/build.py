@@ -12,7 +12,7 @@ from datapack.catalog import Catalog
 from datapack.errors import MismatchError
 from datapack.files import atomic_writer
 from datapack.hashcache import HashCache, KnownFile
-from datapack.image import Image, compose, labels
+from datapack.image import Image, compose, dataset_folder, labels
 from datapack.layers import Layer, Part, PayloadFile, Writable, plan_data, program_layer, tag_layer
 from datapack.lock import Lock, LockEntry
 from datapack.obtain import Obtaining, obtain
@@ -83,7 +83,7 @@ def fetch(workspace: Workspace, reference: Reference, options: Options, reporter
 
 def plan(bag: Bag, reference: Reference) -> list[Layer]:
     """Say which layers carry a bag: the import program, the payload, the tag files."""
-    folder = f"dataset/{reference.name}/{reference.version}"
+    folder = dataset_folder(reference)
     files = [PayloadFile(path, bag.listing.files[path].size, sha256) for path, sha256 in bag.manifest.hashes.items()]
     return [program_layer(), *plan_data(files, bag.path, folder), tag_layer(bag.tags, folder)]
 

@@ -24,6 +24,14 @@ DATASET_VARIABLE = "DATAPACK_DATASET"
 DIGEST_VARIABLE = "DATAPACK_DIGEST"
 
 
+def dataset_folder(reference: Reference) -> str:
+    """Return where the bag is in an image, without a leading slash.
+
+    It does not depend on the version: a layer that two versions have in common has the same paths in both.
+    """
+    return f"dataset/{reference.name}"
+
+
 @dataclass(frozen=True)
 class Image:
     """An image by its parts; the layers' bytes are elsewhere."""

@@ -1,7 +1,7 @@
 #!/bin/sh
 # import: copies the dataset that this image carries to a folder outside, and proves there that every byte arrived.
 #
-# The dataset is a bag (RFC 8493) in /dataset/<name>/<version>. DATAPACK_DIGEST pins its manifest, the manifest pins each
+# The dataset is a bag (RFC 8493) in /dataset/<name>. DATAPACK_DIGEST pins its manifest, the manifest pins each
 # payload file, the tag manifest each other file. The lines of both go through `lines | xargs | import --batch | tally`.
 # Only busybox is used, no temporary file is needed, and nothing is written but in <to>/<name>.
 # To read it, begin with copy_dataset.
@@ -77,7 +77,7 @@ list_dataset() {
 find_image() {
     dataset=${DATAPACK_DATASET-} digest=${DATAPACK_DIGEST-}
     name=${dataset%@*} version=${dataset#*@}
-    bag=/dataset/$name/$version final=$to/$name/$version
+    bag=/dataset/$name final=$to/$name/$version
     partial=$final.partial lock=$to/$name/.$version.lock
     case $dataset in
         */* | *@*@* | .* | *@.*) ;;

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from datapack import manifest as manifests
 from datapack.bag import INFO, parse_info, read_tags
 from datapack.errors import BagError, ImageError, MismatchError, UsageError
-from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE
+from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder
 from datapack.lock import Lock
 from datapack.manifest import (
     Difference,
@@ -150,7 +150,7 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
     config = read_json(image, Descriptor.parse(manifest_json["config"], where=where))
     reference, digest = _dataset_of(config, where)
     layers = [Descriptor.parse(layer, where=where) for layer in manifest_json["layers"]]
-    content = _Content(f"dataset/{reference.name}/{reference.version}/")
+    content = _Content(f"{dataset_folder(reference)}/")
     with reporter.progress(f"verifying {where}", sum(layer.size for layer in layers), "B") as advance:
         _read_layers(image, layers, content, mode, advance)
     if manifests.NAME not in content.tags:

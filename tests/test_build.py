@@ -28,8 +28,8 @@ def test_golden_digests(catalog):
     assert fact(output, "dataset") == "sha256:6c5909b871c57499ce51f28a4fc51b6c6827d4c971be86ebc0528b91a1509286"
     image = json.loads(layout(catalog).read(layout(catalog).image()))
     assert [layer["digest"] for layer in image["layers"]][2:] == [
-        "sha256:833efea1a41173aba8757909b565c3419ae7df937e5e590fd6157197a19f96d6",
-        "sha256:43f2a96352b8dfdb4d5b32a93556ffd55cff1ca31e26227ca6cecaf01f90ea9a",
+        "sha256:f3db9b3853cbd88be722ae88bdd228b66ebe16e26764ab29c7c7f8cdbca740fe",
+        "sha256:9c516c019f7f5740d959b7694bfdb420ad39bc549fd52f78ca7d5e03c1c1af12",
     ]
 
 

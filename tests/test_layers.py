@@ -33,13 +33,13 @@ def make_bag(folder: Path, contents: dict[str, bytes]) -> list[PayloadFile]:
 
 @pytest.fixture
 def layer(tmp_path: Path) -> Layer:
-    (planned,) = plan_data(make_bag(tmp_path, CONTENTS), tmp_path, "dataset/reef/v1")
+    (planned,) = plan_data(make_bag(tmp_path, CONTENTS), tmp_path, "dataset/reef")
     return planned
 
 
 def test_golden_digest(layer):
     """The bits of a layer are part of the format: a change of this value is a change of every image."""
-    assert write(layer)[0] == "sha256:a0c780c29d36c72178f8a60ef8fafb838f83ea023052ddaf6a57051369692529"
+    assert write(layer)[0] == "sha256:35134495fb7d74f14b7774ba197eaf176aba2bf243849cbf4f3068a4ff75d543"
 
 
 def test_what_the_disk_says_does_not_matter(tmp_path):
@@ -50,7 +50,7 @@ def test_what_the_disk_says_does_not_matter(tmp_path):
     for path in second.rglob("*.png"):
         path.chmod(0o600)
         os.utime(path, (1, 1))
-    one, two = (plan_data(files, bag, "dataset/reef/v1")[0] for bag in (first, second))
+    one, two = (plan_data(files, bag, "dataset/reef")[0] for bag in (first, second))
     assert one.key == two.key
     assert write(one) == write(two)
 
@@ -76,9 +76,9 @@ def test_archive_is_plain(layer):
         names = [m.name for m in members]
         assert names == [*sorted(names, key=str.encode)]
         assert len(names) == len(set(names))
-        assert names[:4] == ["dataset", "dataset/reef", "dataset/reef/v1", "dataset/reef/v1/data"]
+        assert names[:3] == ["dataset", "dataset/reef", "dataset/reef/data"]
         for name, content in CONTENTS.items():
-            assert archive.extractfile(f"dataset/reef/v1/{name}").read() == content
+            assert archive.extractfile(f"dataset/reef/{name}").read() == content
 
 
 def test_gnu_tar_reads_it(layer, tmp_path):
@@ -87,7 +87,7 @@ def test_gnu_tar_reads_it(layer, tmp_path):
     listed = subprocess.run(
         ["tar", "--quoting-style=literal", "-tf", "layer.tar"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert {f"dataset/reef/v1/{name}" for name in CONTENTS} <= set(listed.stdout.split("\n"))
+    assert {f"dataset/reef/{name}" for name in CONTENTS} <= set(listed.stdout.split("\n"))
 
 
 def test_pax_headers_only_where_a_name_needs_them():
@@ -152,14 +152,14 @@ def test_plan_is_a_pure_function(sizes, random):
     shuffled = random.sample(files, len(files))
     try:
         layers.LAYER_BYTES = 1000
-        planned = plan_data(files, Path("/bag"), "dataset/x/v1")
-        again = plan_data(shuffled, Path("/bag"), "dataset/x/v1")
+        planned = plan_data(files, Path("/bag"), "dataset/x")
+        again = plan_data(shuffled, Path("/bag"), "dataset/x")
     finally:
         layers.LAYER_BYTES = limit
     assert planned == again
     assert len(planned) <= most
     packed = [m for one in planned for m in one.members if m.source is not None]
-    assert [m.name for m in packed] == [f"dataset/x/v1/{file.path}" for file in files]
+    assert [m.name for m in packed] == [f"dataset/x/{file.path}" for file in files]
     if len(planned) < most and sum(sizes) <= 30_000:
         for one in planned:
             held = [m.size for m in one.members if m.source is not None]
@@ -182,7 +182,7 @@ def test_program_layer_holds_the_program_and_the_mounts():
 
 def test_tag_layer_holds_the_tag_files():
     """The tag files come from memory."""
-    digest, content = write(tag_layer({"bagit.txt": b"x"}, "dataset/reef/v1"))
+    digest, content = write(tag_layer({"bagit.txt": b"x"}, "dataset/reef"))
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        assert archive.extractfile("dataset/reef/v1/bagit.txt").read() == b"x"
+        assert archive.extractfile("dataset/reef/bagit.txt").read() == b"x"
     assert digest.startswith("sha256:")

@@ -116,7 +116,7 @@ def test_the_root_filesystem_is_as_designed(engine: Engine, images: tuple[str, s
     assert {
         found[path][1:4] for path in found if path.startswith("dataset/") and found[path][0] == tarfile.REGTYPE
     } == {("0o444", 0, 0)}
-    folders = ["safe_data", "safe_outputs", "scratch", "dataset", "dataset/reef/v1/data/images/deep down"]
+    folders = ["safe_data", "safe_outputs", "scratch", "dataset", "dataset/reef/data/images/deep down"]
     assert {found[path][:4] for path in folders} == {(tarfile.DIRTYPE, "0o755", 0, 0)}
     assert found["usr/local/bin/import"][1:4] == ("0o555", 0, 0)
     assert not [path for path in found if path.startswith(("safe_", "scratch/")) and "/" in path]

@@ -73,7 +73,7 @@ class Importer:
     def command(self, *arguments: str, options: tuple[str, ...] = (), mount: str = "rw") -> list[str]:
         """Give the engine's command; ``mount`` is how the destination is mounted, if it is."""
         outputs = (f"-v={self.outputs}:/safe_outputs:{mount}",) if mount else ()
-        bag = (f"-v={self.bag}:/dataset/reef/v1:ro", f"-e=DATAPACK_DIGEST={self.digest}") if self.bag else ()
+        bag = (f"-v={self.bag}:/dataset/reef:ro", f"-e=DATAPACK_DIGEST={self.digest}") if self.bag else ()
         return ["run", "--rm", "--network=none", *outputs, *bag, *options, self.image, *arguments]
 
     @contextlib.contextmanager
