@@ -18,7 +18,7 @@ from datapack.registry import Repository
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from datapack.layers import Writable
+    from datapack.layers import Blocks
     from datapack.report import Reporter
 
 STAND_IN = "datapack.stand-in"  # the label of a base that tests and the demo make of busybox
@@ -37,14 +37,14 @@ class Base:
 
     def parts(self) -> list[Part]:
         """Give the layers as a target takes them: the very bytes that the base's publisher made."""
-        return [Part(layer.media_type, layer.size, layer.digest, partial(self._copy, layer)) for layer in self.layers]
+        return [Part(layer.media_type, layer.size, layer.digest, partial(self._blocks, layer)) for layer in self.layers]
 
-    def _copy(self, layer: Descriptor, out: Writable) -> str:
+    def _blocks(self, layer: Descriptor) -> Blocks:
         digest, path = hashlib.sha256(), self.layout.blob(layer.digest)
         with path.open("rb", buffering=0) as file:
             for block in read_blocks(file.readinto, new_buffer()):
                 digest.update(block)
-                out.write(block)
+                yield block
         found = f"sha256:{digest.hexdigest()}"
         if found != layer.digest:
             raise ImageError(

@@ -14,6 +14,10 @@ class Target(Protocol):
     """Where an image goes."""
 
     @property
+    def doing(self) -> str:
+        """What adding parts is called, for whoever waits: ``writing layers``."""
+
+    @property
     def streams(self) -> int:
         """How many parts may be added at once; 1 where they must come in order."""
 
