@@ -13,7 +13,7 @@ from datapack.files import atomic_writer
 from datapack.layers import Part
 from datapack.manifest import new_buffer, read_blocks
 from datapack.oci import Descriptor, Layout, checked, is_digest
-from datapack.registry import Repository
+from datapack.registry import Connection, ImageName, Repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,10 +41,13 @@ class Base:
 
     def _blocks(self, layer: Descriptor) -> Blocks:
         digest, path = hashlib.sha256(), self.layout.blob(layer.digest)
-        with path.open("rb", buffering=0) as file:
-            for block in read_blocks(file.readinto, new_buffer()):
-                digest.update(block)
-                yield block
+        try:
+            with path.open("rb", buffering=0) as file:
+                for block in read_blocks(file.readinto, new_buffer()):
+                    digest.update(block)
+                    yield block
+        except OSError as error:
+            raise ImageError("a layer of the base can't be read", where=path, found=error.strerror) from error
         found = f"sha256:{digest.hexdigest()}"
         if found != layer.digest:
             raise ImageError(
@@ -136,7 +139,7 @@ def _is_complete(layout: Layout, digest: str) -> bool:
 
 def _fetch(text: str, digest: str, layout: Layout) -> None:
     """Fetch every part of an image from its registry into ``layout``; each is checked before it has its name."""
-    repository = Repository(text)
+    repository = Repository(Connection(ImageName.parse(text)))
 
     def manifest(digest: str) -> Any:
         content = repository.manifest(digest)

@@ -16,10 +16,9 @@ from datapack.image import Image, compose, dataset_folder, labels
 from datapack.layers import Layer, PayloadFile, plan_data, program_layer, tag_layer
 from datapack.lock import Lock, LockEntry
 from datapack.obtain import Obtaining, obtain
-from datapack.targets import open_target
+from datapack.targets import Delivery, open_target
 
 if TYPE_CHECKING:
-
     from datapack.bag import Bag
     from datapack.catalog import Entry
     from datapack.reference import Reference
@@ -37,6 +36,9 @@ class Options:
     update_lock: bool = False  # accept a result that differs from the lock
     verify: bool = False  # hash every file, known or not
     push_data: bool = False  # send the bag to DVC's remote
+    streams: int = 4  # uploads to a registry at once
+    insecure: bool = False  # take a registry without TLS, or with a certificate that nobody vouches for
+    replace: bool = False  # take the place of another image of the same name in a registry
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,15 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             goes on where this one stopped.
     """
     entry = Catalog.read(workspace.catalog).entry(reference)
-    target = open_target(options.target or f"oci:{workspace.dist(reference)}", workspace.root, reference)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
+        delivery = Delivery(workspace.root, entry, cache, reporter, options.streams, options.insecure, options.replace)
+        target = open_target(options.target or f"oci:{workspace.dist(reference)}", delivery)
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
         bag = _fetch(workspace, entry, options, cache, reporter)
         layers = plan(bag, reference)
         with target as destination:
-            descriptors = assemble(base, layers, destination, Known(bag, reference, cache, options.verify), reporter)
+            known = Known(bag, reference, cache, Lock.read(workspace.lock).entries[reference].layers, options.verify)
+            descriptors = assemble(base, layers, destination, known, reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
             _check_image(workspace, image, base, options)
             shown = destination.commit(image)

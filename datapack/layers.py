@@ -11,15 +11,16 @@ import contextlib
 import hashlib
 import os
 import tarfile
+import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from datapack.errors import MismatchError
 from datapack.manifest import FileStat, new_buffer, open_regular, read_blocks, sorted_by_bytes
-from datapack.oci import LAYER, Descriptor, canonical_json
+from datapack.oci import LAYER, Descriptor, canonical_json, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -198,13 +199,27 @@ def _changed(source: Path, expected: str, found: str) -> MismatchError:
 class Part:
     """A layer or a config on its way to a target.
 
-    ``digest`` is known beforehand or empty; ``size`` always is. ``blocks`` gives the bytes, as often as it is called.
+    ``size`` is known beforehand, ``digest`` too or it is empty; ``expected`` is what it should turn out to be, if the
+    lock says so. ``blocks`` gives the bytes, as often as it is called; once ``stopped`` is set nobody wants them.
     """
 
     media_type: str
     size: int
     digest: str
     blocks: Callable[[], Blocks]
+    expected: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, media_type: str, content: bytes) -> Part:
+        """Make a part of a few bytes."""
+
+        def blocks() -> Blocks:
+            yield content
+            return digest
+
+        digest = digest_of(content)
+        return cls(media_type, len(content), digest, blocks)
 
     def write(self, out: Writable) -> str:
         """Write the bytes to ``out``; return their digest."""
