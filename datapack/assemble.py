@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ def assemble(base: Base, layers: Sequence[Layer], target: Target, known: Known, 
             share.set(layer.size)
             return added
 
-        steps = [partial(target.add, part) for part in base.parts()]
+        steps = [partial(target.add, replace(part, stopped=stopped)) for part in base.parts()]
         steps += [partial(add, layer, digest) for layer, digest in zip(layers, expected, strict=True)]
         return _all(steps, target.streams, stopped)[-len(layers) :]
 

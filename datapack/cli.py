@@ -160,12 +160,15 @@ def _add_fetch_options(command: argparse.ArgumentParser) -> None:
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("verify", help="hold a bag or an image against its manifest")
-    command.add_argument("what", metavar="WHAT", help="name@version, oci:DIR, oci-archive:FILE or a bag's folder")
+    command.add_argument(
+        "what", metavar="WHAT", help="name@version, oci:DIR, oci-archive:FILE, docker://... or a bag's folder"
+    )
     mode = command.add_mutually_exclusive_group()
     mode.add_argument(
         "--full", dest="mode", action="store_const", const="full", default="full", help="read every byte (the default)"
     )
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="names and sizes only")
+    command.add_argument("--insecure", action="store_true", help="take http, and a certificate that nobody vouches for")
     command.set_defaults(command=_verify)
 
 
@@ -264,7 +267,7 @@ def _verify(options: argparse.Namespace) -> None:
         workspace = Workspace.find(options.folder)
     except DatapackError:
         workspace = None  # an image or a bag can be verified anywhere
-    print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console()))
+    print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure))
 
 
 def _short(path: Path) -> str:

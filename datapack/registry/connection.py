@@ -78,7 +78,6 @@ class Connection:
         self._scopes = [f"repository:{name.repository}:{actions}", *(f"repository:{path}:pull" for path in sources)]
         self._insecure = insecure
         self._session = requests.Session()
-        self._session.verify = not insecure
         if insecure:
             import urllib3
 
@@ -210,10 +209,8 @@ class Connection:
         return secure
 
     def _send(self, method: str, url: str, **options: Any) -> requests.Response:
-        redirects = method in {"GET", "HEAD"}
-        response: requests.Response = self._reach(
-            lambda: self._session.request(method, url, timeout=TIMEOUT, allow_redirects=redirects, **options)
-        )
+        options |= {"timeout": TIMEOUT, "allow_redirects": method in {"GET", "HEAD"}, "verify": not self._insecure}
+        response: requests.Response = self._reach(lambda: self._session.request(method, url, **options))
         return response
 
     def _reach(self, ask: Any) -> Any:

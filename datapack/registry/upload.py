@@ -80,7 +80,8 @@ class Upload:
             except (RefusedError, UnreachableError) as error:
                 if attempt == TRIES or not _may_go_better(error, begun):
                     raise
-                self.part.stopped.wait(backoff(attempt, getattr(error, "retry_after", "")))
+                if self.part.stopped.wait(backoff(attempt, getattr(error, "retry_after", ""))):
+                    raise
         raise AssertionError("not reached: the last try returns or raises")
 
     def _expected(self) -> str:
