@@ -3,9 +3,6 @@
 import json
 import shutil
 import socket
-import subprocess
-import time
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +10,7 @@ from datapack.base import open_base
 from datapack.errors import ImageError
 from datapack.report import Silent
 from tests.conftest import make_base
+from tests.registries import push, serve
 
 
 class Notes(Silent):
@@ -25,38 +23,9 @@ class Notes(Silent):
 
 @pytest.fixture
 def registry(tmp_path):
-    """Debian's docker-registry on a free port, empty."""
-    if not (shutil.which("docker-registry") and shutil.which("skopeo")):
-        pytest.skip("docker-registry and skopeo are not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(
-        ["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
-
-
-def push(layout: Path, registry: str, name: str) -> str:
-    """Put a layout's image into the registry as it is; return its reference by digest."""
-    target = f"docker://{registry}/{name}"
-    subprocess.run(
-        ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false", f"oci:{layout}", target], check=True
-    )
-    digest = json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"]
-    return f"{registry}/{name}@{digest}"
+    """An empty registry whose blobs are in ``tmp_path/registry``."""
+    with serve(tmp_path) as address:
+        yield address
 
 
 def test_base_from_a_registry_is_fetched_once(registry, tmp_path):
