@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_build(commands)
     _add_verify(commands)
+    _add_base(commands)
     return parser
 
 
@@ -132,6 +133,12 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="names and sizes only")
     command.set_defaults(command=_verify)
+
+
+def _add_base(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("base", help="pin the base by the digest that its registry has for it now")
+    command.add_argument("image", metavar="NAME:TAG", nargs="?", help="take this image instead of the catalog's")
+    command.set_defaults(command=_base)
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:
@@ -202,6 +209,18 @@ def _verify(options: argparse.Namespace) -> None:
     except DatapackError:
         workspace = None  # an image or a bag can be verified anywhere
     print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console()))
+
+
+def _base(options: argparse.Namespace) -> None:
+    from datapack.pin import pin
+
+    pinned = pin(_workspace(options), options.image)
+    if pinned.new == pinned.old:
+        print(f"nothing changed: the base is {pinned.new}")
+        return
+    print(f"old base {pinned.old}")
+    print(f"new base {pinned.new}")
+    print("What was built on the old one stops the next build of it, until --update-lock accepts the new one.")
 
 
 def _short(path: Path) -> str:

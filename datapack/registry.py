@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
 from datapack.files import atomic_writer
-from datapack.oci import DOCKER_EQUIVALENTS, Descriptor, checked
+from datapack.oci import DOCKER_EQUIVALENTS, Descriptor, checked, is_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,12 @@ class Repository:
         """Return the manifest of this digest, checked."""
         with self._get(f"manifests/{digest}", {"Accept": _MANIFEST_TYPES}) as response:
             return checked(response.content, digest, where=self.name)
+
+    def tagged_manifest(self, tag: str) -> bytes:
+        """Return the manifest that a tag names now; the digest of these bytes is the image's."""
+        with self._get(f"manifests/{tag}", {"Accept": _MANIFEST_TYPES}) as response:
+            announced = response.headers.get("Docker-Content-Digest", "")
+            return checked(response.content, announced, self.name) if is_digest(announced) else response.content
 
     def save_blob(self, descriptor: Descriptor, path: Path) -> None:
         """Fetch a blob into a file, which gets its name when the digest is right."""
