@@ -63,12 +63,13 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
     target = open_target(options.target or f"oci:{workspace.dist(reference)}", workspace.root, reference)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
+        _check_base(workspace, reference, base, options)
         bag = _fetch(workspace, entry, options, cache, reporter)
         layers = plan(bag, reference)
         with target as destination:
             descriptors = _write(base, layers, destination, _Known(bag, reference, cache, options.verify), reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
-            _check_image(workspace, image, base, options)
+            _check_image(workspace, image, options)
             shown = destination.commit(image)
         _lock_image(workspace, image, base)
     return Built(bag, image, shown)
@@ -169,16 +170,27 @@ def _add_all(parts: Sequence[Part], target: Target) -> list[Descriptor]:
             raise
 
 
-def _check_image(workspace: Workspace, image: Image, base: Base, options: Options) -> None:
+def _check_base(workspace: Workspace, reference: Reference, base: Base, options: Options) -> None:
+    """Raise `MismatchError` where a base is not the one that the lock names: before any work is done on it."""
+    locked = Lock.read(workspace.lock).entries.get(reference)
+    if options.update_lock or locked is None or locked.base in {None, base.digest}:
+        return
+    raise MismatchError(
+        "the base is not the one that the lock names",
+        where=reference,
+        expected=locked.base,
+        found=f"{base.digest} ({base.name})",
+        fix="take the base back, or accept it with --update-lock",
+    )
+
+
+def _check_image(workspace: Workspace, image: Image, options: Options) -> None:
     """Raise `MismatchError` where an image is not the one that the lock names."""
     locked = Lock.read(workspace.lock).entries[image.reference]
     if options.update_lock or locked.image in {None, image.digest}:
         return
-    details = []
-    if locked.base != base.digest:
-        details.append(f"changed  the base: {locked.base} is now {base.digest}")
     layers = [layer.digest for layer in image.layers]
-    details += [f"added    layer {digest}" for digest in layers if digest not in locked.layers]
+    details = [f"added    layer {digest}" for digest in layers if digest not in locked.layers]
     details += [f"removed  layer {digest}" for digest in locked.layers if digest not in layers]
     raise MismatchError(
         "the image is not the one that the lock names",
@@ -187,7 +199,7 @@ def _check_image(workspace: Workspace, image: Image, base: Base, options: Option
         found=image.digest,
         fix="find out what changed, or accept it with --update-lock",
         details=tuple(details)
-        or ("changed  the image's configuration: its labels, its base's settings or datapack itself",),
+        or ("changed  the image's configuration: its labels, its base's name or datapack itself",),
     )
 
 
@@ -196,6 +208,7 @@ def _lock_image(workspace: Workspace, image: Image, base: Base) -> None:
     made = replace(
         locked,
         base=base.digest,
+        stand_in=base.is_stand_in or None,
         image=image.digest,
         image_id=image.id,
         layers=tuple(layer.digest for layer in image.layers),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datapack import manifest as manifests
 from datapack.bag import INFO, parse_info, read_tags
+from datapack.base import STAND_IN, STAND_IN_MEANS
 from datapack.errors import BagError, ImageError, MismatchError, UsageError
 from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder
 from datapack.lock import Lock
@@ -52,12 +53,14 @@ class Verified:
     digest: str
     files: int
     bytes: int
+    stand_in: bool = False  # an image that is for tests and the demo only
 
     def __str__(self) -> str:
+        full = "verified, every byte"
+        quick = "complete by names and sizes, no byte was read"
         amount = f"{self.files:,} files, {size(self.bytes)}, {self.digest}"
-        if self.mode == "full":
-            return f"verified, every byte: {self.where}: {amount}"
-        return f"complete by names and sizes, no byte was read: {self.where}: {amount}"
+        line = f"{full if self.mode == 'full' else quick}: {self.where}: {amount}"
+        return f"{line}\nnot for a Safe Haven: this image stands on {STAND_IN_MEANS}" if self.stand_in else line
 
 
 def verify(text: str, folder: Path, workspace: Workspace | None, mode: Mode, reporter: Reporter) -> Verified:
@@ -167,7 +170,10 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
     if not difference and INFO in content.tags:
         content.problems += _oxum_problems(content.tags, total, len(content.files))
     _raise_if(difference, sorted(content.problems), where)
-    return Verified(where, mode, digest, len(content.files), total)
+    stand_in = STAND_IN in (config["config"].get("Labels") or {}) or STAND_IN in (
+        manifest_json.get("annotations") or {}
+    )
+    return Verified(where, mode, digest, len(content.files), total, stand_in)
 
 
 def _dataset_of(config: Any, where: str) -> tuple[Reference, str]:
