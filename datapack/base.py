@@ -66,6 +66,16 @@ class Base:
         return dict(json.loads(self.config).get("config", {}).get("Labels") or {})
 
     @property
+    def is_on_disk(self) -> bool:
+        """Whether it comes from a folder, ``oci:DIR``, and not from a registry."""
+        return self.name.startswith("oci:")
+
+    @property
+    def text(self) -> str:
+        """What the catalog or the command line says to get it: ``NAME:TAG@sha256:...`` or ``oci:DIR``."""
+        return self.name if self.is_on_disk else f"{self.name}@{self.digest}"
+
+    @property
     def is_stand_in(self) -> bool:
         """Whether it is only for tests and the demo."""
         return STAND_IN in self.labels

@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datapack import versioning
+from datapack import provenance, versioning
 from datapack.base import Base, open_base
 from datapack.catalog import Catalog
 from datapack.errors import MismatchError
 from datapack.files import atomic_writer
+from datapack.git import last_commit
 from datapack.hashcache import HashCache, KnownFile
 from datapack.image import Image, compose, dataset_folder, labels
 from datapack.layers import Layer, Part, PayloadFile, Writable, plan_data, program_layer, tag_layer
@@ -45,11 +46,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build made: the bag, the image, and where the image is."""
+    """What a build made."""
 
     bag: Bag
     image: Image
-    target: str
+    target: str  # where the image is
+    statement: bytes  # what it was made of, as `datapack.provenance` writes it
+    provenance: Path  # where that is
 
 
 def build(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Built:
@@ -59,7 +62,7 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
         DatapackError: with what is wrong and what to do. Nothing half-made has a final name then, and the same call
             goes on where this one stopped.
     """
-    entry = Catalog.read(workspace.catalog).entry(reference)
+    entry, commit = Catalog.read(workspace.catalog).entry(reference), last_commit(workspace.catalog)
     target = open_target(options.target or f"oci:{workspace.dist(reference)}", workspace.root, reference)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
@@ -70,9 +73,11 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             descriptors = _write(base, layers, destination, _Known(bag, reference, cache, options.verify), reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
             _check_image(workspace, image, options)
+            statement = provenance.statement(entry, base, bag, image, _tracked(workspace, reference), commit)
             shown = destination.commit(image)
         _lock_image(workspace, image, base)
-    return Built(bag, image, shown)
+        written = provenance.write(workspace, reference, options.target, statement)
+    return Built(bag, image, shown, statement, written)
 
 
 def fetch(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Bag:
@@ -109,6 +114,10 @@ def _write_lock(workspace: Workspace, reference: Reference, entry: LockEntry) ->
     lock = Lock.read(workspace.lock)
     if lock.entries.get(reference) != entry:
         lock.with_entry(reference, entry).write(workspace.lock)
+
+
+def _tracked(workspace: Workspace, reference: Reference) -> str | None:
+    return Lock.read(workspace.lock).entries[reference].dvc
 
 
 def _keep_manifest(workspace: Workspace, bag: Bag) -> None:

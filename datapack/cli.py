@@ -172,9 +172,9 @@ def _fetch(options: argparse.Namespace) -> None:
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = Options(refresh=options.refresh, update_lock=options.update_lock, push_data=options.push_data)
     bag = fetch(workspace, reference, chosen, Console())
-    print(f"fetched  {reference}: {bag.files:,} files, {size(bag.bytes)}")
-    print(f"dataset  {bag.manifest.digest}")
-    print(f"bag      {_short(bag.path)}")
+    print(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
+    print(f"dataset    {bag.manifest.digest}")
+    print(f"bag        {_short(bag.path)}")
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -193,10 +193,11 @@ def _build(options: argparse.Namespace) -> None:
     )
     built = build(workspace, reference, chosen, Console())
     out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
-    print(f"built    {reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
-    print(f"dataset  {built.bag.manifest.digest}", file=out)
-    print(f"image    {built.image.digest}", file=out)
-    print(f"target   {built.target.replace(f'{workspace.root}/', '')}", file=out)
+    print(f"built      {reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    print(f"dataset    {built.bag.manifest.digest}", file=out)
+    print(f"image      {built.image.digest}", file=out)
+    print(f"target     {built.target.replace(f'{workspace.root}/', '')}", file=out)
+    print(f"provenance {_short(built.provenance)}", file=out)
 
 
 def _verify(options: argparse.Namespace) -> None:
