@@ -13,11 +13,11 @@ from datapack import __version__
 from datapack.base import STAND_IN
 from datapack.build import Options, build
 from datapack.oci import Layout
-from datapack.provenance import _without_secrets
+from datapack.provenance import BUILD_TYPE, BUILDER, _without_secrets
 from datapack.reference import Reference
 from datapack.report import Silent
 from datapack.workspace import Workspace
-from tests.conftest import fact, make_base
+from tests.conftest import PROJECT, fact, make_base
 from tests.registries import push, serve
 from tests.test_git import git
 
@@ -104,6 +104,20 @@ def test_statement_says_what_is_so(catalog):
         },
     }
     assert statement["predicate"]["runDetails"]["builder"]["version"] == {"datapack": __version__}
+
+
+def test_documentation_has_a_real_example():
+    """The page that the two URIs stand for names them, and its example has the published form and our fields."""
+    page = (PROJECT / "docs/provenance.md").read_text()
+    assert f"### `buildType`: `{BUILD_TYPE}`" in page
+    assert f"### `builder.id`: `{BUILDER}`" in page
+    example = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    check_statement(example)
+    definition = example["predicate"]["buildDefinition"]
+    assert definition["buildType"] == BUILD_TYPE
+    assert example["predicate"]["runDetails"]["builder"]["id"] == BUILDER
+    for name in (*definition["externalParameters"], "manifest-sha256.txt", "base"):
+        assert f"| `{name}` |" in page
 
 
 def test_same_build_gives_the_same_bytes(catalog):
