@@ -55,7 +55,7 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
         name = _full_name(image or old, None if image else document)
         new = f"{name}@{resolve(name, workspace.bases)}"
         if new != old:
-            _write(document.changed(PLACE, new))
+            _write(workspace, old, new)
     return Pinned(old, new)
 
 
@@ -92,9 +92,15 @@ def _full_name(text: str, document: Document | None) -> str:
     return f"{registry}/{repository}:{match['tag']}"
 
 
-def _write(document: Document) -> None:
-    """Write the catalog, with the permissions that it has, where it is."""
-    path = document.path.resolve()  # a link stays one
+def _write(workspace: Workspace, old: str, new: str) -> None:
+    """Write the catalog with another base in it, with the permissions that it has, where it is."""
+    document = Document.read(workspace.catalog)  # again: a registry may be slow, and an editor open
+    if _written(document) != old:
+        raise CatalogError(
+            "the base in the catalog was changed meanwhile", where=document.where(PLACE), fix="run this again"
+        )
+    content = document.changed(PLACE, new).text.encode()
+    path = workspace.catalog.resolve()  # a link stays one
     with atomic_writer(path) as file:
         os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-        file.write(document.text.encode())
+        file.write(content)

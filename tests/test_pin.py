@@ -5,10 +5,15 @@ import subprocess
 
 import pytest
 
+from datapack.base import resolve
 from datapack.document import Document
+from datapack.errors import CatalogError
 from datapack.oci import INDEX, Layout, canonical_json, digest_of
+from datapack.pin import _full_name, pin
+from datapack.workspace import Workspace
 from tests.conftest import make_base
 from tests.registries import push, serve
+from tests.servers import Reply, Server
 
 
 @pytest.fixture(scope="module")
@@ -206,10 +211,62 @@ def test_tag_that_the_registry_does_not_have(catalog, registry):
     assert f"{name}: the registry refuses: found HTTP 404" in catalog.fails("base", name)
 
 
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (Reply(b"<html>Sign in to this network</html>"), "the registry sent no manifest: found Expecting value"),
+        (Reply(b"[]"), "not an OCI descriptor: found null"),
+        (
+            Reply(b"{}", headers={"Docker-Content-Digest": f"sha256:{'0' * 64}"}),
+            f"damaged: the bytes are not those that the digest names: expected sha256:{'0' * 64}",
+        ),
+    ],
+    ids=["page", "list", "damaged"],
+)
+def test_answer_that_is_no_manifest(catalog, reply, says):
+    """What a network's own pages, or a broken registry, send is not pinned."""
+    before = written(catalog)
+    with Server({"/v2/me/tiny/manifests/1": reply}) as server:
+        name = f"{server.url.removeprefix('http://')}/me/tiny:1"
+        assert f"{name}: {says}" in catalog.fails("base", name)
+    assert written(catalog) == before
+
+
+def test_edit_while_the_registry_is_asked_is_kept(catalog, registry, pushed, monkeypatch):
+    """What an editor saved meanwhile stays; another base that it saved is not written over."""
+    digest = pushed("edit/tiny:1")
+    name = f"{registry}/edit/tiny:1"
+    set_base(catalog, name)
+    path = catalog.root / "datasets.yml"
+
+    def edit(old: str, new: str):
+        def slow(asked, cache):
+            path.write_text(path.read_text().replace(old, new))
+            return resolve(asked, cache)
+
+        monkeypatch.setattr("datapack.pin.resolve", slow)
+
+    edit(name, "docker.io/library/alpine:3.22")
+    with pytest.raises(CatalogError, match="the base in the catalog was changed meanwhile; run this again"):
+        pin(Workspace(catalog.root))
+    assert b"alpine:3.22" in written(catalog)
+    path.write_text(path.read_text().replace("docker.io/library/alpine:3.22", name))
+    edit("A small reef", "A large reef")
+    pin(Workspace(catalog.root))
+    assert f"{name}@{digest}".encode() in written(catalog)
+    assert b"A large reef" in written(catalog)
+
+
+def test_what_a_killed_run_left_is_removed(catalog, registry, pushed):
+    """A temporary file beside the catalog goes away with the next run."""
+    pushed("killed/tiny:1")
+    (catalog.root / ".datapack-0123").write_bytes(b"defaults")
+    catalog.ok("base", f"{registry}/killed/tiny:1")
+    assert not catalog.leftovers()
+
+
 def test_names_are_completed_as_docker_does():
     """A short name is one of Docker Hub, and of its library where it has no folder."""
-    from datapack.pin import _full_name
-
     assert _full_name("alpine:3.22", None) == "docker.io/library/alpine:3.22"
     assert _full_name("docker.io/alpine:3", None) == "docker.io/library/alpine:3"
     assert _full_name("me/alpine:3", None) == "docker.io/me/alpine:3"
