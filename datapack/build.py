@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datapack import versioning
+from datapack import provenance, versioning
 from datapack.assemble import Known, assemble
 from datapack.base import Base, open_base
 from datapack.catalog import Catalog
 from datapack.errors import MismatchError
 from datapack.files import atomic_writer
+from datapack.git import last_commit
 from datapack.hashcache import HashCache
 from datapack.image import Image, compose, dataset_folder, labels
 from datapack.layers import Layer, PayloadFile, plan_data, program_layer, tag_layer
@@ -19,10 +20,14 @@ from datapack.obtain import Obtaining, obtain
 from datapack.targets import Delivery, open_target
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from datapack.bag import Bag
     from datapack.catalog import Entry
     from datapack.reference import Reference
     from datapack.report import Reporter
+    from datapack.targets import Target
     from datapack.workspace import Workspace
 
 
@@ -43,11 +48,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build made: the bag, the image, and where the image is."""
+    """What a build made."""
 
     bag: Bag
     image: Image
-    target: str
+    target: str  # where the image is
+    provenance: Path  # where it is written what the image was made of
 
 
 def build(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Built:
@@ -57,21 +63,23 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
         DatapackError: with what is wrong and what to do. Nothing half-made has a final name then, and the same call
             goes on where this one stopped.
     """
-    entry = Catalog.read(workspace.catalog).entry(reference)
+    entry, commit = Catalog.read(workspace.catalog).entry(reference), last_commit(workspace.catalog)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
-        delivery = Delivery(workspace.root, entry, cache, reporter, options.streams, options.insecure, options.replace)
-        target = open_target(options.target or f"oci:{workspace.dist(reference)}", delivery)
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
+        _check_base(workspace, reference, base, options)
+        target = _open_target(workspace, entry, base, options, cache, reporter)
         bag = _fetch(workspace, entry, options, cache, reporter)
         layers = plan(bag, reference)
         with target as destination:
             known = Known(bag, reference, cache, Lock.read(workspace.lock).entries[reference].layers, options.verify)
             descriptors = assemble(base, layers, destination, known, reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
-            _check_image(workspace, image, base, options)
-            shown = destination.commit(image)
+            _check_image(workspace, image, options)
+            statement = provenance.statement(entry, base, bag, image, _tracked(workspace, reference), commit)
+            shown = destination.commit(image, statement)
         _lock_image(workspace, image, base)
-    return Built(bag, image, shown)
+        written = provenance.write(workspace, reference, options.target, statement)
+    return Built(bag, image, shown, written)
 
 
 def fetch(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Bag:
@@ -110,6 +118,10 @@ def _write_lock(workspace: Workspace, reference: Reference, entry: LockEntry) ->
         lock.with_entry(reference, entry).write(workspace.lock)
 
 
+def _tracked(workspace: Workspace, reference: Reference) -> str | None:
+    return Lock.read(workspace.lock).entries[reference].dvc
+
+
 def _keep_manifest(workspace: Workspace, bag: Bag) -> None:
     """Keep a copy of what the lock names by its digest alone, to show what changed since."""
     kept = workspace.manifest(bag.manifest.digest)
@@ -118,16 +130,43 @@ def _keep_manifest(workspace: Workspace, bag: Bag) -> None:
             file.write(bag.manifest.content)
 
 
-def _check_image(workspace: Workspace, image: Image, base: Base, options: Options) -> None:
+def _open_target(
+    workspace: Workspace, entry: Entry, base: Base, options: Options, cache: HashCache, reporter: Reporter
+) -> AbstractContextManager[Target]:
+    delivery = Delivery(
+        folder=workspace.root,
+        entry=entry,
+        base=base,
+        cache=cache,
+        reporter=reporter,
+        streams=options.streams,
+        insecure=options.insecure,
+        replace=options.replace,
+    )
+    return open_target(options.target or f"oci:{workspace.dist(entry.reference)}", delivery)
+
+
+def _check_base(workspace: Workspace, reference: Reference, base: Base, options: Options) -> None:
+    """Raise `MismatchError` where a base is not the one that the lock names: before any work is done on it."""
+    locked = Lock.read(workspace.lock).entries.get(reference)
+    if options.update_lock or locked is None or locked.base in {None, base.digest}:
+        return
+    raise MismatchError(
+        "the base is not the one that the lock names",
+        where=reference,
+        expected=locked.base,
+        found=f"{base.digest} ({base.name})",
+        fix="take the base back, or accept it with --update-lock",
+    )
+
+
+def _check_image(workspace: Workspace, image: Image, options: Options) -> None:
     """Raise `MismatchError` where an image is not the one that the lock names."""
     locked = Lock.read(workspace.lock).entries[image.reference]
     if options.update_lock or locked.image in {None, image.digest}:
         return
-    details = []
-    if locked.base != base.digest:
-        details.append(f"changed  the base: {locked.base} is now {base.digest}")
     layers = [layer.digest for layer in image.layers]
-    details += [f"added    layer {digest}" for digest in layers if digest not in locked.layers]
+    details = [f"added    layer {digest}" for digest in layers if digest not in locked.layers]
     details += [f"removed  layer {digest}" for digest in locked.layers if digest not in layers]
     raise MismatchError(
         "the image is not the one that the lock names",
@@ -136,7 +175,7 @@ def _check_image(workspace: Workspace, image: Image, base: Base, options: Option
         found=image.digest,
         fix="find out what changed, or accept it with --update-lock",
         details=tuple(details)
-        or ("changed  the image's configuration: its labels, its base's settings or datapack itself",),
+        or ("changed  the image's configuration: its labels, its base's name or datapack itself",),
     )
 
 
@@ -145,6 +184,7 @@ def _lock_image(workspace: Workspace, image: Image, base: Base) -> None:
     made = replace(
         locked,
         base=base.digest,
+        stand_in=base.is_stand_in or None,
         image=image.digest,
         image_id=image.id,
         layers=tuple(layer.digest for layer in image.layers),

@@ -51,10 +51,25 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re", str_strip_whitespace=True)
 
 
+def _check_pinned(base: Any) -> Any:
+    """Refuse an image that only a tag names, and say how it gets its digest."""
+    if isinstance(base, str) and ":" in base and "@" not in base and not base.startswith("oci:"):
+        raise PydanticCustomError(
+            "base",
+            "{what}",
+            {
+                "what": "the base is not pinned by its digest",
+                "expected": _FORMS[_BASE],
+                "fix": "run 'datapack base', which looks it up",
+            },
+        )
+    return base
+
+
 class Defaults(_Model):
     """What holds for every dataset of the catalog."""
 
-    base: str = Field(
+    base: Annotated[str, BeforeValidator(_check_pinned)] = Field(
         pattern=_BASE,
         description="the image that import containers stand on, pinned by its digest: NAME:TAG@sha256:..., or oci:DIR",
     )

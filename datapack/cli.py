@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_build(commands)
     _add_push(commands)
     _add_verify(commands)
+    _add_base(commands)
     return parser
 
 
@@ -172,6 +173,12 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.set_defaults(command=_verify)
 
 
+def _add_base(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("base", help="pin the base by the digest that its registry has for it now")
+    command.add_argument("image", metavar="NAME:TAG", nargs="?", help="take this image instead of the catalog's")
+    command.set_defaults(command=_base)
+
+
 def _workspace(options: argparse.Namespace) -> Workspace:
     from datapack.workspace import Workspace
 
@@ -203,9 +210,9 @@ def _fetch(options: argparse.Namespace) -> None:
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = Options(refresh=options.refresh, update_lock=options.update_lock, push_data=options.push_data)
     bag = fetch(workspace, reference, chosen, Console())
-    print(f"fetched  {reference}: {bag.files:,} files, {size(bag.bytes)}")
-    print(f"dataset  {bag.manifest.digest}")
-    print(f"bag      {_short(bag.path)}")
+    print(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
+    print(f"dataset    {bag.manifest.digest}")
+    print(f"bag        {_short(bag.path)}")
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -213,10 +220,11 @@ def _build(options: argparse.Namespace) -> None:
 
     built = _built(options)
     out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
-    print(f"built    {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
-    print(f"dataset  {built.bag.manifest.digest}", file=out)
-    print(f"image    {built.image.digest}", file=out)
-    print(f"target   {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
+    print(f"built      {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    print(f"dataset    {built.bag.manifest.digest}", file=out)
+    print(f"image      {built.image.digest}", file=out)
+    print(f"target     {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
+    print(f"provenance {_short(built.provenance)}", file=out)
 
 
 def _push(options: argparse.Namespace) -> None:
@@ -228,9 +236,10 @@ def _push(options: argparse.Namespace) -> None:
     built = _built(options)
     name = ImageName.parse(built.target.removeprefix("docker://"))
     tagged = f"{name.path}:{name.tag}"
-    print(f"pushed   {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
-    print(f"dataset  {built.bag.manifest.digest}")
-    print(f"image    {name.path}@{name.digest}")
+    print(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
+    print(f"dataset    {built.bag.manifest.digest}")
+    print(f"image      {name.path}@{name.digest}")
+    print(f"provenance {_short(built.provenance)}, attached to the image")
     print()
     print("For the data manager, in the Safe Haven:")
     print(f"  ces-pull GITHUB_USER TOKEN {tagged}")
@@ -268,6 +277,18 @@ def _verify(options: argparse.Namespace) -> None:
     except DatapackError:
         workspace = None  # an image or a bag can be verified anywhere
     print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure))
+
+
+def _base(options: argparse.Namespace) -> None:
+    from datapack.pin import pin
+
+    pinned = pin(_workspace(options), options.image)
+    if pinned.new == pinned.old:
+        print(f"nothing changed: the base is {pinned.new}")
+        return
+    print(f"old base {pinned.old}")
+    print(f"new base {pinned.new}")
+    print("What was built on the old one stops the next build of it, until --update-lock accepts the new one.")
 
 
 def _short(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,7 @@ Place = tuple[str | int, ...]  # the keys and the list positions that lead to a 
 _MERGE, _TEXT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "str", "timestamp"))
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w.@-]+")
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml's, where PyYAML has it
@@ -34,13 +36,18 @@ class Document:
     """The content of a YAML file and where it stands. Keys are kept as they are written: ``1.0:`` is ``"1.0"``."""
 
     path: Path
+    text: str
     value: Any
     _node: yaml.Node | None
 
     @classmethod
     def read(cls, path: Path) -> Document:
         """Read a file; raise `CatalogError`, naming the line, where it can't be read as YAML without doubt."""
-        text = _text(path)
+        return cls.parse(path, _text(path))
+
+    @classmethod
+    def parse(cls, path: Path, text: str) -> Document:
+        """Read what is the text of a file, or will be; it fails as `read` does."""
         if conflict := _CONFLICT.search(text):
             raise CatalogError(
                 "a merge conflict is not resolved",
@@ -49,13 +56,13 @@ class Document:
                 fix="keep what is right of both sides, and remove the three marker lines",
             )
         try:
-            loader = _Loader(text)
+            loader = _Loader(text.removeprefix(_BYTE_ORDER_MARK))
             node = loader.get_single_node()
             for part in _nodes(node):
                 _check_tag(path, part, loader)
                 if isinstance(part, yaml.MappingNode):
                     _check_keys(path, part)
-            return cls(path, None if node is None else loader.construct_document(node), node)
+            return cls(path, text, None if node is None else loader.construct_document(node), node)
         except yaml.YAMLError as error:
             raise _not_yaml(path, text, error) from error
 
@@ -68,18 +75,52 @@ class Document:
 
     def line(self, place: Place) -> int:
         """Return the line, from 1, where a place begins, or the nearest place around it that is in the file."""
-        node, line = self._node, 1
-        for step in place:
-            found = _descend(node, step)
-            if found is None:
-                break
-            start, node = found
+        line = 1
+        for start, _ in self._way(place):
             line = int(start.start_mark.line) + 1
         return line
 
     def where(self, place: Place) -> str:
         """Name the file and the line of a place, as editors and terminals link it."""
         return f"{self.path}:{self.line(place)}"
+
+    def changed(self, place: Place, new: str) -> Document:
+        """Return this document with another text at a place in a mapping; every other byte of the file stays.
+
+        Raises:
+            CatalogError: the text does not stand there in one piece, or stands for other places too.
+        """
+        value = copy.deepcopy(self.value)
+        parent, old = value, self.get(place)
+        for step in place[:-1]:
+            parent = parent[step]
+        parent[place[-1]] = new
+        *_, (_, node) = self._way(place)
+        mark = len(self.text) - len(self.text.removeprefix(_BYTE_ORDER_MARK))
+        start, end = mark + node.start_mark.index, mark + node.end_mark.index
+        written = self.text[start:end]
+        try:
+            document = self.parse(self.path, self.text[:start] + written.replace(old, new) + self.text[end:])
+        except CatalogError:
+            document = self
+        if document.value != value:
+            raise CatalogError(
+                f"{describe(place)}: only an editor can change this",
+                where=self.where(place),
+                found=written,
+                fix=f"write {new}",
+            )
+        return document
+
+    def _way(self, place: Place) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        """Give the nodes on the way to a place, as far as it is in the file: where each begins, and the node itself."""
+        node = self._node
+        for step in place:
+            found = _descend(node, step)
+            if found is None:
+                return
+            yield found
+            node = found[1]
 
 
 def describe(place: Place) -> str:
@@ -101,7 +142,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise CatalogError("the file can't be read", where=path, found=error.strerror) from error
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise CatalogError("not UTF-8", where=f"{path}:{line}", fix="save the file as UTF-8") from error

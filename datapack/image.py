@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from datapack.base import STAND_IN, STAND_IN_MEANS
 from datapack.oci import CONFIG, MANIFEST, Descriptor, canonical_json
 
 if TYPE_CHECKING:
@@ -131,9 +132,13 @@ def compose(
 
 
 def labels(entry: Entry, base: Base) -> dict[str, str]:
-    """Give the facts that an image shows of its dataset and its base, under the names that OCI has for them."""
+    """Give the facts that an image shows of its dataset and its base, under the names that OCI has for them.
+
+    An image on a stand-in says so in its title, and by the label that its base has.
+    """
+    title = entry.dataset.title
     facts = {
-        "title": entry.dataset.title,
+        "title": f"{title} (on {STAND_IN_MEANS})" if base.is_stand_in else title,
         "version": entry.reference.version,
         "licenses": entry.dataset.licence,
         "vendor": entry.dataset.publisher,
@@ -143,4 +148,5 @@ def labels(entry: Entry, base: Base) -> dict[str, str]:
         "base.name": base.name,
         "base.digest": base.digest,
     }
-    return {f"org.opencontainers.image.{name}": value for name, value in facts.items() if value}
+    shown = {f"org.opencontainers.image.{name}": value for name, value in facts.items() if value}
+    return {**shown, STAND_IN: "true"} if base.is_stand_in else shown

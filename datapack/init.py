@@ -24,8 +24,7 @@ _CATALOG = f"""\
 # Editors complete and check it with the JSON Schema that ships with datapack: datapack/datasets.schema.json.
 
 defaults:
-  # What import containers stand on, pinned by its digest. Another one's digest is shown by
-  # skopeo inspect --format '{{{{.Digest}}}}' docker://NAME:TAG
+  # What import containers stand on, pinned by its digest. 'datapack base NAME:TAG' takes another one.
   base: docker.io/library/alpine:3.22.2@sha256:4b7ce07002c69e8f3d704a9c5d6fd3053be500b7f1c69fc0d80990c2ad8dd412
   # Where images are pushed: a registry, and your user or organisation there.
   # registry: ghcr.io/your-namespace

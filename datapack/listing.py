@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from datapack.base import STAND_IN_MEANS
 from datapack.errors import ImageError
 from datapack.oci import Layout
 from datapack.report import size
@@ -41,6 +42,7 @@ class Row:
     files: int | None = None
     bytes: int | None = None
     digest: str | None = None
+    stand_in: bool = False  # its image is for tests and the demo only
 
 
 def rows(workspace: Workspace, catalog: Catalog, lock: Lock) -> list[Row]:
@@ -61,6 +63,7 @@ def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
         files=locked.files if locked else None,
         bytes=locked.bytes if locked else None,
         digest=locked.digest if locked else None,
+        stand_in=bool(locked and locked.stand_in),
     )
 
 
@@ -75,7 +78,10 @@ def _built(workspace: Workspace, reference: Reference, image: str | None) -> Bui
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Write rows for people: two lines a version, in `WIDTH` columns as long as its reference is not very long."""
+    """Write rows for people, in `WIDTH` columns as long as no reference is very long.
+
+    A version has two lines, and one more where its image is not a real one.
+    """
     cells = [_HEADS, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     head, *lines = (_line(line, widths) for line in cells)
@@ -108,4 +114,5 @@ def _about(row: Row) -> str:
     licence = f" ({row.licence})"
     title = " ".join(row.title.split())
     room = max(WIDTH - len(licence) - 2, 20)
-    return f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"
+    line = f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"
+    return f"{line}\n  its image is not for a Safe Haven: it stands on {STAND_IN_MEANS}" if row.stand_in else line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -44,6 +44,7 @@ class LockEntry:
     dvc: Annotated[str, Field(pattern=_DVC_HASH)] | None = None  # DVC's hash of the bag
     catalog: Digest | None = None  # the fingerprint of the catalog's entry that the bag was made from
     base: Digest | None = None  # of the image that the import container stands on
+    stand_in: Literal[True] | None = None  # whether that is one for tests and the demo only
     image: Digest | None = None  # of the image's manifest: what a registry knows it by
     image_id: Digest | None = None  # of its config: what an engine shows
     layers: tuple[Digest, ...] = ()  # of the image, the base's among them, lowest first

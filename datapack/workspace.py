@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import CatalogError, DatapackError
+from datapack.files import remove_temporaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,10 @@ class Workspace:
 
     @contextlib.contextmanager
     def exclusive(self, doing: str) -> Iterator[None]:
-        """Hold this folder for one writer; the kernel lets go of it however this process ends."""
+        """Hold this folder for one writer; the kernel lets go of it however this process ends.
+
+        What a killed writer left beside the catalog and the lock under a temporary name is removed.
+        """
         path = self.cache / "writer"
         try:
             self.cache.mkdir(exist_ok=True)
@@ -106,4 +110,5 @@ class Workspace:
             file.truncate(0)
             file.write(f"{doing} (process {os.getpid()})\n")
             file.flush()
+            remove_temporaries(self.root)
             yield

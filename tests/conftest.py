@@ -31,7 +31,7 @@ datasets:
 """
 
 
-def make_base(folder: Path, label: str = "") -> str:
+def make_base(folder: Path, label: str = "", architecture: str = "amd64", **labels: str) -> str:
     """Make an OCI layout of one layer with one file in it; return the image's digest."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
@@ -47,9 +47,9 @@ def make_base(folder: Path, label: str = "") -> str:
         archive.addfile(member, io.BytesIO(b"hello"))
     layer = put(LAYER, out.getvalue())
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"], "User": "", "Labels": {"base": label}},
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"], "User": "", "Labels": {"base": label, **labels}},
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         "history": [{"created_by": "a test"}],
     }

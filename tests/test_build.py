@@ -13,6 +13,8 @@ import pytest
 from datapack.oci import Layout
 from tests.conftest import fact, make_base
 
+OCI = "org.opencontainers.image"
+
 
 def layout(catalog) -> Layout:
     return Layout(catalog.root / "dist/reef-v1")
@@ -154,14 +156,40 @@ def test_changed_catalog_entry_is_noticed(catalog):
 
 
 def test_changed_base_stops_the_build(catalog):
-    """A base with another digest than the lock's is named."""
+    """A base with another digest than the lock's is named before anything is fetched or written."""
     catalog.ok("build", "reef@v1")
+    locked = json.loads(layout(catalog).read(layout(catalog).image()))["annotations"][f"{OCI}.base.digest"]
     shutil.rmtree(catalog.root / "base")
+    shutil.rmtree(catalog.root / "data")
+    shutil.rmtree(catalog.root / "source")
+    before = state(catalog.root / "dist")
+    digest = make_base(catalog.root / "base", label="another")
+    error = catalog.fails("build", "reef@v1", status=3)
+    assert (
+        f"error: reef@v1: the base is not the one that the lock names: expected {locked}, found {digest} (oci:base); "
+        "take the base back, or accept it with --update-lock\n"
+    ) in error
+    assert not (catalog.root / "data").exists()
+    assert state(catalog.root / "dist") == before
+
+
+def test_changed_base_is_accepted_when_asked(catalog):
+    """Another base is another image, which `--update-lock` accepts; then it is the one that the lock names."""
+    first = fact(catalog.ok("build", "reef@v1"), "image")
     make_base(catalog.root / "base", label="another")
+    second = fact(catalog.ok("build", "reef@v1", "--update-lock"), "image")
+    assert first != second
+    assert fact(catalog.ok("build", "reef@v1"), "image") == second
+
+
+def test_another_image_of_the_same_layers_stops_the_build(catalog):
+    """What only the image's configuration shows, such as a title, is held against the lock too."""
+    catalog.ok("build", "reef@v1")
+    path = catalog.root / "datasets.yml"
+    path.write_text(path.read_text().replace("A small reef", "A large reef"))
     error = catalog.fails("build", "reef@v1", status=3)
     assert "the image is not the one that the lock names" in error
-    assert "changed  the base" in error
-    catalog.ok("build", "reef@v1", "--update-lock")
+    assert "  changed  the image's configuration" in error
 
 
 def test_a_withdrawn_file_is_in_no_layer(catalog):

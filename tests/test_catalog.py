@@ -121,8 +121,14 @@ def test_a_version_can_be_made_of_sources():
         (changed("v1:", "v1.partial:"), ":8: datasets.reef.versions.v1.partial: wrong name: expected letters, digits"),
         (
             changed(BASE, "docker.io/library/alpine:3.22"),
-            ":2: defaults.base: wrong value: expected REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR, found",
+            ":2: defaults.base: the base is not pinned by its digest: expected REGISTRY/NAME:TAG",
         ),
+        (
+            changed(BASE, "docker.io/library/alpine:3.22"),
+            ", or oci:DIR, found 'docker.io/library/alpine:3.22'; run 'datapack base', which looks it up",
+        ),
+        (changed(BASE, "alpine:3.22"), ":2: defaults.base: the base is not pinned by its digest"),
+        (changed(BASE, BASE[:-1]), ":2: defaults.base: wrong value: expected REGISTRY/NAME:TAG@sha256:<64 hex digits>"),
         (changed(BASE, "'oci:'"), ":2: defaults.base: wrong value"),
         (
             changed(BASE, BASE + "\n  connections: -1"),
@@ -142,7 +148,7 @@ def test_each_mistake_is_told_by_its_line_and_place(read, text, says):
     """A mistake is one line: the file, the line, the place, what was expected and what was found."""
     with pytest.raises(CatalogError) as error:
         read(text)
-    assert f"datasets.yml{says}" in str(error.value)
+    assert (f"datasets.yml{says}" if says.startswith(":") else says) in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datapack import manifest as manifests
 from datapack.bag import INFO
+from datapack.base import STAND_IN
 from datapack.errors import ImageError, MismatchError
 from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder
 from datapack.manifest import Difference, FileStat, Listing, Manifest, compare_names, sorted_by_bytes
 from datapack.oci import LAYER, Descriptor
 from datapack.reference import Reference
 from datapack.stored import StoredImage, read_json
-from datapack.verify.outcome import Mode, Verified, oxum, oxum_problems, raise_if
+from datapack.verify.outcome import Looked, Mode, Verified, oxum, oxum_problems, raise_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +76,9 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
     elif not difference and INFO in content.tags:
         content.problems += oxum_problems(content.tags, total, files)
     raise_if(difference, sorted(content.problems), where)
-    return Verified(where, mode if names_are_seen else "sizes", digest, files, total, reference, descriptor.digest)
+    looked: Looked = mode if names_are_seen else "sizes"
+    stands_in = STAND_IN in (config["config"].get("Labels") or {}) or STAND_IN in manifest_json.get("annotations", {})
+    return Verified(where, looked, digest, files, total, reference, descriptor.digest, stands_in)
 
 
 def _dataset_of(config: Any, where: str) -> tuple[Reference, str]:

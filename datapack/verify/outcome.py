@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from datapack.bag import INFO, parse_info
+from datapack.base import STAND_IN_MEANS
 from datapack.errors import MismatchError
 from datapack.report import size
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 Mode = Literal["quick", "full"]
+Looked = Literal["full", "quick", "sizes"]
 
 #: How closely it was looked at, in words. Only the first may say "verified".
-LOOKED = {
+LOOKED: dict[Looked, str] = {
     "full": "verified, every byte",
     "quick": "complete by names and sizes, no byte was read",
     "sizes": "complete by the sizes of its layers, no file was looked at",
@@ -30,16 +32,18 @@ class Verified:
     """What was found right: where, how it was looked at, which dataset, and how much of it."""
 
     where: str
-    looked: Literal["full", "quick", "sizes"]
+    looked: Looked
     digest: str
     files: int
     bytes: int
     reference: Reference | None = None  # the version that an image says it carries
     image: str = ""  # the image digest
+    stand_in: bool = False  # an image that is for tests and the demo only
 
     def __str__(self) -> str:
         image = f", image {self.image}" if self.image else ""
-        return f"{LOOKED[self.looked]}: {self.where}: {self.files:,} files, {size(self.bytes)}, {self.digest}{image}"
+        line = f"{LOOKED[self.looked]}: {self.where}: {self.files:,} files, {size(self.bytes)}, {self.digest}{image}"
+        return f"{line}\nnot for a Safe Haven: this image stands on {STAND_IN_MEANS}" if self.stand_in else line
 
 
 def oxum(tags: Mapping[str, bytes]) -> tuple[int, int] | None:

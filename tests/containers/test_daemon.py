@@ -70,7 +70,7 @@ def test_the_engine_has_the_same_image_and_runs_it(folder: Path, engine: Engine)
     """The image id in the engine is the one in the layout, and its import says OK."""
     done = build(folder, "docker-daemon:", engine.url)
     assert done.returncode == 0, done.stderr
-    assert "target   docker-daemon:reef:v1" in done.stdout
+    assert "target     docker-daemon:reef:v1" in done.stdout
     assert build(folder, "oci:out", engine.url).returncode == 0
     command = [sys.executable, "-m", "datapack", "verify", "oci:out"]
     env = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -1,0 +1,106 @@
+"""Pin: find out which image the catalog's base is now, and write its digest into the catalog."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datapack.base import resolve
+from datapack.document import Document
+from datapack.errors import CatalogError, UsageError
+from datapack.files import atomic_writer
+
+if TYPE_CHECKING:
+    from datapack.document import Place
+    from datapack.workspace import Workspace
+
+PLACE: Place = ("defaults", "base")
+
+_HUB = "docker.io"
+_REGISTRY = r"[A-Za-z0-9-]+(?:(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|:[0-9]+)"  # a dot or a port tells it from a folder
+_FOLDER = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_IMAGE = re.compile(
+    rf"(?:(?P<registry>{_REGISTRY})/)?(?P<repository>{_FOLDER}(?:/{_FOLDER})*):(?P<tag>{_TAG})"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What the catalog's base was, as it stood there, and what it is now."""
+
+    old: str
+    new: str
+
+
+def pin(workspace: Workspace, image: str | None = None) -> Pinned:
+    """Write the digest that a registry has now for the catalog's base into the catalog; nothing else in it changes.
+
+    Args:
+        workspace: its catalog may name the base without a digest, as people do.
+        image: ``NAME:TAG`` to take in the place of the one that the catalog names.
+
+    Raises:
+        UsageError: ``image`` is no image of a registry.
+        CatalogError: what the catalog names is none, or can't be changed in its place.
+        ImageError: the registry does not have it, or not for linux/amd64.
+    """
+    with workspace.exclusive("base"):
+        document = Document.read(workspace.catalog)
+        old = _written(document)
+        name = _full_name(image or old, None if image else document)
+        new = f"{name}@{resolve(name, workspace.bases)}"
+        if new != old:
+            _write(workspace, old, new)
+    return Pinned(old, new)
+
+
+def _written(document: Document) -> str:
+    """Return what stands in the catalog."""
+    try:
+        text = document.get(PLACE)
+    except (KeyError, TypeError, IndexError):
+        text = None
+    if not isinstance(text, str):
+        raise CatalogError(
+            "the catalog names no base",
+            where=document.where(PLACE),
+            expected="defaults: {base: NAME:TAG}",
+            fix="write one there, such as docker.io/library/alpine:3.22",
+        )
+    return text
+
+
+def _full_name(text: str, document: Document | None) -> str:
+    """Write an image's name with its registry and without a digest, as Docker completes it."""
+    on_disk = text.startswith("oci:")
+    match = None if on_disk else _IMAGE.fullmatch(text.strip())
+    if match is None:
+        problem = "a base that is on disk has no digest to look up" if on_disk else "not an image of a registry"
+        expected = "NAME:TAG, such as docker.io/library/alpine:3.22"
+        if document is None:
+            raise UsageError(problem, where=repr(text), expected=expected)
+        fix = "'datapack base NAME:TAG' sets another one"
+        raise CatalogError(problem, where=document.where(PLACE), expected=expected, found=repr(text), fix=fix)
+    registry, repository = match["registry"] or _HUB, match["repository"]
+    if registry == _HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return f"{registry}/{repository}:{match['tag']}"
+
+
+def _write(workspace: Workspace, old: str, new: str) -> None:
+    """Write the catalog with another base in it, with the permissions that it has, where it is."""
+    document = Document.read(workspace.catalog)  # again: a registry may be slow, and an editor open
+    if _written(document) != old:
+        raise CatalogError(
+            "the base in the catalog was changed meanwhile", where=document.where(PLACE), fix="run this again"
+        )
+    content = document.changed(PLACE, new).text.encode()
+    path = workspace.catalog.resolve()  # a link stays one
+    with atomic_writer(path) as file:
+        os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+        file.write(content)
