@@ -13,9 +13,10 @@ from datapack.errors import MismatchError
 from datapack.files import atomic_writer
 from datapack.hashcache import HashCache, KnownFile
 from datapack.image import Image, compose, dataset_folder, labels
-from datapack.layers import Layer, Part, PayloadFile, Writable, plan_data, program_layer, tag_layer
+from datapack.layers import Layer, Part, Writable, data_layers, program_layer, tag_layer
 from datapack.lock import Lock, LockEntry
 from datapack.obtain import Obtaining, obtain
+from datapack.plan import PayloadFile, check_one_image, plan
 from datapack.targets import Target, open_target
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
         bag = _fetch(workspace, entry, options, cache, reporter)
-        layers = plan(bag, reference)
+        layers = image_layers(bag, reference)
         with target as destination:
             descriptors = _write(base, layers, destination, _Known(bag, reference, cache, options.verify), reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
@@ -81,11 +82,13 @@ def fetch(workspace: Workspace, reference: Reference, options: Options, reporter
         return _fetch(workspace, entry, options, cache, reporter)
 
 
-def plan(bag: Bag, reference: Reference) -> list[Layer]:
+def image_layers(bag: Bag, reference: Reference) -> list[Layer]:
     """Say which layers carry a bag: the import program, the payload, the tag files."""
     folder = dataset_folder(reference)
     files = [PayloadFile(path, bag.listing.files[path].size, sha256) for path, sha256 in bag.manifest.hashes.items()]
-    return [program_layer(), *plan_data(files, bag.path, folder), tag_layer(bag.tags, folder)]
+    groups = plan(files)
+    check_one_image(groups, where=reference)
+    return [program_layer(), *data_layers(groups, bag.path, folder), tag_layer(bag.tags, folder)]
 
 
 def _fetch(workspace: Workspace, entry: Entry, options: Options, cache: HashCache, reporter: Reporter) -> Bag:

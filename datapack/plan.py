@@ -1,0 +1,119 @@
+"""The plan: which files of a version go into which layer. Nothing here reads a byte or knows where a file is.
+
+A version that has a parent keeps the parent's layers as far as it can, so that a small change is a small push and a
+small pull. The plan is a pure function: the same files and the same parent give the same layers on every machine.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from datapack.errors import ImageError
+from datapack.report import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+LAYER_BYTES = 512 << 20  # small enough to be pushed again after a broken upload, large enough that few are needed
+MAX_DATA_LAYERS = 100  # Docker and overlay stop at about 127, the base's own included
+NEW_LAYERS = 50  # at most, where all is packed anew: the others are left for the versions that follow
+LAYER_LIMIT = 10 * 1000**3  # bytes: GHCR takes no larger layer
+
+_HEADERS = 4096  # bytes: no less than what a file's headers, its padding and a folder of its own take in the archive
+
+
+class PayloadFile(NamedTuple):
+    """A file of a bag: its path below the bag, its size in bytes, its sha256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+Group = list[PayloadFile]  # the files of one layer, sorted by their paths' bytes
+
+
+def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]]] = ()) -> list[Group]:
+    """Spread a version's files over layers.
+
+    A parent's layer is kept if and only if all of its files are in the version unchanged. Kept layers come first, in
+    the parent's order; all other files follow, sorted, in new layers. Where that takes more images than packing
+    everything anew, everything is packed anew; so what fits into one image has at most `MAX_DATA_LAYERS` layers.
+
+    Args:
+        files: what the version holds, in any order.
+        parent: the parent's layers, lowest first: the path and the sha256 of each file.
+    """
+    ordered = sorted(files, key=itemgetter(0))  # code points sort as their UTF-8 bytes do
+    kept = list(_kept(ordered, parent))
+    held = {file.path for group in kept for file in group}
+    groups = [*kept, *_pack([file for file in ordered if file.path not in held])]
+    if len(groups) > MAX_DATA_LAYERS and kept:
+        anew = _pack(ordered)
+        if len(images(anew)) < len(images(groups)):
+            return anew
+    return groups
+
+
+def _kept(files: Sequence[PayloadFile], parent: Iterable[Iterable[tuple[str, str]]]) -> Iterator[Group]:
+    """Give the parent's layers that the version has too, with its own files."""
+    known: dict[str, PayloadFile] = {}
+    for layer in parent:
+        known = known or {file.path: file for file in files}
+        lines = list(layer)
+        group = [file for path, sha256 in lines if (file := known.get(path)) and file.sha256 == sha256]
+        if group and len(group) == len(lines):
+            yield group
+
+
+def _pack(files: Sequence[PayloadFile]) -> list[Group]:
+    """Fill layers in the order of the files."""
+    groups = list(_fill(files, LAYER_BYTES))
+    if len(groups) > NEW_LAYERS:
+        # With this limit every group but the last holds more than a fiftieth of all bytes: there are at most 50, or
+        # as many as `LAYER_LIMIT` makes it.
+        total = sum(file.size for file in files)
+        groups = list(_fill(files, total // NEW_LAYERS + max(file.size for file in files)))
+    return groups
+
+
+def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
+    group: Group = []
+    content = archive = 0
+    for file in files:
+        if group and (content + file.size > limit or archive + file.size + _HEADERS > LAYER_LIMIT):
+            yield group
+            group, content, archive = [], 0, 0
+        group.append(file)
+        content += file.size
+        archive += file.size + _HEADERS
+    if group:
+        yield group
+
+
+def images(groups: Sequence[Group]) -> list[Sequence[Group]]:
+    """Spread layers over as many images as they need, in their order."""
+    return [groups[start : start + MAX_DATA_LAYERS] for start in range(0, len(groups), MAX_DATA_LAYERS)]
+
+
+def check_one_image(groups: Sequence[Group], where: object) -> None:
+    """Raise `ImageError` for what one image can't carry to a registry: too many layers, or a file too large for any."""
+    largest = max((file for group in groups for file in group), key=itemgetter(1))
+    if largest.size + _HEADERS > LAYER_LIMIT:
+        raise ImageError(
+            f"{largest.path} is larger than a layer may be",
+            where=where,
+            expected=f"at most {size(LAYER_LIMIT)}",
+            found=size(largest.size),
+            fix="split it into several files",
+        )
+    needed = len(images(groups))
+    if needed > 1:
+        raise ImageError(
+            f"it needs {needed} images",
+            where=where,
+            expected=f"at most {MAX_DATA_LAYERS} layers of {size(LAYER_LIMIT)} in one",
+            found=f"{len(groups):,} layers",
+            fix=f"split it into {needed} versions in the catalog",
+        )
