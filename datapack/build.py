@@ -1,22 +1,23 @@
-"""Build: from a catalog entry to an image at its target. `build` is the whole tool; `fetch` is its first half."""
+"""Build: from a catalog entry to an image at its target. `build` is the whole tool."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from datapack import versioning
 from datapack.base import Base, open_base
 from datapack.catalog import Catalog
 from datapack.errors import MismatchError
-from datapack.files import atomic_writer
+from datapack.fetch import FetchOptions, bring, write_lock
 from datapack.hashcache import HashCache, KnownFile
 from datapack.image import Image, compose, dataset_folder, labels
 from datapack.layers import Layer, Part, Writable, data_layers, program_layer, tag_layer
-from datapack.lock import Lock, LockEntry
-from datapack.obtain import Obtaining, obtain
-from datapack.plan import PayloadFile, check_one_image, plan
+from datapack.lineage import Lineage
+from datapack.lock import Lock
+from datapack.packing import encode
+from datapack.plan import check_one_image
 from datapack.targets import Target, open_target
 
 if TYPE_CHECKING:
@@ -24,24 +25,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from datapack.bag import Bag
-    from datapack.catalog import Entry
+    from datapack.lock import LockEntry
     from datapack.manifest import FileStat
     from datapack.oci import Descriptor
+    from datapack.plan import Group
     from datapack.reference import Reference
     from datapack.report import Reporter
     from datapack.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FetchOptions):
     """How a build may differ from the usual one."""
 
     target: str | None = None  # by default oci:dist/<name>-<version>
     base: str | None = None  # by default the catalog's
-    refresh: bool = False  # ask the sources although a bag is here
-    update_lock: bool = False  # accept a result that differs from the lock
     verify: bool = False  # hash every file, known or not
-    push_data: bool = False  # send the bag to DVC's remote
 
 
 @dataclass(frozen=True)
@@ -60,65 +59,34 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
         DatapackError: with what is wrong and what to do. Nothing half-made has a final name then, and the same call
             goes on where this one stopped.
     """
-    entry = Catalog.read(workspace.catalog).entry(reference)
+    catalog = Catalog.read(workspace.catalog)
+    entry = catalog.entry(reference)
     target = open_target(options.target or f"oci:{workspace.dist(reference)}", workspace.root, reference)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
-        bag = _fetch(workspace, entry, options, cache, reporter)
-        layers = image_layers(bag, reference)
+        lineage = Lineage(workspace, catalog, reporter, partial(bring, workspace, cache, reporter))
+        bag, groups = lineage.pack(entry, options)
+        layers = image_layers(bag, reference, groups)
         with target as destination:
             descriptors = _write(base, layers, destination, _Known(bag, reference, cache, options.verify), reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
-            _check_image(workspace, image, base, options)
+            locked = Lock.read(workspace.lock).entries[reference]
+            made = _with_image(locked, image, base.digest, entry.version.parent, encode(groups))
+            _check_image(reference, locked, made, options)
             shown = destination.commit(image)
-        _lock_image(workspace, image, base)
+        write_lock(workspace, reference, made)
     return Built(bag, image, shown)
 
 
-def fetch(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Bag:
-    """Bring a version from its catalog entry to a bag that DVC and the lock know; it fails as `build` does."""
-    entry = Catalog.read(workspace.catalog).entry(reference)
-    with workspace.exclusive(f"fetch {reference}"), HashCache.open(workspace.hashes) as cache:
-        return _fetch(workspace, entry, options, cache, reporter)
+def image_layers(bag: Bag, reference: Reference, groups: Sequence[Group]) -> list[Layer]:
+    """Say which layers carry a bag: the import program, the payload, the tag files.
 
-
-def image_layers(bag: Bag, reference: Reference) -> list[Layer]:
-    """Say which layers carry a bag: the import program, the payload, the tag files."""
-    folder = dataset_folder(reference)
-    files = [PayloadFile(path, bag.listing.files[path].size, sha256) for path, sha256 in bag.manifest.hashes.items()]
-    groups = plan(files)
+    Raises:
+        ImageError: one image can't carry it.
+    """
     check_one_image(groups, where=reference)
+    folder = dataset_folder(reference)
     return [program_layer(), *data_layers(groups, bag.path, folder), tag_layer(bag.tags, folder)]
-
-
-def _fetch(workspace: Workspace, entry: Entry, options: Options, cache: HashCache, reporter: Reporter) -> Bag:
-    locked = Lock.read(workspace.lock).entries.get(entry.reference)
-    bag = obtain(Obtaining(workspace, entry, locked, cache, reporter, options.refresh, options.update_lock))
-    if locked is None or locked.digest != bag.manifest.digest:
-        locked = LockEntry(digest=bag.manifest.digest, bytes=bag.bytes, files=bag.files)
-    pointer = workspace.pointer(entry.reference)
-    tracked = versioning.tracked_hash(pointer)
-    if options.push_data or tracked is None or tracked != locked.dvc:
-        tracked = versioning.add(workspace, bag, reporter)
-    if options.push_data:
-        versioning.push(workspace, pointer, reporter)
-    _write_lock(workspace, entry.reference, replace(locked, dvc=tracked, catalog=entry.fingerprint))
-    _keep_manifest(workspace, bag)
-    return bag
-
-
-def _write_lock(workspace: Workspace, reference: Reference, entry: LockEntry) -> None:
-    lock = Lock.read(workspace.lock)
-    if lock.entries.get(reference) != entry:
-        lock.with_entry(reference, entry).write(workspace.lock)
-
-
-def _keep_manifest(workspace: Workspace, bag: Bag) -> None:
-    """Keep a copy of what the lock names by its digest alone, to show what changed since."""
-    kept = workspace.manifest(bag.manifest.digest)
-    if not kept.exists():
-        with atomic_writer(kept) as file:
-            file.write(bag.manifest.content)
 
 
 class _Known:
@@ -172,35 +140,36 @@ def _add_all(parts: Sequence[Part], target: Target) -> list[Descriptor]:
             raise
 
 
-def _check_image(workspace: Workspace, image: Image, base: Base, options: Options) -> None:
+def _with_image(locked: LockEntry, image: Image, base: str, parent: str | None, packing: str) -> LockEntry:
+    """Say in the lock what the image is and how it was made."""
+    return replace(
+        locked,
+        base=base,
+        image=image.digest,
+        image_id=image.id,
+        layers=tuple(layer.digest for layer in image.layers),
+        parent=parent,
+        packing=packing,
+    )
+
+
+def _check_image(reference: Reference, locked: LockEntry, made: LockEntry, options: Options) -> None:
     """Raise `MismatchError` where an image is not the one that the lock names."""
-    locked = Lock.read(workspace.lock).entries[image.reference]
-    if options.update_lock or locked.image in {None, image.digest}:
+    if options.update_lock or locked.image in {None, made.image}:
         return
     details = []
-    if locked.base != base.digest:
-        details.append(f"changed  the base: {locked.base} is now {base.digest}")
-    layers = [layer.digest for layer in image.layers]
-    details += [f"added    layer {digest}" for digest in layers if digest not in locked.layers]
-    details += [f"removed  layer {digest}" for digest in locked.layers if digest not in layers]
+    if locked.base != made.base:
+        details.append(f"changed  the base: {locked.base} is now {made.base}")
+    if locked.parent != made.parent:
+        details.append(f"changed  the parent: {locked.parent or 'none'} is now {made.parent or 'none'}")
+    details += [f"added    layer {digest}" for digest in made.layers if digest not in locked.layers]
+    details += [f"removed  layer {digest}" for digest in locked.layers if digest not in made.layers]
     raise MismatchError(
         "the image is not the one that the lock names",
-        where=image.reference,
+        where=reference,
         expected=locked.image,
-        found=image.digest,
+        found=made.image,
         fix="find out what changed, or accept it with --update-lock",
         details=tuple(details)
         or ("changed  the image's configuration: its labels, its base's settings or datapack itself",),
     )
-
-
-def _lock_image(workspace: Workspace, image: Image, base: Base) -> None:
-    locked = Lock.read(workspace.lock).entries[image.reference]
-    made = replace(
-        locked,
-        base=base.digest,
-        image=image.digest,
-        image_id=image.id,
-        layers=tuple(layer.digest for layer in image.layers),
-    )
-    _write_lock(workspace, image.reference, made)

@@ -158,12 +158,12 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from datapack.build import Options, fetch
+    from datapack.fetch import FetchOptions, fetch
     from datapack.reference import Reference
     from datapack.report import Console, size
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
-    chosen = Options(refresh=options.refresh, update_lock=options.update_lock, push_data=options.push_data)
+    chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
     bag = fetch(workspace, reference, chosen, Console())
     print(f"fetched  {reference}: {bag.files:,} files, {size(bag.bytes)}")
     print(f"dataset  {bag.manifest.digest}")
