@@ -46,11 +46,11 @@ class Lineage:
         """
         locked = Lock.read(self.workspace.lock).entries.get(entry.reference)
         holds = locked is not None and locked.parent == entry.version.parent and not options.update_lock
-        return self._pack(entry, options, locked.packing if locked and holds else None)
+        return self._pack(entry, locked.packing if locked and holds else None, lambda: self.bring(entry, options))
 
-    def _pack(self, entry: Entry, options: FetchOptions, packing: str | None) -> tuple[Bag, list[Group]]:
+    def _pack(self, entry: Entry, packing: str | None, bring: Callable[[], Bag]) -> tuple[Bag, list[Group]]:
         parent = [] if packing else self._parent_layers(entry)  # first: what it has need not be fetched again
-        bag = self.bring(entry, options)  # the very one of the lock, where a packing came from there
+        bag = bring()  # the very one of the lock, where a packing came from there
         files = payload_files(bag)
         return bag, decode(packing, files, entry.reference) if packing else plan(files, parent)
 
@@ -65,17 +65,20 @@ class Lineage:
             manifest = find_manifest(self.workspace, parent.reference, locked.digest, self.reporter)
             if manifest:
                 return decode(packing, list(manifest.hashes.items()), parent.reference)
+        _, groups = self._pack(parent, packing, lambda: self._bring_parent(parent, entry))
+        return [[(file.path, file.sha256) for file in group] for group in groups]
+
+    def _bring_parent(self, parent: Entry, child: Entry) -> Bag:
         try:
-            _, groups = self._pack(parent, FetchOptions(), packing)
+            return self.bring(parent, FetchOptions())
         except DatapackError as error:
             raise type(error)(  # of its kind, and so with its exit status
                 f"its parent {parent.reference} is needed and can't be had",
-                where=entry.reference,
+                where=child.reference,
                 found=error,
                 fix="bring the parent back, or take 'parent' out of the catalog: then no layer is shared",
                 details=error.details,
             ) from error
-        return [[(file.path, file.sha256) for file in group] for group in groups]
 
 
 def payload_files(bag: Bag) -> list[PayloadFile]:
