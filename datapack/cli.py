@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fetch(commands)
     _add_build(commands)
     _add_verify(commands)
+    _add_diff(commands)
     return parser
 
 
@@ -132,6 +133,15 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="names and sizes only")
     command.set_defaults(command=_verify)
+
+
+def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("diff", help="compare two versions: their files, their layers, what a push costs")
+    command.add_argument("before", metavar="A", help="name@version: the version that a registry, or a user, has")
+    command.add_argument("after", metavar="B", help="name@version: the version that is to go there")
+    command.add_argument("--all", dest="all_names", action="store_true", help="name every file, not a few of each kind")
+    command.add_argument("--json", action="store_true", help="write it as JSON, for programs")
+    command.set_defaults(command=_diff)
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:
@@ -202,6 +212,18 @@ def _verify(options: argparse.Namespace) -> None:
     except DatapackError:
         workspace = None  # an image or a bag can be verified anywhere
     print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console()))
+
+
+def _diff(options: argparse.Namespace) -> None:
+    import json
+
+    from datapack.diff import diff, table
+    from datapack.reference import Reference
+    from datapack.report import Console
+
+    before, after = Reference.parse(options.before), Reference.parse(options.after)
+    found = diff(_workspace(options), before, after, Console())
+    print(json.dumps(found.to_json(), indent=2) if options.json else table(found, options.all_names))
 
 
 def _short(path: Path) -> str:

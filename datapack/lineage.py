@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from datapack.report import Reporter
     from datapack.workspace import Workspace
 
+Lines = list[tuple[str, str]]  # of one layer: the path and the sha256 of each file
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -54,18 +56,28 @@ class Lineage:
         files = payload_files(bag)
         return bag, decode(packing, files, entry.reference) if packing else plan(files, parent)
 
-    def _parent_layers(self, entry: Entry) -> list[list[tuple[str, str]]]:
-        """Return path and sha256 of each file in each layer of the parent; of its bag only the manifest is needed."""
+    def layers(self, entry: Entry) -> list[Lines]:
+        """Return the data layers of a version: those of the lock, for which its manifest is enough, or planned ones.
+
+        Raises:
+            DatapackError: as `pack` does.
+        """
+        return self._layers(entry, lambda: self.bring(entry, FetchOptions()))
+
+    def _parent_layers(self, entry: Entry) -> list[Lines]:
         if entry.parent is None:
             return []
         parent = self.catalog.entry(entry.parent)
-        locked = Lock.read(self.workspace.lock).entries.get(parent.reference)
+        return self._layers(parent, lambda: self._bring_parent(parent, entry))
+
+    def _layers(self, entry: Entry, bring: Callable[[], Bag]) -> list[Lines]:
+        locked = Lock.read(self.workspace.lock).entries.get(entry.reference)
         packing = locked.packing if locked else None
         if locked and packing:
-            manifest = find_manifest(self.workspace, parent.reference, locked.digest, self.reporter)
+            manifest = find_manifest(self.workspace, entry.reference, locked.digest, self.reporter)
             if manifest:
-                return decode(packing, list(manifest.hashes.items()), parent.reference)
-        _, groups = self._pack(parent, packing, lambda: self._bring_parent(parent, entry))
+                return decode(packing, list(manifest.hashes.items()), entry.reference)
+        _, groups = self._pack(entry, packing, bring)
         return [[(file.path, file.sha256) for file in group] for group in groups]
 
     def _bring_parent(self, parent: Entry, child: Entry) -> Bag:
