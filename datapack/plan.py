@@ -46,11 +46,12 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
         parent: the parent's layers, lowest first: the path and the sha256 of each file.
     """
     ordered = sorted(files, key=itemgetter(0))  # code points sort as their UTF-8 bytes do
+    limit = _layer_bytes(ordered)
     kept = list(_kept(ordered, parent))
     held = {file.path for group in kept for file in group}
-    groups = [*kept, *_pack([file for file in ordered if file.path not in held])]
+    groups = [*kept, *_fill((file for file in ordered if file.path not in held), limit)]
     if len(groups) > MAX_DATA_LAYERS and kept:
-        anew = _pack(ordered)
+        anew = list(_fill(ordered, limit))
         if len(images(anew)) < len(images(groups)):
             return anew
     return groups
@@ -67,15 +68,13 @@ def _kept(files: Sequence[PayloadFile], parent: Iterable[Iterable[tuple[str, str
             yield group
 
 
-def _pack(files: Sequence[PayloadFile]) -> list[Group]:
-    """Fill layers in the order of the files."""
-    groups = list(_fill(files, LAYER_BYTES))
-    if len(groups) > NEW_LAYERS:
-        # With this limit every group but the last holds more than a fiftieth of all bytes: there are at most 50, or
-        # as many as `LAYER_LIMIT` makes it.
-        total = sum(file.size for file in files)
-        groups = list(_fill(files, total // NEW_LAYERS + max(file.size for file in files)))
-    return groups
+def _layer_bytes(files: Sequence[PayloadFile]) -> int:
+    """Return how many bytes a new layer of a version may hold: more than `LAYER_BYTES` where that makes too many."""
+    if sum(1 for _ in _fill(files, LAYER_BYTES)) <= NEW_LAYERS:
+        return LAYER_BYTES
+    # With this limit every layer but the last holds more than a fiftieth of all bytes: there are at most 50, or as
+    # many as `LAYER_LIMIT` makes it.
+    return sum(file.size for file in files) // NEW_LAYERS + max(file.size for file in files)
 
 
 def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:

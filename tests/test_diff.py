@@ -96,7 +96,7 @@ def test_the_price_is_known_before_the_build(reef):
 
 
 def test_sizes_that_nobody_knows_any_more(built):
-    """With a bag gone its manifest names the files; sizes are not guessed, but those that the other bag has are known."""
+    """A bag that is gone leaves its manifest; sizes are not guessed, but those that the other bag has are known."""
     shutil.rmtree(built.bag("v1"))
     found = json.loads(built.ok("diff", "reef@v1", "reef@v2", "--json"))["files"]
     assert found["removed"] == {"count": 1, "bytes": None, "paths": ["data/b/1"]}
