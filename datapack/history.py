@@ -12,9 +12,6 @@ from datapack.manifest import Manifest
 from datapack.oci import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from datapack.reference import Reference
     from datapack.report import Reporter
     from datapack.workspace import Workspace
@@ -56,19 +53,12 @@ def find_manifest(workspace: Workspace, reference: Reference, digest: str, repor
 
     Return None where it is in none of them; nothing else of the bag is fetched.
     """
-    for content in _candidates(workspace, reference, digest, reporter):
-        if content is not None and digest_of(content) == digest:
-            manifest = Manifest.parse(content, where=reference)
-            keep_manifest(workspace, manifest)
-            return manifest
-    return None
-
-
-def _candidates(workspace: Workspace, reference: Reference, digest: str, reporter: Reporter) -> Iterator[bytes | None]:
-    yield _read(workspace.bag(reference) / manifests.NAME)
-    yield _read(workspace.manifest(digest))
-    yield versioning.read(workspace, workspace.pointer(reference), manifests.NAME, reporter)
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    for path in (workspace.bag(reference) / manifests.NAME, workspace.manifest(digest)):
+        if path.is_file() and digest_of(content := path.read_bytes()) == digest:
+            return Manifest.parse(content, where=path)
+    found = versioning.read(workspace, workspace.pointer(reference), manifests.NAME, reporter)
+    if found is None or digest_of(found) != digest:
+        return None
+    manifest = Manifest.parse(found, where=reference)
+    keep_manifest(workspace, manifest)
+    return manifest

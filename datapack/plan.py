@@ -47,9 +47,9 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     """
     ordered = sorted(files, key=itemgetter(0))  # code points sort as their UTF-8 bytes do
     limit = _layer_bytes(ordered)
-    kept = list(_kept(ordered, parent))
-    held = {file.path for group in kept for file in group}
-    groups = [*kept, *_fill((file for file in ordered if file.path not in held), limit)]
+    others = {file.path: file for file in ordered}
+    kept = list(_take_kept(others, parent))
+    groups = [*kept, *_fill(others.values(), limit)]
     if len(groups) > MAX_DATA_LAYERS and kept:
         anew = list(_fill(ordered, limit))
         if len(images(anew)) < len(images(groups)):
@@ -57,14 +57,14 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     return groups
 
 
-def _kept(files: Sequence[PayloadFile], parent: Iterable[Iterable[tuple[str, str]]]) -> Iterator[Group]:
-    """Give the parent's layers that the version has too, with its own files."""
-    known: dict[str, PayloadFile] = {}
+def _take_kept(files: dict[str, PayloadFile], parent: Iterable[Iterable[tuple[str, str]]]) -> Iterator[Group]:
+    """Take the files out that a parent's whole layers have, and give them layer by layer."""
     for layer in parent:
-        known = known or {file.path: file for file in files}
         lines = list(layer)
-        group = [file for path, sha256 in lines if (file := known.get(path)) and file.sha256 == sha256]
+        group = [file for path, sha256 in lines if (file := files.get(path)) and file.sha256 == sha256]
         if group and len(group) == len(lines):
+            for file in group:
+                del files[file.path]
             yield group
 
 
