@@ -76,14 +76,21 @@ class Diff:
 
 
 def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Reporter) -> Diff:
-    """Compare two versions.
+    """Compare two versions of a dataset.
 
     Raises:
-        UsageError: the catalog has no such version, or they are the same.
+        UsageError: the catalog has no such version, or they are the same, or of two datasets.
         BagError: one of them was never fetched here, or is gone and the lock does not say what was in it.
     """
     if before == after:
         raise UsageError("a version does not differ from itself", where=before, fix="name two versions")
+    if before.name != after.name:
+        raise UsageError(
+            "two datasets share no layer",
+            where=after,
+            expected=f"a version of {before.name}",
+            found=f"one of {after.name}",
+        )
     catalog = Catalog.read(workspace.catalog)
     lock = Lock.read(workspace.lock)
     one, other = (_Version(workspace, catalog.entry(reference), lock, reporter) for reference in (before, after))

@@ -53,6 +53,11 @@ class Obtaining:
         return self.workspace.partial_bag(self.entry.reference)
 
     @property
+    def begun(self) -> Path:
+        """Where links to a former bag's files are made; no version has a ``+`` in its name."""
+        return self.partial.with_name(f"{self.entry.reference.version}+begun.partial")
+
+    @property
     def pointer(self) -> Path:
         return self.workspace.pointer(self.entry.reference)
 
@@ -94,6 +99,8 @@ def obtain(job: Obtaining) -> Bag:
         else:
             job.check_digest(bag.manifest)
             return bag
+    if job.begun.exists():  # a kill left it
+        shutil.rmtree(job.begun)
     if job.must_ask_sources or not _restore(job):
         _begin_with_what_is_here(job)
         _fetch(job)
@@ -120,15 +127,12 @@ def _begin_with_what_is_here(job: Obtaining) -> None:
     former = next((one for one in (own, parent) if one and job.workspace.bag(one).exists()), None)
     if former is None:
         return
-    begun = job.partial.with_name(f"{own.version}.begun.partial")
-    if begun.exists():  # a kill left it
-        shutil.rmtree(begun)
     try:
         sound = _sound_files(job, former)
     except ManifestError as error:
         job.reporter.note(str(error))
         return
-    bag = job.workspace.bag(former)
+    bag, begun = job.workspace.bag(former), job.begun
     (begun / PAYLOAD).mkdir(parents=True)
     for folder in {(begun / path).parent for path in sound}:
         folder.mkdir(parents=True, exist_ok=True)

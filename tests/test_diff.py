@@ -121,6 +121,7 @@ def test_a_version_that_is_not_here(built):
     error = built.fails("diff", "reef@v2", "reef@v3")
     assert "reef@v3: it is not here, and what is in it is not known; 'datapack fetch reef@v3' brings it" in error
     assert "did you mean" in built.fails("diff", "reef@v1", "reef@v22", status=2)
+    assert "two datasets share no layer" in built.fails("diff", "reef@v1", "atoll@v1", status=2)
     assert "a version does not differ from itself" in built.fails("diff", "reef@v1", "reef@v1", status=2)
 
 

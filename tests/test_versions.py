@@ -307,7 +307,7 @@ def test_killed_at_any_moment(reef, moment):
 def test_a_bag_that_a_kill_left_half_linked_is_begun_anew(reef):
     """Links to the parent's files count only when all of them are there."""
     reef.ok("fetch", "reef@v1")
-    begun = reef.bag("v2").with_name("v2.begun.partial") / "data/a"
+    begun = reef.bag("v2").with_name("v2+begun.partial") / "data/a"
     begun.mkdir(parents=True)
     (begun / "1").write_bytes(b"half")
     reef.ok("fetch", "reef@v2")
