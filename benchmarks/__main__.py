@@ -1,6 +1,6 @@
 """``make bench``: every comparison that the project makes a claim about, with its ratio.
 
-python -m benchmarks [build] [fetch] [verify] [memory] [start] [--repeats N] [--pictures N]
+python -m benchmarks [build] [fetch] [verify] [memory] [start] [simulate] [--repeats N] [--pictures N]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from benchmarks import simulate
 from benchmarks.measure import Contender, compare, remove, run
 from benchmarks.pictures import write_pictures
 from benchmarks.servers import nginx
@@ -248,12 +249,17 @@ datasets:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "which", nargs="*", choices=["fetch", "verify", "build", "memory", "start", []], help="all by default"
+        "which",
+        nargs="*",
+        choices=["fetch", "verify", "build", "memory", "start", "simulate", []],
+        help="all by default",
     )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender")
     parser.add_argument("--pictures", type=int, default=650, help="how many pictures of 2.07 MB")
     options = parser.parse_args()
-    chosen = options.which or ["start", "fetch", "verify", "build", "memory"]
+    chosen = options.which or ["start", "fetch", "verify", "build", "memory", "simulate"]
+    if "simulate" in chosen:
+        simulate.bench()
     if "start" in chosen:
         bench_start(options.repeats)
     if {"fetch", "verify", "build"} & set(chosen):

@@ -1,30 +1,36 @@
-"""Build: from a catalog entry to an image at its target. `build` is the whole tool; `fetch` is its first half."""
+"""Build: from a catalog entry to an image at its target. `build` is the whole tool."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from datapack import provenance, versioning
+from datapack import provenance
 from datapack.assemble import Known, assemble
 from datapack.base import Base, open_base
 from datapack.catalog import Catalog
 from datapack.errors import MismatchError
-from datapack.files import atomic_writer
+from datapack.fetch import FetchOptions, bring, write_lock
 from datapack.git import last_commit
 from datapack.hashcache import HashCache
 from datapack.image import Image, compose, dataset_folder, labels
-from datapack.layers import Layer, PayloadFile, plan_data, program_layer, tag_layer
-from datapack.lock import Lock, LockEntry
-from datapack.obtain import Obtaining, obtain
+from datapack.layers import Layer, data_layers, program_layer, tag_layer
+from datapack.lineage import Lineage
+from datapack.lock import Lock
+from datapack.packing import encode
+from datapack.plan import check_one_image
 from datapack.targets import Delivery, open_target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from datapack.bag import Bag
     from datapack.catalog import Entry
+    from datapack.lock import LockEntry
+    from datapack.plan import Group
     from datapack.reference import Reference
     from datapack.report import Reporter
     from datapack.targets import Target
@@ -32,15 +38,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FetchOptions):
     """How a build may differ from the usual one."""
 
     target: str | None = None  # by default oci:dist/<name>-<version>
     base: str | None = None  # by default the catalog's
-    refresh: bool = False  # ask the sources although a bag is here
-    update_lock: bool = False  # accept a result that differs from the lock
     verify: bool = False  # hash every file, known or not
-    push_data: bool = False  # send the bag to DVC's remote
     streams: int = 4  # uploads to a registry at once
     insecure: bool = False  # take a registry without TLS, or with a certificate that nobody vouches for
     replace: bool = False  # take the place of another image of the same name in a registry
@@ -63,71 +66,38 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
         DatapackError: with what is wrong and what to do. Nothing half-made has a final name then, and the same call
             goes on where this one stopped.
     """
-    entry, commit = Catalog.read(workspace.catalog).entry(reference), last_commit(workspace.catalog)
+    catalog, commit = Catalog.read(workspace.catalog), last_commit(workspace.catalog)
+    entry = catalog.entry(reference)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
         _check_base(workspace, reference, base, options)
         target = _open_target(workspace, entry, base, options, cache, reporter)
-        bag = _fetch(workspace, entry, options, cache, reporter)
-        layers = plan(bag, reference)
+        lineage = Lineage(workspace, catalog, reporter, partial(bring, workspace, cache, reporter))
+        bag, groups = lineage.pack(entry, options)
+        layers = image_layers(bag, reference, groups)
+        locked = Lock.read(workspace.lock).entries[reference]
         with target as destination:
-            known = Known(bag, reference, cache, Lock.read(workspace.lock).entries[reference].layers, options.verify)
+            known = Known(bag, reference, cache, locked.layers, options.verify)
             descriptors = assemble(base, layers, destination, known, reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
-            _check_image(workspace, image, options)
-            statement = provenance.statement(entry, base, bag, image, _tracked(workspace, reference), commit)
+            made = _with_image(locked, image, base, entry.version.parent, encode(groups))
+            _check_image(reference, locked, made, options)
+            statement = provenance.statement(entry, base, bag, image, locked.dvc, commit)
             shown = destination.commit(image, statement)
-        _lock_image(workspace, image, base)
+        write_lock(workspace, reference, made)
         written = provenance.write(workspace, reference, options.target, statement)
     return Built(bag, image, shown, written)
 
 
-def fetch(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Bag:
-    """Bring a version from its catalog entry to a bag that DVC and the lock know; it fails as `build` does."""
-    entry = Catalog.read(workspace.catalog).entry(reference)
-    with workspace.exclusive(f"fetch {reference}"), HashCache.open(workspace.hashes) as cache:
-        return _fetch(workspace, entry, options, cache, reporter)
+def image_layers(bag: Bag, reference: Reference, groups: Sequence[Group]) -> list[Layer]:
+    """Say which layers carry a bag: the import program, the payload, the tag files.
 
-
-def plan(bag: Bag, reference: Reference) -> list[Layer]:
-    """Say which layers carry a bag: the import program, the payload, the tag files."""
+    Raises:
+        ImageError: one image can't carry it.
+    """
+    check_one_image(groups, where=reference)
     folder = dataset_folder(reference)
-    files = [PayloadFile(path, bag.listing.files[path].size, sha256) for path, sha256 in bag.manifest.hashes.items()]
-    return [program_layer(), *plan_data(files, bag.path, folder), tag_layer(bag.tags, folder)]
-
-
-def _fetch(workspace: Workspace, entry: Entry, options: Options, cache: HashCache, reporter: Reporter) -> Bag:
-    locked = Lock.read(workspace.lock).entries.get(entry.reference)
-    bag = obtain(Obtaining(workspace, entry, locked, cache, reporter, options.refresh, options.update_lock))
-    if locked is None or locked.digest != bag.manifest.digest:
-        locked = LockEntry(digest=bag.manifest.digest, bytes=bag.bytes, files=bag.files)
-    pointer = workspace.pointer(entry.reference)
-    tracked = versioning.tracked_hash(pointer)
-    if options.push_data or tracked is None or tracked != locked.dvc:
-        tracked = versioning.add(workspace, bag, reporter)
-    if options.push_data:
-        versioning.push(workspace, pointer, reporter)
-    _write_lock(workspace, entry.reference, replace(locked, dvc=tracked, catalog=entry.fingerprint))
-    _keep_manifest(workspace, bag)
-    return bag
-
-
-def _write_lock(workspace: Workspace, reference: Reference, entry: LockEntry) -> None:
-    lock = Lock.read(workspace.lock)
-    if lock.entries.get(reference) != entry:
-        lock.with_entry(reference, entry).write(workspace.lock)
-
-
-def _tracked(workspace: Workspace, reference: Reference) -> str | None:
-    return Lock.read(workspace.lock).entries[reference].dvc
-
-
-def _keep_manifest(workspace: Workspace, bag: Bag) -> None:
-    """Keep a copy of what the lock names by its digest alone, to show what changed since."""
-    kept = workspace.manifest(bag.manifest.digest)
-    if not kept.exists():
-        with atomic_writer(kept) as file:
-            file.write(bag.manifest.content)
+    return [program_layer(), *data_layers(groups, bag.path, folder), tag_layer(bag.tags, folder)]
 
 
 def _open_target(
@@ -146,6 +116,20 @@ def _open_target(
     return open_target(options.target or f"oci:{workspace.dist(entry.reference)}", delivery)
 
 
+def _with_image(locked: LockEntry, image: Image, base: Base, parent: str | None, packing: str) -> LockEntry:
+    """Say in the lock what the image is and how it was made."""
+    return replace(
+        locked,
+        base=base.digest,
+        stand_in=base.is_stand_in or None,
+        image=image.digest,
+        image_id=image.id,
+        layers=tuple(layer.digest for layer in image.layers),
+        parent=parent,
+        packing=packing,
+    )
+
+
 def _check_base(workspace: Workspace, reference: Reference, base: Base, options: Options) -> None:
     """Raise `MismatchError` where a base is not the one that the lock names: before any work is done on it."""
     locked = Lock.read(workspace.lock).entries.get(reference)
@@ -160,33 +144,21 @@ def _check_base(workspace: Workspace, reference: Reference, base: Base, options:
     )
 
 
-def _check_image(workspace: Workspace, image: Image, options: Options) -> None:
+def _check_image(reference: Reference, locked: LockEntry, made: LockEntry, options: Options) -> None:
     """Raise `MismatchError` where an image is not the one that the lock names."""
-    locked = Lock.read(workspace.lock).entries[image.reference]
-    if options.update_lock or locked.image in {None, image.digest}:
+    if options.update_lock or locked.image in {None, made.image}:
         return
-    layers = [layer.digest for layer in image.layers]
-    details = [f"added    layer {digest}" for digest in layers if digest not in locked.layers]
-    details += [f"removed  layer {digest}" for digest in locked.layers if digest not in layers]
+    details = []
+    if locked.parent != made.parent:
+        details.append(f"changed  the parent: {locked.parent or 'none'} is now {made.parent or 'none'}")
+    details += [f"added    layer {digest}" for digest in made.layers if digest not in locked.layers]
+    details += [f"removed  layer {digest}" for digest in locked.layers if digest not in made.layers]
     raise MismatchError(
         "the image is not the one that the lock names",
-        where=image.reference,
+        where=reference,
         expected=locked.image,
-        found=image.digest,
+        found=made.image,
         fix="find out what changed, or accept it with --update-lock",
         details=tuple(details)
         or ("changed  the image's configuration: its labels, its base's name or datapack itself",),
     )
-
-
-def _lock_image(workspace: Workspace, image: Image, base: Base) -> None:
-    locked = Lock.read(workspace.lock).entries[image.reference]
-    made = replace(
-        locked,
-        base=base.digest,
-        stand_in=base.is_stand_in or None,
-        image=image.digest,
-        image_id=image.id,
-        layers=tuple(layer.digest for layer in image.layers),
-    )
-    _write_lock(workspace, image.reference, made)

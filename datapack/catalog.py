@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from datapack.document import Document, Place
-from datapack.errors import UsageError
+from datapack.document import Document, Place, describe
+from datapack.errors import CatalogError, UsageError
 from datapack.oci import canonical_json, digest_of
 from datapack.problems import Vocabulary, first_problem, nearest
 from datapack.reference import NAME, VERSION, Reference
@@ -120,6 +120,11 @@ else:
 class Version(_Model):
     """One version of a dataset: what its files are. Once it is built, a change is a new version."""
 
+    parent: str | None = Field(
+        None,
+        pattern=_VERSION,
+        description="the version that it follows: what both have in common is neither fetched, stored nor sent again",
+    )
     sources: tuple[SourceEntry, ...] = Field(min_length=1, description="where its files come from, in this order")
 
 
@@ -159,10 +164,15 @@ class Entry:
         return self.version.sources
 
     @property
+    def parent(self) -> Reference | None:
+        """The version that this one follows."""
+        return Reference(self.reference.name, self.version.parent) if self.version.parent else None
+
+    @property
     def fingerprint(self) -> str:
         """A digest of what the sources are asked for: it tells whether the entry changed since it was fetched.
 
-        Mirrors are left out, as they say only where the same files are to be had.
+        Mirrors are left out, as they say only where the same files are to be had, and so is the parent.
         """
         asked = [source.model_dump(mode="json", exclude_defaults=True, exclude={"mirrors"}) for source in self.sources]
         return digest_of(canonical_json(asked))
@@ -186,9 +196,14 @@ class Catalog(_Model):
         """
         document = Document.read(path)
         try:
-            return cls.model_validate(document.value)
+            catalog = cls.model_validate(document.value)
         except ValidationError as error:
             raise first_problem(document, error, Vocabulary(_keys, _FORMS)) from error
+        if problems := [problem for entry in catalog.entries() if (problem := _parent_problem(entry, document))]:
+            first, *others = problems
+            first.details = tuple(map(str, others))
+            raise first
+        return catalog
 
     def entry(self, reference: Reference) -> Entry:
         """Return what the catalog says of a version; raise `UsageError`, with the nearest one, where it has none."""
@@ -210,6 +225,34 @@ class Catalog(_Model):
             for name, dataset in self.datasets.items()
             for tag, version in dataset.versions.items()
         ]
+
+
+def _parent_problem(entry: Entry, document: Document) -> CatalogError | None:
+    """Say what is wrong with a version's parent: it is no version of the dataset, or leads back to the version."""
+    versions, version = entry.dataset.versions, entry.reference.version
+    way = {version: None}  # in its order
+    parent = versions[version].parent
+    while parent is not None and parent in versions and parent not in way:
+        way[parent] = None
+        parent = versions[parent].parent
+    place = ("datasets", entry.reference.name, "versions", version, "parent")
+    if parent == version:
+        return CatalogError(
+            f"{describe(place)}: a circle of parents",
+            where=document.where(place),
+            expected="a version that was there before",
+            found=" -> ".join([*way, version]),
+        )
+    if entry.version.parent is not None and entry.version.parent not in versions:
+        others = [other for other in versions if other != version]
+        return CatalogError(
+            f"{describe(place)}: not a version of {entry.reference.name}",
+            where=document.where(place),
+            expected=f"one of {', '.join(others)}" if others else "another version, and there is none",
+            found=repr(entry.version.parent),
+            fix=nearest(entry.version.parent, others),
+        )
+    return None
 
 
 def _keys(document: Document, place: Place) -> Iterable[str]:

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_push(commands)
     _add_verify(commands)
     _add_base(commands)
+    _add_diff(commands)
     return parser
 
 
@@ -179,6 +180,15 @@ def _add_base(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.set_defaults(command=_base)
 
 
+def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("diff", help="compare two versions: their files, their layers, what a push costs")
+    command.add_argument("before", metavar="A", help="name@version: the version that a registry, or a user, has")
+    command.add_argument("after", metavar="B", help="name@version: the version that is to go there")
+    command.add_argument("--all", dest="all_names", action="store_true", help="name every file, not a few of each kind")
+    command.add_argument("--json", action="store_true", help="write it as JSON, for programs")
+    command.set_defaults(command=_diff)
+
+
 def _workspace(options: argparse.Namespace) -> Workspace:
     from datapack.workspace import Workspace
 
@@ -203,12 +213,12 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from datapack.build import Options, fetch
+    from datapack.fetch import FetchOptions, fetch
     from datapack.reference import Reference
     from datapack.report import Console, size
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
-    chosen = Options(refresh=options.refresh, update_lock=options.update_lock, push_data=options.push_data)
+    chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
     bag = fetch(workspace, reference, chosen, Console())
     print(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
     print(f"dataset    {bag.manifest.digest}")
@@ -289,6 +299,18 @@ def _base(options: argparse.Namespace) -> None:
     print(f"old base {pinned.old}")
     print(f"new base {pinned.new}")
     print("What was built on the old one stops the next build of it, until --update-lock accepts the new one.")
+
+
+def _diff(options: argparse.Namespace) -> None:
+    import json
+
+    from datapack.diff import diff, table
+    from datapack.reference import Reference
+    from datapack.report import Console
+
+    before, after = Reference.parse(options.before), Reference.parse(options.after)
+    found = diff(_workspace(options), before, after, Console())
+    print(json.dumps(found.to_json(), indent=2) if options.json else table(found, options.all_names))
 
 
 def _short(path: Path) -> str:

@@ -25,8 +25,7 @@ from datapack.oci import LAYER, Descriptor, canonical_json, digest_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-LAYER_BYTES = 512 << 20  # small enough to be pushed again after a broken upload, large enough that few are needed
-MAX_DATA_LAYERS = 100  # Docker and overlay stop at about 127, the base's own included
+    from datapack.plan import PayloadFile
 
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
@@ -101,7 +100,7 @@ class Layer:
     """A layer by its content, before and after it is written. ``purpose`` is what the image's history says of it."""
 
     purpose: str
-    members: tuple[Member, ...]
+    members: Iterable[Member]  # sorted by the bytes of their names; they can be gone through again and again
 
     media_type = LAYER
 
@@ -229,50 +228,35 @@ class Part:
         return Descriptor(self.media_type, digest, self.size)
 
 
-class PayloadFile(NamedTuple):
-    """A file of a bag: its path below the bag, its size in bytes, its sha256 in hex."""
+@dataclass(frozen=True)
+class _DataMembers:
+    """The members of a data layer, made whenever they are gone through: a version may have millions of files."""
 
-    path: str
-    size: int
-    sha256: str
+    files: Sequence[PayloadFile]
+    bag: Path
+    folder: str
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(
+            tree(
+                Member(f"{self.folder}/{file.path}", FILE_MODE, file.size, file.sha256, self.bag / file.path)
+                for file in self.files
+            )
+        )
 
 
-def plan_data(files: Sequence[PayloadFile], bag: Path, folder: str) -> list[Layer]:
-    """Spread a bag's files over layers, in the order of their paths' bytes: a pure function of ``files``.
+def data_layers(groups: Sequence[Sequence[PayloadFile]], bag: Path, folder: str) -> list[Layer]:
+    """Make the layers with a bag's files.
 
     Args:
-        files: what the bag holds, in any order.
-        bag: the folder on disk that the paths are below.
-        folder: the folder in the image that the paths are below, without a leading slash.
+        groups: the files of each layer, lowest first, as they were planned.
+        bag: the folder on disk that their paths are below.
+        folder: the folder in the image that their paths are below, without a leading slash.
     """
-    ordered = sorted(files, key=lambda file: os.fsencode(file.path))
-    groups = list(_fill(ordered, LAYER_BYTES))
-    if len(groups) > MAX_DATA_LAYERS:
-        # With this limit every group but the last holds more than a hundredth of all bytes: there are at most 100.
-        total = sum(file.size for file in ordered)
-        groups = list(_fill(ordered, total // MAX_DATA_LAYERS + max(file.size for file in ordered)))
     return [
-        Layer(
-            purpose=f"data {number} of {len(groups)}",
-            members=tree(
-                Member(f"{folder}/{file.path}", FILE_MODE, file.size, file.sha256, bag / file.path) for file in group
-            ),
-        )
+        Layer(f"data {number} of {len(groups)}", _DataMembers(group, bag, folder))
         for number, group in enumerate(groups, start=1)
     ]
-
-
-def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[list[PayloadFile]]:
-    group: list[PayloadFile] = []
-    filled = 0
-    for file in files:
-        if group and filled + file.size > limit:
-            yield group
-            group, filled = [], 0
-        group.append(file)
-        filled += file.size
-    if group:
-        yield group
 
 
 def tree(files: Iterable[Member]) -> tuple[Member, ...]:

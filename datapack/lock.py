@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from datapack.document import Document
 from datapack.errors import CatalogError, UsageError
 from datapack.files import atomic_writer
+from datapack.packing import FORM
 from datapack.problems import Vocabulary, first_problem
 from datapack.reference import Reference
 
@@ -25,7 +26,11 @@ HEADER = "# Written by datapack: what each version of datasets.yml is. Keep it i
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _DVC_HASH = r"^[0-9a-f]{32}\.dir$"
-_FORMS = {_DIGEST: "sha256:<64 hex digits>", _DVC_HASH: "<32 hex digits>.dir"}
+_FORMS = {
+    _DIGEST: "sha256:<64 hex digits>",
+    _DVC_HASH: "<32 hex digits>.dir",
+    FORM: "a packing, such as 0*512 2*1 0*33",
+}
 _FIX = "take the file back from git"
 _ONE_LINE = 10_000  # letters: nothing is folded, so that a line of a diff is a whole value
 
@@ -48,6 +53,8 @@ class LockEntry:
     image: Digest | None = None  # of the image's manifest: what a registry knows it by
     image_id: Digest | None = None  # of its config: what an engine shows
     layers: tuple[Digest, ...] = ()  # of the image, the base's among them, lowest first
+    parent: str | None = None  # the version whose layers the image keeps where it can
+    packing: Annotated[str, Field(pattern=FORM)] | None = None  # which data layer each file of the manifest is in
 
 
 @dataclass(frozen=True)

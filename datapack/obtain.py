@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack import versioning
-from datapack.bag import Bag, info_fields, write_tags
+from datapack.bag import FETCH, Bag, info_fields, write_tags
 from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.files import sync_folder
-from datapack.manifest import Manifest, compare_bytes, list_payload, sorted_by_bytes
+from datapack.hashcache import KnownFile
+from datapack.history import Changes
+from datapack.manifest import PAYLOAD, Manifest, compare_bytes, hash_files, list_payload
 from datapack.payload import Payload
 from datapack.sources import fill
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from datapack.catalog import Entry
     from datapack.hashcache import HashCache
     from datapack.lock import LockEntry
+    from datapack.reference import Reference
     from datapack.report import Reporter
     from datapack.workspace import Workspace
 
@@ -50,6 +53,11 @@ class Obtaining:
         return self.workspace.partial_bag(self.entry.reference)
 
     @property
+    def begun(self) -> Path:
+        """Where links to a former bag's files are made; no version has a ``+`` in its name."""
+        return self.partial.with_name(f"{self.entry.reference.version}+begun.partial")
+
+    @property
     def pointer(self) -> Path:
         return self.workspace.pointer(self.entry.reference)
 
@@ -63,13 +71,15 @@ class Obtaining:
         """Raise `MismatchError`, with a line per file, where a manifest is not the one that the lock names."""
         if self.locked is None or self.update_lock or self.locked.digest == manifest.digest:
             return
+        kept = self.workspace.manifest(self.locked.digest)
+        before = Manifest.parse(kept.read_bytes(), where=kept) if kept.exists() else None
         raise MismatchError(
             "this is not what the lock says that the version is",
             where=self.entry.reference,
             expected=self.locked.digest,
             found=manifest.digest,
             fix="make it a new version, or accept it with --update-lock",
-            details=changes(self.workspace.manifest(self.locked.digest), manifest),
+            details=Changes.between(before, manifest).lines() if before else (),
         )
 
 
@@ -89,6 +99,8 @@ def obtain(job: Obtaining) -> Bag:
         else:
             job.check_digest(bag.manifest)
             return bag
+    if job.begun.exists():  # a kill left it
+        shutil.rmtree(job.begun)
     if job.must_ask_sources or not _restore(job):
         _begin_with_what_is_here(job)
         _fetch(job)
@@ -105,9 +117,56 @@ def _set_aside(job: Obtaining) -> None:
 
 
 def _begin_with_what_is_here(job: Obtaining) -> None:
-    """Let a bag whose catalog entry changed begin with links to the files of the former one: most are the same."""
-    if job.path.exists() and not job.partial.exists() and not job.refresh:
-        shutil.copytree(job.path, job.partial, copy_function=os.link)
+    """Let a new bag begin with links to the files of a former one: that of this version, or else of its parent.
+
+    Sources then bring what is new, what comes from elsewhere, and what changed beside the catalog.
+    """
+    if job.refresh or job.partial.exists():
+        return
+    own, parent = job.entry.reference, job.entry.parent
+    former = next((one for one in (own, parent) if one and job.workspace.bag(one).exists()), None)
+    if former is None:
+        return
+    try:
+        sound = _sound_files(job, former)
+    except ManifestError as error:
+        job.reporter.note(str(error))
+        return
+    bag, begun = job.workspace.bag(former), job.begun
+    (begun / PAYLOAD).mkdir(parents=True)
+    for folder in {(begun / path).parent for path in sound}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, known in sound.items():
+        _link(bag / path, begun / path)
+        job.cache.record(own, path, *known)
+    if (bag / FETCH).exists():  # which says where each came from
+        _link(bag / FETCH, begun / FETCH)
+    begun.rename(job.partial)
+
+
+def _link(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a disk without hard links
+        shutil.copy2(path, other)
+
+
+def _sound_files(job: Obtaining, former: Reference) -> dict[str, KnownFile]:
+    """Return the files of a bag that are what its manifest says; those that are known to be are not read."""
+    bag = job.workspace.bag(former)
+    manifest, listing, known = Manifest.read(bag), list_payload(bag), job.cache.files(former)
+    here = {
+        path: KnownFile(listing.files[path], sha256)
+        for path, sha256 in manifest.hashes.items()
+        if path in listing.files
+    }
+    unknown = [path for path in here if known.get(path) != here[path]]
+    with job.reporter.progress(f"checking {former}", sum(here[path].stat.size for path in unknown), "B") as advance:
+        for path, sha256 in hash_files(bag, unknown, advance=advance):
+            if sha256 != here[path].sha256:
+                job.reporter.note(f"{bag / path}: not what the manifest says, so it is not used")
+                del here[path]
+    return here
 
 
 def _restore(job: Obtaining) -> bool:
@@ -170,16 +229,3 @@ def _publish(partial: Path, path: Path) -> None:
     sync_folder(path.parent)
     if replaced.exists():
         shutil.rmtree(replaced)
-
-
-def changes(old: Path, new: Manifest) -> tuple[str, ...]:
-    """Give a line per file that differs from a manifest kept at ``old``; none where that was not kept."""
-    if not old.exists():
-        return ()
-    before = Manifest.parse(old.read_bytes(), where=old).hashes
-    kinds = (
-        ("added", new.hashes.keys() - before.keys()),
-        ("removed", before.keys() - new.hashes.keys()),
-        ("changed", {path for path in new.hashes.keys() & before.keys() if new.hashes[path] != before[path]}),
-    )
-    return tuple(f"{kind:8} {path}" for kind, paths in kinds for path in sorted_by_bytes(paths))

@@ -90,14 +90,51 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
     return True
 
 
+def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> bytes | None:
+    """Read one file of a tracked bag, and fetch no other; return None where neither DVC's cache nor its remote has it.
+
+    ``name`` is its path below the bag. What is read is not checked.
+    """
+    if not pointer.exists():
+        return None
+    content = _read_cached(workspace, pointer, name)
+    if content is None and _has_remote(workspace):
+        file = pointer.with_suffix("").relative_to(workspace.root) / name
+        reporter.note(f"asking DVC's remote for {file}")
+        try:
+            _dvc(workspace.root, "fetch", str(file))
+        except VersioningError as error:
+            reporter.note(str(error))
+            return None
+        content = _read_cached(workspace, pointer, name)
+    return content
+
+
+def _read_cached(workspace: Workspace, pointer: Path, name: str) -> bytes | None:
+    cache = _cache(workspace)
+    try:
+        return _cached(cache, _tree(cache, pointer)[name]).read_bytes()
+    except (FileNotFoundError, KeyError, ValueError):  # not there, or a damaged tree
+        return None
+
+
 def discard(workspace: Workspace, pointer: Path, names: Iterable[str]) -> None:
     """Remove files of a bag, by their paths below it, from DVC's cache, so that damaged ones are not used again."""
-    cache = Path(_run(workspace.root, "cache", "dir").stdout.strip())
-    tree = json.loads(_cached(cache, str(_output(pointer)["md5"])).read_bytes())
-    hashes = {entry["relpath"]: entry["md5"] for entry in tree}
+    cache = _cache(workspace)
+    hashes = _tree(cache, pointer)
     for name in names:
         if name in hashes:
             _cached(cache, hashes[name]).unlink(missing_ok=True)
+
+
+def _tree(cache: Path, pointer: Path) -> dict[str, str]:
+    """Read which files a pointer stands for: DVC's hash of each, by its path below the bag."""
+    tree = json.loads(_cached(cache, str(_output(pointer)["md5"])).read_bytes())
+    return {entry["relpath"]: entry["md5"] for entry in tree}
+
+
+def _cache(workspace: Workspace) -> Path:
+    return Path(_run(workspace.root, "cache", "dir").stdout.strip())
 
 
 def _cached(cache: Path, md5: str) -> Path:

@@ -336,3 +336,59 @@ def test_the_schema_refuses_what_we_refuse(read, schema, text):
     assert not schema.is_valid(yaml.safe_load(text))
     with pytest.raises(CatalogError):
         read(text)
+
+
+def with_parents(**parents: str | None) -> str:
+    """The catalog with these versions, each with its parent."""
+    document = yaml.safe_load(CATALOG)
+    sources = document["datasets"]["reef"]["versions"]["v1"]["sources"]
+    versions = {version: {"parent": parent, "sources": sources} for version, parent in parents.items()}
+    document["datasets"]["reef"]["versions"] = versions
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def test_a_version_names_its_parent(read):
+    """A parent is a version of the same dataset, before it in the file or after it."""
+    catalog = read(with_parents(v1=None, v3="v2", v2="v1"))
+    parents = {entry.reference.version: entry.parent for entry in catalog.entries()}
+    assert parents == {"v1": None, "v3": Reference("reef", "v2"), "v2": Reference("reef", "v1")}
+
+
+def test_a_parent_is_nothing_that_sources_are_asked_for(read):
+    """A change of the parent alone is no reason to ask the sources again."""
+    one, other = (read(with_parents(v1=None, v2=parent)).entry(Reference("reef", "v2")) for parent in (None, "v1"))
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("parents", "says"),
+    [
+        (
+            {"v10": None, "v11": None, "v2": "v01"},
+            ":17: datasets.reef.versions.v2.parent: not a version of reef: expected one of v10, v11, found 'v01'; did",
+        ),
+        ({"v2": "v1"}, "datasets.reef.versions.v2.parent: not a version of reef: expected another version, and there"),
+        (
+            {"v1": "v1"},
+            "datasets.reef.versions.v1.parent: a circle of parents: expected a version that was there befor",
+        ),
+        ({"v1": "v3", "v2": "v1", "v3": "v2"}, ".v1.parent: a circle of parents: .*, found v1 -> v3 -> v2 -> v1$"),
+        ({"v1": "v 2"}, "datasets.reef.versions.v1.parent: wrong value: expected letters, digits"),
+    ],
+)
+def test_a_parent_that_cannot_be(read, tmp_path, parents, says):
+    """A parent that is no other version, or a circle, is told with its line and its place."""
+    with pytest.raises(CatalogError) as error:
+        read(with_parents(**parents))
+    assert str(error.value).startswith(f"{tmp_path / 'datasets.yml'}:")
+    assert re.search(says, str(error.value))
+
+
+def test_every_wrong_parent_is_told(read):
+    """The first is the error; the others stand below it. A version that only leads into a circle is none of it."""
+    with pytest.raises(CatalogError, match=r"v1\.parent: a circle") as error:
+        read(with_parents(v1="v2", v2="v1", v3="v2", v4="v5"))
+    assert [line.partition(" datasets.reef.versions.")[2][:10] for line in error.value.details] == [
+        "v2.parent:",
+        "v4.parent:",
+    ]

@@ -8,12 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from datapack import layers
 from datapack.errors import MismatchError
-from datapack.layers import Layer, Member, PayloadFile, plan_data, program_layer, tag_layer, tree, write_blocks
+from datapack.layers import Layer, Member, data_layers, program_layer, tag_layer, tree, write_blocks
+from datapack.plan import PayloadFile, plan
 
 CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
 
@@ -33,7 +31,7 @@ def make_bag(folder: Path, contents: dict[str, bytes]) -> list[PayloadFile]:
 
 @pytest.fixture
 def layer(tmp_path: Path) -> Layer:
-    (planned,) = plan_data(make_bag(tmp_path, CONTENTS), tmp_path, "dataset/reef")
+    (planned,) = data_layers(plan(make_bag(tmp_path, CONTENTS)), tmp_path, "dataset/reef")
     return planned
 
 
@@ -50,7 +48,7 @@ def test_what_the_disk_says_does_not_matter(tmp_path):
     for path in second.rglob("*.png"):
         path.chmod(0o600)
         os.utime(path, (1, 1))
-    one, two = (plan_data(files, bag, "dataset/reef")[0] for bag in (first, second))
+    one, two = (data_layers(plan(files), bag, "dataset/reef")[0] for bag in (first, second))
     assert one.key == two.key
     assert write(one) == write(two)
 
@@ -134,37 +132,11 @@ def test_each_file_that_is_right_is_told(layer, tmp_path):
 
 def test_key_follows_the_content(layer):
     """Another name, mode, size or hash gives another key; another folder on disk does not."""
-    first = layer.members[-1]
+    *others, last = layer.members
     for change in ({"name": "other"}, {"mode": 0o555}, {"size": 9}, {"sha256": "0" * 64}):
-        other = Layer(layer.purpose, (*layer.members[:-1], first._replace(**change)))
+        other = Layer(layer.purpose, (*others, last._replace(**change)))
         assert other.key != layer.key
     assert Layer("another purpose", layer.members).key == layer.key
-
-
-sizes = st.lists(st.integers(0, 3000), min_size=1, max_size=300)
-
-
-@given(sizes, st.randoms())
-@settings(deadline=None)
-def test_plan_is_a_pure_function(sizes, random):
-    """Every file is in exactly one layer, none is too large, at most 100 there are, and input order is no matter."""
-    limit, most = layers.LAYER_BYTES, layers.MAX_DATA_LAYERS
-    files = [PayloadFile(f"data/{n:04}", size, f"{n:064x}") for n, size in enumerate(sizes)]
-    shuffled = random.sample(files, len(files))
-    try:
-        layers.LAYER_BYTES = 1000
-        planned = plan_data(files, Path("/bag"), "dataset/x")
-        again = plan_data(shuffled, Path("/bag"), "dataset/x")
-    finally:
-        layers.LAYER_BYTES = limit
-    assert planned == again
-    assert len(planned) <= most
-    packed = [m for one in planned for m in one.members if m.source is not None]
-    assert [m.name for m in packed] == [f"dataset/x/{file.path}" for file in files]
-    if len(planned) < most and sum(sizes) <= 30_000:
-        for one in planned:
-            held = [m.size for m in one.members if m.source is not None]
-            assert sum(held) <= 1000 or len(held) == 1
 
 
 def test_parents_are_written_once():

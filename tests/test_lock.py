@@ -15,7 +15,17 @@ from datapack.reference import Reference
 REEF, FATHOM = Reference("reef", "v1"), Reference("fathom24", "v1")
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 FETCHED = LockEntry(digest=A, bytes=1234, files=56)
-BUILT = replace(FETCHED, dvc="1" * 32 + ".dir", catalog=B, base=B, image=C, image_id=A, layers=(A, B))
+BUILT = replace(
+    FETCHED,
+    dvc="1" * 32 + ".dir",
+    catalog=B,
+    base=B,
+    image=C,
+    image_id=A,
+    layers=(A, B),
+    parent="v0",
+    packing="0*9 1*47",
+)
 
 digests = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format)
 hashes = st.text("0123456789abcdef", min_size=32, max_size=32).map("{}.dir".format)
@@ -36,6 +46,8 @@ entries = st.builds(
     image=maybe,
     image_id=maybe,
     layers=st.lists(digests).map(tuple),
+    parent=st.none() | st.just("v0"),
+    packing=st.none() | st.just("0*1") | st.just("0*512 2*1 0*33"),
 )
 
 
@@ -77,6 +89,8 @@ def test_the_file_is_as_people_read_it_in_git(path):
         "  layers:\n"
         f"  - {A}\n"
         f"  - {B}\n"
+        "  parent: v0\n"
+        "  packing: 0*9 1*47\n"
         "reef@v1:\n"
         f"  digest: {A}\n"
         "  bytes: 1234\n"
@@ -127,6 +141,7 @@ ENTRY = f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n"
         (ENTRY.replace("bytes: 1", "bytes: -1"), ":3: reef@v1.bytes: wrong value: expected a number of at least 0"),
         (ENTRY.replace("bytes: 1", "bytes: '1'"), ":3: reef@v1.bytes: wrong value: expected a whole number, found '1'"),
         (ENTRY + "  dvc: abc\n", ":5: reef@v1.dvc: wrong value: expected <32 hex digits>.dir, found 'abc'"),
+        (ENTRY + "  packing: 0-9\n", ":5: reef@v1.packing: wrong value: expected a packing, such as 0*512 2*1 0*3"),
         (ENTRY + "  layers: [1]\n", ":5: reef@v1.layers[0]: wrong value: expected text, found the number 1"),
         (ENTRY + "  imaje: x\n", ":5: reef@v1: unknown key 'imaje': expected one of base, bytes, "),
         (ENTRY.replace("reef@v1", "reef"), ":1: not a reference: expected name@version, such as"),
