@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from datapack.errors import ImageError, UsageError
 from datapack.files import atomic_writer
 from datapack.layers import Part
 from datapack.manifest import new_buffer, read_blocks
 from datapack.oci import Descriptor, Layout, checked, digest_of, is_digest
-from datapack.registry import Repository
+from datapack.registry import Connection, ImageName, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from datapack.layers import Writable
+    from datapack.layers import Blocks
     from datapack.report import Reporter
 
 STAND_IN = "datapack.stand-in"  # the label of a base that tests and the demo make of busybox, and of what stands on it
@@ -41,14 +39,17 @@ class Base:
 
     def parts(self) -> list[Part]:
         """Give the layers as a target takes them: the very bytes that the base's publisher made."""
-        return [Part(layer.media_type, layer.size, layer.digest, partial(self._copy, layer)) for layer in self.layers]
+        return [Part(layer.media_type, layer.size, layer.digest, partial(self._blocks, layer)) for layer in self.layers]
 
-    def _copy(self, layer: Descriptor, out: Writable) -> str:
+    def _blocks(self, layer: Descriptor) -> Blocks:
         digest, path = hashlib.sha256(), self.layout.blob(layer.digest)
-        with path.open("rb", buffering=0) as file:
-            for block in read_blocks(file.readinto, new_buffer()):
-                digest.update(block)
-                out.write(block)
+        try:
+            with path.open("rb", buffering=0) as file:
+                for block in read_blocks(file.readinto, new_buffer()):
+                    digest.update(block)
+                    yield block
+        except OSError as error:
+            raise ImageError("a layer of the base can't be read", where=path, found=error.strerror) from error
         found = f"sha256:{digest.hexdigest()}"
         if found != layer.digest:
             raise ImageError(
@@ -99,18 +100,18 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
     return base
 
 
-def resolve(name: str, cache: Path) -> str:
-    """Ask a registry which image it has under a name now, and return its digest.
+def resolve(name: ImageName, cache: Path) -> str:
+    """Ask a registry which image it has under a tag now, and return its digest.
 
     Args:
-        name: ``registry/repository:tag``.
+        name: with a tag.
         cache: where its manifest and its config are kept, as `open_base` keeps them.
 
     Raises:
         ImageError: it can't be had, or is not for the Safe Haven's machines.
     """
-    repository, layout = Repository(name), Layout(cache)
-    content = repository.tagged_manifest(name.rpartition(":")[2])
+    repository, layout = Repository(Connection(name)), Layout(cache)
+    content = repository.manifest(name.tag)
     digest = _keep(content, layout)
     config = _part(_fetch_image_manifest(repository, content, layout), "config", name)
     _save(repository, config, layout)
@@ -118,31 +119,23 @@ def resolve(name: str, cache: Path) -> str:
     return digest
 
 
-def refuse_stand_in(labels: Mapping[str, str], registry: str) -> None:
+def refuse_stand_in(labels: Mapping[str, str], name: ImageName) -> None:
     """Let an image that stands on a stand-in go to a registry on this machine only.
 
     Args:
         labels: the image's labels or annotations.
-        registry: ``host``, ``host:port`` or more, as an image's name begins.
+        name: where it is to go.
 
     Raises:
         UsageError: it would leave this machine.
     """
-    if STAND_IN in labels and not _is_loopback(registry):
+    if STAND_IN in labels and not name.is_loopback:
         raise UsageError(
             f"this image stands on {STAND_IN_MEANS}",
-            where=registry,
+            where=name,
             expected="a registry on this machine, such as localhost:5000",
             fix="build it on the catalog's base, without --base",
         )
-
-
-def _is_loopback(registry: str) -> bool:
-    try:
-        host = urlsplit(f"//{registry}").hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, not a number
-        return False
 
 
 def _open_layout(text: str, folder: Path) -> Base:
@@ -217,7 +210,7 @@ def _is_complete(layout: Layout, digest: str) -> bool:
 
 def _fetch(text: str, digest: str, layout: Layout) -> None:
     """Fetch every part of an image from its registry into ``layout``; each is checked before it has its name."""
-    repository = Repository(text)
+    repository = Repository(Connection(ImageName.parse(text)))
     content = repository.manifest(digest)
     _keep(content, layout)
     manifest = _fetch_image_manifest(repository, content, layout)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datapack import provenance, versioning
+from datapack.assemble import Known, assemble
 from datapack.base import Base, open_base
 from datapack.catalog import Catalog
 from datapack.errors import MismatchError
 from datapack.files import atomic_writer
 from datapack.git import last_commit
-from datapack.hashcache import HashCache, KnownFile
+from datapack.hashcache import HashCache
 from datapack.image import Image, compose, dataset_folder, labels
-from datapack.layers import Layer, Part, PayloadFile, Writable, plan_data, program_layer, tag_layer
+from datapack.layers import Layer, PayloadFile, plan_data, program_layer, tag_layer
 from datapack.lock import Lock, LockEntry
 from datapack.obtain import Obtaining, obtain
-from datapack.targets import Target, open_target
+from datapack.targets import Delivery, open_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from datapack.bag import Bag
     from datapack.catalog import Entry
-    from datapack.manifest import FileStat
-    from datapack.oci import Descriptor
     from datapack.reference import Reference
     from datapack.report import Reporter
     from datapack.workspace import Workspace
@@ -42,6 +39,9 @@ class Options:
     update_lock: bool = False  # accept a result that differs from the lock
     verify: bool = False  # hash every file, known or not
     push_data: bool = False  # send the bag to DVC's remote
+    streams: int = 4  # uploads to a registry at once
+    insecure: bool = False  # take a registry without TLS, or with a certificate that nobody vouches for
+    replace: bool = False  # take the place of another image of the same name in a registry
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,16 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             goes on where this one stopped.
     """
     entry, commit = Catalog.read(workspace.catalog).entry(reference), last_commit(workspace.catalog)
-    target = open_target(options.target or f"oci:{workspace.dist(reference)}", workspace.root, reference)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
+        delivery = Delivery(workspace.root, entry, cache, reporter, options.streams, options.insecure, options.replace)
+        target = open_target(options.target or f"oci:{workspace.dist(reference)}", delivery)
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
         _check_base(workspace, reference, base, options)
         bag = _fetch(workspace, entry, options, cache, reporter)
         layers = plan(bag, reference)
         with target as destination:
-            descriptors = _write(base, layers, destination, _Known(bag, reference, cache, options.verify), reporter)
+            known = Known(bag, reference, cache, Lock.read(workspace.lock).entries[reference].layers, options.verify)
+            descriptors = assemble(base, layers, destination, known, reporter)
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
             _check_image(workspace, image, options)
             statement = provenance.statement(entry, base, bag, image, _tracked(workspace, reference), commit)
@@ -126,57 +128,6 @@ def _keep_manifest(workspace: Workspace, bag: Bag) -> None:
     if not kept.exists():
         with atomic_writer(kept) as file:
             file.write(bag.manifest.content)
-
-
-class _Known:
-    """Which layers need not be read: those whose files are all as they were when they were hashed last."""
-
-    def __init__(self, bag: Bag, reference: Reference, cache: HashCache, verify: bool) -> None:
-        self._bag, self._reference, self._cache = bag, reference, cache
-        self._files = {} if verify else cache.files(reference)
-
-    def digest(self, layer: Layer) -> str:
-        """Return a layer's digest if it is known without reading its files, or nothing."""
-        return (self._cache.layer(layer.key) or "") if all(map(self._is_known, layer.sources)) else ""
-
-    def _is_known(self, source: Path) -> bool:
-        path = str(source.relative_to(self._bag.path))
-        return self._files.get(path) == KnownFile(self._bag.listing.files[path], self._bag.manifest.hashes[path])
-
-    def found(self, source: Path, stat: FileStat, sha256: str) -> None:
-        """Remember a file that was read and is right."""
-        self._cache.record(self._reference, str(source.relative_to(self._bag.path)), stat, sha256)
-
-    def written(self, layer: Layer, digest: str) -> None:
-        """Remember the digest of a layer that was written."""
-        self._cache.record_layer(layer.key, digest)
-
-
-def _write(base: Base, layers: Sequence[Layer], target: Target, known: _Known, reporter: Reporter) -> list[Descriptor]:
-    """Bring the base's layers and ours to the target, several at once; return the descriptors of ours."""
-    with reporter.progress("writing layers", sum(layer.size for layer in layers), "B") as advance:
-
-        def part(layer: Layer) -> Part:
-            def write(out: Writable) -> str:
-                digest = layer.write(out, advance=advance, found=known.found)
-                known.written(layer, digest)
-                return digest
-
-            return Part(layer.media_type, layer.size, known.digest(layer), write)
-
-        parts = [*base.parts(), *map(part, layers)]
-        return _add_all(parts, target)[-len(layers) :]
-
-
-def _add_all(parts: Sequence[Part], target: Target) -> list[Descriptor]:
-    """Add parts in their order, as many at once as the target takes; after the first failure no other is begun."""
-    with ThreadPoolExecutor(target.streams) as pool:
-        added = [pool.submit(target.add, part) for part in parts]
-        try:
-            return [future.result() for future in added]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _check_base(workspace: Workspace, reference: Reference, base: Base, options: Options) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from datapack import __version__
-from datapack.errors import DatapackError
+from datapack.errors import DatapackError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from datapack.build import Built
     from datapack.workspace import Workspace
 
 DETAILS_SHOWN = 20
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_fetch(commands)
     _add_build(commands)
+    _add_push(commands)
     _add_verify(commands)
     _add_base(commands)
     return parser
@@ -105,16 +107,49 @@ def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("build", help="fetch a version and make its import container")
-    _add_fetch_options(command)
+    _add_build_options(command)
     command.add_argument(
         "--to",
         dest="target",
         metavar="TARGET",
-        help="oci:DIR (by default dist/<name>-<version>), oci-archive:FILE, docker-daemon:[NAME:TAG]",
+        help="oci:DIR (by default dist/<name>-<version>), oci-archive:FILE, docker-daemon:[NAME:TAG], "
+        "docker://[REGISTRY/NAME:TAG]",
     )
+    command.set_defaults(command=_build)
+
+
+def _add_push(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("push", help="build a version straight into a registry, and say how it is pulled")
+    _add_build_options(command)
+    command.add_argument(
+        "--to",
+        dest="target",
+        metavar="TARGET",
+        default="docker://",
+        help="docker://REGISTRY/NAME[:TAG] (by default the catalog's registry, the dataset's name and its version)",
+    )
+    command.set_defaults(command=_push)
+
+
+def _add_build_options(command: argparse.ArgumentParser) -> None:
+    _add_fetch_options(command)
     command.add_argument("--base", help="NAME:TAG@sha256:... or oci:DIR, instead of the catalog's base")
     command.add_argument("--verify", action="store_true", help="hash every file again, also those that are known")
-    command.set_defaults(command=_build)
+    registry = command.add_argument_group("for a registry")
+    registry.add_argument("--streams", type=_count, default=4, metavar="N", help="uploads at once (by default 4)")
+    registry.add_argument(
+        "--insecure", action="store_true", help="take http, and a certificate that nobody vouches for"
+    )
+    registry.add_argument(
+        "--replace", action="store_true", help="take the place of another image of the same name and tag"
+    )
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("expected a whole number from 1")
+    return count
 
 
 def _add_fetch_options(command: argparse.ArgumentParser) -> None:
@@ -126,12 +161,15 @@ def _add_fetch_options(command: argparse.ArgumentParser) -> None:
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("verify", help="hold a bag or an image against its manifest")
-    command.add_argument("what", metavar="WHAT", help="name@version, oci:DIR, oci-archive:FILE or a bag's folder")
+    command.add_argument(
+        "what", metavar="WHAT", help="name@version, oci:DIR, oci-archive:FILE, docker://... or a bag's folder"
+    )
     mode = command.add_mutually_exclusive_group()
     mode.add_argument(
         "--full", dest="mode", action="store_const", const="full", default="full", help="read every byte (the default)"
     )
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="names and sizes only")
+    command.add_argument("--insecure", action="store_true", help="take http, and a certificate that nobody vouches for")
     command.set_defaults(command=_verify)
 
 
@@ -178,9 +216,41 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
+    from datapack.report import size
+
+    built = _built(options)
+    out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
+    print(f"built      {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    print(f"dataset    {built.bag.manifest.digest}", file=out)
+    print(f"image      {built.image.digest}", file=out)
+    print(f"target     {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
+    print(f"provenance {_short(built.provenance)}", file=out)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from datapack.registry import ImageName
+    from datapack.report import size
+
+    if not options.target.startswith("docker://"):
+        raise UsageError("a push goes to a registry", where=options.target, expected="docker://REGISTRY/NAME[:TAG]")
+    built = _built(options)
+    name = ImageName.parse(built.target.removeprefix("docker://"))
+    tagged = f"{name.path}:{name.tag}"
+    print(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
+    print(f"dataset    {built.bag.manifest.digest}")
+    print(f"image      {name.path}@{name.digest}")
+    print(f"provenance {_short(built.provenance)}")
+    print()
+    print("For the data manager, in the Safe Haven:")
+    print(f"  ces-pull GITHUB_USER TOKEN {tagged}")
+    print(f"  ces-run {tagged}")
+    print(f"Its log ends with: IMPORT OK {options.reference} {built.bag.manifest.digest}")
+
+
+def _built(options: argparse.Namespace) -> Built:
     from datapack.build import Options, build
     from datapack.reference import Reference
-    from datapack.report import Console, size
+    from datapack.report import Console
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = Options(
@@ -190,14 +260,11 @@ def _build(options: argparse.Namespace) -> None:
         update_lock=options.update_lock,
         verify=options.verify,
         push_data=options.push_data,
+        streams=options.streams,
+        insecure=options.insecure,
+        replace=options.replace,
     )
-    built = build(workspace, reference, chosen, Console())
-    out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
-    print(f"built      {reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
-    print(f"dataset    {built.bag.manifest.digest}", file=out)
-    print(f"image      {built.image.digest}", file=out)
-    print(f"target     {built.target.replace(f'{workspace.root}/', '')}", file=out)
-    print(f"provenance {_short(built.provenance)}", file=out)
+    return build(workspace, reference, chosen, Console())
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -209,7 +276,7 @@ def _verify(options: argparse.Namespace) -> None:
         workspace = Workspace.find(options.folder)
     except DatapackError:
         workspace = None  # an image or a bag can be verified anywhere
-    print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console()))
+    print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure))
 
 
 def _base(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What is known already, so that it need not be read again: the hashes of files, and the digests of layers.
+"""What is known already, so that it is not read or sent again: hashes of files, digests of layers, places of blobs.
 
 A SQLite file in ``.datapack/``, safe to delete at any time. A file counts as known while its size and its modification
 time are those it had when it was hashed. Rows are committed about once a second: a kill costs only a second's hashing.
@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS file (
     reference TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, sha256 TEXT, PRIMARY KEY (reference, path)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS layer (key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS place (
+    registry TEXT, repository TEXT, digest TEXT, PRIMARY KEY (registry, repository, digest)
+) WITHOUT ROWID;
 """
 
 
@@ -41,7 +44,11 @@ class HashCache:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[tuple[object, ...]]] = {"file": [], "layer": []}  # rows, by their table
+        self._waiting: dict[str, list[tuple[object, ...]]] = {
+            "file": [],
+            "layer": [],
+            "place": [],
+        }  # rows, by their table
         self._written = time.monotonic()
 
     @classmethod
@@ -83,6 +90,17 @@ class HashCache:
     def record_layer(self, key: str, digest: str) -> None:
         """Remember the digest of a layer by the key of its content."""
         self._add("layer", (key, digest))
+
+    def repositories(self, registry: str, digest: str = "") -> list[str]:
+        """Return the repositories of a registry that a blob was brought to, or any blob, sorted."""
+        rows = "SELECT DISTINCT repository FROM place WHERE registry = ? AND digest LIKE ? ORDER BY repository"
+        self.write()
+        with self._lock:
+            return [str(row[0]) for row in self._connection.execute(rows, (registry, digest or "%"))]
+
+    def record_place(self, registry: str, repository: str, digest: str) -> None:
+        """Remember that a repository has a blob."""
+        self._add("place", (registry, repository, digest))
 
     def _add(self, table: str, row: tuple[object, ...]) -> None:
         with self._lock:

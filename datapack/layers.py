@@ -11,15 +11,16 @@ import contextlib
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from datapack.errors import MismatchError
 from datapack.manifest import FileStat, new_buffer, open_regular, read_blocks, sorted_by_bytes
-from datapack.oci import LAYER, Descriptor, canonical_json
+from datapack.oci import LAYER, Descriptor, canonical_json, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ PROGRAM_MODE = 0o555
 _BLOCK = tarfile.BLOCKSIZE
 _END = b"\0" * (2 * _BLOCK)
 _USTAR_MAX_SIZE = 8 << 30  # bytes: what eleven octal digits hold
+_SMALL = 64 << 10  # bytes: less than this is joined with what comes next
 
 
 class Member(NamedTuple):
@@ -74,6 +76,22 @@ class Writable(Protocol):
         """Write all of ``content``."""
 
 
+#: The bytes of a part of an image, in order; at their end comes the digest that they have. Each block is to be used
+#: before the next is asked for: they share a buffer.
+Blocks = Generator[bytes | memoryview, None, str]
+
+
+def write_blocks(blocks: Blocks, out: Writable) -> str:
+    """Write blocks to ``out``; return their digest, ``sha256:`` and hex."""
+    with contextlib.closing(blocks):
+        while True:
+            try:
+                block = next(blocks)
+            except StopIteration as end:
+                return str(end.value)
+            out.write(block)
+
+
 #: Told of each file that was read whole and found right: where it is, its stat as it was read, its sha256 in hex.
 Found = Callable[[Path, FileStat, str], None]
 
@@ -103,58 +121,65 @@ class Layer:
         """The files on disk that the layer is made of."""
         return (member.source for member in self.members if isinstance(member.source, Path))
 
-    def write(
-        self, out: Writable, *, advance: Callable[[int], None] = lambda _: None, found: Found = lambda *_: None
-    ) -> str:
-        """Write the archive; return its digest, ``sha256:`` and hex.
+    def blocks(self, *, advance: Callable[[int], None] = lambda _: None, found: Found = lambda *_: None) -> Blocks:
+        """Give the archive's bytes, then its digest.
 
         Raises:
-            MismatchError: a file is not what the manifest says, or is gone. What was written must be thrown away.
-            OSError: ``out`` can't be written.
+            MismatchError: a file is not what the manifest says, or is gone. What came until then must be thrown away.
         """
         digest = hashlib.sha256()
-        buffer = new_buffer()
-
-        def put(block: bytes | memoryview) -> None:
+        for block in _joined(self._pieces(advance, found)):
             digest.update(block)
-            out.write(block)
-
-        for member in self.members:
-            put(member.header())
-            if isinstance(member.source, Path):
-                found(member.source, _copy(member, member.source, buffer, put, advance), member.sha256)
-            elif member.source is not None:
-                put(member.source)
-            put(bytes(member.padding))
-        put(_END)
+            yield block
         return "sha256:" + digest.hexdigest()
 
+    def _pieces(self, advance: Callable[[int], None], found: Found) -> Iterator[bytes | memoryview]:
+        buffer = new_buffer()
+        for member in self.members:
+            yield member.header()
+            if isinstance(member.source, Path):
+                stat = yield from _read(member, member.source, buffer, advance)
+                found(member.source, stat, member.sha256)
+            elif member.source is not None:
+                yield member.source
+            yield bytes(member.padding)
+        yield _END
 
-def _copy(
-    member: Member,
-    source: Path,
-    buffer: memoryview,
-    put: Callable[[memoryview], None],
-    advance: Callable[[int], None],
-) -> FileStat:
-    """Put a file's content, hashing it on the way; return its ``stat`` if it is what the manifest says."""
-    digest = hashlib.sha256()
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Join small pieces, headers and small files, into blocks that are worth a call; large ones pass as they are."""
+    small = bytearray()
+    for piece in pieces:
+        if len(piece) < _SMALL:
+            small += piece
+        if small and (len(small) >= _SMALL or len(piece) >= _SMALL):
+            yield bytes(small)
+            small.clear()
+        if len(piece) >= _SMALL:
+            yield piece
+    if small:
+        yield bytes(small)
+
+
+def _read(
+    member: Member, source: Path, buffer: memoryview, advance: Callable[[int], None]
+) -> Generator[memoryview, None, FileStat]:
+    """Give a file's content, hashing it on the way, and then its ``stat`` if it is what the manifest says."""
+    digest, remaining = hashlib.sha256(), member.size
     try:
-        file = open(source, "rb", buffering=0, opener=open_regular)  # noqa: SIM115 - Path.open has no opener; closed below
+        with open(source, "rb", buffering=0, opener=open_regular) as file:  # Path.open has no opener
+            stat = FileStat.of(os.fstat(file.fileno()))
+            if stat.size != member.size:
+                raise _changed(source, f"{member.size} bytes", f"{stat.size} bytes")
+            for block in read_blocks(file.readinto, buffer):
+                remaining -= len(block)
+                if remaining < 0:
+                    break
+                digest.update(block)
+                yield block
+                advance(len(block))
     except OSError as error:
         raise MismatchError("a file of the bag can't be read", where=source, found=error.strerror or error) from error
-    with file:
-        stat = FileStat.of(os.fstat(file.fileno()))
-        if stat.size != member.size:
-            raise _changed(source, f"{member.size} bytes", f"{stat.size} bytes")
-        remaining = member.size
-        for block in read_blocks(file.readinto, buffer):
-            remaining -= len(block)
-            if remaining < 0:
-                break
-            digest.update(block)
-            put(block)
-            advance(len(block))
     if remaining or digest.hexdigest() != member.sha256:
         raise _changed(source, f"sha256 {member.sha256}", f"sha256 {digest.hexdigest()}")
     return stat
@@ -174,13 +199,31 @@ def _changed(source: Path, expected: str, found: str) -> MismatchError:
 class Part:
     """A layer or a config on its way to a target.
 
-    ``digest`` is known beforehand or empty; ``size`` always is. ``write`` puts the bytes out and returns their digest.
+    ``size`` is known beforehand, ``digest`` too or it is empty; ``expected`` is what it should turn out to be, if the
+    lock says so. ``blocks`` gives the bytes, as often as it is called; once ``stopped`` is set nobody wants them.
     """
 
     media_type: str
     size: int
     digest: str
-    write: Callable[[Writable], str]
+    blocks: Callable[[], Blocks]
+    expected: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, media_type: str, content: bytes) -> Part:
+        """Make a part of a few bytes."""
+
+        def blocks() -> Blocks:
+            yield content
+            return digest
+
+        digest = digest_of(content)
+        return cls(media_type, len(content), digest, blocks)
+
+    def write(self, out: Writable) -> str:
+        """Write the bytes to ``out``; return their digest."""
+        return write_blocks(self.blocks(), out)
 
     def descriptor(self, digest: str) -> Descriptor:
         return Descriptor(self.media_type, digest, self.size)

@@ -22,6 +22,9 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Say one line that whoever runs the command should see."""
 
+    def warn(self, text: str) -> None:
+        """Say some lines that nobody may miss."""
+
     def progress(self, label: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
         """Show progress towards ``total`` units (``"B"`` for bytes); yield the function that advances it."""
 
@@ -30,6 +33,9 @@ class Silent:
     """A reporter that says nothing: the default for callers of the library."""
 
     def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
         pass
 
     @contextmanager
@@ -46,6 +52,12 @@ class Console:
     def note(self, text: str) -> None:
         self.stream.write(f"{text}\n")
         self.stream.flush()
+
+    def warn(self, text: str) -> None:
+        lines = text.split("\n")
+        rule = "!" * (max(map(len, lines)) + 6)
+        box = "\n".join([rule, *(f"!! {line.ljust(len(rule) - 6)} !!" for line in lines), rule])
+        self.note(f"\033[1;31m{box}\033[0m" if self.stream.isatty() else box)
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

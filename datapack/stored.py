@@ -1,10 +1,11 @@
-"""Images that lie on disk, as a layout or as an archive, read part by part."""
+"""Images that are stored somewhere, read part by part; here those on disk, as a layout or as an archive."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import os
 import tarfile
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
@@ -19,7 +20,15 @@ _READABLE_AT_ONCE = 64 << 20  # bytes: no manifest or config is larger
 
 
 class StoredImage(Protocol):
-    """An image on disk."""
+    """An image, on disk or in a registry."""
+
+    @property
+    def seekable(self) -> bool:
+        """Whether a part can be sought in once it is open."""
+
+    @property
+    def streams(self) -> int:
+        """How many parts may well be read at once."""
 
     def descriptor(self) -> Descriptor:
         """Return the descriptor of the image's manifest."""
@@ -28,7 +37,7 @@ class StoredImage(Protocol):
         """Return how many bytes the part of this digest has, or None where it is missing."""
 
     def open(self, digest: str) -> BinaryIO:
-        """Open a part; it can be read and sought."""
+        """Open a part to read it."""
 
 
 @contextlib.contextmanager
@@ -53,6 +62,9 @@ def read_json(image: StoredImage, descriptor: Descriptor) -> Any:
 
 
 class _LayoutImage:
+    seekable = True
+    streams = len(os.sched_getaffinity(0))
+
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
@@ -73,6 +85,9 @@ class _Place(NamedTuple):
 
 
 class _ArchiveImage:
+    seekable = True
+    streams = len(os.sched_getaffinity(0))
+
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         try:

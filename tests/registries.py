@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 START_TIMEOUT = 30  # seconds
+USER, PASSWORD = "somebody", "a-password-that-nobody-may-see"
+_PASSWORD_HASH = "$2b$05$.yscjPAZsckC2yAsIoEDIOTbpNYYqbxOmEFBEcq4NmYDJov4kbK3S"  # bcrypt of PASSWORD
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve an empty registry that keeps its blobs in ``folder/registry``; yield its host and port."""
+def serve(folder: Path, *, login: bool = False, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Serve an empty registry that keeps its blobs in ``folder/registry``; yield its host and port.
+
+    With ``login`` it knows `USER` alone; with a ``certificate`` and its key it speaks TLS.
+    """
     if not (shutil.which("docker-registry") and shutil.which("skopeo")):
-        pytest.skip("docker-registry and skopeo are not installed")
+        unavailable("docker-registry and skopeo are not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    settings = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": f"{folder}/registry"}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    if login:
+        (folder / "users").write_text(f"{USER}:{_PASSWORD_HASH}\n")
+        settings["auth"] = {"htpasswd": {"realm": "tests", "path": f"{folder}/users"}}
+    if certificate:
+        settings["http"]["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
     config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
+    config.write_text(json.dumps(settings))  # JSON is YAML
     process = subprocess.Popen(
         ["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -40,6 +54,22 @@ def serve(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def unavailable(reason: str) -> None:
+    """Skip the test, or fail it where CI says that everything must be here."""
+    if os.environ.get("DATAPACK_REQUIRE_ENGINES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def self_signed(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
+    """Make a certificate for an address that nobody vouches for; return it and its key."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"]
+    command += ["-addext", f"subjectAltName=IP:{name}", "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
 
 
 def push(layout: Path, registry: str, name: str) -> str:

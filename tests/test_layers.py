@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from datapack import layers
 from datapack.errors import MismatchError
-from datapack.layers import Layer, Member, PayloadFile, plan_data, program_layer, tag_layer, tree
+from datapack.layers import Layer, Member, PayloadFile, plan_data, program_layer, tag_layer, tree, write_blocks
 
 CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
 
 
 def write(layer: Layer) -> tuple[str, bytes]:
     out = io.BytesIO()
-    return layer.write(out), out.getvalue()
+    return write_blocks(layer.blocks(), out), out.getvalue()
 
 
 def make_bag(folder: Path, contents: dict[str, bytes]) -> list[PayloadFile]:
@@ -127,7 +127,8 @@ def test_a_link_in_place_of_a_file_stops_the_writing(layer, tmp_path):
 def test_each_file_that_is_right_is_told(layer, tmp_path):
     """`found` hears of every file on disk, with the stat and the hash that it had."""
     told = {}
-    layer.write(io.BytesIO(), found=lambda source, stat, sha256: told.update({source: (stat.size, sha256)}))
+    blocks = layer.blocks(found=lambda source, stat, sha256: told.update({source: (stat.size, sha256)}))
+    write_blocks(blocks, io.BytesIO())
     assert told == {tmp_path / n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENTS.items()}
 
 

@@ -9,26 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.errors import UsageError
-from datapack.targets.target import Target
+from datapack.targets.target import Delivery, Target
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
-    from datapack.reference import Reference
+__all__ = ["FORMS", "Delivery", "Target", "open_target"]
 
-__all__ = ["FORMS", "Target", "open_target"]
-
-FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG]"
+FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG], docker://[REGISTRY/NAME:TAG]"
 
 
-def open_target(text: str, folder: Path, reference: Reference) -> AbstractContextManager[Target]:
-    """Open the target that ``text`` names, with paths seen from ``folder``.
+def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]:
+    """Open the target that ``text`` names.
 
     Raises:
         UsageError: no such form.
         ImageError: it can't be written, or holds something else.
     """
+    folder, reference = delivery.folder, delivery.entry.reference
     form, _, name = text.partition(":")
     if form == "oci" and name and ":" not in name:
         from datapack.targets.layout import open_layout
@@ -42,4 +40,8 @@ def open_target(text: str, folder: Path, reference: Reference) -> AbstractContex
         from datapack.targets.daemon import open_daemon
 
         return open_daemon(name or f"{reference.name}:{reference.version}")
+    if form == "docker" and name.startswith("//"):
+        from datapack.targets.registry import open_registry
+
+        return open_registry(name.removeprefix("//"), delivery)
     raise UsageError("not a target", where=repr(text), expected=FORMS)

@@ -40,6 +40,8 @@ def open_archive(path: Path) -> Iterator[ArchiveTarget]:
 class ArchiveTarget:
     """An archive in a file that is being written under a temporary name."""
 
+    doing = "writing layers"
+
     def __init__(self, file: BinaryIO, temporary: Path, path: Path) -> None:
         self._file, self._temporary, self._path = file, temporary, path
         self._end = self._file.write(_FOLDERS)
@@ -87,6 +89,7 @@ def open_pipe() -> Iterator[PipeTarget]:
 class PipeTarget:
     """An archive that goes down a pipe, part by part."""
 
+    doing = "writing layers"
     streams = 1
 
     def __init__(self, out: BinaryIO) -> None:

@@ -53,6 +53,7 @@ def open_daemon(name: str) -> Iterator[DaemonTarget]:
 class DaemonTarget:
     """An image on its way into an engine."""
 
+    doing = "sending layers to the engine"
     streams = 1
 
     def __init__(self, name: str, client: DockerClient, load: _Load) -> None:

@@ -69,6 +69,8 @@ class LayoutTarget:
     layout: Layout
     final: Layout
 
+    doing = "writing layers"
+
     @property
     def streams(self) -> int:
         return len(os.sched_getaffinity(0))

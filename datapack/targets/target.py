@@ -1,17 +1,40 @@
-"""What every target is."""
+"""What every target is, and what goes there."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.catalog import Entry
+    from datapack.hashcache import HashCache
     from datapack.image import Image
     from datapack.layers import Part
     from datapack.oci import Descriptor
+    from datapack.report import Reporter
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What goes to a target, and how."""
+
+    folder: Path  # where relative paths start
+    entry: Entry  # what the catalog says of the version
+    cache: HashCache  # knows which registry has what already
+    reporter: Reporter
+    streams: int = 4  # uploads at once
+    insecure: bool = False  # take http, and certificates that nobody vouches for
+    replace: bool = False  # take the place of another image of the same name
 
 
 class Target(Protocol):
     """Where an image goes."""
+
+    @property
+    def doing(self) -> str:
+        """What adding parts is called, for whoever waits: ``writing layers``."""
 
     @property
     def streams(self) -> int:

@@ -1,0 +1,10 @@
+"""Container registries (OCI distribution-spec 1.1): what is asked of them, and what they are believed.
+
+Tokens and Docker's credentials are the work of oras; the requests are made here, as streams.
+"""
+
+from datapack.registry.connection import Connection, RefusedError
+from datapack.registry.name import ImageName
+from datapack.registry.repository import Repository
+
+__all__ = ["Connection", "ImageName", "RefusedError", "Repository"]

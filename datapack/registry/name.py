@@ -1,0 +1,62 @@
+"""Names of images in registries: ``registry/namespace/name:tag@digest``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from datapack.errors import UsageError
+from datapack.oci import is_digest
+
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_REGISTRY = re.compile(r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
+
+
+@dataclass(frozen=True)
+class ImageName:
+    """Where an image is in which registry. Without a digest the tag says which image; either may be empty."""
+
+    registry: str  # host, or host:port
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ImageName:
+        """Read a name whose registry is written out; raise `UsageError` for anything else."""
+        rest, _, digest = text.partition("@")
+        registry, _, path = rest.partition("/")
+        repository, _, tag = path.partition(":")
+        named = any(mark in registry for mark in ".:") or registry == "localhost"
+        if not (
+            named
+            and _REGISTRY.fullmatch(registry)
+            and _REPOSITORY.fullmatch(repository)
+            and (not tag or _TAG.fullmatch(tag))
+            and (digest == "" or is_digest(digest))
+            and not text.endswith((":", "@"))
+        ):
+            expected = "REGISTRY/NAMESPACE/NAME:TAG in small letters, such as ghcr.io/my-group/fathom24:v1"
+            raise UsageError("not the name of an image in a registry", where=repr(text), expected=expected)
+        return cls(registry, repository, tag, digest)
+
+    @property
+    def host(self) -> str:
+        """The registry without its port."""
+        return re.sub(r":[0-9]+$", "", self.registry)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the registry is on this machine."""
+        return _LOOPBACK.fullmatch(self.host) is not None
+
+    @property
+    def path(self) -> str:
+        """The repository with its registry."""
+        return f"{self.registry}/{self.repository}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.path}{tag}{f'@{self.digest}' if self.digest else ''}"

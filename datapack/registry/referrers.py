@@ -1,0 +1,83 @@
+"""Referrers (OCI distribution-spec 1.1): what is attached to an image, such as where it comes from.
+
+A registry that lists them itself says so when it takes one; for any other the list is kept under a tag,
+``sha256-<hex>``, as the specification asks. ``oras discover`` and ``cosign tree`` look in both places.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from datapack.layers import Part
+from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json
+
+if TYPE_CHECKING:
+    from datapack.registry.repository import Repository
+
+IN_TOTO = "application/vnd.in-toto+json"
+_PREDICATE_TYPE = "in-toto.io/predicate-type"
+_EMPTY, _EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
+
+
+def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str:
+    """Attach an in-toto statement to an image; return the digest of the manifest that does so.
+
+    The same statement of the same image is attached once, however often this is called.
+
+    Args:
+        repository: where the image is.
+        subject: the image's manifest.
+        statement: canonical JSON.
+    """
+    annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
+    blob = Descriptor.of(IN_TOTO, statement)
+    manifest = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": IN_TOTO,
+            "config": Descriptor.of(_EMPTY_TYPE, _EMPTY).to_json(),
+            "layers": [
+                {
+                    **blob.to_json(),
+                    "annotations": {**annotations, "org.opencontainers.image.title": "provenance.json"},
+                }
+            ],
+            "subject": subject.to_json(),
+            "annotations": annotations,
+        }
+    )
+    descriptor = Descriptor.of(MANIFEST, manifest)
+    repository.upload(Part.of(_EMPTY_TYPE, _EMPTY))
+    repository.upload(Part.of(IN_TOTO, statement))
+    response = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
+    if response.headers.get("OCI-Subject") != subject.digest:
+        entry = {**descriptor.to_json(), "artifactType": IN_TOTO, "annotations": annotations}
+        _add_to_tag(repository, subject, entry)
+    return descriptor.digest
+
+
+def _add_to_tag(repository: Repository, subject: Descriptor, entry: dict[str, Any]) -> None:
+    tag = _tag(subject.digest)
+    found = repository.find_manifest(tag)
+    index: dict[str, Any] = json.loads(found) if found else {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+    if entry["digest"] not in {other["digest"] for other in index["manifests"]}:
+        index["manifests"].append(entry)
+        repository.put_manifest(canonical_json(index), INDEX, tag)
+
+
+def statements(repository: Repository, subject: str) -> list[bytes]:
+    """Return the in-toto statements that are attached to the image of a digest, each checked against its own digest."""
+    found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
+    entries = json.loads(found).get("manifests", ()) if found else ()
+    manifests = [
+        json.loads(repository.manifest(entry["digest"])) for entry in entries if entry.get("artifactType") == IN_TOTO
+    ]
+    return [
+        repository.small_blob(Descriptor.parse(manifest["layers"][0], where=repository.name)) for manifest in manifests
+    ]
+
+
+def _tag(digest: str) -> str:
+    return digest.replace(":", "-")

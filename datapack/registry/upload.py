@@ -1,0 +1,158 @@
+"""The upload of one blob: streamed, and begun again from its start where the network or the registry fails."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from datapack.errors import ImageError
+from datapack.registry.connection import TRIES, Connection, RefusedError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import requests
+
+    from datapack.layers import Part
+    from datapack.oci import Descriptor
+
+Way = Literal["sent", "there", "mounted"]
+
+_CREATED, _ACCEPTED = 201, 202
+_LONGEST_PAUSE = 60  # seconds, unless the registry asks for more
+_LONGEST_RETRY_AFTER = 600  # seconds
+_BUSY = {408, 425, 429}
+_SERVER_ERROR = 500
+_SESSION_LOST = {404, 416}  # what is answered within an upload that the registry no longer knows, or knows otherwise
+_DAMAGED = {"DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID"}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A blob that is in the registry now, and how it came there."""
+
+    descriptor: Descriptor
+    way: Way
+
+
+class _Body:
+    """A part as requests sends it: it has a length, gives its blocks as often as it is asked, and then has a digest."""
+
+    def __init__(self, part: Part) -> None:
+        self.part, self.digest = part, part.digest
+
+    def __len__(self) -> int:
+        return self.part.size
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        self.digest = yield from self.part.blocks()
+
+
+@dataclass
+class Upload:
+    """One part on its way: over ``connection``, asking ``blob_size`` what is there already."""
+
+    connection: Connection
+    blob_size: Callable[[str], int | None]
+    part: Part
+    mount_from: Sequence[str] = ()  # other repositories that may have it
+
+    def run(self) -> Sent:
+        """Bring the part to the registry; try again, from the start and ever later, what may go better then.
+
+        Raises:
+            DatapackError: the part can't be read, or the registry did not take it in `TRIES` tries.
+        """
+        body = _Body(self.part)
+        body.digest = self.part.digest or self._expected()
+        for attempt in range(1, TRIES + 1):
+            begun = False
+            try:
+                if body.digest and self.blob_size(body.digest) == self.part.size:
+                    return Sent(self.part.descriptor(body.digest), "there")
+                location = self._begin(body.digest)
+                if location is None:
+                    return Sent(self.part.descriptor(body.digest), "mounted")
+                begun = True
+                return self._send(body, location)
+            except (RefusedError, UnreachableError) as error:
+                if attempt == TRIES or not _may_go_better(error, begun):
+                    raise
+                if self.part.stopped.wait(backoff(attempt, getattr(error, "retry_after", ""))):
+                    raise
+        raise AssertionError("not reached: the last try returns or raises")
+
+    def _expected(self) -> str:
+        """Return the digest that the lock names if the registry has that blob and the part's bytes are the same."""
+        expected = self.part.expected
+        if not expected or self.blob_size(expected) != self.part.size:
+            return ""
+        return self.part.write(_Nowhere())
+
+    def _send(self, body: _Body, location: str) -> Sent:
+        headers = {"Content-Type": "application/octet-stream"}
+        response = self.connection.request("PATCH", location, headers=headers, data=body)
+        if response.status_code != _ACCEPTED:
+            raise self.connection.refusal(response, "the bytes of a layer")
+        response = self.connection.request("PUT", self._location(response), params={"digest": body.digest})
+        if response.status_code != _CREATED:
+            raise self.connection.refusal(response, f"the layer {body.digest}")
+        self._check(response, body.digest)
+        return Sent(self.part.descriptor(body.digest), "sent")
+
+    def _begin(self, digest: str) -> str | None:
+        """Begin an upload and return where it goes on, or None where the registry had the blob to mount."""
+        for repository in self.mount_from if digest else ():
+            query = {"mount": digest, "from": repository}
+            response = self.connection.request("POST", "blobs/uploads/", params=query)
+            if response.status_code == _CREATED and self.blob_size(digest) == self.part.size:
+                return None
+            if response.status_code == _ACCEPTED:
+                return self._location(response)
+        response = self.connection.request("POST", "blobs/uploads/")
+        if response.status_code != _ACCEPTED:
+            raise self.connection.refusal(response, "an upload")
+        return self._location(response)
+
+    def _location(self, response: requests.Response) -> str:
+        """Return where an upload goes on. A registry behind a proxy may call itself http; its host is what counts."""
+        asked, given = urlsplit(response.request.url or ""), urlsplit(response.headers.get("Location", ""))
+        if given.hostname == asked.hostname and given.scheme == "http" and asked.scheme == "https":
+            given = given._replace(scheme="https")
+        return urlunsplit(given)
+
+    def _check(self, response: requests.Response, digest: str) -> None:
+        """Raise `ImageError` where the registry took a blob for another one than it is."""
+        named = response.headers.get("Docker-Content-Digest", digest)
+        size = self.blob_size(digest)
+        if named != digest or size != self.part.size:
+            raise ImageError(
+                "the registry took a layer and says that it is another",
+                where=self.connection.name,
+                expected=f"{digest}, {self.part.size} bytes",
+                found=f"{named}, {'missing' if size is None else f'{size} bytes'}",
+                fix="this registry can't be relied on: ask who runs it",
+            )
+
+
+class _Nowhere:
+    def write(self, content: bytes | memoryview, /) -> None:
+        pass
+
+
+def _may_go_better(error: RefusedError | UnreachableError, begun: bool) -> bool:
+    """Say whether another try makes sense; in an upload that had begun, its session may only have been lost."""
+    if isinstance(error, UnreachableError):
+        return error.may_pass
+    if begun and (error.status in _SESSION_LOST or error.code in _DAMAGED):
+        return True
+    return error.status in _BUSY or error.status >= _SERVER_ERROR
+
+
+def backoff(attempt: int, retry_after: str = "") -> float:
+    """Say how many seconds to wait before the next try: what the registry asks for, or ever longer, by some chance."""
+    if retry_after.isdigit():
+        return min(int(retry_after), _LONGEST_RETRY_AFTER)
+    return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

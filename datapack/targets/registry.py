@@ -1,0 +1,126 @@
+"""``docker://REGISTRY/NAME:TAG``: an image in a registry, straight from the bag, with no copy on disk and no engine.
+
+What the registry has already is not sent again. The manifest goes last: until then nobody sees anything under the name.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from datapack.errors import ImageError, MismatchError, UsageError
+from datapack.layers import Part
+from datapack.oci import CONFIG, MANIFEST, digest_of
+from datapack.registry import Connection, ImageName, RefusedError, Repository
+from datapack.report import size
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from datapack.image import Image
+    from datapack.oci import Descriptor
+    from datapack.registry.upload import Sent, Way
+    from datapack.targets.target import Delivery
+
+_WAYS: dict[Way, str] = {"sent": "sent", "there": "there already", "mounted": "mounted from another repository"}
+
+
+def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[RegistryTarget]:
+    """Open a repository of a registry; whether we may push there is asked now, before a byte of the data is read.
+
+    Args:
+        text: ``REGISTRY/NAME[:TAG]``; empty for what the catalog and the reference say.
+        delivery: what goes there.
+
+    Raises:
+        UsageError: ``text`` is not such a name.
+        ImageError: the registry can't be reached, or refuses.
+    """
+    name = _name(text, delivery)
+    sources = [path for path in delivery.cache.repositories(name.registry) if path != name.repository]
+    connection = Connection(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
+    target = RegistryTarget(name, Repository(connection), delivery)
+    target.repository.check_access()
+    target.warn_if_public()
+    return nullcontext(target)
+
+
+def _name(text: str, delivery: Delivery) -> ImageName:
+    reference = delivery.entry.reference
+    if not text:
+        if delivery.entry.defaults.registry is None:
+            raise UsageError(
+                "no registry to push to", where=reference, fix="set defaults.registry, or name one: --to docker://..."
+            )
+        text = f"{delivery.entry.defaults.registry}/{reference.name}"
+    name = ImageName.parse(text)
+    if name.digest:
+        raise UsageError("a digest is what a push gives, not what it takes", where=text, expected="REGISTRY/NAME:TAG")
+    return replace(name, tag=name.tag or reference.version)
+
+
+class RegistryTarget:
+    """An image on its way into a repository of a registry."""
+
+    def __init__(self, name: ImageName, repository: Repository, delivery: Delivery) -> None:
+        self.name, self.repository, self._delivery = name, repository, delivery
+        self._sent: dict[str, Sent] = {}  # by digest
+        self.doing = f"pushing to {name}"
+        self.streams = delivery.streams
+
+    def add(self, part: Part) -> Descriptor:
+        cache, registry = self._delivery.cache, self.name.registry
+        elsewhere = cache.repositories(registry, part.digest) if part.digest else []
+        sent = self.repository.upload(part, [path for path in elsewhere if path != self.name.repository])
+        cache.record_place(registry, self.name.repository, sent.descriptor.digest)
+        self._sent[sent.descriptor.digest] = sent
+        return sent.descriptor
+
+    def commit(self, image: Image) -> str:
+        self._check_name_is_free(image)
+        self.add(Part.of(CONFIG, image.config))
+        self.repository.put_manifest(image.manifest, MANIFEST, self.name.tag)
+        if self.repository.find_manifest(image.digest) != image.manifest:
+            raise ImageError("the registry can't find the image by its digest", where=self.name, expected=image.digest)
+        self._delivery.reporter.note(self._summary())
+        self.warn_if_public(image.digest)
+        return f"docker://{replace(self.name, digest=image.digest)}"
+
+    def _check_name_is_free(self, image: Image) -> None:
+        """Raise `MismatchError` where the tag names another image, which somebody may have approved."""
+        there = self.repository.find_manifest(self.name.tag)
+        if there is None or self._delivery.replace or digest_of(there) == image.digest:
+            return
+        raise MismatchError(
+            "the registry has another image of this name",
+            where=self.name,
+            expected=image.digest,
+            found=digest_of(there),
+            fix="make it a new version, or take the other's place with --replace",
+        )
+
+    def _summary(self) -> str:
+        parts = []
+        for way, words in _WAYS.items():
+            sizes = [sent.descriptor.size for sent in self._sent.values() if sent.way == way]
+            if sizes:
+                parts.append(f"{len(sizes)} ({size(sum(sizes))}) {words}")
+        return f"layers and configuration: {', '.join(parts)}"
+
+    def warn_if_public(self, digest: str = "") -> None:
+        """Warn where a dataset that is private goes to, or is in, a repository that answers to everybody."""
+        dataset, reporter = self._delivery.entry.dataset, self._delivery.reporter
+        if not dataset.private:
+            return
+        everybody = Repository(Connection(self.name, insecure=self._delivery.insecure, anonymous=True))
+        try:
+            answers = everybody.answers() if not digest else everybody.find_manifest(digest) is not None
+        except RefusedError:
+            answers = False
+        if answers:
+            reporter.warn(
+                f"EVERYBODY CAN {'PULL THIS IMAGE' if digest else 'PULL'} FROM {self.name.path}\n"
+                f"and the catalog says that {self._delivery.entry.reference.name} is private ({dataset.licence}).\n"
+                f"{'Make the package private NOW, or delete it.' if digest else 'Stop, and make it private first.'}"
+            )

@@ -1,0 +1,70 @@
+"""What a verification says: what was found right, or all that was found wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from datapack.bag import INFO, parse_info
+from datapack.base import STAND_IN_MEANS
+from datapack.errors import MismatchError
+from datapack.report import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from datapack.manifest import Difference
+    from datapack.reference import Reference
+
+Mode = Literal["quick", "full"]
+
+#: How closely it was looked at, in words. Only the first may say "verified".
+LOOKED = {
+    "full": "verified, every byte",
+    "quick": "complete by names and sizes, no byte was read",
+    "sizes": "complete by the sizes of its layers, no file was looked at",
+}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found right: where, how it was looked at, which dataset, and how much of it."""
+
+    where: str
+    looked: Literal["full", "quick", "sizes"]
+    digest: str
+    files: int
+    bytes: int
+    reference: Reference | None = None  # the version that an image says it carries
+    image: str = ""  # the image digest
+    stand_in: bool = False  # whether it is an image for tests and the demo only
+
+    def __str__(self) -> str:
+        image = f", image {self.image}" if self.image else ""
+        line = f"{LOOKED[self.looked]}: {self.where}: {self.files:,} files, {size(self.bytes)}, {self.digest}{image}"
+        return f"{line}\nnot for a Safe Haven: this image stands on {STAND_IN_MEANS}" if self.stand_in else line
+
+
+def oxum(tags: Mapping[str, bytes]) -> tuple[int, int] | None:
+    """Return the payload's bytes and files as ``bag-info.txt`` says them, or None where it does not."""
+    number, _, files = parse_info(tags[INFO]).get("Payload-Oxum", "").partition(".")
+    return (int(number), int(files)) if number.isdigit() and files.isdigit() else None
+
+
+def oxum_problems(tags: Mapping[str, bytes], total: int, files: int) -> list[str]:
+    """Give a line where ``bag-info.txt`` says another size than was found."""
+    expected = parse_info(tags[INFO]).get("Payload-Oxum")
+    found = f"{total}.{files}"
+    return [] if expected == found else [f"size     {INFO} says Payload-Oxum {expected}, the payload has {found}"]
+
+
+def raise_if(difference: Difference, problems: Iterable[str], where: object) -> None:
+    """Raise `MismatchError` with a line per difference and per problem, if there is any."""
+    details = (*difference.lines(), *problems)
+    if details:
+        raise MismatchError(
+            "this is not the dataset that its manifest says",
+            where=where,
+            found=difference or f"{len(details)} problems",
+            details=details,
+        )

@@ -1,0 +1,214 @@
+"""A proxy in front of a registry that misbehaves as told, for tests; on 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import struct
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BLOCK = 1 << 16
+
+
+class HangUpError(Exception):
+    """The proxy breaks the connection off."""
+
+
+@dataclass
+class Fault:
+    """What happens to the requests that match: the first `skip` pass, the next `times` have the fault."""
+
+    method: str
+    path: str  # a regular expression, found anywhere in the path with its query
+    act: Callable[[Exchange], None]
+    times: int = 1
+    skip: int = 0
+
+    def takes(self, method: str, path: str) -> bool:
+        if not self.times or method != self.method or not re.search(self.path, path):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+class Exchange:
+    """One request on its way to the registry, and the answer on its way back."""
+
+    def __init__(self, handler: BaseHTTPRequestHandler, upstream: str) -> None:
+        self.handler, self.upstream = handler, upstream
+        self.length = int(handler.headers.get("Content-Length") or 0)
+
+    def body(self, fraction: float = 1.0) -> bytes:
+        """Read so much of the request's body."""
+        return self.handler.rfile.read(int(self.length * fraction))
+
+    def forward(self, body: bytes | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Ask the registry; return its status, headers and body."""
+        connection = http.client.HTTPConnection(self.upstream, timeout=60)
+        headers = dict(self.handler.headers.items())
+        connection.request(self.handler.command, self.handler.path, self.body() if body is None else body, headers)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response.status, response.getheaders(), content
+
+    def answer(self, status: int, headers: list[tuple[str, str]], content: bytes, sent: float = 1.0) -> None:
+        """Answer the client; with ``sent`` below 1 the connection breaks after so much of the body."""
+        self.handler.send_response(status)
+        for name, value in headers:
+            if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                self.handler.send_header(name, value)
+        head = self.handler.command == "HEAD"
+        length = next((value for name, value in headers if name.lower() == "content-length"), str(len(content)))
+        self.handler.send_header("Content-Length", length if head else str(len(content)))
+        self.handler.end_headers()
+        if not head:
+            self.handler.wfile.write(content[: int(len(content) * sent)])
+        if sent < 1:
+            self.handler.wfile.flush()
+            raise HangUpError
+
+
+def refuse(status: int, code: str = "", headers: dict[str, str] | None = None, read: float = 1.0):
+    """Answer with an error, after so much of the body was read."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.body(read)
+        content = json.dumps({"errors": [{"code": code, "message": "says the test"}]}).encode() if code else b""
+        exchange.answer(status, list((headers or {}).items()), content)
+        if read < 1:
+            exchange.handler.close_connection = True
+
+    return act
+
+
+def cut_upload(fraction: float):
+    """Break off after so much of the request's body, before any answer."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.body(fraction)
+        raise HangUpError
+
+    return act
+
+
+def cut_download(fraction: float):
+    """Break off after so much of the answer's body."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.answer(*exchange.forward(), sent=fraction)
+
+    return act
+
+
+def lose_answer(exchange: Exchange) -> None:
+    """Have the registry do what is asked, and break off before it can say so."""
+    exchange.forward()
+    raise HangUpError
+
+
+def flip_in_upload(exchange: Exchange) -> None:
+    """Change a byte on its way to the registry."""
+    exchange.answer(*exchange.forward(_flipped(exchange.body())))
+
+
+def flip_in_download(exchange: Exchange) -> None:
+    """Change a byte on its way back."""
+    status, headers, content = exchange.forward()
+    exchange.answer(status, headers, _flipped(content))
+
+
+def rename(header: str, value: str):
+    """Change a header of the answer."""
+
+    def act(exchange: Exchange) -> None:
+        status, headers, content = exchange.forward()
+        kept = [pair for pair in headers if pair[0].lower() != header.lower()]
+        exchange.answer(status, [*kept, (header, value)], content)
+
+    return act
+
+
+def _flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+class Proxy:
+    """Forwards to ``upstream`` (host:port) what no fault takes; ``asked`` counts the requests by their method."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream, self.faults, self.asked = upstream, list[Fault](), Counter[str]()
+        self.headers: list[dict[str, str]] = []
+        self.sent = 0  # bytes of request bodies
+        self._lock = threading.Lock()
+        self._server = _Quiet(("127.0.0.1", 0), self._handler())
+
+    @property
+    def name(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(self, method: str, path: str, act: Callable[[Exchange], None], times: int = 1, skip: int = 0) -> None:
+        self.faults.append(Fault(method, path, act, times, skip))
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                exchange = Exchange(self, proxy.upstream)
+                with proxy._lock:
+                    proxy.asked[self.command] += 1
+                    proxy.headers.append(dict(self.headers.items()))
+                    proxy.sent += exchange.length
+                    fault = next((fault for fault in proxy.faults if fault.takes(self.command, self.path)), None)
+                try:
+                    if fault:
+                        fault.act(exchange)
+                    else:
+                        exchange.answer(*exchange.forward())
+                except HangUpError:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    self.close_connection = True
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def finish(self) -> None:
+                with contextlib.suppress(OSError, ValueError):
+                    super().finish()
+
+        return Handler
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that went away."""
