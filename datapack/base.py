@@ -13,7 +13,7 @@ from datapack.files import atomic_writer
 from datapack.layers import Part
 from datapack.manifest import new_buffer, read_blocks
 from datapack.oci import Descriptor, Layout, checked, digest_of, is_digest
-from datapack.registry import Connection, ImageName, Repository
+from datapack.registry import Connection, ImageName, Repository, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,8 +110,8 @@ def resolve(name: ImageName, cache: Path) -> str:
     Raises:
         ImageError: it can't be had, or is not for the Safe Haven's machines.
     """
-    repository, layout = Repository(Connection(name)), Layout(cache)
-    content = repository.manifest(name.tag)
+    repository, layout = Repository(Connection(ImageName.parse(name))), Layout(cache)
+    content = repository.manifest(repository.name.tag)
     digest = _keep(content, layout)
     config = _part(_fetch_image_manifest(repository, content, layout), "config", name)
     _save(repository, config, layout)
@@ -129,7 +129,7 @@ def refuse_stand_in(labels: Mapping[str, str], name: ImageName) -> None:
     Raises:
         UsageError: it would leave this machine.
     """
-    if STAND_IN in labels and not name.is_loopback:
+    if STAND_IN in labels and not is_loopback(registry):
         raise UsageError(
             f"this image stands on {STAND_IN_MEANS}",
             where=name,

@@ -20,12 +20,14 @@ from datapack.obtain import Obtaining, obtain
 from datapack.targets import Delivery, open_target
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from datapack.bag import Bag
     from datapack.catalog import Entry
     from datapack.reference import Reference
     from datapack.report import Reporter
+    from datapack.targets import Target
     from datapack.workspace import Workspace
 
 
@@ -51,8 +53,7 @@ class Built:
     bag: Bag
     image: Image
     target: str  # where the image is
-    statement: bytes  # what it was made of, as `datapack.provenance` writes it
-    provenance: Path  # where that is
+    provenance: Path  # where it is written what the image was made of
 
 
 def build(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Built:
@@ -64,10 +65,9 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
     """
     entry, commit = Catalog.read(workspace.catalog).entry(reference), last_commit(workspace.catalog)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
-        delivery = Delivery(workspace.root, entry, cache, reporter, options.streams, options.insecure, options.replace)
-        target = open_target(options.target or f"oci:{workspace.dist(reference)}", delivery)
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
         _check_base(workspace, reference, base, options)
+        target = _open_target(workspace, entry, base, options, cache, reporter)
         bag = _fetch(workspace, entry, options, cache, reporter)
         layers = plan(bag, reference)
         with target as destination:
@@ -76,10 +76,10 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
             _check_image(workspace, image, options)
             statement = provenance.statement(entry, base, bag, image, _tracked(workspace, reference), commit)
-            shown = destination.commit(image)
+            shown = destination.commit(image, statement)
         _lock_image(workspace, image, base)
         written = provenance.write(workspace, reference, options.target, statement)
-    return Built(bag, image, shown, statement, written)
+    return Built(bag, image, shown, written)
 
 
 def fetch(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Bag:
@@ -128,6 +128,22 @@ def _keep_manifest(workspace: Workspace, bag: Bag) -> None:
     if not kept.exists():
         with atomic_writer(kept) as file:
             file.write(bag.manifest.content)
+
+
+def _open_target(
+    workspace: Workspace, entry: Entry, base: Base, options: Options, cache: HashCache, reporter: Reporter
+) -> AbstractContextManager[Target]:
+    delivery = Delivery(
+        folder=workspace.root,
+        entry=entry,
+        base=base,
+        cache=cache,
+        reporter=reporter,
+        streams=options.streams,
+        insecure=options.insecure,
+        replace=options.replace,
+    )
+    return open_target(options.target or f"oci:{workspace.dist(entry.reference)}", delivery)
 
 
 def _check_base(workspace: Workspace, reference: Reference, base: Base, options: Options) -> None:

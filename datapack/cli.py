@@ -239,7 +239,7 @@ def _push(options: argparse.Namespace) -> None:
     print(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
     print(f"dataset    {built.bag.manifest.digest}")
     print(f"image      {name.path}@{name.digest}")
-    print(f"provenance {_short(built.provenance)}")
+    print(f"provenance {_short(built.provenance)}, attached to the image")
     print()
     print("For the data manager, in the Safe Haven:")
     print(f"  ces-pull GITHUB_USER TOKEN {tagged}")

@@ -195,7 +195,10 @@ class Proxy:
                     self.connection.close()
                     self.close_connection = True
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+            def __getattr__(self, name: str) -> Callable[[], None]:
+                if name.startswith("do_"):
+                    return self.handle_any
+                raise AttributeError(name)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -9,13 +9,13 @@ import shutil
 import socket
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 START_TIMEOUT = 30  # seconds
 USER, PASSWORD = "somebody", "a-password-that-nobody-may-see"

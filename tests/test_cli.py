@@ -10,7 +10,7 @@ from datapack import __version__
 from datapack.cli import DETAILS_SHOWN, main
 from tests.conftest import PROJECT
 
-COMMANDS = ("init", "list", "fetch", "build", "verify", "base")
+COMMANDS = ("init", "list", "fetch", "build", "push", "verify", "base")
 
 
 def test_help_names_every_command(capsys):

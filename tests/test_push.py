@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from datapack.base import STAND_IN
 from tests import proxies, registries
-from tests.conftest import Catalog, fact
+from tests.conftest import Catalog, fact, make_base
 from tests.proxies import Proxy
 from tests.registries import PASSWORD, USER
 from tests.workplace import mount
@@ -144,6 +145,14 @@ def test_no_registry_in_the_catalog(catalog):
     catalog_file = catalog.root / "datasets.yml"
     catalog_file.write_text(catalog_file.read_text().replace("registry: ghcr.io/example, ", ""))
     assert "reef@v1: no registry to push to; set defaults.registry" in catalog.fails("push", "reef@v1", status=2)
+
+
+def test_an_image_on_a_stand_in_stays_here(catalog):
+    """An image for tests goes to no registry but one on this machine; nothing is asked of the other."""
+    make_base(catalog.root / "base", **{STAND_IN: "true"})
+    error = catalog.fails("push", "reef@v1", "--to", "docker://registry.test/group/reef", status=2)
+    assert "registry.test: this image stands on a stand-in base" in error
+    assert not (catalog.root / "data").exists()
 
 
 def test_streams_is_a_number_from_one(catalog):
@@ -491,9 +500,7 @@ def test_a_wrong_certificate(catalog, tmp_path):
     certificate = registries.self_signed(tmp_path)
     with registries.serve(tmp_path, certificate=certificate) as registry:
         error = catalog.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
-        assert (
-            f"{registry}/reef:v1: the registry's certificate can't be trusted: found self-signed certificate" in error
-        )
+        assert f"{registry}/reef:v1: the registry's certificate can't be trusted: found self-signed" in error
         assert "REQUESTS_CA_BUNDLE" in error
         catalog.ok("push", "reef@v1", "--insecure", "--to", f"docker://{registry}/reef")
         catalog.env["REQUESTS_CA_BUNDLE"] = str(certificate[0])

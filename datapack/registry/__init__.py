@@ -4,7 +4,7 @@ Tokens and Docker's credentials are the work of oras; the requests are made here
 """
 
 from datapack.registry.connection import Connection, RefusedError
-from datapack.registry.name import ImageName
+from datapack.registry.name import ImageName, is_loopback
 from datapack.registry.repository import Repository
 
-__all__ = ["Connection", "ImageName", "RefusedError", "Repository"]
+__all__ = ["Connection", "ImageName", "RefusedError", "Repository", "is_loopback"]

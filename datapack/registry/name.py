@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from datapack.errors import UsageError
 from datapack.oci import is_digest
@@ -11,7 +14,14 @@ from datapack.oci import is_digest
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REGISTRY = re.compile(r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
-_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
+
+
+def is_loopback(registry: str) -> bool:
+    """Say whether a registry, ``host`` or ``host:port``, is on this machine."""
+    host = urlsplit(f"//{registry}").hostname or ""
+    with contextlib.suppress(ValueError):  # a name, not a number
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,9 @@ class ImageName:
         return cls(registry, repository, tag, digest)
 
     @property
-    def host(self) -> str:
-        """The registry without its port."""
-        return re.sub(r":[0-9]+$", "", self.registry)
-
-    @property
     def is_loopback(self) -> bool:
         """Whether the registry is on this machine."""
-        return _LOOPBACK.fullmatch(self.host) is not None
+        return is_loopback(self.registry)
 
     @property
     def path(self) -> str:

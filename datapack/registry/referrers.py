@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from datapack.layers import Part
 from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json
+from datapack.provenance import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from datapack.registry.repository import Repository
 
-IN_TOTO = "application/vnd.in-toto+json"
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 _EMPTY, _EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
 
@@ -31,12 +31,12 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
         statement: canonical JSON.
     """
     annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
-    blob = Descriptor.of(IN_TOTO, statement)
+    blob = Descriptor.of(MEDIA_TYPE, statement)
     manifest = canonical_json(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "artifactType": IN_TOTO,
+            "artifactType": MEDIA_TYPE,
             "config": Descriptor.of(_EMPTY_TYPE, _EMPTY).to_json(),
             "layers": [
                 {
@@ -50,10 +50,10 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
     )
     descriptor = Descriptor.of(MANIFEST, manifest)
     repository.upload(Part.of(_EMPTY_TYPE, _EMPTY))
-    repository.upload(Part.of(IN_TOTO, statement))
+    repository.upload(Part.of(MEDIA_TYPE, statement))
     response = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
     if response.headers.get("OCI-Subject") != subject.digest:
-        entry = {**descriptor.to_json(), "artifactType": IN_TOTO, "annotations": annotations}
+        entry = {**descriptor.to_json(), "artifactType": MEDIA_TYPE, "annotations": annotations}
         _add_to_tag(repository, subject, entry)
     return descriptor.digest
 
@@ -72,7 +72,7 @@ def statements(repository: Repository, subject: str) -> list[bytes]:
     found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
     entries = json.loads(found).get("manifests", ()) if found else ()
     manifests = [
-        json.loads(repository.manifest(entry["digest"])) for entry in entries if entry.get("artifactType") == IN_TOTO
+        json.loads(repository.manifest(entry["digest"])) for entry in entries if entry.get("artifactType") == MEDIA_TYPE
     ]
     return [
         repository.small_blob(Descriptor.parse(manifest["layers"][0], where=repository.name)) for manifest in manifests

@@ -43,13 +43,17 @@ class Repository:
         return checked(content, reference, where=self.name) if is_digest(reference) else content
 
     def find_manifest(self, reference: str) -> bytes | None:
-        """Return the manifest of a digest or a tag, unchecked, or None where the registry has none."""
+        """Return the manifest of a digest or a tag, or None where the registry has none.
+
+        It is checked against the digest that the registry announces; what was asked for by a digest, see `manifest`.
+        """
         response = self._connection.request("GET", f"manifests/{reference}", headers={"Accept": _MANIFEST_TYPES})
         if response.status_code == _NOT_FOUND:
             return None
         if response.status_code != _OK:
             raise self._connection.refusal(response, f"the manifest {reference}")
-        return response.content
+        announced = response.headers.get("Docker-Content-Digest", "")
+        return checked(response.content, announced, where=self.name) if is_digest(announced) else response.content
 
     def blob_size(self, digest: str) -> int | None:
         """Return how many bytes the registry says that a blob has, or None where it has no such blob."""

@@ -60,7 +60,7 @@ class ArchiveTarget:
             file.write(header(blob_name(digest), part.size))
         return part.descriptor(digest)
 
-    def commit(self, image: Image) -> str:
+    def commit(self, image: Image, statement: bytes) -> str:
         for name, content in closing_entries(image):
             self._file.seek(self._reserve(len(content)))
             self._file.write(entry(name, content))
@@ -106,7 +106,7 @@ class PipeTarget:
         self._out.write(bytes(-part.size % tarfile.BLOCKSIZE))
         return part.descriptor(digest)
 
-    def commit(self, image: Image) -> str:
+    def commit(self, image: Image, statement: bytes) -> str:
         for name, content in closing_entries(image):
             self._out.write(entry(name, content))
         self._out.write(END)

@@ -72,7 +72,7 @@ class DaemonTarget:
         self._put(bytes(-part.size % tarfile.BLOCKSIZE))
         return part.descriptor(digest)
 
-    def commit(self, image: Image) -> str:
+    def commit(self, image: Image, statement: bytes) -> str:
         self._put(entry("config.json", image.config))
         contents = [{"Config": "config.json", "RepoTags": [self._name], "Layers": self._layers}]
         self._put(entry("manifest.json", canonical_json(contents)) + END)

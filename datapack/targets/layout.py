@@ -85,7 +85,7 @@ class LayoutTarget:
             temporary.replace(self.layout.blob(digest))
         return part.descriptor(digest)
 
-    def commit(self, image: Image) -> str:
+    def commit(self, image: Image, statement: bytes) -> str:
         self._write_blob(image.config_descriptor, image.config)
         self._write_blob(image.descriptor, image.manifest)
         index = self._index(image)

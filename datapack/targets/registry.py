@@ -9,10 +9,12 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from datapack.base import refuse_stand_in
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.layers import Part
 from datapack.oci import CONFIG, MANIFEST, digest_of
 from datapack.registry import Connection, ImageName, RefusedError, Repository
+from datapack.registry.referrers import attach
 from datapack.report import size
 
 if TYPE_CHECKING:
@@ -34,10 +36,11 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
         delivery: what goes there.
 
     Raises:
-        UsageError: ``text`` is not such a name.
+        UsageError: ``text`` is not such a name, or what goes there is for tests only.
         ImageError: the registry can't be reached, or refuses.
     """
     name = _name(text, delivery)
+    refuse_stand_in(delivery.base.labels, name.registry)
     sources = [path for path in delivery.cache.repositories(name.registry) if path != name.repository]
     connection = Connection(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
     target = RegistryTarget(name, Repository(connection), delivery)
@@ -77,12 +80,13 @@ class RegistryTarget:
         self._sent[sent.descriptor.digest] = sent
         return sent.descriptor
 
-    def commit(self, image: Image) -> str:
+    def commit(self, image: Image, statement: bytes) -> str:
         self._check_name_is_free(image)
         self.add(Part.of(CONFIG, image.config))
         self.repository.put_manifest(image.manifest, MANIFEST, self.name.tag)
         if self.repository.find_manifest(image.digest) != image.manifest:
             raise ImageError("the registry can't find the image by its digest", where=self.name, expected=image.digest)
+        attach(self.repository, image.descriptor, statement)
         self._delivery.reporter.note(self._summary())
         self.warn_if_public(image.digest)
         return f"docker://{replace(self.name, digest=image.digest)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from datapack.base import Base
     from datapack.catalog import Entry
     from datapack.hashcache import HashCache
     from datapack.image import Image
@@ -22,6 +23,7 @@ class Delivery:
 
     folder: Path  # where relative paths start
     entry: Entry  # what the catalog says of the version
+    base: Base  # what the image stands on
     cache: HashCache  # knows which registry has what already
     reporter: Reporter
     streams: int = 4  # uploads at once
@@ -43,5 +45,8 @@ class Target(Protocol):
     def add(self, part: Part) -> Descriptor:
         """Take one part; return its descriptor. What is there already is not written again."""
 
-    def commit(self, image: Image) -> str:
-        """Take the image that the parts make, and show it under its name; return that name."""
+    def commit(self, image: Image, statement: bytes) -> str:
+        """Take the image that the parts make, and show it under its name; return that name.
+
+        ``statement`` is its provenance, for a target that has a place for it with the image.
+        """

@@ -21,7 +21,7 @@ from datapack.manifest import Difference, FileStat, Listing, Manifest, compare_n
 from datapack.oci import LAYER, Descriptor
 from datapack.reference import Reference
 from datapack.stored import StoredImage, read_json
-from datapack.verify.outcome import Mode, Verified, oxum, oxum_problems, raise_if
+from datapack.verify.outcome import Looked, Mode, Verified, oxum, oxum_problems, raise_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,12 +76,9 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
     elif not difference and INFO in content.tags:
         content.problems += oxum_problems(content.tags, total, files)
     raise_if(difference, sorted(content.problems), where)
-    looked, stand_in = mode if names_are_seen else "sizes", _is_stand_in(manifest_json, config)
-    return Verified(where, looked, digest, files, total, reference, descriptor.digest, stand_in)
-
-
-def _is_stand_in(manifest: Any, config: Any) -> bool:
-    return STAND_IN in {**(manifest.get("annotations") or {}), **(config["config"].get("Labels") or {})}
+    looked: Looked = mode if names_are_seen else "sizes"
+    stands_in = STAND_IN in (config["config"].get("Labels") or {}) or STAND_IN in manifest_json.get("annotations", {})
+    return Verified(where, looked, digest, files, total, reference, descriptor.digest, stands_in)
 
 
 def _dataset_of(config: Any, where: str) -> tuple[Reference, str]:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 Mode = Literal["quick", "full"]
+Looked = Literal["full", "quick", "sizes"]
 
 #: How closely it was looked at, in words. Only the first may say "verified".
-LOOKED = {
+LOOKED: dict[Looked, str] = {
     "full": "verified, every byte",
     "quick": "complete by names and sizes, no byte was read",
     "sizes": "complete by the sizes of its layers, no file was looked at",
@@ -31,13 +32,13 @@ class Verified:
     """What was found right: where, how it was looked at, which dataset, and how much of it."""
 
     where: str
-    looked: Literal["full", "quick", "sizes"]
+    looked: Looked
     digest: str
     files: int
     bytes: int
     reference: Reference | None = None  # the version that an image says it carries
     image: str = ""  # the image digest
-    stand_in: bool = False  # whether it is an image for tests and the demo only
+    stand_in: bool = False  # an image that is for tests and the demo only
 
     def __str__(self) -> str:
         image = f", image {self.image}" if self.image else ""
