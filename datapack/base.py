@@ -100,11 +100,11 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
     return base
 
 
-def resolve(name: ImageName, cache: Path) -> str:
-    """Ask a registry which image it has under a tag now, and return its digest.
+def resolve(name: str, cache: Path) -> str:
+    """Ask a registry which image it has under a name now, and return its digest.
 
     Args:
-        name: with a tag.
+        name: ``registry/repository:tag``.
         cache: where its manifest and its config are kept, as `open_base` keeps them.
 
     Raises:
@@ -119,12 +119,12 @@ def resolve(name: ImageName, cache: Path) -> str:
     return digest
 
 
-def refuse_stand_in(labels: Mapping[str, str], name: ImageName) -> None:
+def refuse_stand_in(labels: Mapping[str, str], registry: str) -> None:
     """Let an image that stands on a stand-in go to a registry on this machine only.
 
     Args:
         labels: the image's labels or annotations.
-        name: where it is to go.
+        registry: ``host``, ``host:port`` or more, as an image's name begins.
 
     Raises:
         UsageError: it would leave this machine.
@@ -132,7 +132,7 @@ def refuse_stand_in(labels: Mapping[str, str], name: ImageName) -> None:
     if STAND_IN in labels and not is_loopback(registry):
         raise UsageError(
             f"this image stands on {STAND_IN_MEANS}",
-            where=name,
+            where=registry,
             expected="a registry on this machine, such as localhost:5000",
             fix="build it on the catalog's base, without --base",
         )

@@ -47,7 +47,7 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
         document = Document.read(workspace.catalog)
         old = _written(document)
         name = _full_name(image or old, None if image else document)
-        new = str(replace(name, digest=resolve(name, workspace.bases)))
+        new = str(replace(name, digest=resolve(str(name), workspace.bases)))
         if new != old:
             _write(workspace, old, new)
     return Pinned(old, new)

@@ -216,8 +216,12 @@ def test_tag_that_the_registry_does_not_have(catalog, registry):
     [
         (Reply(b"<html>Sign in to this network</html>"), "the registry sent no manifest: found Expecting value"),
         (Reply(b"[]"), "not an OCI descriptor: found null"),
+        (
+            Reply(b"{}", headers={"Docker-Content-Digest": f"sha256:{'0' * 64}"}),
+            f"damaged: the bytes are not those that the digest names: expected sha256:{'0' * 64}",
+        ),
     ],
-    ids=["page", "list"],
+    ids=["page", "list", "damaged"],
 )
 def test_answer_that_is_no_manifest(catalog, reply, says):
     """What a network's own pages, or a broken registry, send is not pinned."""
