@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datapack.base import resolve
 from datapack.document import Document
 from datapack.errors import CatalogError, UsageError
 from datapack.files import atomic_writer
+from datapack.registry import ImageName
 
 if TYPE_CHECKING:
     from datapack.document import Place
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 PLACE: Place = ("defaults", "base")
 
 _HUB = "docker.io"
-_REGISTRY = r"[A-Za-z0-9-]+(?:(?:\.[A-Za-z0-9-]+)+(?::[0-9]+)?|:[0-9]+)"  # a dot or a port tells it from a folder
-_FOLDER = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
-_IMAGE = re.compile(
-    rf"(?:(?P<registry>{_REGISTRY})/)?(?P<repository>{_FOLDER}(?:/{_FOLDER})*):(?P<tag>{_TAG})"
-    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
+_EXPECTED = "NAME:TAG, such as docker.io/library/alpine:3.22"
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
         document = Document.read(workspace.catalog)
         old = _written(document)
         name = _full_name(image or old, None if image else document)
-        new = f"{name}@{resolve(name, workspace.bases)}"
+        new = str(replace(name, digest=resolve(str(name), workspace.bases)))
         if new != old:
             _write(workspace, old, new)
     return Pinned(old, new)
@@ -75,21 +69,24 @@ def _written(document: Document) -> str:
     return text
 
 
-def _full_name(text: str, document: Document | None) -> str:
-    """Write an image's name with its registry and without a digest, as Docker completes it."""
-    on_disk = text.startswith("oci:")
-    match = None if on_disk else _IMAGE.fullmatch(text.strip())
-    if match is None:
-        problem = "a base that is on disk has no digest to look up" if on_disk else "not an image of a registry"
-        expected = "NAME:TAG, such as docker.io/library/alpine:3.22"
+def _full_name(text: str, document: Document | None) -> ImageName:
+    """Read an image's name as Docker completes it, without a digest. It stands in ``document``, or nowhere yet."""
+    registry, slash, _ = text.partition("/")
+    complete = text if slash and ("." in registry or ":" in registry) else f"{_HUB}/{text}"
+    try:
+        if text.startswith("oci:"):
+            raise UsageError("a base that is on disk has no digest to look up", where=repr(text), expected=_EXPECTED)
+        name = ImageName.parse(complete)
+        if not name.tag:
+            raise UsageError("no tag to look up", where=repr(text), expected=_EXPECTED)
+    except UsageError as error:
         if document is None:
-            raise UsageError(problem, where=repr(text), expected=expected)
-        fix = "'datapack base NAME:TAG' sets another one"
-        raise CatalogError(problem, where=document.where(PLACE), expected=expected, found=repr(text), fix=fix)
-    registry, repository = match["registry"] or _HUB, match["repository"]
-    if registry == _HUB and "/" not in repository:
-        repository = f"library/{repository}"
-    return f"{registry}/{repository}:{match['tag']}"
+            raise
+        where, fix = document.where(PLACE), "'datapack base NAME:TAG' sets another one"
+        raise CatalogError(error.what, where=where, expected=error.expected, found=repr(text), fix=fix) from error
+    if name.registry == _HUB and "/" not in name.repository:
+        name = replace(name, repository=f"library/{name.repository}")
+    return replace(name, digest="")
 
 
 def _write(workspace: Workspace, old: str, new: str) -> None:

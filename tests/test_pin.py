@@ -186,10 +186,10 @@ def test_image_for_other_machines_is_refused(catalog, registry, pushed, tmp_path
     [
         ([], "datasets.yml:1: a base that is on disk has no digest to look up: expected NAME:TAG"),
         (["oci:base"], "'oci:base': a base that is on disk has no digest to look up: expected NAME:TAG"),
-        (["alpine"], "'alpine': not an image of a registry: expected NAME:TAG"),
-        (["docker.io/library/alpine@sha256:" + "0" * 64], "not an image of a registry: expected NAME:TAG"),
-        (["docker.io/library/Alpine:3"], "not an image of a registry"),
-        (["https://docker.io/alpine:3"], "not an image of a registry"),
+        (["alpine"], "'alpine': no tag to look up: expected NAME:TAG"),
+        (["docker.io/library/alpine@sha256:" + "0" * 64], "no tag to look up: expected NAME:TAG"),
+        (["docker.io/library/Alpine:3"], "not the name of an image in a registry"),
+        (["https://docker.io/alpine:3"], "not the name of an image in a registry"),
     ],
 )
 def test_what_has_no_digest_to_look_up(catalog, arguments, says):
@@ -208,7 +208,7 @@ def test_catalog_without_a_base(catalog):
 def test_tag_that_the_registry_does_not_have(catalog, registry):
     """An unknown tag is the registry's 404, in one line."""
     name = f"{registry}/none/tiny:1"
-    assert f"{name}: the registry refuses: found HTTP 404" in catalog.fails("base", name)
+    assert f"{name}: the registry has no such manifest: expected 1" in catalog.fails("base", name)
 
 
 @pytest.mark.parametrize(
@@ -267,11 +267,11 @@ def test_what_a_killed_run_left_is_removed(catalog, registry, pushed):
 
 def test_names_are_completed_as_docker_does():
     """A short name is one of Docker Hub, and of its library where it has no folder."""
-    assert _full_name("alpine:3.22", None) == "docker.io/library/alpine:3.22"
-    assert _full_name("docker.io/alpine:3", None) == "docker.io/library/alpine:3"
-    assert _full_name("me/alpine:3", None) == "docker.io/me/alpine:3"
-    assert _full_name("ghcr.io/alpine:3", None) == "ghcr.io/alpine:3"
-    assert _full_name(f"reg.example:5000/a/b:x@sha256:{'0' * 64}", None) == "reg.example:5000/a/b:x"
+    assert str(_full_name("alpine:3.22", None)) == "docker.io/library/alpine:3.22"
+    assert str(_full_name("docker.io/alpine:3", None)) == "docker.io/library/alpine:3"
+    assert str(_full_name("me/alpine:3", None)) == "docker.io/me/alpine:3"
+    assert str(_full_name("ghcr.io/alpine:3", None)) == "ghcr.io/alpine:3"
+    assert str(_full_name(f"reg.example:5000/a/b:x@sha256:{'0' * 64}", None)) == "reg.example:5000/a/b:x"
 
 
 def test_disk_that_is_full_leaves_the_catalog_as_it_was(catalog, registry, pushed):

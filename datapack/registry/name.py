@@ -18,10 +18,10 @@ _REGISTRY = re.compile(r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])
 
 def is_loopback(registry: str) -> bool:
     """Say whether a registry, ``host`` or ``host:port``, is on this machine."""
-    host = urlsplit(f"//{registry}").hostname or ""
-    with contextlib.suppress(ValueError):  # a name, not a number
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    with contextlib.suppress(ValueError):  # not an address
+        host = urlsplit(f"//{registry}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    return False
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
         content.problems += oxum_problems(content.tags, total, files)
     raise_if(difference, sorted(content.problems), where)
     looked: Looked = mode if names_are_seen else "sizes"
-    stands_in = STAND_IN in (config["config"].get("Labels") or {}) or STAND_IN in manifest_json.get("annotations", {})
+    stands_in = STAND_IN in (config["config"].get("Labels") or {}) or STAND_IN in (
+        manifest_json.get("annotations") or {}
+    )
     return Verified(where, looked, digest, files, total, reference, descriptor.digest, stands_in)
 
 
