@@ -26,13 +26,13 @@ STOPPED = 128 + signal.SIGINT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 failed, 2 used wrongly, 3 the data or the image differs."""
     signal.signal(signal.SIGTERM, _interrupt)
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         options.command(options)
     except DatapackError as error:
         return _fail(error)
     except KeyboardInterrupt:
-        _say("stopped; the same command goes on from here")
+        _say(f"stopped; {options.after_stop}")
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
@@ -40,6 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(_readable(error))
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. What follows ``--`` is for the program in a container, which is not ours to read."""
+    ours, after = list(arguments), None
+    if "--" in ours:
+        cut = ours.index("--")
+        ours, after = ours[:cut], ours[cut + 1 :]
+    parser = _parser()
+    options = parser.parse_args(ours)
+    if after is not None and options.command is not _run:
+        parser.error("only 'datapack run' takes arguments after --")
+    options.arguments = tuple(after or ())
+    return options
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -78,12 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-C", dest="folder", metavar="DIR", type=Path, default=Path(), help="work in DIR instead of here"
     )
+    parser.set_defaults(after_stop="the same command goes on from here")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_init(commands)
     _add_list(commands)
     _add_fetch(commands)
     _add_build(commands)
     _add_push(commands)
+    _add_run(commands)
     _add_verify(commands)
     _add_base(commands)
     _add_diff(commands)
@@ -160,6 +176,42 @@ def _add_fetch_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--push-data", action="store_true", help="send the version to DVC's default remote")
 
 
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "run",
+        help="rehearse: run an image here as the Safe Haven will, and verify what comes out",
+        usage="datapack run [-h] [OPTION ...] WHAT [OPTION ...] [-- ARGUMENT ...]",
+        epilog="What follows -- is for the program in the container: datapack run reef@v1 --strict -- --jobs 1",
+    )
+    command.add_argument("what", metavar="WHAT", help="name@version, or the name or id of an image in the engine")
+    command.add_argument(
+        "--launch",
+        choices=("ces", "podman"),
+        default="ces",
+        help="ces (the default): as ces-run does, /safe_data read-only, /safe_outputs, /scratch; "
+        "podman: as the newer launch pages do, /safe_data alone, to write to",
+    )
+    command.add_argument("--data", metavar="DIR", type=Path, help="shown as /safe_data; by default an empty folder")
+    command.add_argument("--data-read-only", action="store_true", help="with --launch podman: /safe_data read-only")
+    command.add_argument(
+        "--outputs", metavar="DIR", type=Path, help="shown as /safe_outputs; by default a new one in dist/rehearsals"
+    )
+    command.add_argument("-m", "--memory", metavar="AMOUNT", help="by default 4g, as there")
+    command.add_argument("-c", "--cores", metavar="N", type=float, help="by default all")
+    command.add_argument("-n", "--name", help="what the container is called")
+    command.add_argument(
+        "--strict", action="store_true", help="a read-only root file system, a user without a name, no capabilities"
+    )
+    command.add_argument("--gpu", action="store_true", help="with every GPU of this machine")
+    command.add_argument("--env-file", metavar="FILE", type=Path, help="KEY=VALUE lines")
+    command.add_argument(
+        "--arg-file", metavar="FILE", type=Path, help="arguments for the program, before those after --"
+    )
+    command.add_argument("--opt-file", metavar="FILE", type=Path, help="flags of podman; docs/reference.md lists them")
+    command.add_argument("--base", help="as for build, where the image must still be brought to the engine")
+    command.set_defaults(command=_run, after_stop="the container is gone")
+
+
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("verify", help="hold a bag or an image against its manifest")
     command.add_argument(
@@ -193,6 +245,14 @@ def _workspace(options: argparse.Namespace) -> Workspace:
     from datapack.workspace import Workspace
 
     return Workspace.find(options.folder)
+
+
+def _workspace_if_any(options: argparse.Namespace) -> Workspace | None:
+    """Return the catalog's folder, or None: an image or a bag can be looked at anywhere."""
+    try:
+        return _workspace(options)
+    except DatapackError:
+        return None
 
 
 def _init(options: argparse.Namespace) -> None:
@@ -277,15 +337,37 @@ def _built(options: argparse.Namespace) -> Built:
     return build(workspace, reference, chosen, Console())
 
 
+def _run(options: argparse.Namespace) -> None:
+    from datapack.rehearse import Log, Options, rehearse
+    from datapack.report import Console, size
+
+    folder = options.folder.resolve()
+    paths = ("data", "outputs", "env_file", "arg_file", "opt_file")
+    given = {name: (folder / path).resolve() for name in paths if (path := getattr(options, name)) is not None}
+    same = ("arguments", "launch", "data_read_only", "memory", "cores", "name", "strict", "gpu", "base")
+    chosen = Options(**given, **{name: getattr(options, name) for name in same})
+    log = Log(sys.stdout.buffer, sys.stderr.buffer)
+    done = rehearse(options.what, folder, _workspace_if_any(options), chosen, log, Console())
+    print(f"rehearsed {done.name}")
+    if done.arrived:
+        print(done.arrived.verified)
+        print(f"receipt  {done.arrived.receipt}")
+    elif done.files:
+        total = size(sum(count for _, count in done.files))
+        print(f"written  {len(done.files):,} files, {total}: {_short(done.folder)}")
+        for path, count in done.files[:DETAILS_SHOWN]:
+            print(f"  {size(count):>7}  {path}")
+        if len(done.files) > DETAILS_SHOWN:
+            print(f"  and {len(done.files) - DETAILS_SHOWN:,} more")
+    else:
+        print("written  nothing")
+
+
 def _verify(options: argparse.Namespace) -> None:
     from datapack.report import Console
     from datapack.verify import verify
-    from datapack.workspace import Workspace
 
-    try:
-        workspace = Workspace.find(options.folder)
-    except DatapackError:
-        workspace = None  # an image or a bag can be verified anywhere
+    workspace = _workspace_if_any(options)
     print(verify(options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure))
 
 

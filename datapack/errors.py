@@ -74,3 +74,11 @@ class MismatchError(DatapackError):
     """The data, or the image, is not what the manifest or the lock says. ``details`` has a line per difference."""
 
     exit_code = 3
+
+
+class RehearsalError(DatapackError):
+    """A container that was rehearsed failed. datapack ends with the status that the container ended with."""
+
+    def __init__(self, what: str, *, status: int, where: object = None, found: object = None, fix: str | None = None):
+        super().__init__(what, where=where, found=found, fix=fix)
+        self.exit_code = status

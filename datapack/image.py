@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from datapack.base import STAND_IN, STAND_IN_MEANS
 from datapack.oci import CONFIG, MANIFEST, Descriptor, canonical_json
+from datapack.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from datapack.base import Base
     from datapack.catalog import Entry
     from datapack.layers import Layer
-    from datapack.reference import Reference
 
 ENTRYPOINT = ["/usr/local/bin/import"]
 CREATED = "1970-01-01T00:00:00Z"  # fixed: the same input gives the same image
@@ -77,6 +77,18 @@ class Image:
     def digest(self) -> str:
         """The image digest: what a registry knows it by."""
         return self.descriptor.digest
+
+
+def dataset_of(environment: Iterable[str]) -> tuple[Reference, str] | None:
+    """Return the reference and the dataset digest that an import container names in its environment.
+
+    Raises:
+        UsageError: what stands there is no reference.
+    """
+    variables = dict(line.partition("=")[::2] for line in environment)
+    if DATASET_VARIABLE in variables and DIGEST_VARIABLE in variables:
+        return Reference.parse(variables[DATASET_VARIABLE]), variables[DIGEST_VARIABLE]
+    return None
 
 
 def compose(

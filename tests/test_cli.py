@@ -10,7 +10,7 @@ from datapack import __version__
 from datapack.cli import DETAILS_SHOWN, main
 from tests.conftest import PROJECT
 
-COMMANDS = ("init", "list", "fetch", "build", "push", "verify", "base", "diff")
+COMMANDS = ("init", "list", "fetch", "build", "push", "run", "verify", "base", "diff")
 
 
 def test_help_names_every_command(capsys):
@@ -38,7 +38,17 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"datapack {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["build"], ["build", "reef@v1", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["build"],
+        ["build", "reef@v1", "--nonsense"],
+        ["build", "reef@v1", "--", "x"],
+        ["run", "x", "--to", "y"],
+    ],
+)
 def test_wrong_options_are_status_2(arguments):
     """What argparse refuses ends with 2, as other wrong use does."""
     with pytest.raises(SystemExit) as stopped:

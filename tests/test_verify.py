@@ -108,7 +108,7 @@ def test_a_swapped_manifest_is_found(built):
         ("oci:nothing", "not an OCI layout"),
         ("oci-archive:nothing.tar", "the archive can't be read: found No such file"),
         ("oci-archive:datasets.yml", "not an archive"),
-        ("oci:base", "not an import container: found no DATAPACK_DATASET in its environment"),
+        ("oci:base", "not an import container: found no DATAPACK_DATASET and DATAPACK_DIGEST in its environment"),
         ("source", "not a bag"),
         ("reef@v9", "reef@v9: there is no bag of it here; 'datapack fetch reef@v9' brings it"),
     ],

@@ -12,6 +12,7 @@ import tarfile
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
+from datapack.engine import open_engine
 from datapack.errors import ImageError
 from datapack.oci import Descriptor, canonical_json
 from datapack.targets.archive import END, entry, header
@@ -29,20 +30,8 @@ _BLOCK = 1 << 20
 
 @contextlib.contextmanager
 def open_daemon(name: str) -> Iterator[DaemonTarget]:
-    """Open the engine that ``DOCKER_HOST`` names, or the one at the usual socket."""
-    import docker
-    from docker.errors import DockerException
-
-    try:
-        client = docker.from_env(timeout=3600)
-        client.ping()
-    except (DockerException, OSError) as error:
-        raise ImageError(
-            "no container engine answers",
-            where=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
-            fix="start Docker, or 'podman system service', and name its socket in DOCKER_HOST",
-        ) from error
-    with contextlib.closing(client):
+    """Open the engine for one image; it keeps nothing of an image that does not become whole."""
+    with open_engine() as client:
         load = _Load(client)
         try:
             yield DaemonTarget(name, client, load)

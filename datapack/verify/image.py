@@ -16,16 +16,16 @@ from datapack import manifest as manifests
 from datapack.bag import INFO
 from datapack.base import STAND_IN
 from datapack.errors import ImageError, MismatchError
-from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder
+from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder, dataset_of
 from datapack.manifest import Difference, FileStat, Listing, Manifest, compare_names, sorted_by_bytes
 from datapack.oci import LAYER, Descriptor
-from datapack.reference import Reference
 from datapack.stored import StoredImage, read_json
 from datapack.verify.outcome import Looked, Mode, Verified, oxum, oxum_problems, raise_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from datapack.reference import Reference
     from datapack.report import Reporter
 
 _BLOCK = 1 << 20  # bytes
@@ -85,13 +85,14 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
 
 def _dataset_of(config: Any, where: str) -> tuple[Reference, str]:
     """Return the reference and the dataset digest that an image's configuration names."""
-    variables = dict(line.partition("=")[::2] for line in config.get("config", {}).get("Env") or ())
-    try:
-        return Reference.parse(variables[DATASET_VARIABLE]), variables[DIGEST_VARIABLE]
-    except KeyError as error:
+    dataset = dataset_of(config.get("config", {}).get("Env") or ())
+    if dataset is None:
         raise ImageError(
-            "not an import container", where=where, found=f"no {error.args[0]} in its environment"
-        ) from error
+            "not an import container",
+            where=where,
+            found=f"no {DATASET_VARIABLE} and {DIGEST_VARIABLE} in its environment",
+        )
+    return dataset
 
 
 def _manifest(content: _Content, where: str) -> Manifest:

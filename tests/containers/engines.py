@@ -149,7 +149,12 @@ def _try(engine: Engine, base: Path, folder: Path) -> str:
 def _start(command: list[str], engine: Engine, log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         return subprocess.Popen(
-            command, env={**os.environ, **engine.environment}, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            command,
+            cwd=log.parent,  # podman's monitor leaves a file here where a container used too much memory
+            env={**os.environ, **engine.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
         )
 
 

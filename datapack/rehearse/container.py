@@ -1,0 +1,146 @@
+"""The container of a rehearsal: made, followed to its end, and removed however datapack itself ends."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from datapack.engine import engine_errors
+from datapack.rehearse.folders import is_abandoned, remove_abandoned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+    from datapack.rehearse.subject import Subject
+    from datapack.report import Reporter
+
+LABEL = "datapack.rehearsal"  # its value is the rehearsal's folder, which tells whether its process lives
+
+_GRACE = 10  # seconds that a container has to end once it was asked to
+_TAIL = 4096  # bytes of a stream that are kept: its last line is in them
+
+
+@dataclass(frozen=True)
+class Log:
+    """Where what a container prints goes as it comes."""
+
+    out: BinaryIO
+    err: BinaryIO
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended. ``last`` is the last line of each of its streams."""
+
+    status: int
+    out_of_memory: bool
+    last: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def created(
+    client: DockerClient, subject: Subject, arguments: Mapping[str, Any], reporter: Reporter, fix: str | None = None
+) -> Iterator[Container]:
+    """Make a container and remove it, with all that is only its own, at the end."""
+    with engine_errors("the engine can't make this container", where=subject.name, fix=fix):
+        container = client.containers.create(subject.id, **arguments)
+    try:
+        yield container
+    finally:
+        if why := _remove(container):
+            reporter.note(f"container {container.name} could not be removed, the next rehearsal tries again: {why}")
+
+
+def _remove(container: Container) -> str:
+    """Remove a container, running or not, unless somebody else does; return why that failed, or nothing."""
+    from docker.errors import APIError, DockerException
+
+    try:
+        container.remove(force=True, v=True)
+    except APIError as error:
+        gone = error.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}  # the second: it is being removed
+        return "" if gone else str(error.explanation)
+    except (DockerException, OSError) as error:
+        return str(error)
+    return ""
+
+
+def follow(container: Container, subject: Subject, log: Log, reporter: Reporter, fix: str | None = None) -> Ended:
+    """Start a container and give what it prints to ``log`` until it ends; stop it if that is interrupted.
+
+    Raises:
+        ImageError: the engine can't start it, or went away.
+    """
+    try:
+        return _follow(container, subject, log, fix)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            reporter.note(f"stopping the container: it has {_GRACE} s to end; Ctrl-C kills it at once")
+        with contextlib.suppress(Exception):  # whoever removes the container next kills it
+            container.stop(timeout=_GRACE)
+        raise
+
+
+def _follow(container: Container, subject: Subject, log: Log, fix: str | None) -> Ended:
+    tails = _Tail(log.out), _Tail(log.err)
+    for parts in _printed(container, subject, fix):
+        for tail, part in zip(tails, parts, strict=True):
+            if part:
+                tail.write(part)
+    with engine_errors("the engine does not say how the container ended", where=subject.name):
+        status = container.wait()["StatusCode"]
+        container.reload()
+    killed = bool(container.attrs["State"].get("OOMKilled"))
+    return Ended(status, killed, tuple(tail.last_line for tail in tails))
+
+
+def _printed(container: Container, subject: Subject, fix: str | None) -> Iterator[tuple[bytes | None, bytes | None]]:
+    """Start a container and give what it prints, as (standard output, standard error)."""
+    with engine_errors("the engine can't run this container", where=subject.name, fix=fix):
+        stream = container.attach(stream=True, demux=True)  # before it starts: nothing is missed
+        container.start()
+        yield from stream
+
+
+@dataclass
+class _Tail:
+    """A stream on its way to people; its end is kept."""
+
+    stream: BinaryIO
+    kept: bytes = field(default=b"")
+
+    def write(self, part: bytes) -> None:
+        self.stream.write(part)
+        self.stream.flush()
+        self.kept = (self.kept + part)[-_TAIL:]
+
+    @property
+    def last_line(self) -> str:
+        lines = self.kept.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def remove_leftovers(client: DockerClient, reporter: Reporter) -> None:
+    """Remove the containers of rehearsals whose datapack was killed; name those of which that can't be told."""
+    with engine_errors("the engine does not say which containers there are"):
+        containers = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+    for container in containers:
+        root = Path(container.labels[LABEL])
+        abandoned = is_abandoned(root)
+        if abandoned is None:
+            reporter.note(
+                f"container {container.name} is of a rehearsal whose folder is not here any more, {root}: "
+                "remove it if nobody uses it"
+            )
+        elif abandoned:
+            if why := _remove(container):
+                reporter.note(f"container {container.name} of a rehearsal that was killed could not be removed: {why}")
+                continue
+            remove_abandoned(root)
+            reporter.note(f"removed container {container.name}, which a rehearsal left that was killed")

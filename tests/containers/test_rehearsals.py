@@ -1,0 +1,476 @@
+"""`datapack run` on real engines: images are run as the Safe Haven will run them, and what came out is looked at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from engines import CONTAINERS_CONF, PROJECT, STAND_IN, START_TIMEOUT, Engine, need, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
+
+CATALOG = """
+defaults: {{base: "oci:{base}"}}
+datasets:
+  reef: {{title: A reef, licence: CC0-1.0, versions: {{v1: {{sources: [{{local: files}}]}}}}}}
+"""
+LABEL = "datapack.rehearsal"
+NOBODY = 12345  # a user without a name, and without other users below it
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+CORRUPT = """#!/bin/sh
+/usr/local/bin/honest "$@"
+chmod u+w /safe_outputs/reef/v1/data /safe_outputs/reef/v1/data/7.bin
+printf X | dd of=/safe_outputs/reef/v1/data/7.bin bs=1 seek=9 conv=notrunc 2>/dev/null
+echo "$DATAPACK_LAST"
+"""
+
+
+@dataclass
+class Stage:
+    """A catalog's folder with ``reef@v1`` built in it, and the engine that rehearses it."""
+
+    root: Path
+    engine: Engine
+    env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # what datapack is run by
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*self.prefix, sys.executable, "-m", "datapack", *arguments]
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False, timeout=240
+        )
+
+    def ok(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = self.run("run", *arguments)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        self.nothing_is_left()
+        return done
+
+    def fails(self, status: int, *arguments: str) -> str:
+        """Rehearse what must fail with one clear line; return that line."""
+        done = self.run("run", *arguments)
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+        self.nothing_is_left()
+        return line
+
+    def sh(self, script: str, *options: str) -> list[str]:
+        """Give the arguments of a rehearsal of a script on the stand-in base."""
+        return [*options, STAND_IN, "--", "sh", "-c", script]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "datapack", "run", *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(PROJECT), "DOCKER_HOST": self.engine.url, **self.env}
+
+    def containers(self) -> list[str]:
+        return self.engine.run("ps", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split()
+
+    def nothing_is_left(self) -> None:
+        """No container, no scratch and no lock outlives a rehearsal."""
+        assert self.containers() == []
+        kept = {path.name for path in self.root.glob("dist/rehearsals/*/*/*")}
+        assert kept <= {"safe_outputs", "safe_data"}
+
+    def kept(self) -> Path:
+        """Give the folder of the last rehearsal."""
+        return max(self.root.glob("dist/rehearsals/*/*"), key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Path:
+    """Build ``reef@v1`` once, without any engine."""
+    root = tmp_path_factory.mktemp("built")
+    (root / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
+    (root / "files").mkdir()
+    for number in range(20):
+        (root / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
+    command = [sys.executable, "-m", "datapack", "build", "reef@v1"]
+    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(PROJECT)}, check=True, capture_output=True)
+    return root
+
+
+@pytest.fixture
+def stage(built: Path, engine: Engine) -> Iterator[Stage]:
+    """Give each engine in turn; what a test leaves in ``dist`` goes."""
+    yield Stage(built, engine)
+    shutil.rmtree(built / "dist" / "rehearsals", ignore_errors=True)
+
+
+# ---- Import containers
+
+
+@pytest.mark.parametrize("strict", [(), ("--strict",)], ids=["plain", "strict"])
+def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ...]) -> None:
+    """The image that the lock names is brought to the engine and run, and every byte of what arrived is verified."""
+    done = stage.ok("reef@v1", *strict)
+    lines = done.stdout.splitlines()
+    ok = next(number for number, line in enumerate(lines) if line.startswith("IMPORT OK reef@v1 sha256:"))
+    assert lines[ok + 1] == "rehearsed reef@v1"
+    assert lines[ok + 2].startswith("verified, every byte: ")
+    assert "20 files, 2 MB" in lines[ok + 2]
+    assert lines[ok + 3] == f"receipt  {lines[ok]}"
+    outputs = stage.kept() / "safe_outputs"
+    assert (outputs / "reef/v1/data/7.bin").read_bytes() == b"\x07" * 100_000
+    assert str(outputs) in done.stderr
+    assert "4g of memory, no network" in done.stderr
+    assert "this image is not for a Safe Haven: it stands on a stand-in base" in done.stderr
+    assert ("strict: " in done.stderr) == bool(strict)
+
+
+def test_an_image_is_brought_to_the_engine_once(stage: Stage) -> None:
+    """What the engine has by its image id is not sent to it again; by its name it is rehearsed in the same way."""
+    stage.ok("reef@v1")
+    assert "bringing" not in stage.ok("reef@v1").stderr
+    assert "receipt  IMPORT OK reef@v1 sha256:" in stage.ok("reef:v1").stdout
+    stage.engine.run("image", "rm", "--force", "reef:v1")
+    assert "bringing reef@v1 to the engine" in stage.ok("reef@v1").stderr
+
+
+def test_the_newer_launch_shows_safe_data_alone(stage: Stage) -> None:
+    """Without /safe_outputs the import says what is missing; told to, it goes to a /safe_data that it may write to."""
+    assert "status 3" in stage.fails(3, "reef@v1", "--launch", "podman")
+    done = stage.ok("reef@v1", "--launch", "podman", "--", "--to", "/safe_data")
+    assert f"verified, every byte: {stage.kept()}/safe_data/reef/v1" in done.stdout
+    to_data = ("--", "--to", "/safe_data")
+    assert "status 3" in stage.fails(3, "reef@v1", "--launch", "podman", "--data-read-only", *to_data)
+    assert "status 3" in stage.fails(3, "reef@v1", *to_data)
+
+
+def test_a_question_to_the_import_brings_nothing(stage: Stage) -> None:
+    """``--list`` copies nothing, and nothing is what is looked for."""
+    assert "written  nothing" in stage.ok("reef@v1", "--", "--list").stdout
+
+
+@pytest.fixture
+def corrupting(stage: Stage, tmp_path: Path) -> Iterator[str]:
+    """Make an import container whose program changes a byte after the import said that all is well."""
+    stage.ok("reef@v1", "--", "--list")  # the engine has its image then
+    stage.engine.run("tag", "reef:v1", "localhost/honest:v1")
+    shutil.copy(PROJECT / "datapack" / "import.sh", tmp_path / "honest")
+    (tmp_path / "corrupt").write_text(CORRUPT)
+    for name in ("honest", "corrupt"):
+        (tmp_path / name).chmod(0o555)
+    (tmp_path / "Dockerfile").write_text(
+        "FROM localhost/honest:v1\nCOPY honest /usr/local/bin/honest\nCOPY corrupt /usr/local/bin/import\n"
+    )
+    stage.engine.build(tmp_path / "Dockerfile", tmp_path, "localhost/corrupting:v1")
+    yield "localhost/corrupting:v1"
+    stage.engine.run("image", "rm", "--force", "localhost/corrupting:v1", "localhost/honest:v1")
+
+
+def test_a_copy_that_was_changed_is_status_3(stage: Stage, corrupting: str) -> None:
+    """One byte that changed after the import's own check is found, and its file is named."""
+    done = stage.run("run", corrupting)
+    assert done.returncode == 3, (done.stdout, done.stderr)
+    assert "IMPORT OK" in done.stdout
+    assert "error: " in done.stderr
+    assert "this is not the dataset that its manifest says: found 1 changed" in done.stderr
+    assert "changed  data/7.bin" in done.stderr
+    stage.nothing_is_left()
+
+
+def test_a_last_line_that_says_failed_is_a_failure(stage: Stage, corrupting: str, tmp_path: Path) -> None:
+    """The Safe Haven shows every job as completed: the last line counts, also with status 0."""
+    variables = tmp_path / "variables"
+    variables.write_text("DATAPACK_LAST=IMPORT FAILED: of course\n")
+    assert "'IMPORT FAILED: of course'" in stage.fails(1, corrupting, "--env-file", str(variables))
+    assert "'TRAINING FAILED: no data'" in stage.fails(1, *stage.sh("echo TRAINING FAILED: no data"))
+
+
+# ---- Any image
+
+
+def test_the_safe_havens_folders(stage: Stage, tmp_path: Path) -> None:
+    """/safe_data is read-only and shows the folder that was named; outputs stay, scratch goes; there is no network."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.yml").write_text("epochs: 1\n")
+    script = """
+        cat /safe_data/train.yml
+        touch /safe_data/x 2>/dev/null && echo writable
+        mkdir /safe_outputs/run && echo 12345 >/safe_outputs/run/log.txt && echo 1 >/scratch/x && ls /scratch
+        ls /sys/class/net
+    """
+    done = stage.ok(*stage.sh(script, "--data", str(tmp_path / "data"), "--outputs", str(tmp_path / "new" / "out")))
+    assert done.stdout.splitlines()[:4] == ["epochs: 1", "x", "lo", f"rehearsed {STAND_IN}"]
+    assert f"written  1 files, 6 B: {tmp_path}/new/out" in done.stdout
+    assert "6 B  run/log.txt" in done.stdout
+    assert (tmp_path / "new/out/run/log.txt").read_text() == "12345\n"
+    assert list((tmp_path / "data").iterdir()) == [tmp_path / "data" / "train.yml"]
+
+
+def test_strict_takes_away_what_may_not_be_there(stage: Stage, tmp_path: Path) -> None:
+    """With --strict: a read-only root and /tmp, a user without a name, no capability; outputs can still be written."""
+    script = """
+        id -u; id -g; grep -c 54321 /etc/passwd /etc/group
+        for folder in / /tmp /run /var/tmp; do touch $folder/x 2>/dev/null && echo "$folder is writable"; done
+        grep -e CapEff -e CapBnd -e NoNewPrivs /proc/self/status
+        echo 1 >/safe_outputs/x && echo 1 >/scratch/x && stat -c %a /safe_outputs
+    """
+    outputs = tmp_path / "outputs"
+    outputs.mkdir(mode=0o750)
+    done = stage.ok(*stage.sh(script, "--strict", "--outputs", str(outputs)))
+    assert done.stdout.split()[:4] == ["54321", "54321", "/etc/passwd:0", "/etc/group:0"]
+    assert "is writable" not in done.stdout
+    assert "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1" in done.stdout
+    assert (outputs / "x").exists()
+    assert stat.S_IMODE(outputs.stat().st_mode) == 0o750
+    done = stage.ok(*stage.sh("touch /safe_outputs/x", "--strict"))
+    assert stat.S_IMODE(stage.kept().stat().st_mode) == 0o700
+
+
+def test_files_of_options_arguments_and_variables(stage: Stage, tmp_path: Path) -> None:
+    """What the Safe Haven's files say reaches the container."""
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "file").write_text("mounted\n")
+    (tmp_path / "options").write_text(
+        "# a remark\n-e ONE=1 --env=TWO='two words'\n--hostname=rehearsal\n--user 1234:5678\n-w /safe_outputs\n"
+        "--shm-size=1m\n--tmpfs /extra:size=2m\n--ulimit nofile=100:200 --ulimit=nproc=4096:4096\n--pids-limit 99\n"
+        "--cap-drop ALL --security-opt no-new-privileges\n--memory\n64m\n--cpus=0.5\n--network none\n--read-only\n"
+        f"--label x=y --volume={tmp_path}/mounted:/mounted:ro\n"
+    )
+    (tmp_path / "variables").write_text("# a remark\n\nTHREE='as it stands' \nFOUR=a=b\n")
+    (tmp_path / "arguments").write_text(
+        "sh -c  # the program\n'env; id; pwd; hostname; cat /mounted/file; ulimit -n; df'\n"
+    )
+    files = [part for name in ("opt", "env", "arg") for part in (f"--{name}-file", "")]
+    files[1::2] = [str(tmp_path / name) for name in ("options", "variables", "arguments")]
+    done = stage.ok(STAND_IN, *files)
+    for line in (
+        "ONE=1",
+        "TWO=two words",
+        "THREE='as it stands' ",
+        "FOUR=a=b",
+        "/safe_outputs",
+        "rehearsal",
+        "mounted",
+    ):
+        assert line in done.stdout.splitlines()
+    assert "uid=1234" in done.stdout
+    assert "64m of memory" in done.stderr
+    sizes = {line.split()[-1]: line.split()[1] for line in done.stdout.splitlines() if line.count("%") == 1}
+    assert (sizes["/dev/shm"], sizes["/extra"]) == ("1024", "2048")
+
+
+def test_a_memory_limit_holds(stage: Stage) -> None:
+    """A container that uses more than it was given is killed, and that is said."""
+    line = stage.fails(137, *stage.sh("exec dd if=/dev/zero of=/dev/null bs=200M count=1", "--memory", "64m"))
+    assert "used more than the 64m of memory that it was given" in line
+    assert "64m" not in stage.fails(7, *stage.sh("exit 7", "--memory", "64m"))
+
+
+def test_a_status_is_passed_on(stage: Stage) -> None:
+    """A container that ends with 7 ends datapack with 7."""
+    line = stage.fails(7, *stage.sh("echo no >&2; exit 7"))
+    assert line == f"error: {STAND_IN}: the container failed: found status 7; its log is above"
+
+
+def test_the_log_comes_as_it_is_printed(stage: Stage) -> None:
+    """Half a line is shown at once, both streams stay apart, and bytes that are no text pass through."""
+    script = "printf half; while [ ! -e /safe_data/go ]; do sleep 0.1; done; echo ' whole'; echo err >&2"
+    data = stage.root / "dist" / "data"
+    data.mkdir(exist_ok=True)
+    with stage.start(*stage.sh(script, "--data", str(data))) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert os.read(process.stdout.fileno(), 4) == b"half"
+        (data / "go").touch()
+        assert process.stdout.read().startswith(" whole\nrehearsed")
+        assert "err\n" in process.stderr.read()
+    shutil.rmtree(data)
+    done = subprocess.run(
+        [sys.executable, "-m", "datapack", "run", *stage.sh(r"printf '\377\376\n'; seq 1 200000")],
+        cwd=stage.root,
+        env=stage.environment,
+        capture_output=True,
+        check=True,
+    )
+    numbers = b"".join(b"%d\n" % number for number in range(1, 200_001))
+    assert done.stdout.startswith(b"\xff\xfe\n" + numbers + b"rehearsed ")
+
+
+# ---- Podman without root
+
+
+@pytest.fixture
+def rootless(stand_in_base: Path) -> Iterator[Stage]:
+    """Give Podman and datapack as a user that is not root, in a folder of its own."""
+    need("podman", "runc", "skopeo", "setpriv")
+    python = [*AS_NOBODY, sys.executable, "-c", "import docker"]
+    if subprocess.run(python, cwd="/", capture_output=True, check=False).returncode:
+        pytest.skip("only root may use this Python")
+    with tempfile.TemporaryDirectory(prefix="dp-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        archive = folder / "image.tar"
+        skopeo = ["skopeo", "copy", "--quiet", f"oci:{stand_in_base}", f"docker-archive:{archive}:{STAND_IN}"]
+        subprocess.run(skopeo, check=True)
+        settings = folder / "containers.conf"
+        settings.write_text(CONTAINERS_CONF.format(folder=folder / "run"))
+        for part in ("home", "run", "catalog"):
+            (folder / part).mkdir(mode=0o700)
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
+        command = (*AS_NOBODY, "podman", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs")
+        own = {"HOME": f"{folder}/home", "XDG_RUNTIME_DIR": f"{folder}/run", "CONTAINERS_CONF": str(settings)}
+        engine = Engine("podman", command, f"unix://{folder}/podman.sock", own)
+        serve = [*command, "system", "service", "--time", "0", engine.url]
+        service = subprocess.Popen(serve, cwd=folder, env={**os.environ, **own}, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + START_TIMEOUT
+            while not (folder / "podman.sock").exists() and service.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if engine.run("load", "--input", archive, check=False).returncode:
+                unavailable("Podman does not run here without root")
+            yield Stage(folder / "catalog", engine, own, AS_NOBODY)
+        finally:
+            service.terminate()
+            service.wait()
+
+
+def test_without_root(rootless: Stage) -> None:
+    """Rootless Podman rehearses, too; where it can't limit the memory, as on cgroups v1, that is said."""
+    done = rootless.ok(*rootless.sh("id -u; echo 1 >/safe_outputs/x; echo 1 >/scratch/x"))
+    assert done.stdout.startswith("0\n")
+    assert (rootless.kept() / "safe_outputs" / "x").stat().st_uid == NOBODY
+    can = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    assert ("this engine can't limit memory here" in done.stderr) != can
+
+
+# ---- Kills
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_leaves_nothing(stage: Stage, how: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM ask the container to end and remove it."""
+    script = "trap 'echo bye >/safe_outputs/bye; exit 1' TERM; echo up; while :; do sleep 0.1; done"
+    with stage.start(*stage.sh(script)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(how)
+        assert process.wait(60) == 130
+        assert process.stderr.read().endswith("stopped; the container is gone\n")
+    assert (stage.kept() / "safe_outputs" / "bye").exists()
+    stage.nothing_is_left()
+
+
+def test_a_second_stop_waits_for_nothing(stage: Stage) -> None:
+    """A container that does not end when it is asked to is killed at the second Ctrl-C."""
+    with stage.start(*stage.sh("trap '' TERM; echo up; while :; do sleep 0.1; done")) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+        while not process.stderr.readline().startswith("stopping the container"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    stage.nothing_is_left()
+
+
+def test_the_next_rehearsal_finds_what_a_kill_left(stage: Stage) -> None:
+    """After kill -9 the container runs on, under a label by which the next rehearsal finds and removes it."""
+    with stage.start(*stage.sh("echo 1 >/scratch/x; echo up; sleep 1000")) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        with stage.start(*stage.sh("true")) as other:  # what is still held is left alone
+            assert other.wait(60) == 0
+        (container,) = stage.containers()
+        process.kill()
+        process.wait()
+    assert stage.engine.run("inspect", "--format", "{{.State.Running}}", container).stdout.strip() == "true"
+    assert "which a rehearsal left that was killed" in stage.ok(*stage.sh("true")).stderr
+
+
+def test_a_container_of_nobody_knows_whom_is_named(stage: Stage) -> None:
+    """A container whose rehearsal's folder is not here is left, and its name is told."""
+    label = f"{LABEL}={stage.root}/gone"
+    stage.engine.run(
+        "run", "--detach", "--name", "stray", "--network=none", "--label", label, STAND_IN, "sleep", "1000"
+    )
+    try:
+        done = stage.run("run", *stage.sh("true"))
+        assert done.returncode == 0
+        assert f"container stray is of a rehearsal whose folder is not here any more, {stage.root}/gone" in done.stderr
+        assert len(stage.containers()) == 1
+    finally:
+        stage.engine.run("rm", "--force", "stray")
+
+
+# ---- What can't be done
+
+
+def test_what_can_not_be_run_is_one_clear_line(stage: Stage) -> None:
+    """An image that is not there, a program that is not there, a name that is none, a GPU that is not there."""
+    assert "nope:latest: the engine has no such image; pull or load it" in stage.fails(1, "nope:latest")
+    assert "the engine can't look for this image" in stage.fails(1, "Not An Image")
+    assert "no image of it was built; 'datapack build reef@v2'" in stage.fails(1, "reef@v2")
+    assert "the engine can't run this container: found" in stage.fails(1, STAND_IN, "--", "/no/such/program")
+    assert "the engine can't make this container: found" in stage.fails(1, STAND_IN, "--name", "a b", "--", "true")
+    gpu = stage.fails(1, STAND_IN, "--gpu", "--", "true")
+    if stage.engine.name == "podman":
+        expected = "expected Podman 5.4 or newer, or Docker, found Podman 4.3.1"
+        assert expected in gpu
+    else:
+        assert "rehearse without --gpu, or set up the NVIDIA Container Toolkit" in gpu
+
+
+def test_two_mounts_at_one_place_are_refused(stage: Stage, tmp_path: Path) -> None:
+    """A flag that mounts over /safe_outputs is an error in both engines, although Podman would take it."""
+    options = tmp_path / "options"
+    options.write_text(f"-v {tmp_path}:/safe_outputs/\n")
+    line = stage.fails(2, STAND_IN, "--opt-file", str(options), "--", "true")
+    assert line == f"error: {options}: something is mounted there already: found /safe_outputs"
+
+
+def test_a_broken_pipe_stops_the_container(stage: Stage) -> None:
+    """`datapack run | head` stops the container and removes it."""
+    with stage.start(*stage.sh("while :; do echo line; sleep 0.01; done")) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert "Traceback" not in process.stderr.read()
+    stage.nothing_is_left()
+
+
+def test_a_container_that_somebody_else_removes_is_one_clear_line(stage: Stage) -> None:
+    """It is killed first, then gone: the line says one or the other; that it needs no removal any more is no error."""
+    with stage.start(*stage.sh("echo up; sleep 1000")) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "up\n"
+        stage.engine.run("rm", "--force", *stage.containers())
+        assert process.wait(60) not in {0, 130}
+        errors = process.stderr.read()
+        assert "Traceback" not in errors
+        (line,) = (line for line in errors.splitlines() if line.startswith("error: "))
+        assert "the engine does not say how the container ended" in line or "it was killed: by hand, or" in line
+    deadline = time.monotonic() + 10
+    while stage.containers() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stage.nothing_is_left()
