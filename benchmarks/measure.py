@@ -34,6 +34,11 @@ class Contender:
     env: dict[str, str] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
 
+    @classmethod
+    def shell(cls, name: str, line: str, cwd: Path, before: Callable[[], object] = lambda: None) -> Contender:
+        """Make a contender out of a line for the shell."""
+        return cls(name, ["sh", "-c", line], before, cwd)
+
     @property
     def seconds(self) -> float:
         """The median of the runs' seconds."""
