@@ -488,7 +488,7 @@ def test_a_folder_in_the_place_of_a_file(half_done: Importer) -> None:
     result = half_done()
     assert result.status == 6
     assert "data/images/030.png" in result.last
-    assert "tar: " in result.log
+    assert "cp: " in result.log
     assert not half_done.final.exists()
 
 
