@@ -12,7 +12,7 @@ demo: .venv/ready  ## build the example's import container, run it, verify what 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
 test: .venv/ready  ## run every test
-	@scripts/system-packages.sh busybox-static docker.io git podman runc shellcheck skopeo uidmap
+	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker.io git podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint

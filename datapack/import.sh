@@ -6,6 +6,7 @@
 # Only busybox is used, no temporary file is needed, and nothing is written but in <to>/<name>.
 # To read it, begin with copy_dataset.
 set -u
+unset IFS CDPATH ENV # the user's own, where containers have the user's environment
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 BATCH_BYTES=33554432 # about so much is copied and then checked: it is still in memory
