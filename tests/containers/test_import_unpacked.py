@@ -140,9 +140,10 @@ def test_a_stop_leaves_no_process(unpacked: Unpacked) -> None:
         with unpacked.start("--jobs", "1", bag=Path(bag)) as process:
             await_files(unpacked.outputs, 10)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-            os.kill(int(children), signal.SIGTERM)  # bubblewrap passes no signal on, apptainer does
+            os.kill(int(children), signal.SIGTERM)  # the import: bubblewrap passes no signal on
             log, _ = process.communicate(timeout=60)
-    assert (process.returncode, log.splitlines()[-1]) == (143, "IMPORT FAILED: stopped by a signal")
+    assert process.returncode == 143
+    assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped")
     alive = [path for path in Path("/proc").glob("[0-9]*") if _works_for(path, unpacked.outputs)]
     assert alive == []
 
