@@ -24,7 +24,7 @@ lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
 	$(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
 
 bench: .venv/ready  ## measure us and what people use today, side by side
-	@scripts/system-packages.sh aria2 busybox-static docker.io nginx-light podman runc uidmap
+	@scripts/system-packages.sh aria2 bubblewrap busybox-static docker.io nginx-light podman runc uidmap
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/ready  ## write the pages of docs/ to build/docs

@@ -1,19 +1,20 @@
 """``make bench``: every comparison that the project makes a claim about, with its ratio.
 
-python -m benchmarks [start] [fetch] [verify] [build] [memory] [--repeats N] [--pictures N]
+python -m benchmarks [start] [fetch] [verify] [build] [import] [memory] [--repeats N] [--pictures N]
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import building, fetching, memory, starting, verifying
+from benchmarks import building, fetching, importing, memory, starting, verifying
 
 SUBJECTS = {
     "start": starting.bench,
     "fetch": fetching.bench,
     "verify": verifying.bench,
     "build": building.bench,
+    "import": importing.bench,
     "memory": memory.bench,
 }
 
