@@ -12,7 +12,7 @@ demo: .venv/ready  ## build the example's import container, run it, verify what 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
 test: .venv/ready  ## run every test
-	@scripts/system-packages.sh busybox-static docker.io git podman runc shellcheck skopeo uidmap
+	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker.io git podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
@@ -24,7 +24,7 @@ lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
 	$(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
 
 bench: .venv/ready  ## measure us and what people use today, side by side
-	@scripts/system-packages.sh aria2 busybox-static docker.io nginx-light podman runc uidmap
+	@scripts/system-packages.sh aria2 bubblewrap busybox-static docker.io nginx-light podman runc uidmap
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/ready  ## write the pages of docs/ to build/docs

@@ -26,7 +26,7 @@ BYTES = (1_000_000, 3_000_000)  # of a file, at least and at most: 2 MB on avera
 SHARE = 100  # one file in so many is changed, and one in so many is added
 
 
-def bench(counts: Sequence[int] = COUNTS) -> None:
+def bench(_pictures: int = 0, _repeats: int = 1, counts: Sequence[int] = COUNTS) -> None:
     """Show what planning takes for each number of files, and what the next version costs."""
     print("\nPlan a version of many files of about 2 MB, then one with 1 % added and 1 % changed (no byte is written)")
     heads = f"{'files':>10} {'bytes':>8}  {'plan':25} {'layers':>7} {'images':>6} {'CPU':>8} {'kept':>5} {'to push':>8}"

@@ -6,9 +6,10 @@
 # Only busybox is used, no temporary file is needed, and nothing is written but in <to>/<name>.
 # To read it, begin with copy_dataset.
 set -u
+unset IFS CDPATH ENV # the user's own, where containers have the user's environment
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-BATCH_BYTES=67108864 # about so much is copied and then checked: it is still in memory
+BATCH_BYTES=33554432 # about so much is copied and then checked: it is still in memory
 BATCH_FILES=1000     # so many names fit a command line
 PATIENCE=15          # seconds without a sign of life, after which another import counts as dead
 NAMED=10             # so many wrong files are named
@@ -92,9 +93,10 @@ check_image() {
     (cd "$bag" && sha256sum -c -s tagmanifest-sha256.txt 2>/dev/null) ||
         fail 5 "this image is damaged: a file beside its manifest is not what it was; pull it again"
     size=$(sed -n 's/^Payload-Oxum: //p' "$bag/bag-info.txt")
-    bytes=${size%.*} files=${size#*.} total=$(lines | wc -l)
+    bytes=${size%.*} files=${size#*.}
     case $bytes$files in '' | *[!0-9]*) fail 5 "this image is damaged: bag-info.txt does not give its size" ;; esac
     licence=$(sed -n 's/^Licence: //p' "$bag/bag-info.txt")
+    total=$(lines | wc -l) # set last: with it, all that is to be known of the dataset is known
 }
 
 # Gives all that is copied and checked, as `<sha256>  <path>`: the payload, the tag files, the tag manifest itself.
@@ -200,9 +202,12 @@ END
 
 # Looks for what is in $place and not of the dataset. Counting is enough: each file of the dataset is known to be there.
 find_extras() {
-    [ "$(cd "$place" && find . ! -type d | wc -l)" != "$total" ] || return
+    present=$(cd "$place" && find . ! -type d | wc -l)
+    [ "$present" != "$total" ] || return
     extras=$({ lines | cut -c 67- && echo && (cd "$place" && find . ! -type d) | cut -c 3-; } |
         awk '!listed && $0 == "" { listed = 1; next } !listed { known[$0]; next } !($0 in known)' | head -n "$NAMED")
+    why="$place holds $present files, not $total: its file system does not tell all names apart, or somebody removes files"
+    [ -n "$extras" ] || return
     printf '%s\n' "$extras" | sed 's/^/  not of the dataset: /'
     why="$place holds files that are not of the dataset, such as $(printf '%s\n' "$extras" | head -n 1): move them away"
 }
@@ -234,14 +239,16 @@ tally() {
 batch() {
     action=$1 copied=0 complaint=''
     shift
+    if [ "$action" = copy ] && none_there "$@"; then
+        wrong=$(names "$@") copied=$#
+        copy || return 255 # 255: xargs begins no other batch
+    fi
     for attempt in 1 2 3; do
-        result=$(check "$place" "$@") && echo "whole $# $copied" && return
+        result=$(check "$place" "$@") && wait && echo "whole $# $copied" && return
         wrong=$(failed "$result")
         if [ "$action" = check ] || [ "$attempt" = 3 ]; then break; fi
-        holds_lock || { echo lost && return 255; } # 255: xargs begins no other batch
-        complaint=$(copy "$wrong" 2>&1)
-        if no_space "$complaint"; then echo full && return 255; fi
-        [ "$attempt" = 2 ] || copied=$(printf '%s\n' "$wrong" | wc -l)
+        [ "$copied" -gt 0 ] || copied=$(printf '%s\n' "$wrong" | wc -l)
+        copy || return 255
     done
     event=differs damaged=$(failed "$(check "$bag" "$@")")
     [ -z "$damaged" ] || { event=damaged && wrong=$damaged; }
@@ -249,11 +256,27 @@ batch() {
     [ -z "$complaint" ] || printf '%s\n' "$complaint" | sed -n '1s/^/note - /p'
 }
 
+names() { for line; do echo "${line#*  }"; done; }
+none_there() { for line; do [ ! -e "$place/${line#*  }" ] || return; done; }
 check() (cd "$1" && shift && printf '%s\n' "$@" | sha256sum -c 2>/dev/null)
 failed() { printf '%s\n' "$1" | sed -n 's/: FAILED$//p'; }
 
-# tar removes what has a file's name before it writes the file: it never writes through a link.
-copy() { printf '%s\n' "$1" | tr '\n' '\0' | (cd "$bag" && xargs -0 tar cf -) | tar xmof - -C "$place"; }
+# Copies $wrong, a name a line, and has the disk write it while it is checked: less is left for the end.
+copy() {
+    holds_lock || { echo lost && return 1; }
+    complaint=$(copy_names 2>&1)
+    if no_space "$complaint"; then echo full && return 1; fi
+    sync -f "$place" &
+}
+
+# -f --remove-destination: what has a file's name is removed before the file is written, which is never through a link.
+copy_names() (
+    IFS='
+'
+    set -f
+    # shellcheck disable=SC2086 # split at line ends, and nowhere else
+    cd "$bag" && cp -f --remove-destination --parents -t "$place" -- $wrong
+)
 
 # ---- The end: the receipt and the last line
 
@@ -265,8 +288,11 @@ facts() {
     echo "licence   $licence"
 }
 
+# Gives the seconds since this machine started: a clock that is set meanwhile does not matter.
+now() { sed 's/[.].*//' /proc/uptime; }
+
 report() {
-    [ -z "${licence+known}" ] || { facts && echo "seconds   $(($(date +%s) - start))"; }
+    [ -z "$total" ] || { facts && echo "seconds   $(($(now) - start))"; }
     echo "$1"
 }
 
@@ -294,7 +320,7 @@ fail() {
 succeed() { end 0 "IMPORT OK $dataset $digest"; }
 
 main() {
-    start=$(date +%s) command=copy to=/safe_outputs jobs=$(nproc) receipt='' heart='' token=''
+    start=$(now) command=copy to=/safe_outputs jobs=$(nproc) total='' receipt='' heart='' token=''
     exec 3>&1
     trap 'close "$(report "IMPORT FAILED: stopped by a signal")"; exit 143' TERM
     while [ $# -gt 0 ]; do

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import runpy
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import engines
 import pytest
+from bags import write_bag
+from importer import FILES, MANY, PROGRAM, Importer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +54,50 @@ def engine(request: pytest.FixtureRequest) -> engines.Engine:
     """Give each engine in turn."""
     given: engines.Engine = request.getfixturevalue(request.param)
     return given
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine], tuple[str, str]]:
+    """Build the import image of `FILES` in an engine, once; give its name and the dataset digest."""
+    context = tmp_path_factory.mktemp("context")
+    (context / "datapack").mkdir()
+    shutil.copy(PROGRAM, context / "datapack")
+    digest = write_bag(context / "data" / "reef" / "v1", FILES)
+    built: dict[str, str] = {}
+
+    def build(engine: engines.Engine) -> tuple[str, str]:
+        if engine.name not in built:
+            built[engine.name] = "localhost/reef:v1"
+            arguments = {"BASE": "localhost/stand-in:latest", "NAME": "reef", "DATA_VERSION": "v1", "DIGEST": digest}
+            engine.build(engines.PROJECT / "docker" / "data" / "Dockerfile", context, built[engine.name], **arguments)
+        return built[engine.name], digest
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a bag that takes a while to copy."""
+    bag = tmp_path_factory.mktemp("many") / "bag"
+    write_bag(bag, MANY)
+    return bag
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """Give an empty folder to import to."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def anywhere(build: Callable[[engines.Engine], tuple[str, str]], engine: engines.Engine, outputs: Path) -> Importer:
+    """Give the import image in each engine."""
+    return Importer(engine, *build(engine), outputs)
+
+
+@pytest.fixture
+def importer(build: Callable[[engines.Engine], tuple[str, str]], podman: engines.Engine, outputs: Path) -> Importer:
+    """Give the import image in podman, which is what the Safe Haven has."""
+    return Importer(podman, *build(podman), outputs)

@@ -1,0 +1,24 @@
+"""Hold a bag against its manifest."""
+
+from __future__ import annotations
+
+from benchmarks.measure import Contender, compare
+from benchmarks.workplace import workplace
+
+OTHERS = (
+    ("sha256sum -c", "sha256sum -c --quiet manifest-sha256.txt", "at least 3.5 x"),
+    ("cat | openssl dgst -sha256", "find data -type f | xargs cat | openssl dgst -sha256", "at least 1 x"),
+    ("openssl dgst -sha256 on every file", "find data -type f | xargs openssl dgst -sha256", "at least 1 x"),
+)
+
+
+def bench(pictures: int, repeats: int) -> None:
+    """Compare the manifest check with ``sha256sum -c`` and with one OpenSSL over all the bytes."""
+    with workplace(pictures) as place:
+        place.fetch()
+        compare(
+            f"Check the manifest of {pictures} pictures",
+            place.datapack("datapack verify --full", "verify", "--full", "noise@v1"),
+            [(Contender.shell(name, line, place.bag), asked) for name, line, asked in OTHERS],
+            repeats,
+        )

@@ -1,0 +1,134 @@
+"""An import image in an engine, the bags that it carries, and what a test does to the folder that it writes to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bags import digest_of, write_bag
+from engines import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from engines import Engine
+
+PROGRAM = PROJECT / "datapack" / "import.sh"
+STRANGE_NAMES = [
+    "-rf",
+    "#hash%20!",
+    " a space first",
+    'it\'s "quoted" $HOME `id` ;&|',
+    "images/--help",
+    "images/*?[a-z]{x,y}.png",
+    "images/Größe 海.png",
+    "images/two  spaces/x: FAILED",
+]
+FILES = {
+    "train.json": b"{}",
+    "empty": b"",
+    **{name: name.encode() for name in STRANGE_NAMES},
+    **{f"images/{number:03}.png": os.urandom(2000) for number in range(40)},
+}
+MANY = {f"{number:03}.bin": bytes([number]) * (1 << 20) for number in range(240)}  # four batches: time to be stopped in
+STRANGER = "12345"  # a user without an entry in /etc/passwd
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an import did, as a data manager sees it."""
+
+    status: int
+    log: str
+
+    @property
+    def last(self) -> str:
+        return self.log.splitlines()[-1]
+
+
+@dataclass(frozen=True)
+class Importer:
+    """An import image in an engine, the folder that it copies to, and a bag that may stand in for the image's own."""
+
+    engine: Engine
+    image: str
+    digest: str
+    outputs: Path
+    bag: Path | None = None
+
+    def __call__(self, *arguments: str, options: tuple[str, ...] = (), mount: str = "rw") -> Result:
+        done = self.engine.run(*self.command(*arguments, options=options, mount=mount), check=False)
+        return Result(done.returncode, done.stdout)
+
+    def command(self, *arguments: str, options: tuple[str, ...] = (), mount: str = "rw") -> list[str]:
+        """Give the engine's command; ``mount`` is how the destination is mounted, if it is."""
+        outputs = (f"-v={self.outputs}:/safe_outputs:{mount}",) if mount else ()
+        bag = (f"-v={self.bag}:/dataset/reef:ro", f"-e=DATAPACK_DIGEST={self.digest}") if self.bag else ()
+        return ["run", "--rm", "--network=none", *outputs, *bag, *options, self.image, *arguments]
+
+    @contextlib.contextmanager
+    def running(self, *arguments: str, options: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+        """Run an import beside the test."""
+        command = [*self.engine.command, *self.command(*arguments, options=options)]
+        environment = {**os.environ, **self.engine.environment}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def carrying(self, bag: Path, files: dict[str, bytes]) -> Importer:
+        """Put another bag in the place of the image's own; it is written, unless it is there."""
+        digest = digest_of(bag) if bag.exists() else write_bag(bag, files)
+        return replace(self, bag=bag, digest=digest)
+
+    @property
+    def final(self) -> Path:
+        return self.outputs / "reef" / "v1"
+
+    @property
+    def partial(self) -> Path:
+        return self.outputs / "reef" / "v1.partial"
+
+    @property
+    def receipt(self) -> Path:
+        return self.outputs / "reef" / "v1.import.txt"
+
+    @property
+    def ok(self) -> str:
+        return f"IMPORT OK reef@v1 {self.digest}"
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[None]:
+    """Mount a file system of a limited size."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def flip(path: Path) -> None:
+    """Change one byte of a file, and neither its size nor anything else."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def await_files(folder: Path, count: int) -> None:
+    """Wait until so many files have begun to arrive."""
+    deadline = time.monotonic() + 60
+    while sum(1 for path in folder.rglob("*") if path.is_file()) < count:
+        assert time.monotonic() < deadline, f"nothing arrives in {folder}"
+        time.sleep(0.005)
