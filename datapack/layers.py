@@ -121,7 +121,7 @@ class Layer:
         return (member.source for member in self.members if isinstance(member.source, Path))
 
     def blocks(self, *, advance: Callable[[int], None] = lambda _: None, found: Found = lambda *_: None) -> Blocks:
-        """Give the archive's bytes, then its digest.
+        """Give the archive's bytes, each file's held against its sha256, then the archive's digest.
 
         Raises:
             MismatchError: a file is not what the manifest says, or is gone. What came until then must be thrown away.
@@ -132,13 +132,23 @@ class Layer:
             yield block
         return "sha256:" + digest.hexdigest()
 
-    def _pieces(self, advance: Callable[[int], None], found: Found) -> Iterator[bytes | memoryview]:
+    def unchecked_blocks(self, digest: str, *, advance: Callable[[int], None] = lambda _: None) -> Blocks:
+        """Give the archive's bytes as the files are now, then the digest that they should have.
+
+        For a receiver that holds them against that digest itself: nothing is hashed here.
+        """
+        yield from _joined(self._pieces(advance, None))
+        return digest
+
+    def _pieces(self, advance: Callable[[int], None], found: Found | None) -> Iterator[bytes | memoryview]:
+        """Give every entry's header, content and padding; without ``found`` no content is held against its sha256."""
         buffer = new_buffer()
         for member in self.members:
             yield member.header()
             if isinstance(member.source, Path):
-                stat = yield from _read(member, member.source, buffer, advance)
-                found(member.source, stat, member.sha256)
+                stat = yield from _read(member, member.source, buffer, advance, check=found is not None)
+                if found:
+                    found(member.source, stat, member.sha256)
             elif member.source is not None:
                 yield member.source
             yield bytes(member.padding)
@@ -161,9 +171,12 @@ def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview
 
 
 def _read(
-    member: Member, source: Path, buffer: memoryview, advance: Callable[[int], None]
+    member: Member, source: Path, buffer: memoryview, advance: Callable[[int], None], *, check: bool
 ) -> Generator[memoryview, None, FileStat]:
-    """Give a file's content, hashing it on the way, and then its ``stat`` if it is what the manifest says."""
+    """Give a file's content, hashing it on the way, and then its ``stat`` if it is what the manifest says.
+
+    Without ``check`` only its size is looked at.
+    """
     digest, remaining = hashlib.sha256(), member.size
     try:
         with open(source, "rb", buffering=0, opener=open_regular) as file:  # Path.open has no opener
@@ -174,12 +187,13 @@ def _read(
                 remaining -= len(block)
                 if remaining < 0:
                     break
-                digest.update(block)
+                if check:
+                    digest.update(block)
                 yield block
                 advance(len(block))
     except OSError as error:
         raise MismatchError("a file of the bag can't be read", where=source, found=error.strerror or error) from error
-    if remaining or digest.hexdigest() != member.sha256:
+    if remaining or (check and digest.hexdigest() != member.sha256):
         raise _changed(source, f"sha256 {member.sha256}", f"sha256 {digest.hexdigest()}")
     return stat
 

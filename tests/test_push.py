@@ -476,6 +476,21 @@ def test_a_file_that_changed_since_it_was_fetched(push_here, catalog, registry):
     assert "big.bin: the file is not what the bag's manifest says" in errors
 
 
+def test_a_file_that_changed_and_looks_as_before(push_here, catalog, registry):
+    """A layer that is known is not hashed again here, but by the registry; the file is named all the same."""
+    catalog.ok("build", "reef@v1")
+    victim = next((catalog.root / "data/reef/v1/data").rglob("big.bin"))
+    stat = victim.stat()
+    victim.chmod(0o644)
+    content = bytearray(victim.read_bytes())
+    content[BIG // 2] ^= 1
+    victim.write_bytes(content)
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    status, errors = push_here(registry)
+    assert status == 3
+    assert "big.bin: the file is not what the bag's manifest says" in errors
+
+
 # ---- A layer that was altered, and transport that can't be trusted
 
 

@@ -41,6 +41,7 @@ class ArchiveTarget:
     """An archive in a file that is being written under a temporary name."""
 
     doing = "writing layers"
+    checks = False
 
     def __init__(self, file: BinaryIO, temporary: Path, path: Path) -> None:
         self._file, self._temporary, self._path = file, temporary, path
@@ -90,6 +91,7 @@ class PipeTarget:
     """An archive that goes down a pipe, part by part."""
 
     doing = "writing layers"
+    checks = False
     streams = 1
 
     def __init__(self, out: BinaryIO) -> None:

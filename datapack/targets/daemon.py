@@ -43,6 +43,7 @@ class DaemonTarget:
     """An image on its way into an engine."""
 
     doing = "sending layers to the engine"
+    checks = False
     streams = 1
 
     def __init__(self, name: str, client: DockerClient, load: _Load) -> None:

@@ -70,6 +70,7 @@ class LayoutTarget:
     final: Layout
 
     doing = "writing layers"
+    checks = False
 
     @property
     def streams(self) -> int:

@@ -66,6 +66,8 @@ def _name(text: str, delivery: Delivery) -> ImageName:
 class RegistryTarget:
     """An image on its way into a repository of a registry."""
 
+    checks = True
+
     def __init__(self, name: ImageName, repository: Repository, delivery: Delivery) -> None:
         self.name, self.repository, self._delivery = name, repository, delivery
         self._sent: dict[str, Sent] = {}  # by digest

@@ -42,6 +42,10 @@ class Target(Protocol):
     def streams(self) -> int:
         """How many parts may be added at once; 1 where they must come in order."""
 
+    @property
+    def checks(self) -> bool:
+        """Whether a part whose digest is known is held against it at its place, so that we need not."""
+
     def add(self, part: Part) -> Descriptor:
         """Take one part; return its descriptor. What is there already is not written again."""
 
