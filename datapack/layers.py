@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from datapack.errors import MismatchError
@@ -277,11 +277,10 @@ def tree(files: Iterable[Member]) -> tuple[Member, ...]:
     """Put every parent folder, once, before the files, all sorted by the bytes of their names."""
     members = {member.name: member for member in files}
     for name in list(members):
-        for parent in PurePosixPath(name).parents:
-            folder = f"{parent}/"
-            if folder in members or str(parent) == ".":
-                break
-            members[folder] = Member(folder, FOLDER_MODE)
+        folder = name.rpartition("/")[0]
+        while folder and f"{folder}/" not in members:
+            members[f"{folder}/"] = Member(f"{folder}/", FOLDER_MODE)
+            folder = folder.rpartition("/")[0]
     return tuple(members[name] for name in sorted_by_bytes(members))
 
 

@@ -1,0 +1,41 @@
+"""The next version in a real engine: layers of its parent and layers of its own make one whole dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from bags import contents
+
+from tests.versions import FIRST, SECOND, make_reef
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engines import Engine
+
+    from tests.conftest import Catalog
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
+
+
+def test_each_version_brings_its_own_files(engine: Engine, stand_in_base: Path, catalog: Catalog) -> None:
+    """The engine keeps the common layers once; each version's import brings its files, and none that was withdrawn."""
+    shutil.rmtree(catalog.root / "base")
+    shutil.copytree(stand_in_base, catalog.root / "base")
+    reef = make_reef(catalog.root)
+    layers = {}
+    for version, files in (("v1", FIRST), ("v2", SECOND)):
+        reef.ok("build", f"reef@{version}")
+        tag = f"localhost/reef:{version}"
+        engine.load(reef.root / f"dist/reef-{version}", tag, reef.root)
+        shown = engine.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag).stdout
+        layers[version] = json.loads(shown.splitlines()[-1])
+        out = reef.root / f"out-{version}"
+        out.mkdir()
+        log = engine.run("run", "--rm", "--network", "none", "--volume", f"{out}:/safe_outputs", tag).stdout
+        assert log.splitlines()[-1].startswith(f"IMPORT OK reef@{version} sha256:")
+        assert contents(out / f"reef/{version}/data") == files
+    assert layers["v2"][:3] == layers["v1"][:3]  # the base's, the program's, and a whole layer of data
