@@ -268,6 +268,14 @@ with open_folders(Path({str(tmp_path)!r}), None, None, True) as folders:
     assert is_abandoned(root) is True  # its container may still have to be removed
 
 
+def test_a_folder_that_is_no_rehearsals_is_left(tmp_path):
+    """Whatever a container's label says, only a folder that a rehearsal made loses its scratch."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "precious").write_text("x")
+    remove_abandoned(tmp_path)
+    assert (tmp_path / "scratch" / "precious").exists()
+
+
 # ---- What arrived
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_HOLDER = "running"  # a file that is locked as long as the rehearsal's process lives
+_HOLDER = "datapack-rehearsal"  # a file that marks the folder, and is locked as long as the rehearsal's process lives
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,12 @@ def is_abandoned(root: Path) -> bool | None:
 
 
 def remove_abandoned(root: Path) -> None:
-    """Delete what nobody needs of a rehearsal that was killed; its outputs stay."""
+    """Delete what nobody needs of a rehearsal that was killed; its outputs stay.
+
+    A container's label says where that is, and anybody may write labels: what is not marked as a rehearsal's is left.
+    """
+    if not (root / _HOLDER).is_file():
+        return
     for name in ("scratch", "etc"):
         shutil.rmtree(root / name, ignore_errors=True)
     (root / _HOLDER).unlink(missing_ok=True)

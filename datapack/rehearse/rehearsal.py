@@ -99,7 +99,7 @@ def rehearse(
         with open_folders(parent, options.data, options.outputs, anyone=options.strict) as folders:
             mounts = _mounts(options, folders)
             ended = _run(client, subject, request, folders, mounts, log, reporter)
-            _raise_if_failed(ended, subject, request, folders)
+            _raise_if_failed(ended, subject, request)
             return _look(subject, request, folders, {point: place for point, (place, _) in mounts.items()}, reporter)
 
 
@@ -208,7 +208,7 @@ def _say(subject: Subject, request: _Request, folders: Folders, engine: Engine, 
     reporter.note(f"what it writes to {'/safe_outputs' if options.launch == 'ces' else '/safe_data'} is in {where}")
 
 
-def _raise_if_failed(ended: Ended, subject: Subject, request: _Request, folders: Folders) -> None:
+def _raise_if_failed(ended: Ended, subject: Subject, request: _Request) -> None:
     if ended.status:
         given = f"the {show_bytes(request.memory)} of memory that it was given"
         found = f"status {ended.status}"

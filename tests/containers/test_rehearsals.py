@@ -337,7 +337,9 @@ def rootless(stand_in_base: Path) -> Iterator[Stage]:
         own = {"HOME": f"{folder}/home", "XDG_RUNTIME_DIR": f"{folder}/run", "CONTAINERS_CONF": str(settings)}
         engine = Engine("podman", command, f"unix://{folder}/podman.sock", own)
         serve = [*command, "system", "service", "--time", "0", engine.url]
-        service = subprocess.Popen(serve, cwd=folder, env={**os.environ, **own}, stderr=subprocess.DEVNULL)
+        service = subprocess.Popen(
+            serve, cwd=folder, env={**os.environ, **own}, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + START_TIMEOUT
             while not (folder / "podman.sock").exists() and service.poll() is None and time.monotonic() < deadline:
@@ -346,8 +348,10 @@ def rootless(stand_in_base: Path) -> Iterator[Stage]:
                 unavailable("Podman does not run here without root")
             yield Stage(folder / "catalog", engine, own, AS_NOBODY)
         finally:
-            service.terminate()
+            os.killpg(service.pid, signal.SIGKILL)  # it starts itself again as root of a user namespace
             service.wait()
+            for pause in folder.rglob("pause.pid"):  # the process that keeps this namespace
+                os.kill(int(pause.read_text()), signal.SIGKILL)
 
 
 def test_without_root(rootless: Stage) -> None:
