@@ -40,9 +40,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
 
 def test_it_has_what_the_import_program_uses(engine: Engine) -> None:
     """Every program that the import program calls is there, for any user, and /tmp is for everybody."""
-    programs = (
-        "awk cat cp cut find head id mkdir mv nproc readlink rm sed seq setsid sha256sum sleep stat sync tr wc"
-    )
+    programs = "awk cat cp cut find head id mkdir mv nproc readlink rm sed seq setsid sha256sum sleep stat sync tr wc"
     command = f"for name in {programs} xargs; do command -v $name || exit 1; done; stat -c %a /tmp /root"
     found = engine.run("run", "--rm", "--network=none", "--user=12345:12345", STAND_IN, "sh", "-c", command).stdout
     assert found.split()[-2:] == ["1777", "700"]

@@ -1,0 +1,79 @@
+"""The command line: options in, one call, the result out. Only this package prints, and only this module catches."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from datapack.cli.commands import DETAILS_SHOWN, run
+from datapack.cli.parser import make_parser
+from datapack.errors import DatapackError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+STOPPED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0 done, 1 failed, 2 used wrongly, 3 the data or the image differs."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options.command(options)
+    except DatapackError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        _say(f"stopped; {options.after_stop}")
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        return 1
+    except OSError as error:
+        return _fail(_readable(error))
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. What follows ``--`` is for the program in a container, which is not ours to read."""
+    ours, after = list(arguments), None
+    if "--" in ours:
+        cut = ours.index("--")
+        ours, after = ours[:cut], ours[cut + 1 :]
+    parser = make_parser()
+    options = parser.parse_args(ours)
+    if after is not None and options.command is not run:
+        parser.error("only 'datapack run' takes arguments after --")
+    options.arguments = tuple(after or ())
+    return options
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(error: DatapackError) -> int:
+    _say(f"error: {error}")
+    for line in error.details[:DETAILS_SHOWN]:
+        _say(f"  {line}")
+    if len(error.details) > DETAILS_SHOWN:
+        _say(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
+    return error.exit_code
+
+
+def _readable(error: OSError) -> DatapackError:
+    fixes = {
+        errno.ENOSPC: "make room and run the same command again: it goes on from here",
+        errno.EDQUOT: "your quota is used up: make room and run the same command again",
+        errno.EROFS: "work in a folder that can be written to",
+        errno.EACCES: "check who owns it",
+    }
+    return DatapackError(error.strerror or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

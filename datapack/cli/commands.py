@@ -1,0 +1,188 @@
+"""The commands: each takes its options, makes one call, and prints what came of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapack.errors import DatapackError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.build import Built
+    from datapack.workspace import Workspace
+
+DETAILS_SHOWN = 20  # of a list that may be long
+
+
+def _workspace(options: argparse.Namespace) -> Workspace:
+    from datapack.workspace import Workspace
+
+    return Workspace.find(options.folder)
+
+
+def _workspace_if_any(options: argparse.Namespace) -> Workspace | None:
+    """Return the catalog's folder, or None: an image or a bag can be looked at anywhere."""
+    try:
+        return _workspace(options)
+    except DatapackError:
+        return None
+
+
+def init(options: argparse.Namespace) -> None:
+    """Start a catalog."""
+    from datapack.init import init as start
+
+    for path in start(options.folder.resolve()):
+        print(f"wrote {path}")
+    print("Edit datasets.yml, then run: datapack build <name>@<version>")
+
+
+def list_versions(options: argparse.Namespace) -> None:
+    """Show what there is of every version."""
+    from datapack.catalog import Catalog
+    from datapack.listing import rows, table
+    from datapack.lock import Lock
+
+    workspace = _workspace(options)
+    print(table(rows(workspace, Catalog.read(workspace.catalog), Lock.read(workspace.lock))))
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """Bring a version here."""
+    from datapack.fetch import FetchOptions
+    from datapack.fetch import fetch as bring
+    from datapack.reference import Reference
+    from datapack.report import Console, size
+
+    workspace, reference = _workspace(options), Reference.parse(options.reference)
+    chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
+    bag = bring(workspace, reference, chosen, Console())
+    print(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
+    print(f"dataset    {bag.manifest.digest}")
+    print(f"bag        {_short(bag.path)}")
+
+
+def build(options: argparse.Namespace) -> None:
+    """Make an import container."""
+    from datapack.report import size
+
+    built = _built(options)
+    out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
+    print(f"built      {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    print(f"dataset    {built.bag.manifest.digest}", file=out)
+    print(f"image      {built.image.digest}", file=out)
+    print(f"target     {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
+    print(f"provenance {_short(built.provenance)}", file=out)
+
+
+def push(options: argparse.Namespace) -> None:
+    """Make an import container in a registry, and say how it is pulled."""
+    from datapack.registry import ImageName
+    from datapack.report import size
+
+    if not options.target.startswith("docker://"):
+        raise UsageError("a push goes to a registry", where=options.target, expected="docker://REGISTRY/NAME[:TAG]")
+    built = _built(options)
+    name = ImageName.parse(built.target.removeprefix("docker://"))
+    tagged = f"{name.path}:{name.tag}"
+    print(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
+    print(f"dataset    {built.bag.manifest.digest}")
+    print(f"image      {name.path}@{name.digest}")
+    print(f"provenance {_short(built.provenance)}, attached to the image")
+    print()
+    print("For the data manager, in the Safe Haven:")
+    print(f"  ces-pull GITHUB_USER TOKEN {tagged}")
+    print(f"  ces-run {tagged}")
+    print(f"Its log ends with: IMPORT OK {options.reference} {built.bag.manifest.digest}")
+
+
+def _built(options: argparse.Namespace) -> Built:
+    from datapack.build import Options
+    from datapack.build import build as make
+    from datapack.reference import Reference
+    from datapack.report import Console
+
+    workspace, reference = _workspace(options), Reference.parse(options.reference)
+    chosen = Options(
+        target=options.target,
+        base=options.base,
+        refresh=options.refresh,
+        update_lock=options.update_lock,
+        verify=options.verify,
+        push_data=options.push_data,
+        streams=options.streams,
+        insecure=options.insecure,
+        replace=options.replace,
+    )
+    return make(workspace, reference, chosen, Console())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Rehearse."""
+    from datapack.rehearse import Log, Options, rehearse
+    from datapack.report import Console, size
+
+    folder = options.folder.resolve()
+    paths = ("data", "outputs", "env_file", "arg_file", "opt_file")
+    given = {name: (folder / path).resolve() for name in paths if (path := getattr(options, name)) is not None}
+    same = ("arguments", "launch", "data_read_only", "memory", "cores", "name", "strict", "gpu", "base")
+    chosen = Options(**given, **{name: getattr(options, name) for name in same})
+    log = Log(sys.stdout.buffer, sys.stderr.buffer)
+    done = rehearse(options.what, folder, _workspace_if_any(options), chosen, log, Console())
+    print(f"rehearsed {done.name}")
+    if done.arrived:
+        print(done.arrived.verified)
+        print(f"receipt  {done.arrived.receipt}")
+    elif done.files:
+        total = size(sum(count for _, count in done.files))
+        print(f"written  {len(done.files):,} files, {total}: {_short(done.folder)}")
+        for path, count in done.files[:DETAILS_SHOWN]:
+            print(f"  {size(count):>7}  {path}")
+        if len(done.files) > DETAILS_SHOWN:
+            print(f"  and {len(done.files) - DETAILS_SHOWN:,} more")
+    else:
+        print("written  nothing")
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Hold something against its manifest."""
+    from datapack.report import Console
+    from datapack.verify import verify as check
+
+    workspace = _workspace_if_any(options)
+    print(check(options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure))
+
+
+def base(options: argparse.Namespace) -> None:
+    """Pin the catalog's base."""
+    from datapack.pin import pin
+
+    pinned = pin(_workspace(options), options.image)
+    if pinned.new == pinned.old:
+        print(f"nothing changed: the base is {pinned.new}")
+        return
+    print(f"old base {pinned.old}")
+    print(f"new base {pinned.new}")
+    print("What was built on the old one stops the next build of it, until --update-lock accepts the new one.")
+
+
+def diff(options: argparse.Namespace) -> None:
+    """Compare two versions."""
+    import json
+
+    from datapack.diff import diff as compare
+    from datapack.diff import table
+    from datapack.reference import Reference
+    from datapack.report import Console
+
+    before, after = Reference.parse(options.before), Reference.parse(options.after)
+    found = compare(_workspace(options), before, after, Console())
+    print(json.dumps(found.to_json(), indent=2) if options.json else table(found, options.all_names))
+
+
+def _short(path: Path) -> str:
+    """Write a path as it is seen from here, where it is below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
