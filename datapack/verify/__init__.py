@@ -86,5 +86,4 @@ def _verify_remote(text: str, workspace: Workspace | None, mode: Mode, reporter:
             expected=locked.image,
             found=verified.image,
         )
-    image.check_statements()
-    return verified
+    return replace(verified, statements=image.check_statements())

@@ -39,11 +39,18 @@ class Verified:
     reference: Reference | None = None  # the version that an image says it carries
     image: str = ""  # the image digest
     stand_in: bool = False  # an image that is for tests and the demo only
+    statements: int | None = None  # how many are attached that say what it was made of, where one can be attached
 
     def __str__(self) -> str:
         image = f", image {self.image}" if self.image else ""
-        line = f"{LOOKED[self.looked]}: {self.where}: {self.files:,} files, {size(self.bytes)}, {self.digest}{image}"
-        return f"{line}\nnot for a Safe Haven: this image stands on {STAND_IN_MEANS}" if self.stand_in else line
+        lines = [f"{LOOKED[self.looked]}: {self.where}: {self.files:,} files, {size(self.bytes)}, {self.digest}{image}"]
+        if self.statements is not None:
+            lines.append(
+                f"provenance: {self.statements} attached, of this image" if self.statements else "no provenance"
+            )
+        if self.stand_in:
+            lines.append(f"not for a Safe Haven: this image stands on {STAND_IN_MEANS}")
+        return "\n".join(lines)
 
 
 def oxum(tags: Mapping[str, bytes]) -> tuple[int, int] | None:

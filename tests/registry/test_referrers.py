@@ -1,0 +1,130 @@
+"""The provenance that is attached to an image in a registry, with and without a list that the registry keeps itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json, digest_of
+from datapack.registry import Connection, ImageName, Repository
+from datapack.registry.referrers import attach, statements
+from tests import registries
+from tests.conftest import fact
+from tests.proxies import Exchange, Proxy
+
+IN_TOTO = "application/vnd.in-toto+json"
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with registries.serve(tmp_path) as name:
+        yield name
+
+
+def repository(name: str) -> Repository:
+    return Repository(Connection(ImageName.parse(name), actions="pull,push"))
+
+
+def tags(registry: str, name: str) -> list[str]:
+    command = ["skopeo", "list-tags", "--tls-verify=false", f"docker://{registry}/{name}"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["Tags"]
+
+
+class ListKeeper(Proxy):
+    """A registry with a referrers API of its own: it says so at each PUT with a subject, and answers with its lists."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
+        self.lists: dict[str, list[dict]] = {}
+        self.add("PUT", "/manifests/", self._put, times=10**6)
+        self.add("GET", "/referrers/", self._list, times=10**6)
+
+    def _put(self, exchange: Exchange) -> None:
+        body = exchange.body()
+        status, headers, content = exchange.forward(body)
+        manifest = json.loads(body)
+        if "subject" in manifest:
+            subject = manifest["subject"]["digest"]
+            entry = {**Descriptor.of(MANIFEST, body).to_json(), "artifactType": manifest["artifactType"]}
+            self.lists.setdefault(subject, []).append(entry)
+            headers = [*headers, ("OCI-Subject", subject)]
+        exchange.answer(status, headers, content)
+
+    def _list(self, exchange: Exchange) -> None:
+        entries = self.lists.get(exchange.handler.path.rpartition("/")[2], [])
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        exchange.answer(200, [("Content-Type", INDEX)], json.dumps(index).encode())
+
+
+def test_a_registry_without_a_list_gets_the_tag(catalog, registry):
+    """The list is an index under sha256-<hex>, as specified; the statement is the file beside the image."""
+    output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    subject = fact(output, "image").partition("@")[2]
+    assert sorted(tags(registry, "reef")) == sorted(["v1", subject.replace(":", "-")])
+    there = repository(f"{registry}/reef")
+    (entry,) = json.loads(there.manifest(subject.replace(":", "-")))["manifests"]
+    assert entry["artifactType"] == IN_TOTO
+    artifact = json.loads(there.manifest(entry["digest"]))
+    assert artifact["subject"] == Descriptor.of(MANIFEST, there.manifest("v1")).to_json()
+    assert artifact["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
+    (layer,) = artifact["layers"]
+    assert layer["annotations"]["in-toto.io/predicate-type"] == "https://slsa.dev/provenance/v1"
+    content = (catalog.root / "dist/reef-v1.provenance.json").read_bytes()
+    assert statements(there, subject) == [content]
+    assert layer["digest"] == digest_of(content)
+
+
+def test_a_second_push_attaches_nothing(catalog, registry):
+    """The same build has the same statement, and it is attached once."""
+    subject = fact(catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef"), "image").partition("@")[2]
+    before = repository(f"{registry}/reef").manifest(subject.replace(":", "-"))
+    catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    assert repository(f"{registry}/reef").manifest(subject.replace(":", "-")) == before
+
+
+def test_what_others_attached_stays(catalog, registry):
+    """An entry that somebody else put under the tag is kept."""
+    output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    tag = fact(output, "image").partition("@")[2].replace(":", "-")
+    there = repository(f"{registry}/reef")
+    index = json.loads(there.manifest(tag))
+    index["manifests"] = [{**Descriptor.of(MANIFEST, there.manifest("v1")).to_json(), "artifactType": "a/signature"}]
+    there.put_manifest(canonical_json(index), INDEX, tag)
+    catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    kinds = [entry["artifactType"] for entry in json.loads(there.manifest(tag))["manifests"]]
+    assert kinds == ["a/signature", IN_TOTO]
+
+
+def test_a_registry_with_a_list_gets_no_tag(catalog, registry):
+    """A registry that says that it keeps the list is believed, and asked for it."""
+    with ListKeeper(registry) as keeper:
+        output = catalog.ok("push", "reef@v1", "--to", f"docker://{keeper.name}/reef")
+        subject = fact(output, "image").partition("@")[2]
+        assert tags(registry, "reef") == ["v1"]
+        assert len(statements(repository(f"{keeper.name}/reef"), subject)) == 1
+        assert (
+            "\nprovenance: 1 attached, of this image\n"
+            in catalog.ok("verify", f"docker://{keeper.name}/reef:v1") + "\n"
+        )
+
+
+def test_an_image_without_provenance(catalog, registry):
+    """An image that came there in another way has none, and verify says so."""
+    catalog.ok("build", "reef@v1")
+    registries.push(catalog.root / "dist/reef-v1", registry, "reef:v1")
+    assert "\nno provenance\n" in catalog.ok("verify", f"docker://{registry}/reef:v1")
+
+
+def test_a_statement_of_another_image(catalog, registry):
+    """A statement that is attached to an image and names another is refused."""
+    catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    there = repository(f"{registry}/reef")
+    statement = json.loads((catalog.root / "dist/reef-v1.provenance.json").read_bytes())
+    statement["subject"][0]["digest"]["sha256"] = "1" * 64
+    attach(there, Descriptor.of(MANIFEST, there.manifest("v1")), canonical_json(statement))
+    error = catalog.fails("verify", f"docker://{registry}/reef:v1", status=3)
+    assert "the provenance that is attached is of another image: expected sha256:" in error
+    assert re.search(f"found sha256:{'1' * 64}$", error.strip())
