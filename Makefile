@@ -8,11 +8,11 @@ help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/ready  ## build the example's import container, run it, verify what came out
-	@scripts/system-packages.sh busybox-static podman runc uidmap
+	@scripts/system-packages.sh busybox-static docker-registry podman runc uidmap
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
 test: .venv/ready  ## run every test
-	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker.io git podman runc shellcheck skopeo uidmap
+	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git openssl podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
@@ -24,7 +24,7 @@ lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
 	$(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
 
 bench: .venv/ready  ## measure us and what people use today, side by side
-	@scripts/system-packages.sh aria2 bubblewrap busybox-static docker.io nginx-light podman runc uidmap
+	@scripts/system-packages.sh aria2 bubblewrap busybox-static curl docker-registry docker.io nginx-light podman runc skopeo uidmap
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/ready  ## write the pages of docs/ to build/docs

@@ -1,16 +1,20 @@
 #!/bin/sh
-# The main job on the example that ships with the project: build reef@v1, run its import container without a network,
-# verify what came out, and show that a changed byte does not pass. It works in build/demo, which it makes anew.
+# The main job on the example that ships with the project: build reef@v1, rehearse its import container, show that a changed
+# byte does not pass, push it to a registry, and push the next version. It works in build/demo, which it makes anew.
 set -eu
 
 project=$(cd "$(dirname "$0")/.." && pwd)
 work=$project/build/demo
+started='' # what runs beside us and ends with us
 
 step() { printf '\n%s\n' "$*"; }
 run() {
     echo "\$ $*"
     "$@"
 }
+stop() { for process in $started; do kill "$process" 2>/dev/null || true; done; }
+trap stop EXIT
+trap 'exit 130' INT TERM
 
 # Gives podman the settings that it needs where the kernel lets it raise no limits, as in many a sandbox.
 sandboxed() {
@@ -23,33 +27,57 @@ END
     export CONTAINERS_CONF="$work/containers.conf"
 }
 
-# Runs the import container with the engine that there is; fails where there is none.
-import() {
-    image=oci:dist/reef-v1
+# Finds an engine that runs the image, and serves its API in DOCKER_HOST; fails where there is none.
+find_engine() {
     if command -v podman >/dev/null; then
-        podman run --rm --quiet --network none "$image" --list >/dev/null 2>&1 || sandboxed
-        if podman run --rm --quiet --network none "$image" --list >/dev/null 2>&1; then
-            run podman run --rm --quiet --network none -v "$work/safe_outputs:/safe_outputs" "$image"
+        podman run --rm --quiet --network none oci:dist/reef-v1 --list >/dev/null 2>&1 || sandboxed
+        if podman run --rm --quiet --network none oci:dist/reef-v1 --list >/dev/null 2>&1; then
             podman image rm --force localhost/dist/reef-v1 >/dev/null 2>&1 || true
+            socket=$(mktemp -u /tmp/datapack-demo-XXXXXX)
+            podman system service --time 0 "unix://$socket" >/dev/null 2>&1 &
+            started="$started $!"
+            export DOCKER_HOST="unix://$socket"
+            wait_for test -S "$socket"
             return
         fi
     fi
-    docker version >/dev/null 2>&1 || return
-    run datapack build reef@v1 "$@" --to docker-daemon:datapack-demo:v1
-    run docker run --rm --network none -v "$work/safe_outputs:/safe_outputs" datapack-demo:v1
-    docker image rm --force datapack-demo:v1 >/dev/null
+    docker version >/dev/null 2>&1
+}
+
+# Starts an empty registry on loopback; fails where none is installed.
+start_registry() {
+    command -v docker-registry >/dev/null || return
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    cat >registry.yml <<END
+version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: "$work/registry"}}
+http: {addr: "127.0.0.1:$port"}
+END
+    docker-registry serve registry.yml >registry.log 2>&1 &
+    started="$started $!"
+    wait_for python3 -c "import socket; socket.create_connection(('127.0.0.1', $port))" 2>/dev/null
+    registry=127.0.0.1:$port
+}
+
+wait_for() {
+    for _ in $(seq 100); do
+        if "$@" 2>/dev/null; then return; fi
+        sleep 0.1
+    done
+    return 1
 }
 
 if [ -e "$work" ]; then
     chmod -R u+w "$work"
     rm -rf "$work"
 fi
-mkdir -p "$work/examples" "$work/safe_outputs"
+mkdir -p "$work/examples"
 cp "$project/datasets.yml" "$work"
 cp -R "$project/examples/reef" "$work/examples"
 cd "$work"
 git init --quiet
-printf '%s\n' .datapack/ dist/ '*.partial/' safe_outputs/ stand-in-base/ containers.conf >.gitignore
+printf '%s\n' .datapack/ dist/ '*.partial/' registry/ stand-in-base/ containers.conf >.gitignore
 
 step "1. Build the import container"
 set --
@@ -64,11 +92,12 @@ step "2. See what there is, and verify the image"
 run datapack list
 run datapack verify oci:dist/reef-v1
 
-step "3. Run it as the Safe Haven does: without a network, with a folder for the outputs"
-if import "$@"; then
-    step "4. Verify what came out"
-    run datapack verify safe_outputs/reef/v1
-    step "5. Change one byte of it, and verify again"
+step "3. Rehearse: run it as the Safe Haven will, without a network, and verify what came out"
+if find_engine; then
+    strict=
+    [ "$(id -u)" != 0 ] || strict=--strict # a user without a name needs more than an ordinary user's engine has
+    run datapack run reef@v1 $strict --outputs safe_outputs "$@"
+    step "4. Change one byte of it, and verify again"
     picture=$(find safe_outputs/reef/v1/data -name '*.png' | sort | head -n 1)
     chmod u+w "$picture"
     printf 'X' | dd of="$picture" bs=1 seek=1000 conv=notrunc 2>/dev/null
@@ -78,6 +107,28 @@ if import "$@"; then
     fi
 else
     echo "Neither podman nor docker runs here: the steps that need an engine are left out."
+fi
+
+step "5. Push it to a registry, and verify it there"
+if start_registry; then
+    run datapack push reef@v1 "$@" --to "docker://$registry/demo/reef"
+    run datapack verify "docker://$registry/demo/reef:v1"
+    step "6. The next version: one label is corrected. What will it cost? Push it"
+    mkdir corrected
+    sed '0,/"area"/s/"area"/"checked": true, "area"/' examples/reef/train.json >corrected/train.json
+    cat >>datasets.yml <<'END'
+      v2:
+        parent: v1
+        sources:
+          - local: corrected/train.json
+          - local: examples/reef/images
+            into: images
+END
+    run datapack fetch reef@v2
+    run datapack diff reef@v1 reef@v2
+    run datapack push reef@v2 "$@" --to "docker://$registry/demo/reef"
+else
+    echo "No docker-registry is installed here: the steps that need a registry are left out."
 fi
 echo
 echo "All of it is in build/demo."
