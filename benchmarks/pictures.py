@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 1920, 1080  # 2.07 MB each, as the mean picture of Fathom24
 
 
-def png(width: int, height: int, randbytes: Callable[[int], bytes] = os.urandom) -> bytes:
-    """Return a grey PNG of random pixels, stored without compression."""
+def png(width: int, height: int, randbytes: Callable[[int], bytes] = os.urandom, more: float = 0) -> bytes:
+    """Return a grey PNG of random pixels, stored without compression; ``more`` bytes a pixel fill a private chunk."""
     noise = randbytes(width * height)
     rows = b"".join(b"\0" + noise[at : at + width] for at in range(0, len(noise), width))
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(rows, 0)),
+        *([(b"moRe", randbytes(int(more * width * height)))] if more else []),
         (b"IEND", b""),
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
