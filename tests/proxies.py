@@ -49,6 +49,7 @@ class Exchange:
 
     def __init__(self, handler: BaseHTTPRequestHandler, upstream: str) -> None:
         self.handler, self.upstream = handler, upstream
+        self.answered = 0  # bytes of the answer's body
         self.length = int(handler.headers.get("Content-Length") or 0)
 
     def body(self, fraction: float = 1.0) -> bytes:
@@ -58,7 +59,8 @@ class Exchange:
     def forward(self, body: bytes | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
         """Ask the registry; return its status, headers and body."""
         connection = http.client.HTTPConnection(self.upstream, timeout=60)
-        headers = dict(self.handler.headers.items())
+        given = self.handler.headers
+        headers = {name: ", ".join(given.get_all(name, [])) for name in given}  # a client may send one several times
         connection.request(self.handler.command, self.handler.path, self.body() if body is None else body, headers)
         response = connection.getresponse()
         content = response.read()
@@ -76,7 +78,7 @@ class Exchange:
         self.handler.send_header("Content-Length", length if head else str(len(content)))
         self.handler.end_headers()
         if not head:
-            self.handler.wfile.write(content[: int(len(content) * sent)])
+            self.answered = self.handler.wfile.write(content[: int(len(content) * sent)])
         if sent < 1:
             self.handler.wfile.flush()
             raise HangUpError
@@ -153,7 +155,7 @@ class Proxy:
     def __init__(self, upstream: str) -> None:
         self.upstream, self.faults, self.asked = upstream, list[Fault](), Counter[str]()
         self.headers: list[dict[str, str]] = []
-        self.sent = 0  # bytes of request bodies
+        self.sent = self.received = 0  # bytes of the bodies of requests and of answers
         self._lock = threading.Lock()
         self._server = _Quiet(("127.0.0.1", 0), self._handler())
 
@@ -190,6 +192,8 @@ class Proxy:
                         fault.act(exchange)
                     else:
                         exchange.answer(*exchange.forward())
+                    with proxy._lock:
+                        proxy.received += exchange.answered
                 except HangUpError:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self.connection.close()
