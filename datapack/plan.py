@@ -38,7 +38,7 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     """Spread a version's files over layers.
 
     A parent's layer is kept if and only if all of its files are in the version unchanged. Kept layers come first, in
-    the parent's order; all other files follow, sorted, in new layers. Where that takes more images than packing
+    the parent's order; all other files follow in new layers, those in folders first. Where that takes more images than packing
     everything anew, everything is packed anew; so what fits into one image has at most `MAX_DATA_LAYERS` layers.
 
     Args:
@@ -49,9 +49,9 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     limit = _layer_bytes(ordered)
     others = {file.path: file for file in ordered}
     kept = list(_take_kept(others, parent))
-    groups = [*kept, *_fill(others.values(), limit)]
+    groups = [*kept, *_pack(others.values(), limit)]
     if len(groups) > MAX_DATA_LAYERS and kept:
-        anew = list(_fill(ordered, limit))
+        anew = _pack(ordered, limit)
         if len(images(anew)) < len(images(groups)):
             return anew
     return groups
@@ -75,6 +75,18 @@ def _layer_bytes(files: Sequence[PayloadFile]) -> int:
     # With this limit every layer but the last holds more than a fiftieth of all bytes: there are at most 50, or as
     # many as `LAYER_LIMIT` makes it.
     return sum(file.size for file in files) // NEW_LAYERS + max(file.size for file in files)
+
+
+def _pack(files: Iterable[PayloadFile], limit: int) -> list[Group]:
+    """Put files into new layers. Those beside the folders have layers of their own.
+
+    They are the lists and labels of what is in the folders, and change more often: a corrected label is a small push.
+    """
+    beside: Group = []
+    inside: Group = []
+    for file in files:
+        (inside if file.path.count("/") > 1 else beside).append(file)  # the first is data/
+    return [*_fill(inside, limit), *_fill(beside, limit)]
 
 
 def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
