@@ -38,8 +38,9 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     """Spread a version's files over layers.
 
     A parent's layer is kept if and only if all of its files are in the version unchanged. Kept layers come first, in
-    the parent's order; all other files follow, sorted, in new layers. Where that takes more images than packing
-    everything anew, everything is packed anew; so what fits into one image has at most `MAX_DATA_LAYERS` layers.
+    the parent's order. All other files follow in new layers: first those inside folders of the payload, then those
+    beside the folders, each sorted, and no new layer has both. Where that takes more images than packing everything
+    anew, everything is packed anew; so what fits into one image when packed anew has at most `MAX_DATA_LAYERS` layers.
 
     Args:
         files: what the version holds, in any order.
@@ -49,9 +50,9 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     limit = _layer_bytes(ordered)
     others = {file.path: file for file in ordered}
     kept = list(_take_kept(others, parent))
-    groups = [*kept, *_fill(others.values(), limit)]
+    groups = [*kept, *_pack(others.values(), limit)]
     if len(groups) > MAX_DATA_LAYERS and kept:
-        anew = list(_fill(ordered, limit))
+        anew = list(_pack(ordered, limit))
         if len(images(anew)) < len(images(groups)):
             return anew
     return groups
@@ -70,11 +71,25 @@ def _take_kept(files: dict[str, PayloadFile], parent: Iterable[Iterable[tuple[st
 
 def _layer_bytes(files: Sequence[PayloadFile]) -> int:
     """Return how many bytes a new layer of a version may hold: more than `LAYER_BYTES` where that makes too many."""
-    if sum(1 for _ in _fill(files, LAYER_BYTES)) <= NEW_LAYERS:
+    if sum(1 for _ in _pack(files, LAYER_BYTES)) <= NEW_LAYERS:
         return LAYER_BYTES
-    # With this limit every layer but the last holds more than a fiftieth of all bytes: there are at most 50, or as
-    # many as `LAYER_LIMIT` makes it.
-    return sum(file.size for file in files) // NEW_LAYERS + max(file.size for file in files)
+    # With this limit every layer but the last inside and the last beside holds more than a 49th of all bytes, so that
+    # there are at most 48 and these two, or as many as `LAYER_LIMIT` makes it.
+    return sum(file.size for file in files) // (NEW_LAYERS - 1) + max(file.size for file in files)
+
+
+def _pack(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
+    """Put sorted files into new layers: those inside folders first, then those beside them in layers of their own.
+
+    What lies beside the folders is most often the labels of what is inside, and changes more often: so a corrected
+    label is a small push.
+    """
+    inside: Group = []
+    beside: Group = []
+    for file in files:
+        (inside if file.path.count("/") > 1 else beside).append(file)  # the first one ends data/
+    yield from _fill(inside, limit)
+    yield from _fill(beside, limit)
 
 
 def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:

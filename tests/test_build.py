@@ -30,7 +30,8 @@ def test_golden_digests(catalog):
     assert fact(output, "dataset") == "sha256:6c5909b871c57499ce51f28a4fc51b6c6827d4c971be86ebc0528b91a1509286"
     image = json.loads(layout(catalog).read(layout(catalog).image()))
     assert [layer["digest"] for layer in image["layers"]][2:] == [
-        "sha256:f3db9b3853cbd88be722ae88bdd228b66ebe16e26764ab29c7c7f8cdbca740fe",
+        "sha256:a7420cf96272c68df22d0a0fc44bbceaab8a6fa29c1aa9caac2f052d4d1dff1a",
+        "sha256:13d712524dfde385283ff35afea1f573fce437d1d62ff08be4992f22638d7af5",
         "sha256:9c516c019f7f5740d959b7694bfdb420ad39bc549fd52f78ca7d5e03c1c1af12",
     ]
 
@@ -90,7 +91,7 @@ def test_image_is_whole_and_says_what_it_is(catalog):
         assert facts["org.opencontainers.image.base.name"] == "oci:base"
         assert digest in facts.values()
     assert config["rootfs"]["diff_ids"] == [layer["digest"] for layer in image["layers"]]
-    assert len(config["history"]) == len(image["layers"]) == 4
+    assert len(config["history"]) == len(image["layers"]) == 5
 
 
 def test_all_targets_hold_one_image(catalog):
@@ -199,7 +200,7 @@ def test_a_withdrawn_file_is_in_no_layer(catalog):
     catalog.ok("build", "reef@v1", "--refresh", "--update-lock")
     blobs = list(layout(catalog).blobs.iterdir())
     assert not any(b"a" * 3000 in blob.read_bytes() for blob in blobs)
-    assert len(blobs) == 6  # manifest, config, the base's layer and three of ours
+    assert len(blobs) == 7  # manifest, config, the base's layer and four of ours
 
 
 def test_a_withdrawn_file_does_not_outlive_a_kill(catalog):

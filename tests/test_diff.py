@@ -11,7 +11,7 @@ from datapack.diff import Amount, Diff, table
 from datapack.history import Changes
 from datapack.reference import Reference
 from tests.conftest import make_base
-from tests.versions import FIRST, SECOND, make_reef
+from tests.versions import CORRECTED, FIRST, IMAGES, LABELS, SECOND, make_labelled, make_reef
 
 
 @pytest.fixture
@@ -51,6 +51,31 @@ def test_files_and_layers(built):
     }
 
 
+def test_new_labels_for_the_same_images(catalog):
+    """The price is that of the layer with the labels and of the tag files, before the build and after it."""
+    reef = make_labelled(catalog.root)
+    reef.ok("build", "reef@v1")
+    reef.ok("fetch", "reef@v2")
+    planned = json.loads(reef.ok("diff", "reef@v1", "reef@v2", "--json"))
+    reef.ok("build", "reef@v2")
+    found = json.loads(reef.ok("diff", "reef@v1", "reef@v2", "--json"))
+    assert found == {**planned, "built": True}
+    assert found["files"]["changed"] == {
+        "count": 1,
+        "bytes": len(CORRECTED["train.json"]),
+        "paths": ["data/train.json"],
+    }
+    unchanged = [*IMAGES.values(), LABELS["eval.json"]]
+    assert found["files"]["same"] == {"count": len(unchanged), "bytes": sum(map(len, unchanged))}
+    *shared, labels, tags = reef.layers("v2")[1:]  # without the base's
+    assert len(shared) == 4  # the program and three layers of images
+    assert found["layers"] == {
+        "shared": {"count": 4, "bytes": blob_size(reef, "v2", shared)},
+        "new": {"count": 2, "bytes": blob_size(reef, "v2", [labels, tags])},
+    }
+    assert "push: 2 of 6 layers, " in reef.ok("diff", "reef@v1", "reef@v2")
+
+
 def test_the_other_way_round(built):
     """What was added is removed, and the price is that of the first version where the second is."""
     there, back = (json.loads(built.ok("diff", *pair, "--json")) for pair in
@@ -74,7 +99,7 @@ def test_as_people_read_it(built):
         "same          3   5.2 kB",
     ]
     assert lines[12:15] == ["added    data/d", "removed  data/b/1", "changed  data/c"]
-    assert lines[16].startswith("push: 2 of 4 layers, ")
+    assert lines[16].startswith("push: 3 of 5 layers, ")
     assert " times less than the whole " in lines[16]
     assert lines[17:] == ["pull: the same where reef@v1 is already"]
 
@@ -103,7 +128,7 @@ def test_sizes_that_nobody_knows_any_more(built):
     assert found["same"]["bytes"] == 5200
     assert "removed       1  size unknown\n" in built.ok("diff", "reef@v1", "reef@v2")
     back = built.ok("diff", "reef@v2", "reef@v1")
-    assert "push: 2 of 4 layers, size unknown\n" in back
+    assert "push: 3 of 5 layers, size unknown\n" in back
 
 
 def test_a_manifest_that_only_dvc_has(built):

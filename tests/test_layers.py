@@ -11,7 +11,7 @@ import pytest
 
 from datapack.errors import MismatchError
 from datapack.layers import Layer, Member, data_layers, program_layer, tag_layer, tree, write_blocks
-from datapack.plan import PayloadFile, plan
+from datapack.plan import PayloadFile
 
 CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
 
@@ -31,8 +31,8 @@ def make_bag(folder: Path, contents: dict[str, bytes]) -> list[PayloadFile]:
 
 @pytest.fixture
 def layer(tmp_path: Path) -> Layer:
-    (planned,) = data_layers(plan(make_bag(tmp_path, CONTENTS)), tmp_path, "dataset/reef")
-    return planned
+    (made,) = data_layers([make_bag(tmp_path, CONTENTS)], tmp_path, "dataset/reef")
+    return made
 
 
 def test_golden_digest(layer):
@@ -48,7 +48,7 @@ def test_what_the_disk_says_does_not_matter(tmp_path):
     for path in second.rglob("*.png"):
         path.chmod(0o600)
         os.utime(path, (1, 1))
-    one, two = (data_layers(plan(files), bag, "dataset/reef")[0] for bag in (first, second))
+    (one,), (two,) = (data_layers([files], bag, "dataset/reef") for bag in (first, second))
     assert one.key == two.key
     assert write(one) == write(two)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from datapack.errors import CatalogError
 from datapack.packing import decode, encode
-from datapack.plan import PayloadFile
+from datapack.plan import PayloadFile, plan
 
 paths = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 
@@ -25,6 +25,14 @@ def test_golden():
     a, b, c, d, e, f = files
     assert encode([[a, b, f], [d], [c, e]]) == "0*2 2*1 1*1 2*1 0*1"
     assert decode("0*2 2*1 1*1 2*1 0*1", files, "x") == [[a, b, f], [d], [c, e]]
+
+
+def test_golden_plan():
+    """Files beside the folders are in the last layer, wherever the manifest has them."""
+    names = ("data/eval.json", "data/images/1.png", "data/images/2.png", "data/train.json")
+    files = [PayloadFile(name, 1, "") for name in names]
+    assert encode(plan(files)) == "1*1 0*2 1*1"
+    assert decode("1*1 0*2 1*1", files, "x") == plan(files)
 
 
 @given(groups())

@@ -4,6 +4,7 @@ import hashlib
 import os
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import PurePosixPath
 from random import Random
 from unittest import mock
 
@@ -15,7 +16,9 @@ from datapack import plan as planning
 from datapack.errors import ImageError
 from datapack.plan import MAX_DATA_LAYERS, NEW_LAYERS, Group, PayloadFile, check_one_image, images, plan
 
-NAMES = [f"data/{n % 7}/{letter}{n:03}" for n in range(60) for letter in ("a", "ö", "\U0001f41f")]
+# Files beside the folders, whose names come before those of the folders, between them and after them, and files inside.
+FOLDERS = ("", "", "0/", "b/", "b/c/", "p/", "ü/")
+NAMES = [f"data/{FOLDERS[n % 7]}{letter}{n:03}" for n in range(60) for letter in ("a", "ö", "\U0001f41f")]
 
 sizes = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 3000), min_size=1)
 # What a version makes of each of its parent's files, and what it adds.
@@ -33,6 +36,21 @@ def lines(groups: list[Group]) -> list[list[tuple[str, str]]]:
 
 def flat(groups: list[Group]) -> list[PayloadFile]:
     return [file for group in groups for file in group]
+
+
+def is_beside(file: PayloadFile) -> bool:
+    """Whether a file is in no folder of the payload."""
+    return PurePosixPath(file.path).parent == PurePosixPath("data")
+
+
+def in_order(files) -> list[PayloadFile]:
+    """Files as new layers have them: those inside folders, then those beside, each sorted by bytes."""
+    return sorted(files, key=lambda file: (is_beside(file), os.fsencode(file.path)))
+
+
+def mixed(groups: list[Group]) -> list[Group]:
+    """Layers with files of both kinds."""
+    return [group for group in groups if len({is_beside(file) for file in group}) > 1]
 
 
 def total(files) -> int:
@@ -63,12 +81,16 @@ def versions(draw):
 @given(sizes, st.randoms())
 @settings(deadline=None)
 def test_without_a_parent(sizes, random):
-    """Every file is in exactly one layer, sorted by bytes; none is too large; the order of the input is no matter."""
+    """Every file is in exactly one layer, in order; none is too large; the order of the input is no matter.
+
+    No layer has both files inside folders and files beside them.
+    """
     files = [file(path, size) for path, size in sizes.items()]
     with limits():
         groups = plan(files)
         assert plan(random.sample(files, len(files))) == groups
-    assert flat(groups) == sorted(files, key=lambda file: os.fsencode(file.path))
+    assert flat(groups) == in_order(files)
+    assert not mixed(groups)
     assert len(groups) <= NEW_LAYERS
     if total(files) <= NEW_LAYERS * 1000 // 4:
         assert all(total(group) <= 1000 or len(group) == 1 for group in groups)
@@ -77,7 +99,10 @@ def test_without_a_parent(sizes, random):
 @given(versions(), st.randoms())
 @settings(deadline=None)
 def test_with_a_parent(versions, random):
-    """A parent's layer is kept exactly if all its files are unchanged, in its place; every file is in one layer."""
+    """A parent's layer is kept exactly if all its files are unchanged, in its place; every file is in one layer.
+
+    After the kept layers come new ones with files inside folders, then those with files beside them.
+    """
     parent, files = versions
     with limits():
         groups = plan(files, lines(parent))
@@ -86,7 +111,8 @@ def test_with_a_parent(versions, random):
     assert groups[: len(whole)] == whole
     assert not [group for group in groups[len(whole) :] if group in parent]
     assert sorted(flat(groups)) == sorted(files)
-    assert flat(groups[len(whole) :]) == sorted(flat(groups[len(whole) :]), key=lambda file: os.fsencode(file.path))
+    assert flat(groups[len(whole) :]) == in_order(flat(groups[len(whole) :]))
+    assert not mixed(groups[len(whole) :])
 
 
 @given(versions())
@@ -123,23 +149,63 @@ def test_a_chain_of_versions(seed):
             kept.append(len([group for group in groups if group in former]))
             layers.append(len(groups))
             assert sorted(flat(groups)) == sorted(files.values())
+            assert not mixed(groups)
             assert len(groups) <= MAX_DATA_LAYERS
             for path in random.sample(sorted(files), random.randrange(3)):
                 del files[path]
             for _ in range(random.randrange(1, 4)):
-                path = f"data/{random.randrange(9)}/{random.randrange(500)}"
+                path = f"data/{random.choice(FOLDERS)}{random.randrange(500)}"
                 files[path] = file(path, random.randrange(2000), number)
     assert sum(kept) > 200 * 20  # most versions keep most of their parent's layers
     assert any(after < before - 20 for before, after in pairwise(layers))  # and now and then all is packed anew
 
 
-def test_a_version_that_is_packed_anew_leaves_room():
-    """However large a version is, half of the layers are left for those that follow."""
+def test_new_labels_are_a_small_push():
+    """Where only files beside the folders change or are added, every layer with files inside them is kept."""
+    images = [file(f"data/images/{n:03}.png", 100) for n in range(95)]
+    labels = [file("data/eval.json", 20), file("data/train.json", 30)]
     with limits():
-        groups = plan(file(f"data/{n:05}", 700 + n % 400) for n in range(5000))
-        assert len(groups) == NEW_LAYERS
+        first = plan([*images, *labels])
+        corrected = plan([*images, labels[0], file("data/train.json", 31, "corrected")], lines(first))
+        more = plan([*images, *labels, file("data/test.json", 40)], lines(first))
+    assert (len(first), first[-1]) == (11, labels)
+    assert corrected == [*first[:-1], [labels[0], file("data/train.json", 31, "corrected")]]
+    assert more == [*first, [file("data/test.json", 40)]]
+
+
+def test_new_images_leave_the_labels_alone():
+    """A layer with files beside the folders is kept while folders change, and lies below the new ones."""
+    images, label = [file(f"data/images/{n:03}.png", 100) for n in range(15)], file("data/train.json", 30)
+    with limits():
+        first = plan([*images, label])
+        second = plan([*images[:-1], label], lines(first))
+    assert first == [images[:10], images[10:], [label]]
+    assert second == [images[:10], [label], images[10:-1]]
+
+
+def test_a_layer_of_the_parent_with_both_kinds_is_kept():
+    """A parent that was packed in another way is no reason to send its whole layers again."""
+    both, label = [file("data/images/a", 10), file("data/train.json", 10)], file("data/eval.json", 10)
+    assert plan([*both, label], lines([both])) == [both, [label]]
+
+
+@pytest.mark.parametrize("inside", [0, 1, 2425, 2500, 4999, 5000])
+def test_a_version_that_is_packed_anew_leaves_room(inside):
+    """However large a version is and however much of it lies in folders, half of the layers are left for the next."""
+    with limits(layer=10):
+        groups = plan(file(f"data/{'images/' if n < inside else ''}{n:05}", 1) for n in range(5000))
+        assert NEW_LAYERS - 2 < len(groups) <= NEW_LAYERS
         more = plan([*flat(groups), file("data/more", 1)], lines(groups))
     assert more[:-1] == groups
+    assert more[-1] == [file("data/more", 1)]
+
+
+def test_files_of_any_size_leave_room():
+    """Where sizes differ too, a version has nearly as many layers as it may have, and never more."""
+    for inside in range(0, 5001, 500):
+        with limits():
+            groups = plan(file(f"data/{'images/' if n < inside else ''}{n:05}", 700 + n % 400) for n in range(5000))
+        assert NEW_LAYERS - 2 < len(groups) <= NEW_LAYERS
 
 
 def test_everything_is_packed_anew_where_one_image_would_not_do():

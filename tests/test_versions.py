@@ -21,7 +21,7 @@ from datapack.workspace import Workspace
 from tests.conftest import fact
 from tests.servers import Reply, Server
 from tests.test_versioning import clone, dvc, git
-from tests.versions import FIRST, SECOND, THIRD, Reef, make_reef
+from tests.versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int, int]]:
@@ -44,14 +44,27 @@ def test_layers_of_the_parent_are_kept_bit_for_bit(reef):
     reef.ok("build", "reef@v1")
     reef.ok("build", "reef@v2")
     one, two = reef.data("v1"), reef.data("v2")
-    assert (len(one), len(two)) == (2, 2)
-    assert two[0] == one[0]
-    assert two[1] not in one
+    assert (len(one), len(two)) == (3, 4)
+    assert two[:2] == [one[0], one[2]]  # a/1 and a/2, and c, which is beside the folders
+    assert not set(two[2:]) & set(one)
     assert reef.layers("v2")[:2] == reef.layers("v1")[:2]
     assert reef.ok("verify", "oci:dist/reef-v2").startswith("verified, every byte")
-    assert (reef.lock["reef@v1"]["packing"], reef.lock["reef@v2"]["packing"]) == ("0*2 1*3", "0*2 1*3")
+    assert reef.lock["reef@v1"]["packing"] == "0*2 1*2 2*1"
+    assert reef.lock["reef@v2"]["packing"] == "0*2 2*1 1*1 3*1"
     assert "parent" not in reef.lock["reef@v1"]
     assert reef.lock["reef@v2"]["parent"] == "v1"
+
+
+def test_new_labels_for_the_same_images_send_no_image(catalog):
+    """Where only a file beside the folders is another, the layers are the parent's but for the one that it is in."""
+    reef = make_labelled(catalog.root)
+    reef.ok("build", "reef@v1")
+    reef.ok("build", "reef@v2")
+    one, two = reef.data("v1"), reef.data("v2")
+    assert reef.lock["reef@v1"]["packing"] == reef.lock["reef@v2"]["packing"] == "3*1 0*3 1*3 2*1 3*1"
+    assert two[:-1] == one[:-1]
+    assert two[-1] not in one
+    assert reef.ok("verify", "oci:dist/reef-v2").startswith("verified, every byte")
 
 
 def test_a_withdrawn_file_is_nowhere(reef):
@@ -141,10 +154,10 @@ def test_a_parent_that_is_not_here_is_obtained_first(reef):
     """A chain can be built from its end: each parent comes before its child, and shares its layers when it is built."""
     reef.ok("build", "reef@v3")
     assert set(reef.lock) == {"reef@v1", "reef@v2", "reef@v3"}
-    assert reef.lock["reef@v3"]["packing"] == "0*2 1*3 2*1"
+    assert reef.lock["reef@v3"]["packing"] == "0*2 2*1 1*1 3*1 4*1"
     for version in ("v1", "v2"):
         reef.ok("build", f"reef@{version}")
-    assert reef.data("v3")[:2] == reef.data("v2")
+    assert reef.data("v3")[:-1] == reef.data("v2")
     assert reef.data("v3")[0] == reef.data("v1")[0]
 
 
@@ -212,7 +225,7 @@ def test_a_damaged_manifest_in_the_cache_is_not_used(published):
     cached.chmod(0o644)
     cached.write_bytes(content.replace(b"data/d", b"data/e"))
     published.ok("build", "reef@v3")
-    assert published.data("v3")[:2] == published.data("v2")
+    assert published.data("v3")[:-1] == published.data("v2")
 
 
 def test_another_parent_is_another_image(reef):
@@ -230,7 +243,7 @@ def test_another_parent_is_another_image(reef):
     }
     reef.ok("build", "reef@v2", "--update-lock")
     assert "parent" not in reef.lock["reef@v2"]
-    assert reef.lock["reef@v2"]["packing"] == "0*4 1*1"
+    assert reef.lock["reef@v2"]["packing"] == "0*3 1*2"
     assert not set(reef.data("v2")) & set(reef.data("v1"))
     reef.describe(v1=None, v2="v1", v3="v2")
     assert "  changed  the parent: none is now v1\n" in reef.fails("build", "reef@v2", status=3)
@@ -243,13 +256,13 @@ def test_other_limits_change_a_version_only_when_that_is_asked_for(reef):
     shutil.rmtree(reef.root / "dist")
     assert fact(reef.ok("build", "reef@v1"), "image") == image
     reef.ok("build", "reef@v1", "--update-lock")
-    assert len(reef.data("v1")) == 4
+    assert len(reef.data("v1")) == 5
     reef.ok("build", "reef@v1")
-    assert len(reef.data("v1")) == 4
+    assert len(reef.data("v1")) == 5
 
 
 def test_a_lock_without_a_packing_gets_one(reef):
-    """What an earlier datapack locked is planned as it was, and from then on the lock has it."""
+    """Where the lock does not say it the layers are planned, and from then on the lock has it."""
     reef.ok("build", "reef@v1")
     path = reef.root / "datasets.lock"
     text = path.read_text()
@@ -263,7 +276,7 @@ def test_a_packing_that_does_not_fit_is_told(reef):
     """A lock that was merged wrongly is one line, whether it is the version's or its parent's."""
     reef.ok("build", "reef@v1")
     path = reef.root / "datasets.lock"
-    path.write_text(path.read_text().replace("packing: 0*2 1*3", "packing: 0*2 1*2"))
+    path.write_text(path.read_text().replace("packing: 0*2 1*2 2*1", "packing: 0*2 1*2"))
     for version in ("v1", "v2"):
         error = reef.fails("build", f"reef@{version}", status=2)
         assert "reef@v1: the packing does not fit the files: expected 5 files, as in the manifest, found 4" in error
@@ -319,7 +332,10 @@ def test_a_bag_that_a_kill_left_half_linked_is_begun_anew(reef):
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        ({"LAYER_BYTES": 2000, "MAX_DATA_LAYERS": 2}, r"^reef@v1: it needs 2 images: .*; split it into 2 versions"),
+        (
+            {"LAYER_BYTES": 2000, "MAX_DATA_LAYERS": 2},
+            r"^reef@v1: it needs 3 images: .*, found 5 layers; split it into 3 versions",
+        ),
         ({"LAYER_LIMIT": 6000}, r"^reef@v1: data/b/1 is larger than a layer may be: expected at most 6 kB, found 3 kB"),
     ],
 )

@@ -15,6 +15,10 @@ FIRST = {"a/1": b"one " * 400, "a/2": b"two " * 400, "b/1": b"withdrawn " * 300,
 SECOND = {name: content for name, content in FIRST.items() if name != "b/1"} | {"d": b"new " * 400}
 THIRD = SECOND | {"e": b"newest " * 400}
 
+IMAGES = {f"images/{n}.png": bytes([n]) * 1600 for n in range(7)}
+LABELS = {"eval.json": b'{"images": []}', "train.json": b'{"annotations": []}'}
+CORRECTED = LABELS | {"train.json": b'{"annotations": [1]}'}
+
 # datapack as it is, but for the size of its layers: a few kB are then what half a GB is otherwise.
 SMALL = """
 import sys
@@ -83,4 +87,13 @@ def make_reef(root: Path) -> Reef:
     reef.describe(v1=None, v2="v1", v3="v2")
     for version, files in (("v1", FIRST), ("v2", SECOND), ("v3", THIRD)):
         reef.write(version, files)
+    return reef
+
+
+def make_labelled(root: Path) -> Reef:
+    """Make `reef@v1`, images with labels beside them; and v2, its child, in which one of the labels is another."""
+    reef = Reef(root)
+    reef.describe(v1=None, v2="v1")
+    for version, labels in (("v1", LABELS), ("v2", CORRECTED)):
+        reef.write(version, IMAGES | labels)
     return reef
