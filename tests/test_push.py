@@ -394,6 +394,7 @@ def impatient(monkeypatch):
     """Let no time pass between tries."""
     monkeypatch.setattr("datapack.registry.upload.backoff", lambda *_: 0.0)
     monkeypatch.setattr("datapack.registry.repository.backoff", lambda *_: 0.0)
+    monkeypatch.setattr("datapack.registry.connection.BACKOFF", 0.0)
 
 
 @pytest.fixture
@@ -489,6 +490,25 @@ def test_a_file_that_changed_and_looks_as_before(push_here, catalog, registry):
     status, errors = push_here(registry)
     assert status == 3
     assert "big.bin: the file is not what the bag's manifest says" in errors
+
+
+def test_a_registry_that_stumbles_over_a_blob(push_here, catalog, proxy, tmp_path):
+    """A blob that the registry can't answer for, as after its disk was full, is sent again."""
+    assert push_here(proxy.name)[0] == 0
+    proxy.add("HEAD", "/blobs/", proxies.refuse(500, "UNKNOWN"), times=6)
+    status, errors = push_here(proxy.name, "--streams", "1")
+    assert status == 0, errors
+    assert re.search(r"1 \([^)]*\) sent, \d+ \([^)]*\) there already", errors), errors
+    pull_and_verify(catalog, f"{proxy.upstream}/reef:v1", tmp_path / "pulled")
+
+
+def test_a_registry_that_never_accepts_its_own_tokens(catalog, registry):
+    """A new token for each request that is refused all the same ends soon, in one line."""
+    with TokenService(registry, uses=0) as service:
+        log_in(catalog, service.name)
+        error = catalog.fails("push", "reef@v1", "--to", f"docker://{service.name}/reef")
+        assert "found HTTP 401" in error
+        assert len(service.given) < 6
 
 
 # ---- A layer that was altered, and transport that can't be trusted

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from datapack.registry.name import ImageName
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
+UPLOAD_TIMEOUT = (60, 300)  # seconds to connect or to send a block, and until the registry has looked at what it got
 TRIES = 5  # of a request that changes nothing, and of an upload
+BACKOFF = 0.5  # seconds, doubled with each try of a request that changes nothing
+RENEWALS = 3  # so many tokens are got for one request
 
 _DOCKER_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
@@ -127,16 +130,17 @@ class Connection:
         """
         url = urljoin(self._repository_url(), path)
         authorization = self._authorization
-        while True:
+        for renewals in range(RENEWALS + 1):
             sent = {**(headers or {}), **self._credential_for(url, authorization)}
             response = self._send(method, url, headers=sent, params=params, data=data, stream=stream)
-            if response.status_code != _UNAUTHORIZED:
-                return response
+            if response.status_code != _UNAUTHORIZED or renewals == RENEWALS:
+                break
             fresh = self._authorize(response, authorization)
             if fresh in {"", authorization}:
-                return response
+                break
             response.close()
             authorization = fresh
+        return response
 
     def refusal(self, response: requests.Response, doing: str) -> RefusedError:
         """Make the error of an answer that is not the one that was asked for."""
@@ -209,7 +213,9 @@ class Connection:
         return secure
 
     def _send(self, method: str, url: str, **options: Any) -> requests.Response:
-        options |= {"timeout": TIMEOUT, "allow_redirects": method in {"GET", "HEAD"}, "verify": not self._insecure}
+        asks = method in {"GET", "HEAD"}
+        timeout = TIMEOUT if asks else UPLOAD_TIMEOUT
+        options |= {"timeout": timeout, "allow_redirects": asks, "verify": not self._insecure}
         response: requests.Response = self._reach(lambda: self._session.request(method, url, **options))
         return response
 
@@ -294,7 +300,7 @@ def _patient_adapter() -> Any:
         max_retries=Retry(
             total=TRIES,
             connect=1,
-            backoff_factor=0.5,
+            backoff_factor=BACKOFF,
             status_forcelist=(429, 500, 502, 503, 504),
             raise_on_status=False,
         ),

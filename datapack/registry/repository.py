@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from contextlib import closing
@@ -125,7 +126,9 @@ class Repository:
         response = self._connection.request("POST", "blobs/uploads/")
         if response.status_code != _ACCEPTED:
             raise self._connection.refusal(response, "an upload")
-        self._connection.request("DELETE", response.headers["Location"])
+        if location := response.headers.get("Location"):
+            with contextlib.suppress(ImageError):  # the registry forgets it in any case
+                self._connection.request("DELETE", location)
 
     def upload(self, part: Part, mount_from: Sequence[str] = ()) -> Sent:
         """Bring a part there, unless it is there or in one of these other repositories; see `Upload.run`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Way = Literal["sent", "there", "mounted"]
 
 _CREATED, _ACCEPTED = 201, 202
+_SEND = 128 << 10  # bytes at once: even a slow line takes so many before `UPLOAD_TIMEOUT`
 _LONGEST_PAUSE = 60  # seconds, unless the registry asks for more
 _LONGEST_RETRY_AFTER = 600  # seconds
 _BUSY = {408, 425, 429}
@@ -47,7 +49,15 @@ class _Body:
         return self.part.size
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        self.digest = yield from self.part.blocks()
+        blocks = self.part.blocks()
+        with contextlib.closing(blocks):
+            while True:
+                try:
+                    block = next(blocks)
+                except StopIteration as end:
+                    self.digest = end.value
+                    return
+                yield from (block[at : at + _SEND] for at in range(0, len(block), _SEND))
 
 
 @dataclass
@@ -70,7 +80,7 @@ class Upload:
         for attempt in range(1, TRIES + 1):
             begun = False
             try:
-                if body.digest and self.blob_size(body.digest) == self.part.size:
+                if body.digest and self._is_there(body.digest):
                     return Sent(self.part.descriptor(body.digest), "there")
                 location = self._begin(body.digest)
                 if location is None:
@@ -84,10 +94,19 @@ class Upload:
                     raise
         raise AssertionError("not reached: the last try returns or raises")
 
+    def _is_there(self, digest: str) -> bool:
+        """Say whether the registry has a blob; one that it stumbles over, as after a full disk, is sent again."""
+        try:
+            return self.blob_size(digest) == self.part.size
+        except RefusedError as error:
+            if error.status < _SERVER_ERROR:
+                raise
+            return False
+
     def _expected(self) -> str:
         """Return the digest that the lock names if the registry has that blob and the part's bytes are the same."""
         expected = self.part.expected
-        if not expected or self.blob_size(expected) != self.part.size:
+        if not expected or not self._is_there(expected):
             return ""
         return self.part.write(_Nowhere())
 
