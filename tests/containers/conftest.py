@@ -67,7 +67,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine]
 
     def build(engine: engines.Engine) -> tuple[str, str]:
         if engine.name not in built:
-            built[engine.name] = "localhost/reef:v1"
+            built[engine.name] = "localhost/import-program:v1"  # a name of its own: other tests load reef:v1
             arguments = {"BASE": "localhost/stand-in:latest", "NAME": "reef", "DATA_VERSION": "v1", "DIGEST": digest}
             engine.build(engines.PROJECT / "docker" / "data" / "Dockerfile", context, built[engine.name], **arguments)
         return built[engine.name], digest

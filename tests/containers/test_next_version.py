@@ -29,7 +29,7 @@ def test_each_version_brings_its_own_files(engine: Engine, stand_in_base: Path, 
     layers = {}
     for version, files in (("v1", FIRST), ("v2", SECOND)):
         reef.ok("build", f"reef@{version}")
-        tag = f"localhost/reef:{version}"
+        tag = f"localhost/next-version:{version}"
         engine.load(reef.root / f"dist/reef-{version}", tag, reef.root)
         shown = engine.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag).stdout
         layers[version] = json.loads(shown.splitlines()[-1])
