@@ -6,8 +6,6 @@ import json
 import re
 import subprocess
 
-import pytest
-
 from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json, digest_of
 from datapack.registry import Connection, ImageName, Repository
 from datapack.registry.referrers import attach, statements
@@ -16,12 +14,6 @@ from tests.conftest import fact
 from tests.proxies import Exchange, Proxy
 
 IN_TOTO = "application/vnd.in-toto+json"
-
-
-@pytest.fixture
-def registry(tmp_path):
-    with registries.serve(tmp_path) as name:
-        yield name
 
 
 def repository(name: str) -> Repository:

@@ -1,0 +1,62 @@
+"""Fixtures of the tests of registries: a real one, with a proxy in front that misbehaves as told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import registries
+from tests.proxies import Proxy
+from tests.registry.pushing import BIG
+
+if TYPE_CHECKING:
+    from tests.conftest import Catalog
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with registries.serve(tmp_path) as name:
+        yield name
+
+
+@pytest.fixture
+def proxy(registry):
+    with Proxy(registry) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def catalog(catalog: Catalog) -> Catalog:
+    (catalog.root / "source/big.bin").write_bytes(os.urandom(BIG))
+    home = catalog.root.parent / "home"
+    home.mkdir()
+    catalog.env |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PYTHON_KEYRING_BACKEND": "none"}
+    return catalog
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let no time pass between tries."""
+    monkeypatch.setattr("datapack.registry.upload.backoff", lambda *_: 0.0)
+    monkeypatch.setattr("datapack.registry.repository.backoff", lambda *_: 0.0)
+    monkeypatch.setattr("datapack.registry.connection.BACKOFF", 0.0)
+
+
+@pytest.fixture
+def push_here(catalog, monkeypatch, impatient, capsys):
+    """Give a push within this process; it returns the exit status and the errors."""
+    from datapack.cli import main
+
+    for name, value in catalog.env.items():
+        monkeypatch.setenv(name, value)
+
+    def push(name: str, *arguments: str) -> tuple[int, str]:
+        previous = signal.getsignal(signal.SIGTERM)
+        status = main(["-C", str(catalog.root), "push", "reef@v1", "--to", f"docker://{name}/reef", *arguments])
+        signal.signal(signal.SIGTERM, previous)
+        return status, capsys.readouterr().err
+
+    return push

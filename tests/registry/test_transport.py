@@ -1,0 +1,65 @@
+"""Bytes that were altered on the way, and connections that can't be trusted."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests import proxies, registries
+from tests.conftest import fact
+
+
+def test_a_pull_whose_layer_was_altered(catalog, proxy, tmp_path):
+    """Neither a pull nor a verification takes a layer that differs by a bit."""
+    catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
+    proxy.add("GET", "blobs", proxies.flip_in_download, times=10**6, skip=1)
+    error = catalog.fails("verify", f"docker://{proxy.name}/reef:v1", status=3)
+    assert "is damaged: its bytes have sha256:" in error
+    copy = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{proxy.name}/reef:v1", f"oci:{tmp_path}/x:v1"]
+    assert subprocess.run(copy, capture_output=True, check=False).returncode != 0
+
+
+def test_a_manifest_that_was_altered(catalog, proxy):
+    """An image asked for by its digest is that image or none."""
+    image = fact(catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef"), "image")
+    proxy.add("GET", "manifests", proxies.flip_in_download, times=10**6)
+    assert "damaged: the bytes are not those that the digest names" in catalog.fails("verify", f"docker://{image}")
+
+
+def test_a_wrong_certificate(catalog, tmp_path):
+    """A certificate that nobody vouches for stops the push; REQUESTS_CA_BUNDLE or --insecure go on."""
+    certificate = registries.self_signed(tmp_path)
+    with registries.serve(tmp_path, certificate=certificate) as registry:
+        error = catalog.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
+        assert f"{registry}/reef:v1: the registry's certificate can't be trusted: found self-signed" in error
+        assert "REQUESTS_CA_BUNDLE" in error
+        catalog.ok("push", "reef@v1", "--insecure", "--to", f"docker://{registry}/reef")
+        catalog.env["REQUESTS_CA_BUNDLE"] = str(certificate[0])
+        assert catalog.ok("verify", f"docker://{registry}/reef:v1").startswith("verified, every byte")
+
+
+def test_a_certificate_for_another_host(catalog, tmp_path):
+    """A certificate that is vouched for, but for another host, is wrong too."""
+    certificate = registries.self_signed(tmp_path, "127.0.0.9")
+    catalog.env["REQUESTS_CA_BUNDLE"] = str(certificate[0])
+    with registries.serve(tmp_path, certificate=certificate) as registry:
+        error = catalog.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    assert "the registry's certificate can't be trusted" in error
+    assert "127.0.0.1" in error
+
+
+def test_plain_http_is_for_loopback_alone(catalog, registry):
+    """A registry elsewhere that speaks no TLS gets nothing, unless --insecure says so."""
+    port = registry.partition(":")[2]
+    elsewhere = f"elsewhere.test:{port}"
+    site = catalog.root.parent / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(  # this machine's own name for a host that is not loopback by its name
+        "import socket\nreal = socket.getaddrinfo\n"
+        "socket.getaddrinfo = lambda host, *a, **k: real('127.0.0.1' if host == 'elsewhere.test' else host, *a, **k)\n"
+    )
+    catalog.env["PYTHONPATH"] = f"{Path(__file__).parents[1]}:{site}"
+    error = catalog.fails("push", "reef@v1", "--to", f"docker://{elsewhere}/reef")
+    assert f"{elsewhere}/reef:v1: the registry does not speak TLS" in error
+    assert "--insecure" in error
+    catalog.ok("push", "reef@v1", "--insecure", "--to", f"docker://{elsewhere}/reef")
