@@ -127,6 +127,17 @@ def read_json(path: Path) -> Any:
         raise ImageError("not JSON", where=path, found=error) from error
 
 
+def parse_object(content: bytes, where: object) -> dict[str, Any]:
+    """Read the JSON object that a manifest, a config or an index is; raise `ImageError` for anything else."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImageError("not a part of an image", where=where, expected="a JSON object", found=f"{content[:40]!a}")
+    return value
+
+
 def single_image(index: Any, where: object) -> Descriptor:
     """Return the descriptor of the one image that an ``index.json`` names."""
     images = index.get("manifests", []) if isinstance(index, dict) else []

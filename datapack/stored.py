@@ -10,7 +10,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 from datapack.errors import ImageError
-from datapack.oci import Descriptor, Layout, checked, single_image
+from datapack.oci import Descriptor, Layout, checked, parse_object, single_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,13 @@ def open_image(form: str, path: Path) -> Iterator[StoredImage]:
         raise ImageError("the archive can't be read", where=path, found=error.strerror) from error
 
 
-def read_json(image: StoredImage, descriptor: Descriptor) -> Any:
-    """Read a part of an image that is JSON, and check its digest."""
+def read_json(image: StoredImage, descriptor: Descriptor) -> dict[str, Any]:
+    """Read a part of an image that is a JSON object, and check its digest; raise `ImageError` for anything else."""
     if image.size(descriptor.digest) is None:
         raise ImageError("a part of the image is missing", where=descriptor.digest)
     with image.open(descriptor.digest) as file:
-        return json.loads(checked(file.read(_READABLE_AT_ONCE), descriptor.digest, where=descriptor.media_type))
+        content = checked(file.read(_READABLE_AT_ONCE), descriptor.digest, where=descriptor.media_type)
+    return parse_object(content, where=descriptor.digest)
 
 
 class _LayoutImage:

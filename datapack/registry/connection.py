@@ -103,7 +103,16 @@ class Connection:
     def _load_credentials(self) -> None:
         from oras.container import Container
 
-        self._auth.load_configs(Container(self.name.path), configs=[str(path) for path in _credential_files()])
+        try:
+            self._auth.load_configs(Container(self.name.path), configs=[str(path) for path in _credential_files()])
+        except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+            raise ImageError(
+                "the credentials can't be read",
+                where=self.name.registry,
+                expected="what 'docker login' or 'podman login' writes, and a helper that answers as docker's do",
+                found=type(error).__name__,
+                fix="log in again; remove ~/.docker/config.json if it is damaged",
+            ) from None  # what could not be read may be a secret
 
     def request(
         self,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from datapack.errors import ImageError
 from datapack.layers import Part
-from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json
+from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json, parse_object
 from datapack.provenance import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from datapack.registry.repository import Repository
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
+_NEW_INDEX = {"schemaVersion": 2, "mediaType": INDEX}
 _EMPTY, _EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
 
 
@@ -61,22 +63,28 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
 def _add_to_tag(repository: Repository, subject: Descriptor, entry: dict[str, Any]) -> None:
     tag = _tag(subject.digest)
     found = repository.find_manifest(tag)
-    index: dict[str, Any] = json.loads(found) if found else {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
-    if entry["digest"] not in {other["digest"] for other in index["manifests"]}:
-        index["manifests"].append(entry)
+    entries = _entries(found, where=f"{repository.name.path}:{tag}") if found else []
+    if entry["digest"] not in {other.get("digest") for other in entries}:
+        index = {**(json.loads(found) if found else _NEW_INDEX), "manifests": [*entries, entry]}
         repository.put_manifest(canonical_json(index), INDEX, tag)
 
 
 def statements(repository: Repository, subject: str) -> list[bytes]:
     """Return the in-toto statements that are attached to the image of a digest, each checked against its own digest."""
     found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
-    entries = json.loads(found).get("manifests", ()) if found else ()
-    manifests = [
-        json.loads(repository.manifest(entry["digest"])) for entry in entries if entry.get("artifactType") == MEDIA_TYPE
-    ]
-    return [
-        repository.small_blob(Descriptor.parse(manifest["layers"][0], where=repository.name)) for manifest in manifests
-    ]
+    entries = _entries(found, where=repository.name) if found else []
+    ours = [Descriptor.parse(entry, repository.name) for entry in entries if entry.get("artifactType") == MEDIA_TYPE]
+    manifests = [parse_object(repository.manifest(entry.digest), where=repository.name) for entry in ours]
+    layers = [layer for manifest in manifests for layer in manifest.get("layers") or ()]
+    return [repository.small_blob(Descriptor.parse(layer, where=repository.name)) for layer in layers]
+
+
+def _entries(index: bytes, where: object) -> list[dict[str, Any]]:
+    """Return what an index names; raise `ImageError` where something else is in its place."""
+    entries = parse_object(index, where).get("manifests")
+    if not isinstance(entries, list):
+        raise ImageError("something else is in the place of the list of what is attached", where=where)
+    return entries
 
 
 def _tag(digest: str) -> str:

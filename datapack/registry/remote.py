@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from datapack.errors import MismatchError
-from datapack.oci import DOCKER_EQUIVALENTS, MANIFEST, Descriptor
+from datapack.oci import DOCKER_EQUIVALENTS, MANIFEST, Descriptor, parse_object
 from datapack.registry.referrers import statements
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class RemoteImage:
 
     @cached_property
     def _descriptor(self) -> Descriptor:
-        media_type = json.loads(self.manifest).get("mediaType", MANIFEST)
+        media_type = str(parse_object(self.manifest, where=self.repository.name).get("mediaType", MANIFEST))
         return Descriptor.of(DOCKER_EQUIVALENTS.get(media_type, media_type), self.manifest)
 
     def descriptor(self) -> Descriptor:
@@ -54,7 +53,8 @@ class RemoteImage:
         """Return how many statements are attached to the image; raise `MismatchError` for one of another image."""
         attached = statements(self.repository, self._descriptor.digest)
         for statement in attached:
-            named = [f"sha256:{subject['digest'].get('sha256')}" for subject in json.loads(statement)["subject"]]
+            subjects = parse_object(statement, where=self.repository.name).get("subject") or ()
+            named = [f"sha256:{subject.get('digest', {}).get('sha256')}" for subject in subjects]
             if self._descriptor.digest not in named:
                 raise MismatchError(
                     "the provenance that is attached is of another image",

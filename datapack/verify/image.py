@@ -58,7 +58,7 @@ class _Content:
 def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter) -> Verified:
     """Verify an image; raise `MismatchError` with all that is wrong, sorted."""
     descriptor = image.descriptor()
-    manifest_json = read_json(image, descriptor)
+    manifest_json = _image_manifest(read_json(image, descriptor), where)
     config = read_json(image, Descriptor.parse(manifest_json["config"], where=where))
     reference, digest = _dataset_of(config, where)
     layers = [Descriptor.parse(layer, where=where) for layer in manifest_json["layers"]]
@@ -93,6 +93,14 @@ def _dataset_of(config: Any, where: str) -> tuple[Reference, str]:
             found=f"no {DATASET_VARIABLE} and {DIGEST_VARIABLE} in its environment",
         )
     return dataset
+
+
+def _image_manifest(manifest: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a manifest if it is one image's; raise `ImageError` for an index of several, or something else."""
+    if "config" not in manifest or not isinstance(manifest.get("layers"), list):
+        found = "an index of several images" if "manifests" in manifest else str(manifest.get("mediaType", "no layers"))
+        raise ImageError("not the manifest of one image", where=where, found=found, fix="name one image by its digest")
+    return manifest
 
 
 def _manifest(content: _Content, where: str) -> Manifest:

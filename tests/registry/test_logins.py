@@ -80,6 +80,26 @@ def test_a_credential_helper(catalog, tmp_path):
         assert image_of(catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef"))
 
 
+@pytest.mark.parametrize(
+    "config",
+    ['{"auths": {"a-secret', '{"credHelpers": {"REGISTRY": "odd"}}', '["a-secret"]'],
+    ids=["no JSON", "a helper that answers nothing", "another form"],
+)
+def test_credentials_that_cannot_be_read(catalog, tmp_path, config):
+    """A damaged file of credentials, or a helper that answers with nonsense, is one line that shows none of it."""
+    helper = tmp_path / "docker-credential-odd"
+    helper.write_text("#!/bin/sh\necho '{}'\n")
+    helper.chmod(0o755)
+    catalog.env["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    with registries.serve(tmp_path) as registry:
+        file = Path(catalog.env["HOME"]) / ".docker/config.json"
+        file.parent.mkdir()
+        file.write_text(config.replace("REGISTRY", registry))
+        error = catalog.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    assert f"{registry}: the credentials can't be read" in error
+    assert "a-secret" not in error
+
+
 def test_podman_s_credentials(catalog, tmp_path):
     """What `podman login` kept is used too."""
     with registries.serve(tmp_path, login=True) as registry:

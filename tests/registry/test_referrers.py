@@ -110,6 +110,21 @@ def test_an_image_without_provenance(catalog, registry):
     assert "\nno provenance\n" in catalog.ok("verify", f"docker://{registry}/reef:v1")
 
 
+def test_something_else_in_the_place_of_the_list(catalog, registry):
+    """An image under the tag of the list is not written over, and is one clear line."""
+    output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
+    tag = fact(output, "image").partition("@")[2].replace(":", "-")
+    there = repository(f"{registry}/reef")
+    image = there.manifest("v1")
+    there.put_manifest(image, MANIFEST, tag)
+    for command in (
+        ("push", "reef@v1", "--to", f"docker://{registry}/reef"),
+        ("verify", f"docker://{registry}/reef:v1"),
+    ):
+        assert "something else is in the place of the list of what is attached" in catalog.fails(*command)
+    assert there.manifest(tag) == image
+
+
 def test_a_statement_of_another_image(catalog, registry):
     """A statement that is attached to an image and names another is refused."""
     catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")

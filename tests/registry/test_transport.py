@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests import proxies, registries
 from tests.conftest import fact
 
@@ -24,6 +26,25 @@ def test_a_manifest_that_was_altered(catalog, proxy):
     image = fact(catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef"), "image")
     proxy.add("GET", "manifests", proxies.flip_in_download, times=10**6)
     assert "damaged: the bytes are not those that the digest names" in catalog.fails("verify", f"docker://{image}")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b'{"mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}',
+            "found an index of several images",
+        ),
+        (b"<!doctype html><title>Log in</title>", "expected a JSON object, found"),
+        (b"[]", "expected a JSON object, found"),
+        (b"{}", "not the manifest of one image: found no layers"),
+    ],
+    ids=["an index", "a web page", "a list", "an empty object"],
+)
+def test_what_is_no_image(catalog, proxy, content, words):
+    """What a registry sends in place of an image's manifest is said in one line."""
+    proxy.add("GET", "manifests", lambda exchange: exchange.answer(200, [], content), times=10**6)
+    assert words in catalog.fails("verify", f"docker://{proxy.name}/reef:v1")
 
 
 def test_a_wrong_certificate(catalog, tmp_path):
