@@ -7,15 +7,15 @@ BIN := .venv/bin
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/ready  ## build the example's import container, run it, verify what came out
+demo: .venv/train  ## build the example's import container, run it, verify what came out
 	@scripts/system-packages.sh busybox-static docker-registry podman runc uidmap
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
-test: .venv/ready  ## run every test
+test: .venv/train  ## run every test
 	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git openssl podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
-lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
+lint: .venv/train  ## ruff, mypy, shellcheck and hadolint
 	@scripts/system-packages.sh shellcheck
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -23,7 +23,7 @@ lint: .venv/ready  ## ruff, mypy, shellcheck and hadolint
 	shellcheck datapack/import.sh examples/demo.sh scripts/*.sh .ci/run
 	$(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
 
-bench: .venv/ready  ## measure us and what people use today, side by side
+bench: .venv/train  ## measure us and what people use today, side by side
 	@scripts/system-packages.sh aria2 bubblewrap busybox-static curl docker-registry docker.io nginx-light podman runc skopeo uidmap
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -42,4 +42,8 @@ clean:  ## remove what the targets above made
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group test --group lint
+	@touch $@
+
+.venv/train: .venv/ready  # torch with CUDA is 5 GB: what only datapack needs goes without
+	$(BIN)/python -m pip install --quiet --editable .[train]
 	@touch $@

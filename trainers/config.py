@@ -1,0 +1,335 @@
+"""What a run is asked for: `train.yml`, every key with its default, an unknown key an error.
+
+The models below are the reference: `docs/training.md` is made of them. Only `dataset` and `digest` have no default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from trainers.errors import ConfigError
+
+VARIABLE = "TRAINERS_CONFIG"
+DEFAULT = Path("/safe_data/train.yml")
+
+Model = Literal[
+    "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"
+]
+
+
+def _inside(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError("a path below the dataset's data/, without '..'")
+    return str(PurePosixPath(path))
+
+
+def _folder_name(name: str) -> str:
+    if name in {".", ".."} or "/" in name or not name.isprintable():
+        raise ValueError("the name of one folder")
+    return name
+
+
+Below = Annotated[str, AfterValidator(_inside)]
+FolderName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_folder_name)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    # strict: "yes" is no boolean and "3" no number; an int passes for a float, as YAML writes 1 for 1.0
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class DataSection(_Section):
+    """Which files of the dataset are used, and how."""
+
+    train: Below = "train.json"
+    """COCO file with the pictures and boxes to train on, below `data/` of the dataset"""
+
+    images: Below = "images/train"
+    """folder of the pictures that `train` names"""
+
+    eval: Below | None = "eval.json"
+    """COCO file with the pictures that `predict` looks at; its boxes, if any, are not read"""
+
+    eval_images: Below = "images/eval"
+    """folder of the pictures that `eval` names"""
+
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """share of the pictures that is kept for validation: stratified by category, whole sequences on one side"""
+
+    sequences: Literal["url", "none"] = "url"
+    """`url`: pictures whose `coco_url` lies in one folder are frames of one sequence; `none`: each picture stands
+    alone"""
+
+    skip_broken: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """file names of pictures that are known to be broken and are left out; any other broken picture stops the run"""
+
+
+class ImageSection(_Section):
+    """The size of the pictures that the model sees."""
+
+    min_size: Count = 800
+    """shorter side, pixels; a picture is scaled to it unless its longer side would be over `max_size`"""
+
+    max_size: Count = 1333
+    """longest side, pixels"""
+
+    cache: Literal["auto", "off"] = "auto"
+    """`auto`: decoded pictures are kept in `/scratch` if they fit; `off`: each is decoded anew in every epoch"""
+
+
+class AugmentationSection(_Section):
+    """What is varied about the pictures in training, at random."""
+
+    flip: Share = 0.5
+    """probability of a mirror image, left for right"""
+
+    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.8, 1.25)
+    """smallest and largest factor of the size; `[1, 1]`: none"""
+
+    crop: Share = 0.0
+    """probability of a random part of the picture that keeps at least one box's centre"""
+
+    brightness: Share = 0.2
+    """largest relative change of brightness"""
+
+    contrast: Share = 0.2
+    """largest relative change of contrast"""
+
+    saturation: Share = 0.2
+    """largest relative change of saturation"""
+
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """largest change of hue, in turns of the colour wheel; slow on a CPU"""
+
+
+class ModelSection(_Section):
+    """The detector."""
+
+    name: Model = "fasterrcnn_resnet50_fpn_v2"
+    """one of torchvision's detectors"""
+
+    weights: str = "imagenet"
+    """`imagenet`: the ResNet-50 that is in the image; `random`: none; or the path of a file with a backbone or a whole
+    detector, relative to the folder of this file"""
+
+    trainable_layers: Annotated[int, Field(ge=0, le=5)] = 3
+    """how many of the backbone's 5 stages are trained, counted from the last; with `random` weights all are"""
+
+    detections: Annotated[int, Field(ge=1, le=1000)] = 300
+    """most detections a picture; a picture of Fathom24 can have 198 boxes"""
+
+
+class TrainingSection(_Section):
+    """How the weights are fitted."""
+
+    epochs: Count = 26
+    """passes over the training pictures"""
+
+    batch_size: Count = 8
+    """pictures that one process takes at once"""
+
+    accumulate: Count = 1
+    """batches whose gradients are added before a step"""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """`sgd` has a momentum of 0.9"""
+
+    learning_rate: Positive = 0.02
+    """for a step of 16 pictures; scaled in proportion to the pictures of a step (batch x accumulate x processes)"""
+
+    weight_decay: NotNegative = 1e-4
+    """of weights; norms and biases have none"""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 1000
+    """steps in which the learning rate rises from a thousandth; at most a tenth of all steps"""
+
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """`cosine`: down to a hundredth at the end; `steps`: a tenth at each of `milestones`"""
+
+    milestones: Annotated[tuple[Share, ...], Field(strict=False)] = (0.6, 0.85)
+    """where `steps` go down, as shares of the training"""
+
+    clip_norm: NotNegative = 10.0
+    """largest norm of the gradient; 0: not clipped"""
+
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """decay of the moving average of the weights that is evaluated and kept, such as 0.999; 0: none"""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """of the forward pass; `auto`: bfloat16 on a GPU that has it, float16 on another, float32 on a CPU"""
+
+    channels_last: bool = True
+    """the order in memory that convolutions are fastest in"""
+
+    compile: bool = False
+    """`torch.compile` of the backbone: pays in long runs on a GPU; the image needs a C compiler"""
+
+    max_hours: Positive | None = None
+    """hours after which the training is ended in good order, with an evaluation: set it under the service's limit"""
+
+
+class EvaluationSection(_Section):
+    """How the detector is judged."""
+
+    every: Count = 1
+    """epochs between two evaluations; the last epoch has one in any case"""
+
+    batch_size: Count = 8
+    """pictures at once"""
+
+    model: str | None = None
+    """`model.pt` that `evaluate` and `predict` take, relative to the folder of this file; without it the run's own"""
+
+
+class ReportSection(_Section):
+    """What `report.html` shows."""
+
+    score: Share = 0.5
+    """score from which a detection counts in the confusion matrix and on samples"""
+
+    samples: bool = False
+    """`true` puts a few validation pictures with their boxes into the report: only where governance lets them out"""
+
+
+class Config(_Section):
+    """A run."""
+
+    dataset: str
+    """folder of the dataset as it was imported (the one with `manifest-sha256.txt`), relative to the folder of this
+    file"""
+
+    digest: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
+    """the dataset digest that `datapack build` printed and `datasets.lock` holds; anything else is refused"""
+
+    verify: Literal["full", "quick"] = "full"
+    """`full`: every byte is held against the digest; `quick`: names and the total size only"""
+
+    run: FolderName | None = None
+    """folder of this run in `/safe_outputs`; without it one is made of the dataset, the model and this configuration"""
+
+    resume: str | None = "auto"
+    """`auto`: go on from the run's own `checkpoint.pt` where there is one; `never`: a new run; or the path of a
+    checkpoint, relative to the folder of this file"""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """of the split, the weights, the order of pictures and their variation"""
+
+    device: Literal["cuda", "cpu"] = "cuda"
+    """a GPU that is not there is an error: nobody waits six hours for a CPU by mistake"""
+
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """threads that read pictures, a process; without it one a core"""
+
+    data: DataSection = DataSection()
+    image: ImageSection = ImageSection()
+    augmentation: AugmentationSection = AugmentationSection()
+    model: ModelSection = ModelSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    report: ReportSection = ReportSection()
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that differ where the result of the training would."""
+        kept = self.model_dump_json(exclude={"run", "resume", "workers", "verify", "report"})
+        return hashlib.sha256(kept.encode()).hexdigest()[:8]
+
+
+def find(option: Path | None) -> Path:
+    """Return where the configuration is: ``--config``, or `VARIABLE`, or `DEFAULT`."""
+    return option or Path(os.environ.get(VARIABLE) or DEFAULT)
+
+
+def load(path: Path) -> Config:
+    """Read a configuration; raise `ConfigError` with a line for everything that is wrong in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except FileNotFoundError as error:
+        fix = f"put a train.yml there, or name another file with --config or {VARIABLE}"
+        if not path.parent.is_dir():
+            fix = f"mount the folder with your data at {path.parent}"
+        raise ConfigError("there is no configuration", where=path, fix=fix) from error
+    except OSError as error:
+        raise ConfigError("can't read the configuration", where=path, found=error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("not a text in UTF-8", where=path) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError("not YAML", where=f"{path}:{line}", found=error.problem) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError("not YAML", where=path, found=error) from error
+    if not isinstance(content, dict):
+        raise ConfigError("not a configuration", where=path, expected="keys and values, such as 'digest: sha256:...'")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(path, node, problem) for problem in error.errors()]
+        raise ConfigError(
+            str(problems[0]) if len(problems) == 1 else f"{path}: {len(problems)} things are wrong",
+            details=() if len(problems) == 1 else tuple(map(str, problems)),
+        ) from error
+
+
+def _problem(path: Path, node: yaml.Node | None, problem: Any) -> ConfigError:  # one of pydantic's ErrorDetails
+    """Say one thing that pydantic found, where it stands in the file."""
+    keys = [str(key) for key in problem["loc"]]
+    where = f"{path}:{_line(node, keys)}: {'.'.join(keys)}"
+    found = _shown(problem["input"])
+    match problem["type"]:
+        case "extra_forbidden":
+            known = list(_section(keys[:-1]).model_fields)
+            near = get_close_matches(keys[-1], known, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else None
+            return ConfigError("unknown key", where=where, expected=f"one of {', '.join(known)}", fix=fix)
+        case "missing":
+            fix = "take it from the dataset's import, or from datasets.lock" if keys[-1] == "digest" else None
+            expected = _section(keys[:-1]).model_fields[keys[-1]].description
+            return ConfigError("missing: it has no default", where=where, expected=expected, fix=fix)
+        case "string_pattern_mismatch":
+            return ConfigError("not a dataset digest", where=where, expected="sha256: and 64 hex digits", found=found)
+        case _:
+            expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            return ConfigError("can't be this", where=where, expected=expected, found=found)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line that people read
+
+
+def _section(keys: list[str]) -> type[BaseModel]:
+    """Return the model of the section at ``keys``."""
+    section: type[BaseModel] = Config
+    for key in keys:
+        inner = section.model_fields[key].annotation if key in section.model_fields else None
+        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else section
+    return section
+
+
+def _line(node: yaml.Node | None, keys: list[str]) -> int:
+    """Return the line, from 1, of the last of ``keys`` that stands in the file."""
+    line = node.start_mark.line + 1 if node else 1
+    for key in keys:
+        match node:
+            case yaml.MappingNode():
+                found = next((pair for pair in node.value if pair[0].value == key), None)
+            case yaml.SequenceNode() if key.isdigit() and int(key) < len(node.value):
+                found = (node.value[int(key)], node.value[int(key)])
+            case _:
+                found = None
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line

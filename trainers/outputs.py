@@ -1,0 +1,116 @@
+"""What a run leaves in ``/safe_outputs/<run>/``: files that are whole or not there, and a manifest of them all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from datapack.manifest import Manifest, hash_file
+from datapack.report import size
+from trainers.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST = "manifest-sha256.txt"  # `sha256sum -c` reads it
+
+_TEMPORARY = ".partial-"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, root: Path, name: str) -> Run:
+        """Make the folder ``name`` below ``root``, unless it is there; remove what a killed run left half-written.
+
+        Raises:
+            TrainingError: it can't be made or written to.
+        """
+        folder = root / name
+        if not root.is_dir():
+            raise TrainingError("there is no folder for what comes out", where=root, fix=f"mount one at {root}")
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+            for path in folder.glob(f"{_TEMPORARY}*"):
+                path.unlink()
+            with whole(folder / ".writable"):
+                pass
+            (folder / ".writable").unlink()
+        return cls(folder)
+
+    def path(self, name: str) -> Path:
+        """Return where the file ``name`` is, or will be."""
+        return self.folder / name
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file, its keys in the order given."""
+        with whole(self.path(name)) as file:
+            file.write(json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
+
+    def append_json(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add a line of JSON to a file."""
+        with disk_errors(self.path(name)), self.path(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def seal(self) -> str:
+        """Write the manifest of all files of the run; return its digest, ``sha256:`` and 64 hex digits."""
+        names = (path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST)
+        manifest = Manifest.of({name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)})
+        with whole(self.path(MANIFEST)) as file:
+            file.write(manifest.content)
+        return manifest.digest
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that gets the name ``path`` only when it is whole and on disk; what was there stays until then.
+
+    Raises:
+        TrainingError: there is no room for it, or it can't be written.
+    """
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
+    try:
+        with disk_errors(path):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what a disk refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        fix = "make room there and start the same job again" if error.errno in _FULL else "check who owns the folder"
+        raise TrainingError("can't write", where=path, found=error.strerror or str(error), fix=fix) from error
+
+
+def need_room(folder: Path, count: int, purpose: str) -> None:
+    """Raise `TrainingError` where ``folder`` has no room for ``count`` more bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < count:
+        raise TrainingError(
+            f"no room for {purpose}",
+            where=folder,
+            expected=f"{size(count)} free",
+            found=size(free),
+            fix="make room there and start the same job again: it goes on from its last checkpoint",
+        )
