@@ -240,6 +240,12 @@ class Config(_Section):
     report: ReportSection = ReportSection()
 
     @property
+    def run_name(self) -> str:
+        """The folder of the run: as asked for, or the same for the same configuration, so that a run finds itself."""
+        dataset = "-".join(PurePosixPath(self.dataset).parts[-2:]).strip("/-.")
+        return self.run or f"{dataset}-{self.model.name}-{self.fingerprint}"
+
+    @property
     def fingerprint(self) -> str:
         """Eight hex digits that differ where the result of the training would."""
         kept = self.model_dump_json(exclude={"run", "resume", "workers", "verify", "report"})
