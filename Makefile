@@ -4,7 +4,7 @@ BIN := .venv/bin
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
 IMAGES := nv-pyt pyt piped-pyt
 
-.PHONY: help demo test lint bench docs schema pin images clean
+.PHONY: help demo test lint bench docs schema reference pin images clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,10 @@ docs: .venv/ready  ## write the pages of docs/ to build/docs
 
 schema: .venv/ready  ## write the JSON Schema of datasets.yml anew
 	$(BIN)/python -m datapack.catalog > datapack/datasets.schema.json
+
+reference: .venv/ready  ## write the table of train.yml in docs/training.md anew
+	sed -i '/^<!-- made by/q' docs/training.md
+	$(BIN)/python -m trainers.config >> docs/training.md
 
 pin: .venv/ready  ## write the digests that the bases have in their registries now into datasets.yml and the Dockerfiles
 	$(BIN)/datapack base

@@ -7,9 +7,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from datapack.report import Console
+from datapack.report import Console, Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -30,6 +31,13 @@ class Log(Console):
         """Say one line."""
         if not self.quiet:
             self._write(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Show progress towards ``total`` units; yield the function that advances it."""
+        shown = Silent().progress(label, total, unit) if self.quiet else super().progress(label, total, unit)
+        with shown as advance:
+            yield advance
 
     def last(self, text: str) -> None:
         """Say the line that tells how it ended: just that, so that a job's last line can be searched for."""
