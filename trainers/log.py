@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -33,7 +34,7 @@ class Log(Console):
     def last(self, text: str) -> None:
         """Say the line that tells how it ended: just that, so that a job's last line can be searched for."""
         if not self.quiet:
-            self._write(text)
+            super().note(text)
 
     def keep(self, path: Path) -> None:
         """Write what was said and will be said to the end of ``path`` as well."""
@@ -43,10 +44,18 @@ class Log(Console):
         self._file.writelines(f"{line}\n" for line in self._said)
         self._file.flush()
 
+    def close(self, text: str) -> None:
+        """End the file with a line; what is said from now on does not get into it."""
+        if self._file is not None:
+            with contextlib.suppress(OSError), self._file:
+                self._file.write(f"{text}\n")
+            self._file = None
+
     def _write(self, line: str) -> None:
         super().note(line)
         if self._file is None:
             self._said.append(line)
-        else:
+            return
+        with contextlib.suppress(OSError):  # a full disk stops a run where it matters, not at a line of its log
             self._file.write(f"{line}\n")
             self._file.flush()

@@ -42,8 +42,8 @@ class Run:
             raise TrainingError("there is no folder for what comes out", where=root, fix=f"mount one at {root}")
         with disk_errors(folder):
             folder.mkdir(exist_ok=True)
-            for path in folder.glob(f"{_TEMPORARY}*"):
-                path.unlink()
+            for path in (*folder.glob(f"{_TEMPORARY}*"), folder / MANIFEST):  # of what is changed from now on
+                path.unlink(missing_ok=True)
             with whole(folder / ".writable"):
                 pass
             (folder / ".writable").unlink()

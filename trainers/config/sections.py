@@ -1,23 +1,15 @@
-"""What a run is asked for: `train.yml`, every key with its default, an unknown key an error.
+"""The sections of `train.yml`: every key with its default, and what it can be.
 
-The models below are the reference: `docs/training.md` is made of them. Only `dataset` and `digest` have no default.
+These models are the reference: the table in `docs/training.md` is made of them. Only `dataset` and `digest` have no default.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from trainers.errors import ConfigError
-
-VARIABLE = "TRAINERS_CONFIG"
-DEFAULT = Path("/safe_data/train.yml")
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Model = Literal[
     "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"
@@ -42,6 +34,20 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+#: What may differ between two starts of one run: the numbers that it gives do not change.
+WITHOUT_EFFECT = {
+    "run": True,
+    "resume": True,
+    "workers": True,
+    "verify": True,
+    "report": True,
+    "evaluation": {"batch_size", "model"},
+    "training": {"max_hours"},
+    "image": {"cache"},
+    "data": {"eval", "eval_images"},
+}
 
 
 class _Section(BaseModel):
@@ -84,6 +90,13 @@ class ImageSection(_Section):
     max_size: Count = 1333
     """longest side, pixels"""
 
+    @field_validator("max_size")
+    @classmethod
+    def _longer(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min_size", value):
+            raise ValueError("at least min_size")
+        return value
+
     cache: Literal["auto", "off"] = "auto"
     """`auto`: decoded pictures are kept in `/scratch` if they fit; `off`: each is decoded anew in every epoch"""
 
@@ -96,6 +109,13 @@ class AugmentationSection(_Section):
 
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.8, 1.25)
     """smallest and largest factor of the size; `[1, 1]`: none"""
+
+    @field_validator("scale")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("the smallest factor, then the largest")
+        return value
 
     crop: Share = 0.0
     """probability of a random part of the picture that keeps at least one box's centre"""
@@ -240,96 +260,13 @@ class Config(_Section):
     report: ReportSection = ReportSection()
 
     @property
+    def run_name(self) -> str:
+        """The folder of the run: as asked for, or the same for the same configuration, so that a run finds itself."""
+        dataset = "-".join(PurePosixPath(self.dataset).parts[-2:]).strip("/-.")
+        return self.run or f"{dataset}-{self.model.name}-{self.fingerprint}"
+
+    @property
     def fingerprint(self) -> str:
         """Eight hex digits that differ where the result of the training would."""
-        kept = self.model_dump_json(exclude={"run", "resume", "workers", "verify", "report"})
+        kept = self.model_dump_json(exclude=WITHOUT_EFFECT)
         return hashlib.sha256(kept.encode()).hexdigest()[:8]
-
-
-def find(option: Path | None) -> Path:
-    """Return where the configuration is: ``--config``, or `VARIABLE`, or `DEFAULT`."""
-    return option or Path(os.environ.get(VARIABLE) or DEFAULT)
-
-
-def load(path: Path) -> Config:
-    """Read a configuration; raise `ConfigError` with a line for everything that is wrong in it."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except FileNotFoundError as error:
-        fix = f"put a train.yml there, or name another file with --config or {VARIABLE}"
-        if not path.parent.is_dir():
-            fix = f"mount the folder with your data at {path.parent}"
-        raise ConfigError("there is no configuration", where=path, fix=fix) from error
-    except OSError as error:
-        raise ConfigError("can't read the configuration", where=path, found=error.strerror) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError("not a text in UTF-8", where=path) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError("not YAML", where=f"{path}:{line}", found=error.problem) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError("not YAML", where=path, found=error) from error
-    if not isinstance(content, dict):
-        raise ConfigError("not a configuration", where=path, expected="keys and values, such as 'digest: sha256:...'")
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        problems = [_problem(path, node, problem) for problem in error.errors()]
-        raise ConfigError(
-            str(problems[0]) if len(problems) == 1 else f"{path}: {len(problems)} things are wrong",
-            details=() if len(problems) == 1 else tuple(map(str, problems)),
-        ) from error
-
-
-def _problem(path: Path, node: yaml.Node | None, problem: Any) -> ConfigError:  # one of pydantic's ErrorDetails
-    """Say one thing that pydantic found, where it stands in the file."""
-    keys = [str(key) for key in problem["loc"]]
-    where = f"{path}:{_line(node, keys)}: {'.'.join(keys)}"
-    found = _shown(problem["input"])
-    match problem["type"]:
-        case "extra_forbidden":
-            known = list(_section(keys[:-1]).model_fields)
-            near = get_close_matches(keys[-1], known, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else None
-            return ConfigError("unknown key", where=where, expected=f"one of {', '.join(known)}", fix=fix)
-        case "missing":
-            fix = "take it from the dataset's import, or from datasets.lock" if keys[-1] == "digest" else None
-            expected = _section(keys[:-1]).model_fields[keys[-1]].description
-            return ConfigError("missing: it has no default", where=where, expected=expected, fix=fix)
-        case "string_pattern_mismatch":
-            return ConfigError("not a dataset digest", where=where, expected="sha256: and 64 hex digits", found=found)
-        case _:
-            expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            return ConfigError("can't be this", where=where, expected=expected, found=found)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - a line that people read
-
-
-def _section(keys: list[str]) -> type[BaseModel]:
-    """Return the model of the section at ``keys``."""
-    section: type[BaseModel] = Config
-    for key in keys:
-        inner = section.model_fields[key].annotation if key in section.model_fields else None
-        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else section
-    return section
-
-
-def _line(node: yaml.Node | None, keys: list[str]) -> int:
-    """Return the line, from 1, of the last of ``keys`` that stands in the file."""
-    line = node.start_mark.line + 1 if node else 1
-    for key in keys:
-        match node:
-            case yaml.MappingNode():
-                found = next((pair for pair in node.value if pair[0].value == key), None)
-            case yaml.SequenceNode() if key.isdigit() and int(key) < len(node.value):
-                found = (node.value[int(key)], node.value[int(key)])
-            case _:
-                found = None
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line

@@ -1,0 +1,109 @@
+"""The configuration: every key has a default but two, and what is wrong gets one line that says where."""
+
+import pytest
+import yaml
+
+from trainers import config
+from trainers.errors import ConfigError
+
+LEAST = {"dataset": "reef/v1", "digest": "sha256:" + "a" * 64}
+
+
+def load(tmp_path, content):
+    path = tmp_path / "train.yml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return config.load(path)
+
+
+def refused(tmp_path, content) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, content)
+    return str(caught.value)
+
+
+def test_only_the_dataset_and_its_digest_have_no_default(tmp_path):
+    """Two lines are a configuration, and everything else has a default."""
+    loaded = load(tmp_path, LEAST)
+    assert loaded.verify == "full"
+    assert loaded.device == "cuda"
+    assert not loaded.report.samples
+
+
+@pytest.mark.parametrize("key", ["dataset", "digest"])
+def test_what_has_no_default_must_be_there(tmp_path, key):
+    """A configuration without a digest, or without a dataset, is refused: nobody guesses what is meant."""
+    line = refused(tmp_path, {name: value for name, value in LEAST.items() if name != key})
+    assert f": {key}: missing: it has no default" in line
+
+
+def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path):
+    """A misspelt key is an error that names the key, the line and the nearest one."""
+    line = refused(tmp_path, f"dataset: reef\ndigest: {LEAST['digest']}\ntraining:\n  epocs: 3\n")
+    assert "train.yml:4: training.epocs: unknown key: expected one of epochs, " in line
+    assert line.endswith("did you mean 'epochs'?")
+
+
+@pytest.mark.parametrize(
+    ("section", "found"),
+    [
+        ({"training": {"learning_rate": -0.1}}, "training.learning_rate: can't be this: expected greater than 0"),
+        ({"training": {"learning_rate": "fast"}}, "expected a valid number, found 'fast'"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
+        ({"training": {"epochs": 1.5}}, "training.epochs"),
+        ({"training": {"epochs": "3"}}, "training.epochs"),
+        ({"training": {"channels_last": "yes"}}, "training.channels_last"),
+        ({"training": 3}, "training"),
+        ({"model": {"name": "yolo"}}, "model.name: can't be this: expected 'fasterrcnn_resnet50_fpn'"),
+        ({"data": {"train": "../secret.json"}}, "without '..'"),
+        ({"data": {"train": "/etc/passwd"}}, "data.train"),
+        ({"run": "../other"}, "the name of one folder"),
+        ({"augmentation": {"scale": [1, 0]}}, "augmentation.scale"),
+        ({"augmentation": {"scale": [1.5, 0.5]}}, "augmentation.scale"),
+        ({"image": {"min_size": 800, "max_size": 600}}, "max_size"),
+        ({"digest": "sha256:" + "A" * 64}, "not a dataset digest"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_wrong_value_says_what_it_can_be(tmp_path, section, found):
+    """A wrong type, a negative rate or a path that leaves the dataset is one line: key, expected, found."""
+    assert found in refused(tmp_path, {**LEAST, **section})
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path):
+    """Two mistakes are two lines of one error."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, {**LEAST, "sed": 1, "verify": "maybe"})
+    assert len(caught.value.details) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "a: *b", "\x00", "!!python/object:os.system {}"])
+def test_what_is_no_configuration_is_one_line(tmp_path, content):
+    """An empty file, a list or broken YAML is refused in one line with the file's name; nothing of it is run."""
+    assert "train.yml" in refused(tmp_path, content)
+
+
+def test_no_file_says_what_to_do(tmp_path):
+    """Without a file, and without its folder, the error says which of them to bring."""
+    with pytest.raises(ConfigError, match="put a train.yml there"):
+        config.load(tmp_path / "train.yml")
+    with pytest.raises(ConfigError, match="mount the folder with your data at .*/safe_data"):
+        config.load(tmp_path / "safe_data" / "train.yml")
+
+
+def test_the_file_is_named_by_option_variable_or_default(tmp_path, monkeypatch):
+    """--config goes before TRAINERS_CONFIG, which goes before /safe_data/train.yml."""
+    monkeypatch.delenv(config.VARIABLE, raising=False)
+    assert str(config.find(None)) == "/safe_data/train.yml"
+    monkeypatch.setenv(config.VARIABLE, "/elsewhere.yml")
+    assert str(config.find(None)) == "/elsewhere.yml"
+    assert config.find(tmp_path) == tmp_path
+
+
+def test_a_run_finds_itself_by_its_configuration(tmp_path):
+    """The same configuration has the same run name; a change that changes the result changes it, others do not."""
+    name = load(tmp_path, LEAST).run_name
+    assert name.startswith("reef-v1-fasterrcnn_resnet50_fpn_v2-")
+    assert load(tmp_path, {**LEAST, "workers": 3}).run_name == name
+    assert load(tmp_path, {**LEAST, "training": {"max_hours": 3}}).run_name == name
+    assert load(tmp_path, {**LEAST, "seed": 3}).run_name != name
+    assert load(tmp_path, {**LEAST, "run": "mine"}).run_name == "mine"

@@ -1,0 +1,30 @@
+"""What a run is asked for: `train.yml`. An unknown key is an error."""
+
+from trainers.config.file import DEFAULT, VARIABLE, find, load
+from trainers.config.sections import (
+    WITHOUT_EFFECT,
+    AugmentationSection,
+    Config,
+    DataSection,
+    EvaluationSection,
+    ImageSection,
+    ModelSection,
+    ReportSection,
+    TrainingSection,
+)
+
+__all__ = [
+    "DEFAULT",
+    "VARIABLE",
+    "WITHOUT_EFFECT",
+    "AugmentationSection",
+    "Config",
+    "DataSection",
+    "EvaluationSection",
+    "ImageSection",
+    "ModelSection",
+    "ReportSection",
+    "TrainingSection",
+    "find",
+    "load",
+]
