@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -133,7 +134,8 @@ def check_bytes(
 
     def check_one(name: str, buffer: memoryview) -> bool:
         if name not in pictures:
-            return hash_file(dataset.path(name), buffer=buffer, advance=advance) == dataset.manifest.hashes[name]
+            with _reading(dataset.path(name)):
+                return hash_file(dataset.path(name), buffer=buffer, advance=advance) == dataset.manifest.hashes[name]
         content = read_file(dataset.path(name))
         right = hashlib.sha256(content).hexdigest() == dataset.manifest.hashes[name]
         if right:
@@ -161,9 +163,14 @@ def in_threads(work: Callable[[list[str]], list[str]], names: list[str], workers
 
 def read_file(path: Path) -> bytes:
     """Read a regular file; raise `TrainingError` where it can't be read."""
+    with _reading(path), open(path, "rb", buffering=0, opener=open_regular) as file:
+        return file.readall()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with open(path, "rb", buffering=0, opener=open_regular) as file:
-            return file.readall()
+        yield
     except OSError as error:
         raise TrainingError("can't read this file of the dataset", where=path, found=error.strerror or error) from error
 

@@ -11,7 +11,7 @@ import numpy as np
 from datapack.report import size
 from trainers.cache import BrokenPictureError, CacheWriter, decode
 from trainers.check import Receipt, check_bytes, check_names, in_threads, open_dataset, read_file, summary
-from trainers.errors import ConfigError, TrainingError
+from trainers.errors import ConfigError, MismatchError, TrainingError
 from trainers.node import Place, announced, wait_for_first
 from trainers.pictures import list_pictures
 from trainers.split import Split, split
@@ -87,7 +87,12 @@ def take_in(config: Config, around: Surroundings, part: Part) -> Intake:
     dataset = open_dataset(around.base / config.dataset, config.digest, around.base)
     if config.verify == "quick":
         check_names(dataset)
-    pictures, parts = _choose(config, dataset, part, around)
+    try:
+        pictures, parts = _choose(config, dataset, part, around)
+    except MismatchError:
+        if config.verify == "full":
+            check_bytes(dataset, workers=workers(config))  # raises, and says all that differs
+        raise
     if around.place.is_first_here:
         with announced(around.scratch, around.place):
             _read_once(config, pictures, around)

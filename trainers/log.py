@@ -7,9 +7,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from datapack.report import Console
+from datapack.report import Console, Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -30,6 +32,10 @@ class Log(Console):
         """Say one line."""
         if not self.quiet:
             self._write(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def progress(self, label: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show progress towards ``total`` units; yield the function that advances it."""
+        return Silent().progress(label, total, unit) if self.quiet else super().progress(label, total, unit)
 
     def last(self, text: str) -> None:
         """Say the line that tells how it ended: just that, so that a job's last line can be searched for."""

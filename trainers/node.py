@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,4 +80,5 @@ def _outcome(scratch: Path) -> Path:
     """Return the file for this start of these processes: of their parent, which is `torchrun`, and its restarts."""
     started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]  # proc(5): starttime
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return scratch / f"ready-{os.getppid()}-{started}-{restart}.json"
+    folder = scratch if os.access(scratch, os.W_OK) else Path(tempfile.gettempdir())
+    return folder / f"ready-{os.getppid()}-{started}-{restart}.json"

@@ -19,8 +19,8 @@ def dives(folders: int, frames: int, kinds: int = 4):
             number = len(images)
             url = f"https://example.org/framegrabs/Doc%20Ricketts/images/{dive:04}/{frame}.png"
             images.append({"id": number, "file_name": f"{number}.png", "width": 9, "height": 9, "coco_url": url})
-            for kind in (dive % kinds, (dive + 1) % kinds):
-                boxes.append({"image_id": number, "category_id": kind, "bbox": [1, 1, 5, 5]})
+            shown = (dive % kinds, (dive + 1) % kinds)
+            boxes += [{"image_id": number, "category_id": kind, "bbox": [1, 1, 5, 5]} for kind in shown]
     categories = [{"id": kind, "name": str(kind)} for kind in range(kinds)]
     content = {"images": images, "annotations": boxes, "categories": categories}
     return parse_coco(json.dumps(content).encode(), "train.json")[0]

@@ -1,6 +1,6 @@
 """The sections of `train.yml`: every key with its default, and what it can be.
 
-These models are the reference: the table in `docs/training.md` is made of them. Only `dataset` and `digest` have no default.
+The table in `docs/training.md` is made of them. Only `dataset` and `digest` have no default.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 #: What may differ between two starts of one run: the numbers that it gives do not change.
-WITHOUT_EFFECT = {
+WITHOUT_EFFECT: dict[str, bool | set[str]] = {
     "run": True,
     "resume": True,
     "workers": True,
