@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.config import WITHOUT_EFFECT
 from trainers.errors import ConfigError, TrainingError
 from trainers.outputs import need_room, whole
-from trainers.weights import load
+from trainers.weights import Weights, load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from trainers.coco import Coco
     from trainers.config import Config
     from trainers.outputs import Run
 
@@ -78,7 +82,7 @@ def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     """
     anew = "set resume to never to start anew, or run to another name"
     content = load(path, "checkpoint", TrainingError, fix=anew)
-    if not isinstance(content, Mapping) or not _PARTS <= content.keys() or content["form"] != _FORM:
+    if not isinstance(content, Mapping) or not content.keys() >= _PARTS or content["form"] != _FORM:
         raise TrainingError("not a checkpoint that this version can go on from", where=path, fix=anew)
     then, now = _flat(content["job"]), _flat(job)
     differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
@@ -107,34 +111,35 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 class TrainedModel:
     """A `model.pt`: weights, and what they were trained for."""
 
-    weights: Mapping[str, Any]
+    weights: Weights
     name: str
     categories: tuple[tuple[int, str], ...]  # ids and names, in the order of the labels from 1
     min_size: int
     max_size: int
     dataset: str  # digest
 
-    def save(self, run: Run) -> None:
-        """Write `model.pt`; raise `TrainingError` where there is no room for it."""
-        content = {
-            "model": dict(self.weights),
-            "name": self.name,
-            "categories": [list(category) for category in self.categories],
-            "min_size": self.min_size,
-            "max_size": self.max_size,
-            "dataset": self.dataset,
-        }
-        _save(run.path(MODEL), content, "the model")
-
     @classmethod
     def read(cls, path: Path) -> TrainedModel:
         """Read a `model.pt`; raise `ConfigError` where it is something else, or damaged."""
         content = load(path, "model", ConfigError)
-        if not isinstance(content, Mapping) or not _MODEL_PARTS <= content.keys():
+        if not isinstance(content, Mapping) or not content.keys() >= _MODEL_PARTS:
             raise ConfigError("not a model.pt", where=path, expected="one that a training of ours wrote")
         categories = tuple((int(identity), str(name)) for identity, name in content["categories"])
-        rest = {key: content[key] for key in ("name", "min_size", "max_size", "dataset")}
-        return cls(content["model"], categories=categories, **rest)
+        facts = {key: content[key] for key in ("name", "min_size", "max_size", "dataset")}
+        return cls(Weights.of(content, path, content["name"]), categories=categories, **facts)
+
+
+def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Coco, dataset: str) -> None:
+    """Write `model.pt`; raise `TrainingError` where there is no room for it."""
+    content = {
+        "model": {name: tensor.cpu() for name, tensor in tensors.items()},
+        "name": config.model.name,
+        "categories": [[category.id, category.name] for category in coco.categories],
+        "min_size": config.image.min_size,
+        "max_size": config.image.max_size,
+        "dataset": dataset,
+    }
+    _save(run.path(MODEL), content, "the model")
 
 
 def _save(path: Path, content: Mapping[str, Any], purpose: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import DatapackError, StoppedError, TrainingError
@@ -97,10 +98,10 @@ def joined(place: Place, device: str) -> Iterator[Group]:
         yield Group(place, own)
         return
     try:
-        store, _, _ = next(dist.rendezvous("env://", place.rank, place.world))
+        store, _, _ = next(rendezvous("env://", place.rank, place.world))
         backend, bound = ("nccl", own) if own.type == "cuda" else ("gloo", None)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, device_id=bound)
-        control = dist.new_group(backend="gloo")
+        control: Any = dist.new_group(backend="gloo")
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             "can't reach the other processes", expected=f"{place.world} of them", found=_first_line(error)
@@ -115,7 +116,7 @@ def joined(place: Place, device: str) -> Iterator[Group]:
     dist.destroy_process_group()
 
 
-def _reason(error: Exception, store: dist.Store, place: Place) -> Exception:
+def _reason(error: Exception, store: Any, place: Place) -> Exception:
     """Return the error that this process ends with: its own, which the others are told, or the one it was told."""
     lost = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and _is_of_network(error)
     if not lost:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
-from trainers.checkpoint import MODEL, TrainedModel, job_facts, load_checkpoint, save
+from trainers.checkpoint import MODEL, job_facts, load_checkpoint, save, save_model
 from trainers.ending import Ending
 from trainers.errors import StoppedError, TrainingError
 from trainers.inference import autocast, evaluate, memory_errors
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
     from trainers.coco import Coco
     from trainers.coco_eval import Evaluator
-    from trainers.evaluation import Evaluation
     from trainers.config import Config
     from trainers.data import Batch, Loader
     from trainers.distributed import Group
+    from trainers.evaluation import Evaluation
     from trainers.log import Log
     from trainers.outputs import Run
 
@@ -197,7 +198,7 @@ def _seed(*numbers: int) -> int:
 
 def _gradients(parallel: nn.Module, *, shared: bool) -> contextlib.AbstractContextManager[None]:
     """Share the gradients with the other processes, or only add them up here."""
-    if shared or not hasattr(parallel, "no_sync"):
+    if shared or not isinstance(parallel, DistributedDataParallel):
         return contextlib.nullcontext()
     waiting: contextlib.AbstractContextManager[None] = parallel.no_sync()
     return waiting
@@ -281,14 +282,7 @@ def _keep_best(job: Job, state: State, row: dict[str, Any], evaluation: Evaluati
     if state.best is not None and _mean_precision(row) < _mean_precision(state.best):
         return
     state.best = row
-    TrainedModel(
-        weights={name: tensor.cpu() for name, tensor in state.judged.state_dict().items()},
-        name=job.config.model.name,
-        categories=tuple((category.id, category.name) for category in job.coco.categories),
-        min_size=job.config.image.min_size,
-        max_size=job.config.image.max_size,
-        dataset=job.dataset,
-    ).save(job.run)
+    save_model(job.run, state.judged.state_dict(), job.config, job.coco, job.dataset)
     job.run.write_json(EVALUATION, evaluation.to_json())
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trainers.coco_eval import Evaluator
-    from trainers.evaluation import Evaluation
     from trainers.config import Config
     from trainers.data import Loader
     from trainers.distributed import Group
+    from trainers.evaluation import Evaluation
     from trainers.log import Log
 
 

@@ -76,7 +76,7 @@ class LateLosses:
         values = torch.stack([*losses.values(), norm]).to("cpu", non_blocking=True)
         ready = None
         if norm.is_cuda:
-            ready = torch.cuda.Event()
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
             ready.record()
         self._waiting.append((step, tuple(indices), list(losses), values, ready))
 

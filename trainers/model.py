@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,14 +11,19 @@ from torch import Tensor, nn
 from torchvision.models import detection
 from torchvision.ops import FrozenBatchNorm2d
 
+from trainers.errors import ConfigError
 from trainers.prepare import Prepare
+from trainers.weights import fit, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from torchvision.models.detection.image_list import ImageList
 
+    from trainers.checkpoint import TrainedModel
     from trainers.config import Config
+    from trainers.log import Log
 
 SCORE = 0.05  # least score of a detection, for all models alike: COCO's mean precision counts the low ones too
 
@@ -46,6 +53,56 @@ def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
     if pretrained:
         _freeze(model.get_submodule("backbone.body"), config.model.trainable_layers)
     _keep_boxes_exact(model)
+    return model
+
+
+def first_model(config: Config, classes: int, path: Path | None, device: torch.device, log: Log) -> nn.Module:
+    """Make the detector that a training begins with, on its device.
+
+    Args:
+        config: which detector.
+        classes: how many categories there are, and one for the background.
+        path: the file of its first weights, None for random ones.
+        device: where it is trained.
+        log: where it says which weights these are.
+
+    Raises:
+        ConfigError: the weights do not fit; or the backbone is to be compiled, and there is no compiler.
+    """
+    model = build_model(config, classes, pretrained=path is not None)
+    if path is not None:
+        weights = read(path, config.model.name)
+        random = fit(model, weights)
+        log.note(f"weights of {'a backbone' if weights.is_backbone else 'a detector'}: {path}, {weights.digest}")
+        if random:
+            log.note(f"it has other categories, so these stay random: {', '.join(random)}")
+    return _placed(model, config, device)
+
+
+def trained_model(config: Config, trained: TrainedModel, device: torch.device) -> nn.Module:
+    """Make the detector of a `model.pt`, on its device; raise `ConfigError` where it is not of this configuration."""
+    own = {"model.name": config.model.name, "image.min_size": config.image.min_size}
+    own["image.max_size"] = config.image.max_size
+    theirs = dict(zip(own, (trained.name, trained.min_size, trained.max_size), strict=True))
+    if own != theirs:
+        expected, found = (", ".join(f"{key} {value}" for key, value in facts.items()) for facts in (own, theirs))
+        raise ConfigError("this model.pt is of another configuration", expected=expected, found=found)
+    model = build_model(config, len(trained.categories) + 1, pretrained=True)
+    if left := fit(model, trained.weights):
+        raise ConfigError(
+            "this model.pt does not fit its categories", where=trained.weights.path, found=", ".join(left)
+        )
+    return _placed(model, config, device)
+
+
+def _placed(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
+    order = torch.channels_last if config.training.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=order)  # type: ignore[call-overload]  # its stubs know it not
+    if config.training.compile:
+        if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
+            fix = "set it to false, or use an image with gcc"
+            raise ConfigError("training.compile: there is no C compiler here", fix=fix)
+        model.get_submodule("backbone").compile(dynamic=True)  # pictures have many shapes
     return model
 
 

@@ -61,7 +61,8 @@ def make_average(model: nn.Module, section: TrainingSection) -> AveragedModel | 
     """Make the moving average of a model's weights, None where none is asked for."""
     if not section.ema:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(section.ema), use_buffers=True)
+    update = get_ema_multi_avg_fn(section.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
 
 def precision(section: TrainingSection, device: torch.device) -> torch.dtype:

@@ -35,6 +35,23 @@ class Weights:
     digest: str
     tensors: Mapping[str, Tensor]
 
+    @classmethod
+    def of(cls, content: Any, path: Path, model: str) -> Weights:
+        """Take the tensors out of what was read from ``path``; raise `ConfigError` where they are not for ``model``."""
+        if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+            if content.get("name", model) != model:
+                raise ConfigError("weights of another model", where=path, expected=model, found=content["name"])
+            content = content["model"]
+        known = isinstance(content, Mapping) and ("conv1.weight" in content or "backbone.body.conv1.weight" in content)
+        if not known or not all(map(_is_tensor, content.values())):
+            raise ConfigError(
+                "not weights that can be used",
+                where=path,
+                expected="the tensors of a ResNet-50 or of a detector of torchvision by name, or a model.pt",
+                found=_list(content) if isinstance(content, Mapping) else type(content).__name__,
+            )
+        return cls(path, f"sha256:{hash_file(path.resolve())}", content)
+
     @property
     def is_backbone(self) -> bool:
         return "conv1.weight" in self.tensors
@@ -88,20 +105,7 @@ def read(path: Path, model: str) -> Weights:
     Raises:
         ConfigError: it is something else, cut short, or would run code.
     """
-    content = load(path, "weights", ConfigError)
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        if content.get("name", model) != model:
-            raise ConfigError("weights of another model", where=path, expected=model, found=content["name"])
-        content = content["model"]
-    known = isinstance(content, Mapping) and ("conv1.weight" in content or "backbone.body.conv1.weight" in content)
-    if not known or not all(map(_is_tensor, content.values())):
-        raise ConfigError(
-            "not weights that can be used",
-            where=path,
-            expected="the tensors of a ResNet-50 or of a detector of torchvision by name, or a model.pt",
-            found=_list(content) if isinstance(content, Mapping) else type(content).__name__,
-        )
-    return Weights(path, f"sha256:{hash_file(path.resolve())}", content)
+    return Weights.of(load(path, "weights", ConfigError), path, model)
 
 
 def _is_tensor(value: object) -> bool:
@@ -150,7 +154,7 @@ def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:
     part: Any = model
     tensors = weights.tensors
     if weights.is_backbone:
-        part = model.backbone.body
+        part = model.get_submodule("backbone.body")
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
     own = part.state_dict()
     other = [name for name, tensor in tensors.items() if name in own and tensor.shape != own[name].shape]
