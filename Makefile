@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench docs schema clean
+.PHONY: help demo test lint bench docs schema reference clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,10 @@ docs: .venv/ready  ## write the pages of docs/ to build/docs
 
 schema: .venv/ready  ## write the JSON Schema of datasets.yml anew
 	$(BIN)/python -m datapack.catalog > datapack/datasets.schema.json
+
+reference: .venv/ready  ## write the table of train.yml in docs/training.md anew
+	sed -i '/^<!-- made by/q' docs/training.md
+	$(BIN)/python -m trainers.config >> docs/training.md
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from datapack.report import Console, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -33,9 +32,12 @@ class Log(Console):
         if not self.quiet:
             self._write(f"{time.strftime('%H:%M:%S')}  {text}")
 
-    def progress(self, label: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """Show progress towards ``total`` units; yield the function that advances it."""
-        return Silent().progress(label, total, unit) if self.quiet else super().progress(label, total, unit)
+        shown = Silent().progress(label, total, unit) if self.quiet else super().progress(label, total, unit)
+        with shown as advance:
+            yield advance
 
     def last(self, text: str) -> None:
         """Say the line that tells how it ended: just that, so that a job's last line can be searched for."""

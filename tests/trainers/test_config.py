@@ -1,9 +1,13 @@
 """The configuration: every key has a default but two, and what is wrong gets one line that says where."""
 
+import re
+
 import pytest
 import yaml
+from havens import PROJECT
 
 from trainers import config
+from trainers.config.__main__ import table
 from trainers.errors import ConfigError
 
 LEAST = {"dataset": "reef/v1", "digest": "sha256:" + "a" * 64}
@@ -107,3 +111,16 @@ def test_a_run_finds_itself_by_its_configuration(tmp_path):
     assert load(tmp_path, {**LEAST, "training": {"max_hours": 3}}).run_name == name
     assert load(tmp_path, {**LEAST, "seed": 3}).run_name != name
     assert load(tmp_path, {**LEAST, "run": "mine"}).run_name == "mine"
+
+
+def test_the_reference_is_what_the_sections_say():
+    """The table in docs/training.md is made of the configuration's sections, and every key has a description."""
+    written = (PROJECT / "docs" / "training.md").read_text().partition("from trainers/config/sections.py -->\n")[2]
+    assert written == f"{table()}\n"
+    assert not re.search(r"\|\s*\|$", written, re.MULTILINE)
+
+
+def test_the_example_of_the_docs_is_a_configuration(tmp_path):
+    """What docs/training.md tells people to write is accepted."""
+    example = (PROJECT / "docs" / "training.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    assert load(tmp_path, example.replace("sha256:...", LEAST["digest"])).training.max_hours == 5.5

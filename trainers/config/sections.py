@@ -59,33 +59,37 @@ class DataSection(_Section):
     """Which files of the dataset are used, and how."""
 
     train: Below = "train.json"
-    """COCO file with the pictures and boxes to train on, below `data/` of the dataset"""
+    """COCO file with the pictures and boxes to train on, below `data/` of the dataset; this is its name in Fathom24"""
 
     images: Below = "images/train"
-    """folder of the pictures that `train` names"""
+    """folder of the pictures that `train` names, below `data/`; this is its name in Fathom24"""
 
     eval: Below | None = "eval.json"
-    """COCO file with the pictures that `predict` looks at; its boxes, if any, are not read"""
+    """COCO file with the pictures that `predict` looks at; boxes in it are not read. `null` where there is none"""
 
     eval_images: Below = "images/eval"
     """folder of the pictures that `eval` names"""
 
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """share of the pictures that is kept for validation: stratified by category, whole sequences on one side"""
+    """share of the pictures that is kept for validation, stratified by category, whole sequences on one side; a
+    fifth judges the categories that are not rare and leaves the rest to learn from"""
 
     sequences: Literal["url", "none"] = "url"
-    """`url`: pictures whose `coco_url` lies in one folder are frames of one sequence; `none`: each picture stands
-    alone"""
+    """`url`: pictures whose `coco_url` lies in one folder are frames of one dive and look alike, so that a split
+    through them would judge memory; `none`: each picture stands alone"""
 
     skip_broken: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """file names of pictures that are known to be broken and are left out; any other broken picture stops the run"""
+    """file names of pictures that are known to be broken and are left out; any other broken picture stops the run,
+    as nobody should learn of it from a result"""
 
 
 class ImageSection(_Section):
     """The size of the pictures that the model sees."""
 
     min_size: Count = 800
-    """shorter side, pixels; a picture is scaled to it unless its longer side would be over `max_size`"""
+    """shorter side, pixels; a picture is scaled to it unless its longer side would be over `max_size`. 800 and 1333
+    are those of torchvision's reference, so that results compare; half of them take a quarter of the time and of
+    `/scratch`"""
 
     max_size: Count = 1333
     """longest side, pixels"""
@@ -98,17 +102,18 @@ class ImageSection(_Section):
         return value
 
     cache: Literal["auto", "off"] = "auto"
-    """`auto`: decoded pictures are kept in `/scratch` if they fit; `off`: each is decoded anew in every epoch"""
+    """`auto`: decoded pictures are kept in `/scratch` if they fit, as decoding is what takes the time; `off`: each
+    is decoded anew in every epoch"""
 
 
 class AugmentationSection(_Section):
     """What is varied about the pictures in training, at random."""
 
     flip: Share = 0.5
-    """probability of a mirror image, left for right"""
+    """probability of a mirror image, left for right: the sea has no left"""
 
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.8, 1.25)
-    """smallest and largest factor of the size; `[1, 1]`: none"""
+    """smallest and largest factor of the size, as animals are near or far; `[1, 1]`: none"""
 
     @field_validator("scale")
     @classmethod
@@ -118,10 +123,11 @@ class AugmentationSection(_Section):
         return value
 
     crop: Share = 0.0
-    """probability of a random part of the picture that keeps at least one box's centre"""
+    """probability of a random part of the picture that keeps at least one box's centre; off, as small animals at the
+    edge are lost"""
 
     brightness: Share = 0.2
-    """largest relative change of brightness"""
+    """largest relative change of brightness: lamps differ from dive to dive"""
 
     contrast: Share = 0.2
     """largest relative change of contrast"""
@@ -130,21 +136,24 @@ class AugmentationSection(_Section):
     """largest relative change of saturation"""
 
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """largest change of hue, in turns of the colour wheel; slow on a CPU"""
+    """largest change of hue, in turns of the colour wheel; off, as colour tells species apart and it is slow on a
+    CPU"""
 
 
 class ModelSection(_Section):
     """The detector."""
 
     name: Model = "fasterrcnn_resnet50_fpn_v2"
-    """one of torchvision's detectors"""
+    """one of torchvision's detectors; this one is the most accurate of the four on COCO (box mAP 46.7 against 37.0
+    of `fasterrcnn_resnet50_fpn`, says torchvision)"""
 
     weights: str = "imagenet"
-    """`imagenet`: the ResNet-50 that is in the image; `random`: none; or the path of a file with a backbone or a whole
-    detector, relative to the folder of this file"""
+    """`imagenet`: the ResNet-50 that is in the image; `random`: none; or the path of a file with a backbone or a
+    whole detector, relative to the folder of this file. Weights of ImageNet save most of the epochs"""
 
     trainable_layers: Annotated[int, Field(ge=0, le=5)] = 3
-    """how many of the backbone's 5 stages are trained, counted from the last; with `random` weights all are"""
+    """how many of the backbone's 5 stages are trained, counted from the last; 3 as in torchvision's reference, with
+    `random` weights all are"""
 
     detections: Annotated[int, Field(ge=1, le=1000)] = 300
     """most detections a picture; a picture of Fathom24 can have 198 boxes"""
@@ -154,25 +163,28 @@ class TrainingSection(_Section):
     """How the weights are fitted."""
 
     epochs: Count = 26
-    """passes over the training pictures"""
+    """passes over the training pictures; 26 as in torchvision's reference"""
 
     batch_size: Count = 8
-    """pictures that one process takes at once"""
+    """pictures that one process takes at once; if the GPU has no memory for it, the error says which number to try"""
 
     accumulate: Count = 1
-    """batches whose gradients are added before a step"""
+    """batches whose gradients are added before a step, for a step of many pictures in little memory"""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """`sgd` has a momentum of 0.9"""
+    """`sgd`, with a momentum of 0.9, is what the detectors were made with; `adamw` is easier to start from random
+    weights"""
 
     learning_rate: Positive = 0.02
-    """for a step of 16 pictures; scaled in proportion to the pictures of a step (batch x accumulate x processes)"""
+    """for a step of 16 pictures, 0.02 as in torchvision's reference for `sgd`; scaled in proportion to the pictures
+    of a step (batch x accumulate x processes). With `adamw` take about 0.0004"""
 
     weight_decay: NotNegative = 1e-4
-    """of weights; norms and biases have none"""
+    """of weights, as in torchvision's reference; norms and biases have none"""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    """steps in which the learning rate rises from a thousandth; at most a tenth of all steps"""
+    """steps in which the learning rate rises from a thousandth, or the loss is not finite soon; at most a tenth of
+    all steps"""
 
     schedule: Literal["cosine", "steps"] = "cosine"
     """`cosine`: down to a hundredth at the end; `steps`: a tenth at each of `milestones`"""
@@ -181,22 +193,23 @@ class TrainingSection(_Section):
     """where `steps` go down, as shares of the training"""
 
     clip_norm: NotNegative = 10.0
-    """largest norm of the gradient; 0: not clipped"""
+    """largest norm of the gradient: one odd batch does not undo an epoch; 0: not clipped"""
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """decay of the moving average of the weights that is evaluated and kept, such as 0.999; 0: none"""
+    """decay of a moving average of the weights, which is then what is evaluated and kept, such as 0.999; 0: none"""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """of the forward pass; `auto`: bfloat16 on a GPU that has it, float16 on another, float32 on a CPU"""
 
     channels_last: bool = True
-    """the order in memory that convolutions are fastest in"""
+    """the order in memory that convolutions are fastest in, on a GPU with half precision and on a CPU"""
 
     compile: bool = False
     """`torch.compile` of the backbone: pays in long runs on a GPU; the image needs a C compiler"""
 
     max_hours: Positive | None = None
-    """hours after which the training is ended in good order, with an evaluation: set it under the service's limit"""
+    """hours after which the training is ended in good order, with an evaluation and all outputs: set it under the
+    time limit of the service (6 hours on the desktop service)"""
 
 
 class EvaluationSection(_Section):
@@ -206,7 +219,7 @@ class EvaluationSection(_Section):
     """epochs between two evaluations; the last epoch has one in any case"""
 
     batch_size: Count = 8
-    """pictures at once"""
+    """pictures at once; it changes no result"""
 
     model: str | None = None
     """`model.pt` that `evaluate` and `predict` take, relative to the folder of this file; without it the run's own"""
@@ -219,7 +232,8 @@ class ReportSection(_Section):
     """score from which a detection counts in the confusion matrix and on samples"""
 
     samples: bool = False
-    """`true` puts a few validation pictures with their boxes into the report: only where governance lets them out"""
+    """`true` puts a few validation pictures with their boxes into the report: only where governance lets pictures
+    out"""
 
 
 class Config(_Section):
@@ -238,7 +252,7 @@ class Config(_Section):
     run: FolderName | None = None
     """folder of this run in `/safe_outputs`; without it one is made of the dataset, the model and this configuration"""
 
-    resume: str | None = "auto"
+    resume: str = "auto"
     """`auto`: go on from the run's own `checkpoint.pt` where there is one; `never`: a new run; or the path of a
     checkpoint, relative to the folder of this file"""
 
