@@ -54,6 +54,19 @@ def find(resume: str | None, run: Run, folder: Path) -> Path | None:
     raise ConfigError("there is no checkpoint", where=path, fix="correct resume, or set it to never to start anew")
 
 
+def find_model(model: str | None, run: Run, folder: Path) -> Path:
+    """Return the `model.pt` that the configuration's `evaluation.model` means: the run's own without one.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = run.path(MODEL) if model is None else folder / model
+    if not path.is_file():
+        fix = "train first, or set evaluation.model to a model.pt" if model is None else "correct evaluation.model"
+        raise ConfigError("there is no model", where=path, fix=fix)
+    return path
+
+
 def job_facts(config: Config, dataset: str, split: str, processes: int) -> dict[str, Any]:
     """Return what must be the same for a training to go on: to its numbers all of this makes a difference."""
     facts = {"dataset": dataset, "split": split, "processes": processes}
