@@ -1,4 +1,4 @@
-"""A training, an evaluation, a prediction, put together from data that is known to be right. From here on with torch."""
+"""A training, an evaluation, a prediction, put together from data that is right. From here on with torch."""
 
 from __future__ import annotations
 
