@@ -30,24 +30,22 @@ class Run:
 
     folder: Path
 
-    @classmethod
-    def open(cls, root: Path, name: str) -> Run:
-        """Make the folder ``name`` below ``root``, unless it is there; remove what a killed run left half-written.
+    def open(self) -> None:
+        """Make the folder, unless it is there; remove what a killed run left half-written.
 
         Raises:
             TrainingError: it can't be made or written to.
         """
-        folder = root / name
+        root = self.folder.parent
         if not root.is_dir():
             raise TrainingError("there is no folder for what comes out", where=root, fix=f"mount one at {root}")
-        with disk_errors(folder):
-            folder.mkdir(exist_ok=True)
-            for path in (*folder.glob(f"{_TEMPORARY}*"), folder / MANIFEST):  # of what is changed from now on
+        with disk_errors(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            for path in (*self.folder.glob(f"{_TEMPORARY}*"), self.path(MANIFEST)):  # it is not true any more
                 path.unlink(missing_ok=True)
-            with whole(folder / ".writable"):
+            with whole(self.path(".writable")):
                 pass
-            (folder / ".writable").unlink()
-        return cls(folder)
+            self.path(".writable").unlink()
 
     def path(self, name: str) -> Path:
         """Return where the file ``name`` is, or will be."""
