@@ -55,14 +55,14 @@ def loss(epochs: Epochs) -> bytes:
 
     def draw(figure: Figure) -> None:
         axes = _epoch_axes(figure, epochs, "loss")
-        _line(axes, [(row["epoch"], row.get("loss")) for row in epochs], "all", color=_INK, linewidth=2.4)
+        _line(axes, [(row["epoch"], row.get("loss")) for row in epochs], "total", color=_INK, linewidth=2.4)
         for name, (colour, dash) in zip(names, cycle(zip(_COLOURS, cycle(_DASHES), strict=False)), strict=False):
             points = [(row["epoch"], (row.get("losses") or {}).get(name)) for row in epochs]
             _line(axes, points, name.removeprefix("loss_").replace("_", " "), color=colour, linestyle=dash)
         axes.set_ylim(bottom=0)
         _legend(figure, axes)
 
-    return _png(draw, *_LINE)
+    return render(draw, *_LINE)
 
 
 def learning_rate(epochs: Epochs) -> bytes:
@@ -73,9 +73,9 @@ def learning_rate(epochs: Epochs) -> bytes:
         _line(axes, [(row["step"], row.get("learning_rate")) for row in epochs], "", color=_DARK)
         axes.set(xlabel="step", ylabel="learning rate")
         axes.set_ylim(bottom=0)
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-4, 4))
 
-    return _png(draw, *_LINE)
+    return render(draw, *_LINE)
 
 
 def mean_average_precision(epochs: Epochs) -> bytes | None:
@@ -91,7 +91,7 @@ def mean_average_precision(epochs: Epochs) -> bytes | None:
         axes.set_ylim(bottom=0)
         _legend(figure, axes)
 
-    return _png(draw, *_LINE)
+    return render(draw, *_LINE)
 
 
 def average_precision(evaluation: Evaluation) -> bytes:
@@ -115,7 +115,7 @@ def average_precision(evaluation: Evaluation) -> bytes:
         axes.tick_params(left=False)
         _legend(figure, axes)
 
-    return _png(draw, 9, 1.3 + 0.3 * len(kinds))
+    return render(draw, 9, 1.3 + 0.3 * len(kinds))
 
 
 def precision_recall(evaluation: Evaluation) -> bytes | None:
@@ -128,21 +128,24 @@ def precision_recall(evaluation: Evaluation) -> bytes | None:
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
-        for axes, (kind, curve) in zip(panels, curves, strict=False):
+        for place, ((kind, curve), axes) in enumerate(zip(curves, panels, strict=False)):
             axes.fill_between(evaluation.recall, curve, color=_LIGHT, alpha=0.45, linewidth=0)
             axes.plot(evaluation.recall, curve, color=_DARK)
             category = evaluation.categories[kind]
             axes.set_title("\n".join(_wrapped(category.name, 24)), fontsize=9.5, loc="left", color=_INK)
-            ap50 = evaluation.at100.categories[kind].AP50
+            ap50 = _value(evaluation.at100.categories[kind].AP50)
             facts = f"AP50 {ap50:.2f}\n{category.boxes:,} box{'es' * (category.boxes != 1)}"
-            axes.text(0.97, 0.95, facts, ha="right", va="top", fontsize=8.5, transform=axes.transAxes, color=_INK)
+            # where the curve is not: a low one leaves the upper right free
+            at = (0.96, 0.95, "right", "top") if ap50 < 0.4 else (0.04, 0.07, "left", "bottom")  # noqa: PLR2004
+            axes.text(*at[:2], facts, ha=at[2], va=at[3], fontsize=8.5, transform=axes.transAxes, color=_INK)
             axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            axes.tick_params(labelbottom=place + columns >= len(curves))
         for axes in panels:  # those that are left
             axes.set_axis_off()
         figure.supxlabel("recall", fontsize=10, color=_MUTED)
         figure.supylabel("precision", fontsize=10, color=_MUTED)
 
-    return _png(draw, max(2.5 * columns, 4), 0.7 + 2.05 * rows)
+    return render(draw, max(2.5 * columns, 4), 0.7 + 2.05 * rows)
 
 
 def confusion_matrix(evaluation: Evaluation) -> bytes:
@@ -153,7 +156,7 @@ def confusion_matrix(evaluation: Evaluation) -> bytes:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        axes.imshow(np.ma.masked_equal(shares, 0), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (row, column), share in np.ndenumerate(shares):
             if matrix[row, column]:
                 colour = "white" if share > 0.55 else _INK  # noqa: PLR2004 - from here on the blue is dark
@@ -166,12 +169,15 @@ def confusion_matrix(evaluation: Evaluation) -> bytes:
         axes.set_yticks(places, [*names[:-1], "no box there"], color=_INK)
         axes.set(xlabel="detected as", ylabel="truth")
         axes.grid(visible=False)
+        axes.set_xticks(places - 0.5, minor=True)
+        axes.set_yticks(places - 0.5, minor=True)
+        axes.grid(which="minor", linewidth=0.7)
         axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
+        axes.tick_params(which="both", length=0)
         for line in (axes.axhline, axes.axvline):
             line(len(names) - 1.5, color=_MUTED, linewidth=1)
 
-    return _png(draw, side + 2.2, side + 1.4)
+    return render(draw, side + 2.2, side + 1.4)
 
 
 def _grouped(evaluation: Evaluation) -> tuple[list[str], NDArray[np.int64]]:
@@ -236,8 +242,8 @@ def _count(count: int) -> str:
     return str(count) if count < 10_000 else f"{count / 1000:.0f}k"  # noqa: PLR2004 - what fits a cell
 
 
-def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
-    """Draw a figure, inches, on white. Pyplot, which chooses a screen, has no part in it."""
+def render(draw: Callable[[Figure], None], width: float, height: float, form: str = "png") -> bytes:
+    """Draw a figure, inches, on white, as PNG or JPEG. Pyplot, which chooses a screen, has no part in it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -246,5 +252,6 @@ def _png(draw: Callable[[Figure], None], width: float, height: float) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the tables have the names that the font has not
         figure = Figure((width, height), layout="constrained")
         draw(figure)
-        figure.savefig(out, format="png", metadata={"Software": None})
+        metadata = {"Software": None} if form == "png" else None
+        figure.savefig(out, format=form, metadata=metadata)
     return out.getvalue()
