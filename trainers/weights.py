@@ -6,6 +6,7 @@ Importing this module does not import torch: `find` runs before the data is chec
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ VARIABLE = "TRAINERS_WEIGHTS"  # names the folder of the bag that the image brin
 # The one part of a detector whose shape depends on how many categories there are: its first dimension does.
 _PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
 _COUNTER = "num_batches_tracked"  # a frozen BatchNorm has none, and nothing here depends on it
+_OLD_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$")
+_OLD_HEAD = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 _SHOWN = 10  # names in an error message
 
 
@@ -151,42 +154,31 @@ def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:
     Raises:
         ConfigError: the file does not fit, with the names that are missing, too many, or of another shape.
     """
-    part: Any = model
-    tensors = weights.tensors
+    part, tensors = model, _by_new_names(weights.tensors)
     if weights.is_backbone:
         part = model.get_submodule("backbone.body")
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
-    own = part.state_dict()
-    other = [name for name, tensor in tensors.items() if name in own and tensor.shape != own[name].shape]
-    random = tuple(name for name in other if name.startswith(_PREDICTORS) and _same_but_first(tensors[name], own[name]))
-    misshapen = [
-        f"{name} {tuple(own[name].shape)} is {tuple(tensors[name].shape)}" for name in other if name not in random
-    ]
-    kept = {name: tensor for name, tensor in tensors.items() if name not in other}
-    # torchvision's modules know the names that they had in older files: so they compare names, not we
-    result = part.load_state_dict(_with_version(kept, tensors), strict=False)
-    missing = [name for name in result.missing_keys if name not in other and not name.endswith(_COUNTER)]
-    unexpected = [name for name in result.unexpected_keys if not name.endswith(_COUNTER)]
-    problems = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-    found = "; ".join(f"{len(names)} {kind}: {_list(names)}" for kind, names in problems if names)
+    own = {name: tensor for name, tensor in part.state_dict().items() if not name.endswith(_COUNTER)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
+    other = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    random = [name for name in other if name.startswith(_PREDICTORS) and own[name].shape[1:] == tensors[name].shape[1:]]
+    shapes = [f"{name} {tuple(own[name].shape)} is {tuple(tensors[name].shape)}" for name in {*other} - {*random}]
+    problems = {
+        "missing": own.keys() - tensors.keys(),
+        "unexpected": tensors.keys() - own.keys(),
+        "of another shape": shapes,
+    }
+    found = "; ".join(f"{len(names)} {kind}: {_list(names)}" for kind, names in problems.items() if names)
     if found:
         expected = f"those of {'a ResNet-50' if weights.is_backbone else 'this model'}"
         raise ConfigError("the weights do not fit", where=weights.path, expected=expected, found=found)
-    return random
+    part.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in random}, strict=False)
+    return tuple(sorted(random))
 
 
-def _same_but_first(tensor: Tensor, own: Tensor) -> bool:
-    return tensor.shape[1:] == own.shape[1:]
-
-
-def _with_version(kept: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keep what torch.save wrote beside a state dict: the version of each module, by which old names are told."""
-    from collections import OrderedDict
-
-    versioned = OrderedDict(kept)
-    if hasattr(tensors, "_metadata"):
-        versioned._metadata = tensors._metadata  # type: ignore[attr-defined]  # where torch itself keeps it
-    return versioned
+def _by_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename what torchvision's oldest file, of a Faster R-CNN, names as it was called then."""
+    return {re.sub(_OLD_NAMES, r"\1.0.\2", re.sub(_OLD_HEAD, r"\1.0.0.\2", name)): tensors[name] for name in tensors}
 
 
 def _list(names: Iterable[object]) -> str:
