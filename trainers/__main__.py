@@ -19,12 +19,11 @@ from trainers.errors import DatapackError, StoppedError
 from trainers.intake import Surroundings
 from trainers.log import Log
 from trainers.node import Place
-from trainers.outputs import Run
+from trainers.outputs import LOG, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOG = "log.txt"
 DETAILS_SHOWN = 200  # lines; more do not help whoever reads a job's log
 
 #: Each command with the word that its last line begins with.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.pt"
+METRICS = "metrics.jsonl"
+EVALUATION = "coco_eval.json"  # of the weights in model.pt
 
 _FORM = 1  # of a checkpoint: another number where older ones can't be gone on from
 _PARTS = {"form", "job", "training"}

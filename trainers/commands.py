@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from trainers.intake import Surroundings
     from trainers.outputs import Run
 
-EVALUATION = "coco_eval.json"
 PREDICTIONS = "predictions.json"
 
 
@@ -42,7 +41,7 @@ def evaluate(config: Config, around: Surroundings, run: Run) -> str:
     evaluation = evaluate_model(config, around, data, checkpoint.TrainedModel.read(model))
     if evaluation is None:  # another process has it
         return run.folder.name
-    run.write_json(EVALUATION, evaluation.to_json())
+    run.write_json(checkpoint.EVALUATION, evaluation.to_json())
     return f"{run.folder.name} mAP={_score(evaluation.at100.all.AP)}"
 
 

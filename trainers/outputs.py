@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+LOG = "log.txt"
 MANIFEST = "manifest-sha256.txt"  # `sha256sum -c` reads it
 
 _TEMPORARY = ".partial-"
