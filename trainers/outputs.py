@@ -66,8 +66,10 @@ class Run:
 
     def seal(self) -> str:
         """Write the manifest of all files of the run; return its digest, ``sha256:`` and 64 hex digits."""
-        names = (path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST)
-        manifest = Manifest.of({name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)})
+        with disk_errors(self.folder):
+            names = [path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST]
+            hashes = {name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)}
+        manifest = Manifest.of(hashes)
         with whole(self.path(MANIFEST)) as file:
             file.write(manifest.content)
         return manifest.digest
