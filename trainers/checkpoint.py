@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.pt"
+METRICS = "metrics.jsonl"
+EVALUATION = "coco_eval.json"  # of the weights in model.pt
 
 _FORM = 1  # of a checkpoint: another number where older ones can't be gone on from
 _PARTS = {"form", "job", "training"}
@@ -52,6 +54,19 @@ def find(resume: str | None, run: Run, folder: Path) -> Path | None:
     if resume == "auto" and not path.exists():
         return None
     raise ConfigError("there is no checkpoint", where=path, fix="correct resume, or set it to never to start anew")
+
+
+def find_model(model: str | None, run: Run, folder: Path) -> Path:
+    """Return the `model.pt` that the configuration's `evaluation.model` means: the run's own without one.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = run.path(MODEL) if model is None else folder / model
+    if not path.is_file():
+        fix = "train first, or set evaluation.model to a model.pt" if model is None else "correct evaluation.model"
+        raise ConfigError("there is no model", where=path, fix=fix)
+    return path
 
 
 def job_facts(config: Config, dataset: str, split: str, processes: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from itertools import count
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ SIZES = ("small", "medium", "large")
 IOU = 0.5  # of the precision-recall curves and the confusion matrix
 
 _AP75 = 5  # the place of 0.75 among the ten thresholds
+_AT_ONCE = 64  # pictures
 
 
 class Evaluator:
@@ -36,6 +37,7 @@ class Evaluator:
     def __init__(self, coco: Coco, indices: Iterable[int], sizes: NDArray[np.int32]) -> None:
         """Judge the pictures at ``indices``; ``sizes`` (N, 2) are width and height of what the model sees, pixels."""
         self._coco = coco
+        self._labels = list(range(1, len(coco.categories) + 1))
         self._indices = np.unique(np.fromiter(indices, np.int64))
         self._sizes = sizes
         self._found: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
@@ -106,9 +108,7 @@ class Evaluator:
         if seen < len(self._indices):
             raise TrainingError("not all pictures were looked at", expected=len(self._indices), found=seen)
         truth, found = self._truth(), self._detections()
-        judge = self._judge(truth, found, maxDets=list(DETECTIONS))
-        with contextlib.redirect_stdout(io.StringIO()):
-            judge.accumulate()
+        judge = self._accumulate(truth, found)
         # [threshold, recall, category, size, detections], and the same without recall
         precision, recall = judge.eval["precision"], judge.eval["recall"]
         at100, at300 = (_summary(precision[..., at], recall[..., at]) for at in range(len(DETECTIONS)))
@@ -157,23 +157,44 @@ class Evaluator:
         counts = np.bincount(truth["category_id"][truth["iscrowd"] == 0], minlength=len(categories) + 1)[1:]
         return tuple(CategoryBoxes(c.id, c.name, n) for c, n in zip(categories, counts.tolist(), strict=True))
 
-    def _judge(self, truth: Columns, found: Columns, **parameters: Any) -> Any:
-        """Return a `COCOeval` that has matched ``found`` to ``truth``. What it prints goes nowhere."""
+    def _accumulate(self, truth: Columns, found: Columns) -> Any:
+        """Return a `COCOeval` that has its arrays of precision and recall."""
+        judge = COCOeval(iouType="bbox")
+        judge.params.imgIds, judge.params.catIds = self._indices.tolist(), self._labels
+        judge.params.maxDets = list(DETECTIONS)
+        parts = []
+        for part in self._judged(truth, found, maxDets=judge.params.maxDets):
+            kept = np.array([row and _needed(row) for row in part.evalImgs], object)
+            parts.append(kept.reshape(len(self._labels), len(judge.params.areaRng), len(part.params.imgIds)))
+        judge.evalImgs = np.concatenate(parts, axis=2).ravel().tolist()
+        judge._paramsEval = judge.params  # as `evaluate` leaves it
         with contextlib.redirect_stdout(io.StringIO()):
-            judge = COCOeval(self._coco_of(truth), self._coco_of(found), "bbox")
-            for name, value in parameters.items():
-                setattr(judge.params, name, value)
-            judge.evaluate()
+            judge.accumulate()
         return judge
 
-    def _coco_of(self, columns: Columns) -> COCO:
-        """Return annotations as pycocotools has them, with ids from 1: it takes a match with id 0 for none."""
-        rows = zip(count(1), *(column.tolist() for column in columns.values()), strict=False)
+    def _judged(self, truth: Columns, found: Columns, **parameters: Any) -> Iterator[Any]:
+        """Yield a `COCOeval` that has matched ``found`` to ``truth``, for a few pictures at a time.
+
+        What pycocotools holds of a picture takes several times the memory of what is needed of it afterwards.
+        """
+        for start in range(0, max(len(self._indices), 1), _AT_ONCE):
+            pictures = self._indices[start : start + _AT_ONCE]
+            with contextlib.redirect_stdout(io.StringIO()):
+                judge = COCOeval(self._coco_of(truth, pictures), self._coco_of(found, pictures), "bbox")
+                for name, value in parameters.items():
+                    setattr(judge.params, name, value)
+                judge.evaluate()
+            yield judge
+
+    def _coco_of(self, columns: Columns, pictures: NDArray[np.int64]) -> COCO:
+        """Return annotations as pycocotools has them. Ids are from 1: it takes a match with id 0 for none."""
+        rows = np.flatnonzero(np.isin(columns["image_id"], pictures))
+        values = zip((rows + 1).tolist(), *(column[rows].tolist() for column in columns.values()), strict=True)
         coco = COCO()
         coco.dataset = {
-            "images": [{"id": index} for index in self._indices.tolist()],
-            "categories": [{"id": label} for label in range(1, len(self._coco.categories) + 1)],
-            "annotations": [dict(zip(("id", *columns), row, strict=True)) for row in rows],
+            "images": [{"id": index} for index in pictures.tolist()],
+            "categories": [{"id": label} for label in self._labels],
+            "annotations": [dict(zip(("id", *columns), row, strict=True)) for row in values],
         }
         coco.createIndex()
         return coco
@@ -183,16 +204,22 @@ class Evaluator:
         background = len(self._coco.categories)
         matrix = np.zeros((background + 1, background + 1), np.int64)
         any_size = {"areaRng": [[0, np.inf]], "areaRngLbl": ["all"]}
-        judge = self._judge(truth, found, useCats=0, iouThrs=[IOU], maxDets=[len(found["score"])], **any_size)
+        judged = self._judged(truth, found, useCats=0, iouThrs=[IOU], maxDets=[len(found["score"])], **any_size)
         # an annotation's place in the matrix, by its id; id 0 is no match
         true, predicted = (np.append(background, columns["category_id"] - 1) for columns in (truth, found))
-        for picture in filter(None, judge.evalImgs):
+        for picture in filter(None, chain.from_iterable(judge.evalImgs for judge in judged)):
             counted = ~picture["dtIgnore"][0]
             ids, matches = np.array(picture["dtIds"], np.int64), picture["dtMatches"][0].astype(np.int64)
             np.add.at(matrix, (true[matches[counted]], predicted[ids[counted]]), 1)
             missed = (picture["gtMatches"][0] == 0) & (picture["gtIgnore"] == 0)
             np.add.at(matrix, (true[np.array(picture["gtIds"], np.int64)[missed]], background), 1)
         return Confusion(score, IOU, tuple(map(tuple, matrix.tolist())))
+
+
+def _needed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `COCOeval.accumulate` reads of a picture; whom a detection matches is nothing to it."""
+    kept = {name: row[name] for name in ("dtScores", "dtIgnore", "gtIgnore")}
+    return {**kept, "dtMatches": row["dtMatches"] > 0}
 
 
 def _summary(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> Summary:

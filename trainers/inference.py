@@ -33,13 +33,28 @@ def evaluate(
     log: Log,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation | None:
-    """Judge a model by the pictures of a loader; only the first process gets the evaluation.
+    """Judge a model by the pictures of a loader, as `detect`; only the first process gets the evaluation."""
+    detect(model, loader, evaluator, config, group=group, log=log, between=between)
+    return evaluator.summarize(config.report.score) if group.is_first else None
+
+
+def detect(
+    model: nn.Module,
+    loader: Loader,
+    evaluator: Evaluator,
+    config: Config,
+    *,
+    group: Group,
+    log: Log,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Show a model the pictures of a loader.
 
     Args:
         model: a detector.
         loader: the pictures; each process has a part of them.
         evaluator: of all these pictures; it has all detections afterwards, in the first process.
-        config: the precision, the score of the confusion matrix.
+        config: the precision.
         group: the processes.
         log: where progress is shown.
         between: called after each batch, in all processes equally often.
@@ -49,7 +64,7 @@ def evaluate(
     with (
         torch.inference_mode(),
         contextlib.closing(loader.epoch(0)) as batches,
-        log.progress("evaluating", rounds, "batches") as advance,
+        log.progress("looking at pictures", rounds, "batches") as advance,
         memory_errors("evaluation.batch_size", config.evaluation.batch_size),
     ):
         for _ in range(rounds):
@@ -61,11 +76,9 @@ def evaluate(
             advance(1)
             between()
     states = group.gather(evaluator.state())
-    if not group.is_first:
-        return None
-    for state in states[1:]:
-        evaluator.merge(state)
-    return evaluator.summarize(config.report.score)
+    if group.is_first:
+        for state in states[1:]:
+            evaluator.merge(state)
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
