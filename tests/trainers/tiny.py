@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from trainers.data import Loader
 from trainers.distributed import Group
 from trainers.engine import Job
 from trainers.log import Log
+from trainers.model import keep_boxes_exact
 from trainers.node import Place
 from trainers.outputs import Run
 from trainers.prepare import Prepare
@@ -115,6 +115,7 @@ def tiny_detector(seed: int = 0) -> nn.Module:
         box_batch_size_per_image=16,
     )
     model.transform = Prepare()
+    keep_boxes_exact(model)
     return model
 
 
@@ -154,6 +155,3 @@ def tiny_job(folder: Path, config: Config | None = None, group: Group | None = N
         started=time.monotonic(),
     )
 
-
-def with_group(job: Job, group: Group) -> Job:
-    return replace(job, group=group)
