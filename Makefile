@@ -1,8 +1,10 @@
 # The developer's whole interface. Everything is installed into .venv; system packages only where we are root.
 PYTHON ?= python3
 BIN := .venv/bin
+ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
+IMAGES := nv-pyt pyt piped-pyt
 
-.PHONY: help demo test lint bench docs schema reference clean
+.PHONY: help demo test lint bench docs schema reference pin images clean
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,6 +39,14 @@ schema: .venv/ready  ## write the JSON Schema of datasets.yml anew
 reference: .venv/ready  ## write the table of train.yml in docs/training.md anew
 	sed -i '/^<!-- made by/q' docs/training.md
 	$(BIN)/python -m trainers.config >> docs/training.md
+
+pin: .venv/ready  ## write the digests that the bases have in their registries now into datasets.yml and the Dockerfiles
+	$(BIN)/datapack base
+	$(BIN)/python scripts/pin_bases.py docker/*/Dockerfile
+
+images: .venv/ready  ## build the trainers' images with podman or docker (ENGINE=...), or some of them (IMAGES=pyt)
+	$(BIN)/datapack fetch resnet50@imagenet1k-v2
+	scripts/images.sh $(ENGINE) $(IMAGES)
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

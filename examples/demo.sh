@@ -1,6 +1,7 @@
 #!/bin/sh
-# The main job on the example that ships with the project: build reef@v1, rehearse its import container, show that a changed
-# byte does not pass, push it to a registry, and push the next version. It works in build/demo, which it makes anew.
+# The main job on the example that ships with the project: build reef@v1, rehearse its import container, train a detector on
+# what was imported, show that a changed byte does not pass, push it to a registry, and push the next version. It works in
+# build/demo, which it makes anew.
 set -eu
 
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -77,7 +78,7 @@ cp "$project/datasets.yml" "$work"
 cp -R "$project/examples/reef" "$work/examples"
 cd "$work"
 git init --quiet
-printf '%s\n' .datapack/ dist/ '*.partial/' registry/ stand-in-base/ containers.conf >.gitignore
+printf '%s\n' .datapack/ dist/ '*.partial/' registry/ stand-in-base/ containers.conf imported/ 'safe_*/' scratch/ >.gitignore
 
 step "1. Build the import container"
 set --
@@ -96,24 +97,37 @@ step "3. Rehearse: run it as the Safe Haven will, without a network, and verify 
 if find_engine; then
     strict=
     [ "$(id -u)" != 0 ] || strict=--strict # a user without a name needs more than an ordinary user's engine has
-    run datapack run reef@v1 $strict --outputs safe_outputs "$@"
-    step "4. Change one byte of it, and verify again"
-    picture=$(find safe_outputs/reef/v1/data -name '*.png' | sort | head -n 1)
-    chmod u+w "$picture"
-    printf 'X' | dd of="$picture" bs=1 seek=1000 conv=notrunc 2>/dev/null
-    if run datapack verify safe_outputs/reef/v1; then
-        echo "a changed byte was not noticed" >&2
-        exit 1
-    fi
+    run datapack run reef@v1 $strict --outputs imported "$@"
 else
-    echo "Neither podman nor docker runs here: the steps that need an engine are left out."
+    echo "Neither podman nor docker runs here: the dataset is taken as it was built."
+    mkdir -p imported/reef
+    cp -R data/reef/v1 imported/reef
 fi
 
-step "5. Push it to a registry, and verify it there"
+step "4. Check it against its digest, and train a detector on it"
+mkdir -p safe_data safe_outputs scratch # the three folders of a job in the Safe Haven
+cp -R imported/reef safe_data
+digest=$(sed -n 's/^ *digest: \(sha256:[0-9a-f]*\).*/\1/p' datasets.lock | head -n 1)
+sed "s/^digest: .*/digest: $digest/" examples/reef/train.yml >safe_data/train.yml
+run python3 -m trainers check --config safe_data/train.yml --outputs safe_outputs --scratch scratch
+run python3 -m trainers train --config safe_data/train.yml --outputs safe_outputs --scratch scratch
+run ls -l safe_outputs/reef
+
+step "5. Change one byte of it: neither datapack nor the trainers take it"
+picture=$(find safe_data/reef/v1/data -name '*.png' | sort | head -n 1)
+chmod u+w "$picture"
+printf 'X' | dd of="$picture" bs=1 seek=1000 conv=notrunc 2>/dev/null
+if run datapack verify safe_data/reef/v1 || run python3 -m trainers train --config safe_data/train.yml \
+    --outputs safe_outputs --scratch scratch; then
+    echo "a changed byte was not noticed" >&2
+    exit 1
+fi
+
+step "6. Push it to a registry, and verify it there"
 if start_registry; then
     run datapack push reef@v1 "$@" --to "docker://$registry/demo/reef"
     run datapack verify "docker://$registry/demo/reef:v1"
-    step "6. The next version: one label is corrected. What will it cost? Push it"
+    step "7. The next version: one label is corrected. What will it cost? Push it"
     mkdir corrected
     sed '0,/"area"/s/"area"/"checked": true, "area"/' examples/reef/train.json >corrected/train.json
     cat >>datasets.yml <<'END'
@@ -131,4 +145,4 @@ else
     echo "No docker-registry is installed here: the steps that need a registry are left out."
 fi
 echo
-echo "All of it is in build/demo."
+echo "All of it is in build/demo; the report of the training is build/demo/safe_outputs/reef/report.html."

@@ -10,6 +10,30 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "datapack").rglob("*.py"))
+TRAINERS = sorted((ROOT / "trainers").rglob("*.py"))
+SHARED = {
+    "datapack",
+    "datapack.manifest",
+    "datapack.errors",
+    "datapack.report",
+}  # what the images of the trainers have of datapack
+
+# What a run needs until its data is known to be right.
+BEFORE_TORCH = (
+    "__main__",
+    "cache",
+    "check",
+    "coco",
+    "commands",
+    "config",
+    "errors",
+    "intake",
+    "log",
+    "node",
+    "outputs",
+    "pictures",
+    "split",
+)
 
 
 def imports(path: Path) -> set[str]:
@@ -38,9 +62,44 @@ def test_only_the_command_line_prints_and_reads_arguments(path):
     assert "argparse" not in imports(path)
 
 
-def test_no_module_needs_itself():
+@pytest.mark.parametrize("path", TRAINERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_trainers_know_little_of_datapack(path):
+    """The trainers take the manifest, the errors and the reports from datapack, and nothing else is in their images."""
+    needed = {name for name in imports(path) if name.partition(".")[0] == "datapack"}
+    assert {".".join(name.split(".")[:2]) for name in needed} <= SHARED
+
+
+@pytest.mark.parametrize("path", TRAINERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_program_of_the_trainers_reads_arguments(path):
+    """Only __main__ reads the command line, and nothing imports it."""
+    if path.name != "__main__.py":
+        assert not imports(path) & {"argparse", "sys.argv", "trainers.__main__"}
+        assert "sys.argv" not in path.read_text()
+
+
+@pytest.mark.parametrize("module", BEFORE_TORCH)
+def test_the_data_is_checked_before_torch_is_loaded(module):
+    """What comes before the training imports no torch, neither itself nor through others."""
+    code = f"import sys, trainers.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"trainers.{module}" in done.stdout.split()
+    assert not {"torch", "torchvision", "matplotlib"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("path", TRAINERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_that_is_read_can_run_code(path):
+    """Each torch.load takes tensors and plain values alone, and nothing else unpickles."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) == "torch.load":
+            assert {word.arg: ast.unparse(word.value) for word in call.keywords}.get("weights_only") == "True"
+        assert ast.unparse(call.func) not in {"pickle.load", "pickle.loads", "np.load", "numpy.load", "eval", "exec"}
+
+
+@pytest.mark.parametrize("modules", [MODULES, TRAINERS], ids=["datapack", "trainers"])
+def test_no_module_needs_itself(modules):
     """The arrows between the modules, those for types among them, run one way: there is no circle."""
-    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in modules}
     needs = {name: (imports(path) & names.keys()) - {name} for name, path in names.items()}
     assert set(TopologicalSorter(needs).static_order()) == names.keys()  # raises where there is a circle
 

@@ -19,17 +19,19 @@ from trainers.errors import DatapackError, StoppedError
 from trainers.intake import Surroundings
 from trainers.log import Log
 from trainers.node import Place
-from trainers.outputs import Run
+from trainers.outputs import LOG, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOG = "log.txt"
 DETAILS_SHOWN = 200  # lines; more do not help whoever reads a job's log
 
 #: Each command with the word that its last line begins with.
 COMMANDS = {
     "check": (commands.check, "CHECK"),
+    "train": (commands.train, "TRAINING"),
+    "evaluate": (commands.evaluate, "EVALUATION"),
+    "predict": (commands.predict, "PREDICTION"),
 }
 
 
@@ -44,12 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = Log(quiet=not place.is_first)
     command, word = COMMANDS[options.command]
     signal.signal(signal.SIGTERM, _stop)
-    run = None
+    opened: Run | None = None
     try:
         path = config.find(options.config)
         wanted = config.load(path)
         around = Surroundings(path.resolve().parent, options.outputs, options.scratch, place, log)
-        run = _open_run(wanted, around) if options.command != "check" else None
+        run = Run(options.outputs / wanted.run_name)
+        if place.is_first and options.command != "check":
+            run.open()
+            opened = run
+            log.keep(run.path(LOG))
+            log.note(f"run {run.folder.name}, in {run.folder}")
         line, status = f"{word} OK {command(wanted, around, run)}", 0
     except DatapackError as error:
         line, status = f"{word} FAILED: {error}", error.exit_code
@@ -60,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         why = " ".join(f"{type(error).__name__}: {error}".split())
         line, status = f"{word} FAILED: an error in the trainers, please report the lines above: {why}", 1
-    return _end(line, status, run if place.is_first else None, log)
+    return _end(line, status, opened, log)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,16 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--outputs", type=Path, metavar="DIR", default=Path("/safe_outputs"), help="(%(default)s)")
     parser.add_argument("--scratch", type=Path, metavar="DIR", default=Path("/scratch"), help="(%(default)s)")
     return parser
-
-
-def _open_run(wanted: config.Config, around: Surroundings) -> Run:
-    """Open the folder of the run, in the first process; what is said goes into its log too."""
-    if not around.place.is_first:
-        return Run(around.outputs / wanted.run_name)
-    run = Run.open(around.outputs, wanted.run_name)
-    around.log.keep(run.path(LOG))
-    around.log.note(f"run {wanted.run_name}, in {run.folder}")
-    return run
 
 
 def _say_details(error: DatapackError, place: Place, log: Log) -> None:

@@ -19,7 +19,7 @@ from trainers.coco import SMALLEST
 from trainers.errors import DatapackError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -103,7 +103,7 @@ class Loader:
         self._seed, self._shuffle, self._rank, self._world = seed, shuffle, rank, world
         self.batches = len(self._plan(0))  # of this process, in any epoch
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Give the batches of an epoch from the ``start``-th on: the same ones each time.
 
         Few of them are in memory at once. The threads end with the iteration, also where that is given up.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+LOG = "log.txt"
 MANIFEST = "manifest-sha256.txt"  # `sha256sum -c` reads it
 
 _TEMPORARY = ".partial-"
@@ -30,24 +31,22 @@ class Run:
 
     folder: Path
 
-    @classmethod
-    def open(cls, root: Path, name: str) -> Run:
-        """Make the folder ``name`` below ``root``, unless it is there; remove what a killed run left half-written.
+    def open(self) -> None:
+        """Make the folder, unless it is there; remove what a killed run left half-written.
 
         Raises:
             TrainingError: it can't be made or written to.
         """
-        folder = root / name
+        root = self.folder.parent
         if not root.is_dir():
             raise TrainingError("there is no folder for what comes out", where=root, fix=f"mount one at {root}")
-        with disk_errors(folder):
-            folder.mkdir(exist_ok=True)
-            for path in (*folder.glob(f"{_TEMPORARY}*"), folder / MANIFEST):  # of what is changed from now on
+        with disk_errors(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            for path in (*self.folder.glob(f"{_TEMPORARY}*"), self.path(MANIFEST)):  # it is not true any more
                 path.unlink(missing_ok=True)
-            with whole(folder / ".writable"):
+            with whole(self.path(".writable")):
                 pass
-            (folder / ".writable").unlink()
-        return cls(folder)
+            self.path(".writable").unlink()
 
     def path(self, name: str) -> Path:
         """Return where the file ``name`` is, or will be."""
@@ -67,8 +66,10 @@ class Run:
 
     def seal(self) -> str:
         """Write the manifest of all files of the run; return its digest, ``sha256:`` and 64 hex digits."""
-        names = (path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST)
-        manifest = Manifest.of({name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)})
+        with disk_errors(self.folder):
+            names = [path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST]
+            hashes = {name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)}
+        manifest = Manifest.of(hashes)
         with whole(self.path(MANIFEST)) as file:
             file.write(manifest.content)
         return manifest.digest

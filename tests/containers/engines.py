@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 PROJECT = Path(__file__).parents[2]
 REQUIRED = "DATAPACK_REQUIRE_ENGINES"  # set to 1 where a missing engine is a failure, as in CI
@@ -42,7 +42,7 @@ class Engine:
     url: str  # unix://...
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, check: bool = True, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run an engine's command to its end; both of its streams are in ``stdout``."""
         done = subprocess.run(
             [*self.command, *arguments],
@@ -52,7 +52,7 @@ class Engine:
             stdin=subprocess.DEVNULL,
             text=True,
             check=False,
-            timeout=240,
+            timeout=timeout,
         )
         if check and done.returncode:
             raise AssertionError(f"{self.name} {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}")
@@ -66,10 +66,19 @@ class Engine:
         self.run("load", "--input", archive)
         archive.unlink()
 
-    def build(self, dockerfile: Path, context: Path, tag: str, **arguments: str) -> None:
-        """Build an image without a network."""
+    def build(
+        self,
+        dockerfile: Path,
+        context: Path,
+        tag: str,
+        *,
+        options: Sequence[str] = ("--network", "none"),
+        timeout: float = 240,
+        **arguments: str,
+    ) -> None:
+        """Build an image, without a network unless ``options`` say otherwise."""
         values = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-        self.run("build", "--network", "none", "--file", dockerfile, "--tag", tag, *values, context)
+        self.run("build", *options, "--file", dockerfile, "--tag", tag, *values, context, timeout=timeout)
 
 
 def unavailable(reason: str) -> NoReturn:

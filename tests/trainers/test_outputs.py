@@ -11,9 +11,15 @@ from trainers.log import Log
 from trainers.outputs import Run, need_room, whole
 
 
+def opened(root) -> Run:
+    run = Run(root / "run")
+    run.open()
+    return run
+
+
 def test_the_manifest_is_what_sha256sum_reads(tmp_path):
     """`sha256sum -c` passes on the manifest of the outputs, and it names every file."""
-    run = Run.open(tmp_path, "run")
+    run = opened(tmp_path)
     run.write_json("run.json", {"a": 1})
     run.append_json("metrics.jsonl", {"epoch": 1})
     run.append_json("metrics.jsonl", {"epoch": 2})
@@ -43,17 +49,17 @@ def test_a_file_that_fails_leaves_what_was_there(tmp_path):
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
     """Half-written files, and a manifest that is not true any more, go when the run is opened again; the rest stays."""
-    run = Run.open(tmp_path, "run")
+    run = opened(tmp_path)
     for name in (".partial-checkpoint.pt", "manifest-sha256.txt", "checkpoint.pt"):
         run.path(name).write_bytes(b"x")
-    Run.open(tmp_path, "run")
+    opened(tmp_path)
     assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
 
 
 def test_no_folder_for_outputs_says_what_to_mount(tmp_path):
     """Without /safe_outputs the run stops before it starts."""
     with pytest.raises(TrainingError, match="there is no folder for what comes out; mount one at"):
-        Run.open(tmp_path / "safe_outputs", "run")
+        opened(tmp_path / "safe_outputs")
 
 
 def test_a_full_disk_is_one_line(tmp_path):
@@ -61,7 +67,7 @@ def test_a_full_disk_is_one_line(tmp_path):
     if not mount(tmp_path, "size=64k"):
         pytest.skip("only root mounts")
     try:
-        run = Run.open(tmp_path, "run")
+        run = opened(tmp_path)
         with pytest.raises(
             TrainingError, match=r"no room for a checkpoint: expected 1 MB free, found 65.5 kB; make room"
         ):
@@ -80,7 +86,7 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     """A file in the place of the run's folder is named."""
     (tmp_path / "run").write_text("x")
     with pytest.raises(TrainingError, match="can't write"):
-        Run.open(tmp_path, "run")
+        opened(tmp_path)
 
 
 def test_the_log_is_on_the_stream_and_in_the_file(tmp_path):

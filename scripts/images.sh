@@ -1,0 +1,24 @@
+#!/bin/sh
+# Build the trainers' images from their Dockerfiles; each is tagged with the version that its Dockerfile names.
+# Usage: images.sh ENGINE IMAGE...      with podman or docker, in the project's folder, once the weights are fetched
+set -eu
+
+[ $# -gt 1 ] || {
+    echo "usage: images.sh ENGINE IMAGE...: is neither podman nor docker installed?" >&2
+    exit 2
+}
+engine=$1
+shift
+
+for image in "$@"; do
+    dockerfile=docker/$image/Dockerfile
+    grep -Eq '^ARG BASE=".*@sha256:[0-9a-f]{64}"$' "$dockerfile" || {
+        echo "$dockerfile: the base is not pinned by its digest: run 'make pin' first" >&2
+        exit 1
+    }
+done
+for image in "$@"; do
+    dockerfile=docker/$image/Dockerfile
+    version=$(sed -n 's/^ARG [A-Z_]*_VERSION="\(.*\)"$/\1/p' "$dockerfile")
+    DOCKER_BUILDKIT=1 "$engine" build --platform linux/amd64 --file "$dockerfile" --tag "$image:$version" .
+done

@@ -1,0 +1,101 @@
+"""Stand-ins for the bases of the trainers' images, whose registries can't be reached where the tests run.
+
+What such a base brings comes from Debian and from pip here: Debian's Python, and on it, for the two bases that bring
+PyTorch, the release that the older of their tags names. So the oldest torch that we say we run on is really run on, and
+the newest too, as `piped-pyt` brings its own. A stand-in can't show what NVIDIA built, nor a GPU.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines import Engine, need, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PYTHON = "localhost/stand-in-python:latest"
+PYTORCH = "localhost/stand-in-pytorch:latest"
+NVIDIA = "localhost/stand-in-nvidia:latest"
+LABEL = "datapack.stand-in=true"
+BASES = {"nv-pyt": NVIDIA, "pyt": PYTORCH, "piped-pyt": PYTHON}
+BUILD_TIMEOUT = 900  # seconds: PyTorch with CUDA is over 5 GB
+
+_DEBIAN = ("python3-pip", "python-is-python3")
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PYTORCH = f"""
+FROM {PYTHON}
+RUN python -m pip install --no-cache-dir --break-system-packages \
+    torch==2.8.0 torchvision==0.23.0 numpy==2.2.6 pillow==11.3.0 typing-extensions==4.14.1
+WORKDIR /workspace
+"""
+# NVIDIA's images hold pip to the packages that they come with, and start a script of their own first.
+_NVIDIA = f"""
+FROM {PYTORCH}
+RUN mkdir /etc/pip && python -m pip freeze > /etc/pip/constraint.txt
+ENV PIP_CONSTRAINT=/etc/pip/constraint.txt
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
+"""
+
+
+def make_bases(engine: Engine, folder: Path) -> None:
+    """Make the three stand-ins in an engine's store, in layers that they share."""
+    need("mmdebstrap")
+    if engine.run("info", "--format", "{{.Store.GraphDriverName}}").stdout.strip() != "overlay":
+        unavailable("only the overlay driver lets images of this size share their layers")
+    _make_python(engine, folder)
+    for tag, text in ((PYTORCH, _PYTORCH), (NVIDIA, _NVIDIA)):
+        dockerfile = folder / "Dockerfile"
+        dockerfile.write_text(text)
+        (folder / "context").mkdir(exist_ok=True)
+        engine.build(dockerfile, folder / "context", tag, options=with_pip(folder), timeout=BUILD_TIMEOUT)
+
+
+def _make_python(engine: Engine, folder: Path) -> None:
+    """Make a minimal Debian with Python and pip."""
+    archive = folder / "python.tar"
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_DEBIAN)}", "bookworm", archive]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        unavailable(f"Debian's packages can't be had: {done.stdout[-1000:]}")
+    engine.run("import", "--change", f"LABEL {LABEL}", "--change", f"ENV PATH={_SEARCH_PATH}", archive, PYTHON)
+    archive.unlink()
+
+
+def with_pip(folder: Path) -> list[str]:
+    """Give the flags with which the pip of a build finds packages where the pip here does: in folders, on a network."""
+    settings = _pip_settings()
+    parser = configparser.RawConfigParser()
+    parser.read_dict({"global": settings})
+    with (folder / "pip.conf").open("w") as file:
+        parser.write(file)
+    mounts = {folder / "pip.conf": Path("/etc/pip.conf"), **{path: path for path in _named_in(settings)}}
+    volumes = [part for here, there in mounts.items() for part in ("--volume", f"{here}:{there}:ro")]
+    return ["--network", "host", *volumes]
+
+
+def _pip_settings() -> dict[str, str]:
+    """Return what pip's files and variables say here; the variables come after the files, as they do for pip."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    settings = {}
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):
+        place, _, value = line.partition("=")
+        section, _, key = place.rpartition(".")
+        if section in {"global", "install", ":env:"}:
+            settings[key] = str(ast.literal_eval(value))
+    return settings
+
+
+def _named_in(settings: dict[str, str]) -> Iterator[Path]:
+    """Give the files and folders here that pip's settings name."""
+    for word in sorted({word for value in settings.values() for word in value.split()}):
+        path = Path(word.removeprefix("file://"))
+        path = path.parent if word.startswith("file://") else path  # an index links to the files beside it
+        if path.is_absolute() and path.exists():
+            yield path

@@ -1,0 +1,174 @@
+"""Jobs from their first line to their last, each in a process of its own: what they leave, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+from havens import Haven, png, small_files
+from pycocotools.coco import COCO
+from workplace import mount
+
+FILES = {"checkpoint.pt", "coco_eval.json", "log.txt", "metrics.jsonl", "model.pt", "report.html", "run.json"}
+
+
+def last(done) -> str:
+    return done.stdout.splitlines()[-1]
+
+
+def with_eval() -> dict[str, bytes]:
+    """Give a payload that also has pictures to predict, without boxes."""
+    rows = [{"id": 900 + i, "file_name": f"e{i}.png", "width": 32, "height": 40} for i in range(3)]
+    files = small_files() | {f"images/eval/e{i}.png": png(32, 40, 50 + i) for i in range(3)}
+    return files | {"eval.json": json.dumps({"images": rows}).encode()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Give a haven in which a training was run to its end, and what it said."""
+    haven = Haven(tmp_path_factory.mktemp("trained"), with_eval(), {"data": {"eval": "eval.json"}})
+    haven.configure(training={"epochs": 2})
+    done = haven.run("train")
+    assert done.returncode == 0, done.stdout
+    return haven, done
+
+
+def test_a_training_leaves_all_that_is_worth_keeping(trained):
+    """After a training the run's folder has every file, and a manifest that sha256sum finds right."""
+    haven, done = trained
+    run = haven.outputs / "run"
+    assert {path.name for path in run.iterdir()} == FILES | {"manifest-sha256.txt"}
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt"], cwd=run, check=True)
+    assert {line.split()[1] for line in (run / "manifest-sha256.txt").read_text().splitlines()} == FILES
+    assert re.fullmatch(r"TRAINING OK run mAP=0\.\d{3}", last(done))
+    assert (run / "log.txt").read_text() == done.stdout
+
+
+def test_the_data_is_checked_before_torch_is_there(trained):
+    """The log says that the data was verified before it says anything of epochs."""
+    lines = trained[1].stdout.splitlines()
+    verified = next(number for number, line in enumerate(lines) if "verified, every byte" in line)
+    assert verified < next(number for number, line in enumerate(lines) if "epoch 1" in line)
+
+
+def test_the_record_says_on_what_and_how(trained):
+    """run.json has the digest, the pictures of each part, the versions, the whole configuration, and the outcome."""
+    haven, _ = trained
+    record = json.loads((haven.outputs / "run" / "run.json").read_bytes())
+    assert record["outcome"] == "ok"
+    assert record["dataset"]["digest"] == haven.digest
+    assert (record["dataset"]["train_pictures"], record["dataset"]["validation_pictures"]) == (10, 2)
+    assert record["configuration"]["training"]["epochs"] == 2
+    assert record["configuration"]["image"]["cache"] == "auto"
+    assert record["versions"]["torch"]
+
+
+def test_the_report_has_no_picture_of_the_data(trained):
+    """The report is one file that fetches nothing, and says that it holds no picture of the data."""
+    report = (trained[0].outputs / "run" / "report.html").read_text()
+    assert "data:image/png;base64," in report
+    assert not re.search(r"(src|href)=\"?https?:", report)
+    assert "no picture" in report.lower()
+
+
+def test_evaluate_judges_the_same_pictures_the_same(trained):
+    """`evaluate` gives the mAP that the training gave its best weights."""
+    haven, done = trained
+    again = haven.run("evaluate")
+    assert again.returncode == 0, again.stdout
+    assert last(again) == last(done).replace("TRAINING", "EVALUATION")
+
+
+def test_predict_writes_results_that_coco_tools_read(trained):
+    """`predict` writes COCO results for the list without boxes, with the ids of the files and boxes in the pictures."""
+    haven, _ = trained
+    done = haven.run("predict")
+    assert done.returncode == 0, done.stdout
+    results = json.loads((haven.outputs / "run" / "predictions.json").read_bytes())
+    assert last(done) == f"PREDICTION OK run {len(results):,} detections in 3 pictures"
+    truth = COCO()
+    truth.dataset = {**json.loads(haven.files["eval.json"]), "annotations": [], "info": {}}
+    truth.dataset["categories"] = json.loads(haven.files["train.json"])["categories"]
+    truth.createIndex()
+    assert results
+    assert len(truth.loadRes(results).anns) == len(results)
+    for row in results:
+        x, y, width, height = row["bbox"]
+        assert min(x, y) >= 0
+        assert x + width <= 32.02
+        assert y + height <= 40.02
+
+
+def test_a_finished_run_has_nothing_left_to_do(trained):
+    """The same job again finds the training done, says the same result, and loses nothing."""
+    haven, done = trained
+    again = haven.run("train")
+    assert again.returncode == 0, again.stdout
+    assert last(again) == last(done)
+    assert len((haven.outputs / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_gpu_that_is_not_there_is_an_error(haven):
+    """Without a GPU a job that asks for one ends, after the check, in one line: nobody waits for a CPU."""
+    haven.configure(device="cuda")
+    done = haven.run("train", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert re.fullmatch(r"TRAINING FAILED: there is no GPU.* found 0 GPUs; .*set device to cpu", last(done))
+
+
+def test_full_outputs_end_the_job_in_one_line(haven):
+    """Where /safe_outputs has no room the job says how much it needs, and leaves nothing half-written."""
+    if not mount(haven.outputs, "size=2m"):
+        pytest.skip("only root mounts")
+    try:
+        haven.configure()
+        done = haven.run("train")
+        left = {path.name for path in (haven.outputs / "run").iterdir()}
+    finally:
+        subprocess.run(["umount", haven.outputs], check=True)
+    assert done.returncode == 1, done.stdout
+    assert re.search(r"TRAINING FAILED: .*no room for .*: expected \d+ MB free, found .* MB; make room", last(done))
+    assert not {"checkpoint.pt", "model.pt"} & left
+    assert not [name for name in left if name.startswith(".")]
+
+
+def test_no_outputs_end_the_job_before_the_check(haven):
+    """Without /safe_outputs nobody waits for a check: the first thing says what to mount."""
+    haven.configure()
+    haven.outputs.rmdir()
+    done = haven.run("train")
+    assert done.returncode == 1
+    assert last(done).endswith(f"mount one at {haven.outputs}")
+    assert "verified" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_no_model_is_one_line(haven, command):
+    """What needs a model says, before the check, which file is not there."""
+    haven.configure()
+    done = haven.run(command)
+    assert done.returncode == 2
+    assert "there is no model" in last(done)
+    assert "verified" not in done.stdout
+
+
+def test_an_error_of_ours_has_a_last_line_too(haven):
+    """What nobody foresaw is shown whole, and the last line says all the same that the job failed."""
+    haven.configure()
+    code = (
+        "import trainers.commands as c; c.intake.check = lambda *_: 1 / 0; import trainers.__main__ as m; import sys; "
+    )
+    arguments = haven.command("check")[3:]
+    done = subprocess.run(
+        [haven.command()[0], "-c", f"{code}sys.exit(m.main({arguments!r}))"],
+        env=haven.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stdout
+    assert last(done).endswith("please report the lines above: ZeroDivisionError: division by zero")

@@ -1,0 +1,157 @@
+"""A training that takes seconds: a small detector, squares to find, all parts around it real."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import MultiScaleRoIAlign
+
+from trainers.coco import Category, Coco
+from trainers.coco_eval import Evaluator
+from trainers.config import Config
+from trainers.data import Loader
+from trainers.distributed import Group
+from trainers.engine import Job
+from trainers.log import Log
+from trainers.model import keep_boxes_exact
+from trainers.node import Place
+from trainers.outputs import Run
+from trainers.prepare import Prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SIDE = 64  # pixels
+DIGEST = "sha256:" + "1" * 64
+
+
+def tiny_config(**training: object) -> Config:
+    """Make a configuration for a few steps on the CPU."""
+    return Config.model_validate(
+        {
+            "dataset": "squares/v1",
+            "digest": DIGEST,
+            "device": "cpu",
+            "image": {"min_size": SIDE, "max_size": SIDE},
+            "training": {"epochs": 2, "batch_size": 2, "warmup_steps": 2, **training},
+            "evaluation": {"batch_size": 2},
+        }
+    )
+
+
+def squares(count: int) -> tuple[Coco, Squares]:
+    """Draw pictures of noise, each with a red or a green square."""
+    draw = np.random.default_rng(0)
+    corners = draw.integers(4, 24, (count, 2))
+    sides = draw.integers(20, 32, count)
+    pictures = draw.integers(0, 80, (count, SIDE, SIDE, 3), np.uint8)
+    for place, ((x, y), side) in enumerate(zip(corners, sides, strict=True)):
+        pictures[place, y : y + side, x : x + side, place % 2] = 220
+    boxes = np.concatenate([corners, corners + sides[:, None]], axis=1).astype(np.float32)
+    coco = Coco(
+        file_names=tuple(f"square-{place}.png" for place in range(count)),
+        urls=("",) * count,
+        ids=np.arange(count),
+        sizes=np.full((count, 2), SIDE, np.int32),
+        offsets=np.arange(count + 1),
+        boxes=boxes,
+        labels=np.arange(count) % 2 + 1,
+        areas=(sides**2).astype(np.float32),
+        crowd=np.zeros(count, bool),
+        categories=(Category(3, "red"), Category(8, "green")),
+    )
+    return coco, Squares(pictures)
+
+
+class Squares:
+    """Pictures in memory."""
+
+    def __init__(self, pictures: NDArray[np.uint8]) -> None:
+        self.pictures = pictures
+        self.sizes = np.full((len(pictures), 2), SIDE, np.int32)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        return self.pictures[index]
+
+
+class Backbone(nn.Module):
+    """Three convolutions with statistics, as a ResNet has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out_channels = 16
+        widths = (3, 16, 16, 16)
+        blocks = (
+            (nn.Conv2d(i, o, 3, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()) for i, o in itertools.pairwise(widths)
+        )
+        self.body = nn.Sequential(*(layer for block in blocks for layer in block))
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return OrderedDict({"0": self.body(images)})
+
+
+def tiny_detector(seed: int = 0) -> nn.Module:
+    """Make a Faster R-CNN, which draws at random among its proposals in each step of a training."""
+    torch.manual_seed(seed)
+    model = FasterRCNN(
+        Backbone(),
+        rpn_anchor_generator=AnchorGenerator(((16, 32),), ((1.0,),)),
+        box_roi_pool=MultiScaleRoIAlign(["0"], 3, 2),
+        box_head=nn.Sequential(nn.Flatten(), nn.Linear(16 * 9, 32), nn.ReLU()),
+        box_predictor=_Predictor(),
+        rpn_post_nms_top_n_train=50,
+        rpn_post_nms_top_n_test=50,
+        rpn_batch_size_per_image=16,
+        box_batch_size_per_image=16,
+    )
+    model.transform = Prepare()
+    keep_boxes_exact(model)
+    return model
+
+
+class _Predictor(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_score, self.bbox_pred = nn.Linear(32, 3), nn.Linear(32, 12)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.cls_score(x), self.bbox_pred(x)
+
+
+def tiny_job(folder: Path, config: Config | None = None, group: Group | None = None, count: int = 10) -> Job:
+    """Make a job whose run is in ``folder``: 6 pictures to train on of 10, 4 to validate on."""
+    config = config or tiny_config()
+    group = group or Group(Place(), torch.device("cpu"))
+    coco, pixels = squares(count)
+    training, validation = np.arange(count - 4), np.arange(count - 4, count)
+    place = group.place
+    rest = {"workers": 2, "device": group.device, "rank": place.rank, "world": place.world}
+    folder.mkdir(exist_ok=True)
+    run = Run.open(folder, "run") if place.is_first else Run(folder / "run")
+    return Job(
+        config=config,
+        coco=coco,
+        dataset=DIGEST,
+        split="0123abcd",
+        model=tiny_detector(config.seed),
+        training=Loader(
+            coco, pixels, training, batch_size=config.training.batch_size, seed=config.seed, shuffle=True, **rest
+        ),
+        validation=Loader(coco, pixels, validation, batch_size=config.evaluation.batch_size, shuffle=False, **rest),
+        evaluator=lambda: Evaluator(coco, validation, pixels.sizes),
+        run=run,
+        log=Log(quiet=not place.is_first),
+        group=group,
+        started=time.monotonic(),
+    )
+

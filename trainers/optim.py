@@ -1,0 +1,80 @@
+"""How weights are fitted: the optimizer, the learning rate by step, the moving average, the scale of half precision."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from trainers.config import TrainingSection
+
+REFERENCE = 16  # pictures of the step that `learning_rate` is for
+
+_MOMENTUM = 0.9
+_FIRST = 1e-3  # the first step's share of the learning rate
+_LAST = 1e-2  # the cosine's last
+
+
+def make_optimizer(model: nn.Module, section: TrainingSection, pictures: int) -> Optimizer:
+    """Make the optimizer of what is trained in ``model``.
+
+    Args:
+        model: the detector.
+        section: which optimizer, and its learning rate for a step of `REFERENCE` pictures.
+        pictures: of a step of all processes; the learning rate is in proportion (Goyal et al. 2017).
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [  # norms and biases are vectors
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": section.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = section.learning_rate * pictures / REFERENCE
+    if section.optimizer == "adamw":
+        return torch.optim.AdamW(groups, rate)
+    return torch.optim.SGD(groups, rate, _MOMENTUM)
+
+
+def make_schedule(optimizer: Optimizer, section: TrainingSection, steps: int) -> LambdaLR:
+    """Make the learning rate's way through a training of ``steps``."""
+    return LambdaLR(optimizer, lambda step: factor(step, steps, section))
+
+
+def factor(step: int, steps: int, section: TrainingSection) -> float:
+    """Return the learning rate at a step, counted from 0, as a factor of the highest."""
+    warmup = min(section.warmup_steps, steps // 10)
+    if step < warmup:
+        return _FIRST + (1 - _FIRST) * step / warmup
+    if section.schedule == "cosine":
+        way = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return float(_LAST + (1 - _LAST) * (1 + math.cos(math.pi * way)) / 2)
+    return float(0.1 ** sum(step >= milestone * steps for milestone in section.milestones))
+
+
+def make_average(model: nn.Module, section: TrainingSection) -> AveragedModel | None:
+    """Make the moving average of a model's weights, None where none is asked for."""
+    if not section.ema:
+        return None
+    update = get_ema_multi_avg_fn(section.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def precision(section: TrainingSection, device: torch.device) -> torch.dtype:
+    """Return the type that the forward pass computes in."""
+    if section.precision != "auto":
+        chosen: torch.dtype = getattr(torch, section.precision)
+        return chosen
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def make_scaler(dtype: torch.dtype, device: torch.device) -> torch.amp.GradScaler:
+    """Make what keeps small gradients of float16 from vanishing; for other types it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)

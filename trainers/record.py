@@ -1,0 +1,108 @@
+"""What `run.json` says of a run: on which data, with what, how it was asked for and how it ended."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+import trainers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Outcome = Literal["running", "ok", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """The data of a run: what was checked, and how it was divided."""
+
+    reference: str
+    digest: str
+    verify: Literal["full", "quick"]  # every byte, or names and the total size
+    files: int
+    bytes: int
+    train_pictures: int
+    train_boxes: int
+    validation_pictures: int
+    validation_boxes: int
+    categories: int
+    sequences: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run. What can't be known, or not yet, is None."""
+
+    run: str
+    command: str  # train, evaluate or predict
+    outcome: Outcome
+    reason: str | None  # why it failed or stopped
+    started: str  # of this job, as `now` gives it
+    ended: str | None
+    resumed: int | None  # epochs that earlier jobs had done
+    dataset: DatasetRecord
+    model: str
+    weights: str  # what it started from
+    weights_digest: str | None  # of their file: sha256: and 64 hex digits
+    seed: int
+    device: str
+    gpu: str | None
+    world_size: int  # processes
+    versions: dict[str, str | None]
+    configuration: dict[str, Any]  # as resolved, every key
+
+    @property
+    def seconds(self) -> float | None:
+        """How long this job took."""
+        if self.ended is None:
+            return None
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `run.json` holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> RunRecord:
+        """Make a record of the content of its `run.json`."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_python(content)
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601 has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what a result may depend on; None where it is not there."""
+    import torch
+
+    return {
+        "trainers": trainers.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: _version(name) for name in ("torchvision", "pycocotools", "numpy", "pillow")},
+        "cuda": torch.version.cuda,
+    }
+
+
+def gpu(device: str) -> str | None:
+    """Return the name of the GPU that ``device`` is; None if it is none."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
