@@ -204,8 +204,8 @@ def test_a_picture_is_counted_once():
     box = [10, 10, 50, 50]
     coco = make_coco([[box]], [[1]])
     evaluator = Evaluator(coco, [0], coco.sizes)
-    for _ in range(2):
-        evaluator.add([0], [outputs([box], [1], [0.9])])
+    for found in (outputs([box], [1], [0.9]), outputs([box, box], [1, 1], [0.9, 0.9]), NOTHING):
+        evaluator.add([0], [found])
     assert evaluator.summarize().detections == 1
 
 

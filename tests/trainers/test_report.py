@@ -72,14 +72,17 @@ def test_the_page_holds_all_it_shows():
 
 def test_everything_is_text():
     """Whatever a run, a category, a file or a reason is called, it is shown as it is and is never markup."""
-    record = a_record(run=EVIL, reason=EVIL, model=EVIL, weights=EVIL, gpu=EVIL, versions={EVIL: EVIL})
+    record = a_record(samples=True, run=EVIL, reason=EVIL, model=EVIL, weights=EVIL, gpu=EVIL, versions={EVIL: EVIL})
     record = replace(record, dataset=replace(record.dataset, reference=EVIL))
     record.configuration["data"]["train"] = EVIL
     page = report(
-        record=record, evaluation=an_evaluation((EVIL, "fish", "crab")), files=[OutputFile(EVIL, 1, "ab" * 32)]
+        record=record,
+        evaluation=an_evaluation((EVIL, "fish", "crab")),
+        files=[OutputFile(EVIL, 1, "ab" * 32)],
+        samples=[replace(samples(1)[0], name=EVIL)],
     )
     assert "script" not in page.tags
-    assert page.tags.count("img") == len(page.pictures("png"))
+    assert page.tags.count("img") == len(page.pictures("png")) + len(page.pictures("jpeg"))
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(EVIL) >= 10
 
