@@ -48,6 +48,7 @@ _STYLE: dict[Any, Any] = {
 }
 _LINE = (6.0, 3.6)  # inches
 _MANY_POINTS = 40
+_LONGEST = 32  # characters of a name
 
 
 def loss(epochs: Epochs) -> bytes:
@@ -232,7 +233,9 @@ def _value(score: float | None) -> float:
 
 
 def _short(name: str) -> str:
-    return textwrap.shorten(name, 32, placeholder="…") if len(name) > 32 else name  # noqa: PLR2004 - see above
+    """Return a name on one line, cut where it would leave no room for the plot."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
 
 
 def _wrapped(name: str, width: int) -> list[str]:
