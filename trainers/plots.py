@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST = 40  # categories in one plot, those with the most boxes
 
 _INK, _MUTED, _GRID, _DARK, _LIGHT = "#1c2733", "#5d6975", "#e4e8ec", "#0b5c8a", "#a9cbe0"
-# Okabe and Ito's palette, which is told apart with any colour vision: https://jfly.uni-koeln.de/color/
+# Okabe and Ito's palette, made to be told apart with any colour vision
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":")
 _ZOOM = 1.6  # dots to a pixel of the page, for screens with many and for print
@@ -48,6 +48,7 @@ _STYLE: dict[Any, Any] = {
 }
 _LINE = (6.0, 3.6)  # inches
 _MANY_POINTS = 40
+_LONGEST = 32  # characters of a name
 
 
 def loss(epochs: Epochs) -> bytes:
@@ -232,7 +233,9 @@ def _value(score: float | None) -> float:
 
 
 def _short(name: str) -> str:
-    return textwrap.shorten(name, 32, placeholder="…") if len(name) > 32 else name  # noqa: PLR2004 - see above
+    """Return a name on one line, cut where it would leave no room for the plot."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
 
 
 def _wrapped(name: str, width: int) -> list[str]:

@@ -105,11 +105,12 @@ def _headline(evaluation: Evaluation | None) -> Html:
 
 def _leaves(record: RunRecord, samples: Sequence[Sample]) -> Html:
     if samples:
-        first = f"This report holds {_count(len(samples), 'picture')} of the data: report.samples is true."
+        first = f"This report holds {_count(len(samples), 'picture')} of the data with names: report.samples is true."
     else:
         first = "This report holds no pictures of the data."
-    why = ", and why the run ended, which may name files of the data" if record.reason else ""
-    rest = f"It shows names of categories, counts, averages over the validation pictures and the configuration{why}."
+    rest = "It shows the configuration, names of categories, counts, and averages over the validation pictures."
+    if record.reason:
+        rest += " It says why the run ended, which may name files of the data."
     kind = "leaves pictures" if samples else "leaves"
     return tag("div", tag("p", tag("strong", first)), tag("p", rest, class_="muted"), class_=kind)
 

@@ -66,7 +66,7 @@ def _box(axes: Axes, box: NDArray[Any], text: str, colour: str, *, dashed: bool)
         axes.add_patch(shape)
     if text:
         width, height = axes.get_xlim()[1], axes.get_ylim()[0]
-        x, side = (x1, "left") if x1 < 0.7 * width else (x2, "right")
+        x, side = (x1, "left") if x1 < width / 2 else (x2, "right")
         y, anchor = (min(y2, 0.95 * height), "top") if dashed else (max(y1, 0.05 * height), "bottom")
         ground = {"facecolor": "black", "alpha": 0.75, "pad": 1.2, "linewidth": 0}
         axes.text(x, y, text, color=colour, fontsize=7, ha=side, va=anchor, bbox=ground, clip_on=True)

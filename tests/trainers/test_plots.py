@@ -68,7 +68,7 @@ def test_a_name_is_text(figures):
     bars, confusion, _ = figures[3:]
     for figure in (bars, confusion):
         shown = {label.get_text() for label in figure.axes[0].get_yticklabels()}
-        assert {"$\\frac{1$", "_hidden", "<b>&amp;</b>", "%s{}"} < shown
+        assert {"$\\frac{1$", "_hidden", "<b>&amp;</b>", "%s{}", "two lines", f"{'x' * 31}…"} < shown
         assert max(map(len, shown)) <= 32
 
 

@@ -158,7 +158,7 @@ def test_pictures_of_the_data_are_announced(count, shown, words):
     """With report.samples up to six are shown, and a line at the top says how many."""
     page = report(record=a_record(samples=True), evaluation=an_evaluation(), samples=samples(count))
     assert len(page.pictures("jpeg")) == shown
-    assert f"This report holds {words} of the data: report.samples is true." in page.text
+    assert f"This report holds {words} of the data with names: report.samples is true." in page.text
     assert page.text.index("This report holds") < page.text.index("Results")
 
 
