@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import building, fetching, importing, memory, pushing, simulate, starting, training_input, verifying
+from benchmarks import (
+    building,
+    fetching,
+    importing,
+    memory,
+    pushing,
+    simulate,
+    starting,
+    training,
+    training_input,
+    verifying,
+)
 
 SUBJECTS = {
     "start": starting.bench,
@@ -19,6 +30,7 @@ SUBJECTS = {
     "memory": memory.bench,
     "simulate": simulate.bench,
     "input": training_input.bench,
+    "train": training.bench,
 }
 
 

@@ -102,7 +102,8 @@ def train(job: Job, resume: Path | None = None) -> Outcome:
     if state.epoch < epochs:
         at = f"epoch {state.epoch + 1} of {epochs}, step {state.step} of {job.steps}"
         job.log.note(f"training.max_hours is over: ended in {at}; the same job goes on from there")
-    return Outcome(state.epoch == epochs, state.best or {}, resumed)
+    best = job.group.gather(state.best)[0]  # only the first process judges
+    return Outcome(state.epoch == epochs, best or {}, resumed)
 
 
 def _begin(job: Job, resume: Path | None) -> State:

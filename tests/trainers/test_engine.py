@@ -178,7 +178,7 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     first, _ = run_tiny(tmp_path)
     before = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
     again, _ = run_tiny(tmp_path, model=tiny_detector(seed=9))
-    assert again == first
+    assert (again.best, again.finished, again.resumed) == (first.best, True, 2)
     assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == before
     (tmp_path / "run" / "model.pt").unlink()
     with pytest.raises(TrainingError, match="this training is finished"):
@@ -198,7 +198,7 @@ def test_a_checkpoint_from_elsewhere_brings_its_lines(tmp_path, monkeypatch):
 
 
 def test_the_time_that_is_over_ends_it_in_good_order(tmp_path, capsys):
-    """After max_hours there is an evaluation, a model and a checkpoint, and the same job goes on to the same numbers."""
+    """After max_hours there are an evaluation, a model, a checkpoint; the same job goes on to the same numbers."""
     whole, ended = tmp_path / "whole", tmp_path / "ended"
     run_tiny(whole)
     outcome, job = run_tiny(ended, tiny_config(max_hours=1.0), started=-math.inf)
@@ -271,7 +271,7 @@ def test_the_cpus_allocator_says_this():
     ],
 )
 def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, training, size, fix):
-    """Out of memory, of a GPU or not, in training or in an evaluation: half of what it was; for one, smaller pictures."""
+    """Out of memory, of a GPU or not, in training or judging: half of what it was; for one, smaller pictures."""
     config = tiny_config(batch_size=size) if training else tiny_config()
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})})
     job = tiny_job(tmp_path, config)
@@ -316,7 +316,7 @@ def test_the_best_is_kept_not_the_last(tmp_path, monkeypatch):
 
 def test_an_average_is_what_is_judged_and_kept(tmp_path, monkeypatch):
     """With `ema`, the moving average is evaluated and is in model.pt, not the weights of the last step."""
-    _, job = run_tiny(tmp_path, tiny_config(ema=0.9, epochs=1))
+    run_tiny(tmp_path, tiny_config(ema=0.9, epochs=1))
     kept, whole = tensors(tmp_path, "model.pt"), tensors(tmp_path)
     name = "backbone.body.0.weight"
     assert kept["model", name].equal(whole["training", "average", f"module.{name}"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -71,6 +74,29 @@ def squares(count: int) -> tuple[Coco, Squares]:
         categories=(Category(3, "red"), Category(8, "green")),
     )
     return coco, Squares(pictures)
+
+
+def square_files(count: int) -> dict[str, bytes]:
+    """Give the same pictures as the payload of a dataset."""
+    coco, pixels = squares(count)
+    files = {}
+    for name, picture in zip(coco.file_names, pixels.pictures, strict=True):
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "png")
+        files[f"images/{name}"] = content.getvalue()
+    corners = coco.boxes.astype(int).tolist()
+    annotations = [
+        {"id": at, "image_id": at, "category_id": label, "bbox": [x, y, right - x, below - y]}
+        for at, (label, (x, y, right, below)) in enumerate(zip(coco.labels.tolist(), corners, strict=True))
+    ]
+    document = {
+        "images": [
+            {"id": at, "file_name": name, "width": SIDE, "height": SIDE} for at, name in enumerate(coco.file_names)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}],
+    }
+    return files | {"train.json": json.dumps(document).encode()}
 
 
 class Squares:
@@ -137,7 +163,9 @@ def tiny_job(folder: Path, config: Config | None = None, group: Group | None = N
     place = group.place
     rest = {"workers": 2, "device": group.device, "rank": place.rank, "world": place.world}
     folder.mkdir(exist_ok=True)
-    run = Run.open(folder, "run") if place.is_first else Run(folder / "run")
+    run = Run(folder / "run")
+    if place.is_first:
+        run.open()
     return Job(
         config=config,
         coco=coco,
@@ -154,4 +182,3 @@ def tiny_job(folder: Path, config: Config | None = None, group: Group | None = N
         group=group,
         started=time.monotonic(),
     )
-
