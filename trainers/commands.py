@@ -51,10 +51,11 @@ def predict(config: Config, around: Surroundings, run: Run) -> str:
     data = intake.take_in(config, around, "eval")
     from trainers.session import find_boxes
 
-    results = list(find_boxes(config, around, data, checkpoint.TrainedModel.read(model)).results())
-    if around.place.is_first:
-        run.write_json(PREDICTIONS, results)
-    return f"{run.folder.name} {len(results):,} detections in {len(data.coco):,} pictures"
+    found = find_boxes(config, around, data, checkpoint.TrainedModel.read(model))
+    if not around.place.is_first:
+        return run.folder.name
+    count = run.write_rows(PREDICTIONS, found.results())
+    return f"{run.folder.name} {count:,} detections in {len(data.coco):,} pictures"
 
 
 def _score(value: float | None) -> str:

@@ -15,7 +15,7 @@ from datapack.report import size
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 LOG = "log.txt"
@@ -56,6 +56,15 @@ class Run:
         """Write a JSON file, its keys in the order given."""
         with whole(self.path(name)) as file:
             file.write(json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
+
+    def write_rows(self, name: str, rows: Iterable[Any]) -> int:
+        """Write a JSON file that is a list, a row a line and one at a time; return how many there are."""
+        count = 0
+        with whole(self.path(name)) as file:
+            for count, row in enumerate(rows, start=1):
+                file.write((b"[\n" if count == 1 else b",\n") + json.dumps(row, allow_nan=False).encode())
+            file.write(b"\n]\n" if count else b"[]\n")
+        return count
 
     def append_json(self, name: str, row: Mapping[str, Any]) -> None:
         """Add a line of JSON to a file."""
