@@ -1,13 +1,24 @@
 """``make bench``: every comparison that the project makes a claim about, with its ratio.
 
-python -m benchmarks [start] [fetch] [verify] [build] [push] [import] [memory] [simulate] [--repeats N] [--pictures N]
+python -m benchmarks [SUBJECT ...] [--repeats N] [--pictures N]
 """
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import building, fetching, importing, memory, pushing, simulate, starting, verifying
+from benchmarks import (
+    building,
+    fetching,
+    importing,
+    memory,
+    pushing,
+    simulate,
+    starting,
+    training,
+    training_input,
+    verifying,
+)
 
 SUBJECTS = {
     "start": starting.bench,
@@ -18,6 +29,8 @@ SUBJECTS = {
     "import": importing.bench,
     "memory": memory.bench,
     "simulate": simulate.bench,
+    "input": training_input.bench,
+    "train": training.bench,
 }
 
 

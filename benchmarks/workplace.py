@@ -17,6 +17,8 @@ from examples.stand_in_base import build as build_stand_in_base
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Write = Callable[[Path, int, str], None]
+
 DATAPACK = [sys.executable, "-m", "datapack"]
 PROJECT = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
@@ -38,10 +40,10 @@ datasets:
 class Workplace:
     """A folder with a catalog, a base, and as many pictures as asked for that a local nginx serves."""
 
-    def __init__(self, root: Path, address: str, served: Path, pictures: int) -> None:
+    def __init__(self, root: Path, address: str, served: Path, pictures: int, write: Write) -> None:
         self.root = root
         root.mkdir()
-        write_pictures(served, pictures, address)
+        write(served, pictures, address)
         shutil.copy(served / "list.json", root)
         (root / "datasets.yml").write_text(CATALOG)
         build_stand_in_base(root / "base")
@@ -58,10 +60,10 @@ class Workplace:
 
 
 @contextmanager
-def workplace(pictures: int) -> Iterator[Workplace]:
-    """Make a workplace in a temporary folder, with nginx in front of its pictures."""
+def workplace(pictures: int, write: Write = write_pictures) -> Iterator[Workplace]:
+    """Make a workplace in a temporary folder, with nginx in front of the pictures that ``write`` makes."""
     with TemporaryDirectory(prefix="datapack-bench-") as folder:
         served = Path(folder) / "served"
         served.mkdir()
         with nginx(served) as address:
-            yield Workplace(Path(folder) / "catalog", address, served, pictures)
+            yield Workplace(Path(folder) / "catalog", address, served, pictures, write)

@@ -19,12 +19,11 @@ from trainers.errors import DatapackError, StoppedError
 from trainers.intake import Surroundings
 from trainers.log import Log
 from trainers.node import Place
-from trainers.outputs import Run
+from trainers.outputs import LOG, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOG = "log.txt"
 DETAILS_SHOWN = 200  # lines; more do not help whoever reads a job's log
 
 #: Each command with the word that its last line begins with.
@@ -47,14 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = Log(quiet=not place.is_first)
     command, word = COMMANDS[options.command]
     signal.signal(signal.SIGTERM, _stop)
-    run = None
+    opened: Run | None = None
     try:
         path = config.find(options.config)
         wanted = config.load(path)
         around = Surroundings(path.resolve().parent, options.outputs, options.scratch, place, log)
         run = Run(options.outputs / wanted.run_name)
         if place.is_first and options.command != "check":
-            _open(run, log)
+            run.open()
+            opened = run
+            log.keep(run.path(LOG))
+            log.note(f"run {run.folder.name}, in {run.folder}")
         line, status = f"{word} OK {command(wanted, around, run)}", 0
     except DatapackError as error:
         line, status = f"{word} FAILED: {error}", error.exit_code
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         why = " ".join(f"{type(error).__name__}: {error}".split())
         line, status = f"{word} FAILED: an error in the trainers, please report the lines above: {why}", 1
-    return _end(line, status, run if place.is_first and options.command != "check" else None, log)
+    return _end(line, status, opened, log)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,13 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--outputs", type=Path, metavar="DIR", default=Path("/safe_outputs"), help="(%(default)s)")
     parser.add_argument("--scratch", type=Path, metavar="DIR", default=Path("/scratch"), help="(%(default)s)")
     return parser
-
-
-def _open(run: Run, log: Log) -> None:
-    """Make the folder of the run; what is said goes into its log too."""
-    run.open()
-    log.keep(run.path(LOG))
-    log.note(f"run {run.folder.name}, in {run.folder}")
 
 
 def _say_details(error: DatapackError, place: Place, log: Log) -> None:

@@ -144,19 +144,18 @@ def check_bytes(
         return right
 
     present = [name for name in dataset.manifest.hashes if name in dataset.listing.files]
-    changed = {name for batch in in_threads(check, present, workers) for name in batch}
-    difference = Difference(names.missing, names.extra, tuple(sorted_by_bytes(changed | set(names.changed))))
+    changed = {*names.changed, *in_threads(check, present, workers)}
+    difference = Difference(names.missing, names.extra, tuple(sorted_by_bytes(changed)))
     if difference:
         raise mismatch(dataset, difference)
 
 
-def in_threads(work: Callable[[list[str]], list[str]], names: list[str], workers: int) -> Iterator[list[str]]:
-    """Do ``work`` on a few names at a time in threads, whatever the order; stop early where it raises."""
+def in_threads(work: Callable[[list[str]], list[str]], names: list[str], workers: int) -> list[str]:
+    """Do ``work`` on a few names at a time in threads; return all that it gives. What raises ends it early."""
     pool = ThreadPoolExecutor(workers)
     try:
         futures = [pool.submit(work, names[start : start + 4]) for start in range(0, len(names), 4)]
-        for future in futures:
-            yield future.result()
+        return [name for future in futures for name in future.result()]
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.pt"
+METRICS = "metrics.jsonl"
+EVALUATION = "coco_eval.json"  # of the weights in model.pt
 
 _FORM = 1  # of a checkpoint: another number where older ones can't be gone on from
 _PARTS = {"form", "job", "training"}
@@ -160,7 +162,12 @@ def _save(path: Path, content: Mapping[str, Any], purpose: str) -> None:
 
     need_room(path.parent, _bytes(content) + _AROUND, purpose)
     with whole(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch closes its archive all the same, and fails in that too
+                raise error.__context__ from None
+            raise
 
 
 def _bytes(value: Any) -> int:

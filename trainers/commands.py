@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from trainers.intake import Surroundings
     from trainers.outputs import Run
 
-EVALUATION = "coco_eval.json"
 PREDICTIONS = "predictions.json"
 
 
@@ -42,7 +41,7 @@ def evaluate(config: Config, around: Surroundings, run: Run) -> str:
     evaluation = evaluate_model(config, around, data, checkpoint.TrainedModel.read(model))
     if evaluation is None:  # another process has it
         return run.folder.name
-    run.write_json(EVALUATION, evaluation.to_json())
+    run.write_json(checkpoint.EVALUATION, evaluation.to_json())
     return f"{run.folder.name} mAP={_score(evaluation.at100.all.AP)}"
 
 
@@ -52,10 +51,11 @@ def predict(config: Config, around: Surroundings, run: Run) -> str:
     data = intake.take_in(config, around, "eval")
     from trainers.session import find_boxes
 
-    results = list(find_boxes(config, around, data, checkpoint.TrainedModel.read(model)).results())
-    if around.place.is_first:
-        run.write_json(PREDICTIONS, results)
-    return f"{run.folder.name} {len(results):,} detections in {len(data.coco):,} pictures"
+    found = find_boxes(config, around, data, checkpoint.TrainedModel.read(model))
+    if not around.place.is_first:
+        return run.folder.name
+    count = run.write_rows(PREDICTIONS, found.results())
+    return f"{run.folder.name} {count:,} detections in {len(data.coco):,} pictures"
 
 
 def _score(value: float | None) -> str:

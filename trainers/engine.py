@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from trainers.checkpoint import MODEL, job_facts, load_checkpoint, save, save_model
+from trainers.checkpoint import EVALUATION, METRICS, MODEL, job_facts, load_checkpoint, save, save_model
 from trainers.ending import Ending
 from trainers.errors import StoppedError, TrainingError
 from trainers.inference import autocast, evaluate, memory_errors
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from trainers.evaluation import Evaluation
     from trainers.log import Log
     from trainers.outputs import Run
-
-METRICS = "metrics.jsonl"
-EVALUATION = "coco_eval.json"  # of the weights in model.pt
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,7 @@ class Outcome:
 
     finished: bool  # else its time was over
     best: dict[str, Any]  # the line in metrics.jsonl of the weights in model.pt
+    resumed: int  # epochs that earlier jobs had done
 
 
 def train(job: Job, resume: Path | None = None) -> Outcome:
@@ -96,7 +94,7 @@ def train(job: Job, resume: Path | None = None) -> Outcome:
         TrainingError: a loss is not finite, memory or disk is short, or the checkpoint can't be used.
     """
     state, epochs = _begin(job, resume), job.config.training.epochs
-    in_time = True
+    in_time, resumed = True, state.epoch
     with Ending(job.group, job.deadline) as ending:
         while in_time and state.epoch < epochs:
             in_time = train_one_epoch(job, state, ending)
@@ -104,7 +102,8 @@ def train(job: Job, resume: Path | None = None) -> Outcome:
     if state.epoch < epochs:
         at = f"epoch {state.epoch + 1} of {epochs}, step {state.step} of {job.steps}"
         job.log.note(f"training.max_hours is over: ended in {at}; the same job goes on from there")
-    return Outcome(state.epoch == epochs, state.best or {})
+    best = job.group.gather(state.best)[0]  # only the first process judges
+    return Outcome(state.epoch == epochs, best or {}, resumed)
 
 
 def _begin(job: Job, resume: Path | None) -> State:

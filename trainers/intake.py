@@ -17,6 +17,7 @@ from trainers.pictures import list_pictures
 from trainers.split import Split, split
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from trainers.cache import Pixels
@@ -148,8 +149,7 @@ def _read_once(config: Config, pictures: Pictures, around: Surroundings) -> None
                 check_bytes(dataset, workers=workers(config), pictures=wanted, visit=decoding.visit, advance=advance)
         elif wanted:
             with around.log.progress(what, len(wanted), "pictures") as advance:
-                for done in in_threads(decoding.read, list(wanted), workers(config)):
-                    advance(len(done))
+                in_threads(lambda names: decoding.read(names, advance), list(wanted), workers(config))
         decoding.raise_if_broken()
     except BaseException:
         if writer:
@@ -194,10 +194,11 @@ class _Decoding:
         if self.writer:
             self.writer.write(place, pixels)
 
-    def read(self, names: list[str]) -> list[str]:
+    def read(self, names: list[str], advance: Callable[[int], None]) -> list[str]:
         """Read and decode some pictures."""
         for name in names:
             self.visit(name, read_file(self.pictures.dataset.path(name)))
+            advance(1)
         return names
 
     def raise_if_broken(self) -> None:

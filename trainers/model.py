@@ -52,7 +52,7 @@ def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
     model.transform = Prepare()
     if pretrained:
         _freeze(model.get_submodule("backbone.body"), config.model.trainable_layers)
-    _keep_boxes_exact(model)
+    keep_boxes_exact(model)
     return model
 
 
@@ -121,7 +121,7 @@ def _freeze(body: nn.Module, trainable_layers: int) -> None:
                 setattr(module, name, FrozenBatchNorm2d(child.num_features, child.eps))
 
 
-def _keep_boxes_exact(model: nn.Module) -> None:
+def keep_boxes_exact(model: nn.Module) -> None:
     """Let anchors and boxes be float32 whatever the precision of the forward pass.
 
     torchvision takes the type of the features for them. In bfloat16 a coordinate over 1,000 is off by up to 4 pixels.

@@ -15,9 +15,10 @@ from datapack.report import size
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+LOG = "log.txt"
 MANIFEST = "manifest-sha256.txt"  # `sha256sum -c` reads it
 
 _TEMPORARY = ".partial-"
@@ -56,6 +57,15 @@ class Run:
         with whole(self.path(name)) as file:
             file.write(json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
 
+    def write_rows(self, name: str, rows: Iterable[Any]) -> int:
+        """Write a JSON file that is a list, a row a line and one at a time; return how many there are."""
+        count = 0
+        with whole(self.path(name)) as file:
+            for count, row in enumerate(rows, start=1):
+                file.write((b"[\n" if count == 1 else b",\n") + json.dumps(row, allow_nan=False).encode())
+            file.write(b"\n]\n" if count else b"[]\n")
+        return count
+
     def append_json(self, name: str, row: Mapping[str, Any]) -> None:
         """Add a line of JSON to a file."""
         with disk_errors(self.path(name)), self.path(name).open("a", encoding="utf-8") as file:
@@ -65,8 +75,10 @@ class Run:
 
     def seal(self) -> str:
         """Write the manifest of all files of the run; return its digest, ``sha256:`` and 64 hex digits."""
-        names = (path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST)
-        manifest = Manifest.of({name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)})
+        with disk_errors(self.folder):
+            names = [path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST]
+            hashes = {name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)}
+        manifest = Manifest.of(hashes)
         with whole(self.path(MANIFEST)) as file:
             file.write(manifest.content)
         return manifest.digest

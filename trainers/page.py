@@ -60,12 +60,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool =
         tag("tr", tag("th", first, scope="row"), *(tag("td", value, **kind) for value in values))
         for first, *values in rows
     )
-    inner = tag("table", tag("thead", tag("tr", *columns)), tag("tbody", *lines), class_="numbers" if numbers else "")
+    inner = tag(
+        "table", tag("thead", tag("tr", *columns)), tag("tbody", *lines), class_="numbers" if numbers else "files"
+    )
     return tag("div", inner, class_="wide")
 
 
-def figure(picture: bytes, caption: str, *, form: str = "png", large: bool = False) -> Html:
-    """Return a figure that holds its picture; a large one keeps its size where the screen is small."""
+def figure(picture: bytes, caption: str, *, form: str = "png", width: int | None = None) -> Html:
+    """Return a figure that holds its picture, as wide as there is room; with ``width``, pixels, not wider than that.
+
+    One with a ``width`` is moved sideways on a small screen rather than made too small to read.
+    """
+    size = "" if width is None else f' width="{width}"'
     source = f"data:image/{form};base64,{b64encode(picture).decode()}"
-    image = Html(f'<img src="{source}" alt="{escape(caption)}">')
-    return tag("figure", tag("div", image, class_="large" if large else ""), tag("figcaption", caption))
+    image = Html(f'<img src="{source}"{size} alt="{escape(caption)}">')
+    return tag("figure", tag("div", image, class_="fit" if width is None else "wide"), tag("figcaption", caption))

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 MOST = 40  # categories in one plot, those with the most boxes
 
 _INK, _MUTED, _GRID, _DARK, _LIGHT = "#1c2733", "#5d6975", "#e4e8ec", "#0b5c8a", "#a9cbe0"
-# Okabe and Ito's palette, which is told apart with any colour vision: https://jfly.uni-koeln.de/color/
+# Okabe and Ito's palette, made to be told apart with any colour vision
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":")
+_ZOOM = 1.6  # dots to a pixel of the page, for screens with many and for print
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -43,10 +44,11 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": _MUTED,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "savefig.dpi": 160,
+    "savefig.dpi": 100 * _ZOOM,
 }
 _LINE = (6.0, 3.6)  # inches
 _MANY_POINTS = 40
+_LONGEST = 32  # characters of a name
 
 
 def loss(epochs: Epochs) -> bytes:
@@ -72,6 +74,7 @@ def learning_rate(epochs: Epochs) -> bytes:
         axes = figure.subplots()
         _line(axes, [(row["step"], row.get("learning_rate")) for row in epochs], "", color=_DARK)
         axes.set(xlabel="step", ylabel="learning rate")
+        axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-4, 4))
 
@@ -209,7 +212,7 @@ def _epoch_axes(figure: Figure, epochs: Epochs, label: str) -> Axes:
     numbers = [row["epoch"] for row in epochs] or [1]
     room = max(0.5, (max(numbers) - min(numbers)) * 0.03)
     axes.set_xlim(min(numbers) - room, max(numbers) + room)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return axes
 
 
@@ -230,7 +233,9 @@ def _value(score: float | None) -> float:
 
 
 def _short(name: str) -> str:
-    return textwrap.shorten(name, 32, placeholder="…") if len(name) > 32 else name  # noqa: PLR2004 - see above
+    """Return a name on one line, cut where it would leave no room for the plot."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
 
 
 def _wrapped(name: str, width: int) -> list[str]:
@@ -240,6 +245,11 @@ def _wrapped(name: str, width: int) -> list[str]:
 
 def _count(count: int) -> str:
     return str(count) if count < 10_000 else f"{count / 1000:.0f}k"  # noqa: PLR2004 - what fits a cell
+
+
+def width(png: bytes) -> int:
+    """Return how wide a plot should be shown, pixels of a page, for its text to have the page's size."""
+    return round(int.from_bytes(png[16:20]) / _ZOOM)  # PNG has its width there
 
 
 def render(draw: Callable[[Figure], None], width: float, height: float, form: str = "png") -> bytes:

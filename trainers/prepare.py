@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision's backbones were trained with
 STD = (0.229, 0.224, 0.225)
 
-_IN_CACHE = 2**18  # floats that are worked on at once, about as many as a core's second cache holds
+_BAND = 2**15 - 1  # numbers worked on at once: they stay in a core's cache, and torch starts no threads for them
 
 
 class Prepare(nn.Module):
@@ -74,9 +74,19 @@ class Prepare(nn.Module):
         """Write one image, (h, w * 3), normalised into the upper left of ``out``, (H, W * 3), and zeros around it."""
         height, length = image.shape
         scale, bias = self.scale.repeat(length // 3), self.bias.repeat(length // 3)
-        rows = max(1, _IN_CACHE // length) if image.device.type == "cpu" else height
-        for top in range(0, height, rows):
-            part = out[top : min(top + rows, height), :length].copy_(image[top : top + rows])
-            torch.addcmul(bias, part, scale, out=part)
-        out[:height, length:].zero_()
-        out[height:].zero_()
+        for some, band in zip(_bands(image), _bands(out[:height, :length]), strict=True):
+            torch.addcmul(bias, band.copy_(some), scale, out=band)
+        for margin in (out[:height, length:], out[height:]):
+            for band in _bands(margin):
+                band.zero_()
+
+
+def _bands(rows: Tensor) -> tuple[Tensor, ...]:
+    """Split (h, n) into a few rows at a time on a CPU.
+
+    The model's threads, which torch would share larger ones out to, wait for the slowest: on a busy machine that takes
+    longer than the work.
+    """
+    if rows.device.type != "cpu" or not rows.numel():
+        return (rows,)
+    return torch.split(rows, max(1, _BAND // rows.shape[1]))

@@ -35,11 +35,7 @@ _VERIFIED = {
     "full": "verified: every byte was held against this digest",
     "quick": "names and the total size are right; no byte was checked (verify: quick)",
 }
-_SIZES = {
-    "small": "small: up to 32² pixels",
-    "medium": "medium: up to 96² pixels",
-    "large": "large: from 96² pixels on",
-}
+_SIZES = {"small": "small, up to 32²", "medium": "medium, up to 96²", "large": "large, from 96² on"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def make_report(
     parts = [
         _heading(record, rows),
         _headline(evaluation),
-        _leaves(shown),
+        _leaves(record, shown),
         section("Data", _data(record)),
         section("Run", _run(record, rows)),
         section("Results", *_results(evaluation)),
@@ -107,12 +103,14 @@ def _headline(evaluation: Evaluation | None) -> Html:
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs), class_="headline")
 
 
-def _leaves(samples: Sequence[Sample]) -> Html:
+def _leaves(record: RunRecord, samples: Sequence[Sample]) -> Html:
     if samples:
-        first = f"This report holds {_count(len(samples), 'picture')} of the data: report.samples is true."
+        first = f"This report holds {_count(len(samples), 'picture')} of the data with names: report.samples is true."
     else:
         first = "This report holds no pictures of the data."
-    rest = "It shows names of categories, counts, averages over the validation pictures, and the configuration."
+    rest = "It shows the configuration, names of categories, counts, and averages over the validation pictures."
+    if record.reason:
+        rest += " It says why the run ended, which may name files of the data."
     kind = "leaves pictures" if samples else "leaves"
     return tag("div", tag("p", tag("strong", first)), tag("p", rest, class_="muted"), class_=kind)
 
@@ -189,7 +187,7 @@ def _results(evaluation: Evaluation | None) -> list[Html]:
         ),
         tag("h3", "All categories"),
         table(("Detections", "mAP", "mAP50", "mAP75", "AR"), overall),
-        tag("h3", "By size of the boxes"),
+        tag("h3", "By size of the boxes, square pixels"),
         table(("Size", "Boxes", "mAP", "mAP50", "mAP75", "AR", "mAP, 300", "AR, 300"), sizes),
         tag("h3", "By category"),
         table(("Category", "Boxes", "AP", "AP50", "AP75", "AR", "AP, 300", "AR, 300"), categories),
@@ -210,7 +208,7 @@ def _result_plots(evaluation: Evaluation) -> list[Html]:
         (curves, f"Precision by recall of the categories with boxes, at IoU {confusion.iou}, 100 detections.{some}"),
         (plots.confusion_matrix(evaluation), taken),
     )
-    return [figure(png, caption, large=True) for png, caption in drawn if png]
+    return [figure(png, caption, width=plots.width(png)) for png, caption in drawn if png]
 
 
 def _training(epochs: Epochs) -> list[Html]:

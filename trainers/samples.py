@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_TRUTH, _FOUND = "#FFFFFF", "#E69F00"
+_TRUTH, _FOUND = "#FFFFFF", "#FFB000"
 _LEGIBLE = 24  # boxes in a picture that have their names written beside them
 
 
@@ -47,11 +47,11 @@ def draw_sample(sample: Sample, names: Sequence[str], score: float) -> bytes:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(sample.image, extent=(0, width, height, 0), aspect="auto")
         axes.set_axis_off()
+        axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
         for box, label in zip(sample.boxes, sample.labels, strict=True):
             _box(axes, box, names[label - 1] if legible else "", _TRUTH, dashed=True)
         for box, label, certainty in found:
             _box(axes, box, f"{names[label - 1]} {certainty:.2f}" if legible else "", _FOUND, dashed=False)
-        axes.set(xlim=(0, width), ylim=(height, 0))
 
     return render(draw, 6, 6 * height / width, "jpeg")
 
@@ -65,6 +65,8 @@ def _box(axes: Axes, box: NDArray[Any], text: str, colour: str, *, dashed: bool)
         shape = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=edge, linewidth=line, linestyle=style)
         axes.add_patch(shape)
     if text:
-        ground = {"facecolor": "black", "alpha": 0.65, "pad": 1.2, "linewidth": 0}
-        y, anchor = (y2, "top") if dashed else (y1, "bottom")
-        axes.text(x1, y, text, color=colour, fontsize=7, va=anchor, bbox=ground, clip_on=True)
+        width, height = axes.get_xlim()[1], axes.get_ylim()[0]
+        x, side = (x1, "left") if x1 < width / 2 else (x2, "right")
+        y, anchor = (min(y2, 0.95 * height), "top") if dashed else (max(y1, 0.05 * height), "bottom")
+        ground = {"facecolor": "black", "alpha": 0.75, "pad": 1.2, "linewidth": 0}
+        axes.text(x, y, text, color=colour, fontsize=7, ha=side, va=anchor, bbox=ground, clip_on=True)

@@ -6,26 +6,30 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trainers import engine
+import numpy as np
+
+from trainers import engine, story
 from trainers.augment import Augment
+from trainers.checkpoint import MODEL, TrainedModel
 from trainers.coco import Category
 from trainers.coco_eval import Evaluator
 from trainers.data import Loader
-from trainers.distributed import joined
+from trainers.distributed import Group, joined
 from trainers.errors import ConfigError
 from trainers.inference import detect, evaluate
 from trainers.intake import workers
+from trainers.log import Log
 from trainers.model import first_model, trained_model
+from trainers.node import Place
+from trainers.report import MOST_SAMPLES
+from trainers.samples import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from trainers.checkpoint import TrainedModel
     from trainers.config import Config
-    from trainers.distributed import Group
     from trainers.evaluation import Evaluation
     from trainers.intake import Intake, Surroundings
     from trainers.outputs import Run
@@ -58,7 +62,12 @@ def train_model(config: Config, around: Surroundings, run: Run, data: Intake, st
             group=group,
             started=start.time,
         )
-        return engine.train(job, start.checkpoint)
+        record = story.begin(config, data, run, start.weights, group)
+        with story.recorded(run, record, group):
+            outcome = engine.train(job, start.checkpoint)
+            if group.is_first:
+                story.finish(run, record, outcome.resumed, _samples(config, data, run, group))
+        return outcome
 
 
 def evaluate_model(config: Config, around: Surroundings, data: Intake, trained: TrainedModel) -> Evaluation | None:
@@ -97,6 +106,40 @@ def find_boxes(config: Config, around: Surroundings, data: Intake, trained: Trai
             log=around.log,
         )
     return evaluator
+
+
+def _samples(config: Config, data: Intake, run: Run, group: Group) -> list[Sample]:
+    """Show the best weights a few validation pictures with boxes, where such pictures may be in the report."""
+    if not config.report.samples:
+        return []
+    with_boxes = [
+        index for index in data.split.validation.tolist() if data.coco.offsets[index + 1] > data.coco.offsets[index]
+    ]
+    chosen = np.array(with_boxes[:: max(1, len(with_boxes) // MOST_SAMPLES)][:MOST_SAMPLES], np.int64)
+    alone = Group(Place(), group.device)
+    evaluator = Evaluator(data.coco, chosen, data.pixels.sizes)
+    model = trained_model(config, TrainedModel.read(run.path(MODEL)), group.device)
+    detect(model, _looking_loader(config, data, chosen, alone), evaluator, config, group=alone, log=Log(quiet=True))
+    found = evaluator.state()
+    ends = np.cumsum(found["counts"])[:-1]
+    parts = zip(*(np.split(found[name], ends) for name in ("boxes", "labels", "scores")), strict=True)
+    return [_sample(data, index, *part) for index, part in zip(found["indices"].tolist(), parts, strict=True)]
+
+
+def _sample(
+    data: Intake, index: int, boxes: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
+) -> Sample:
+    own = slice(data.coco.offsets[index], data.coco.offsets[index + 1])
+    scale = np.tile(data.pixels.sizes[index] / data.coco.sizes[index], 2)  # of boxes: in the file's pixels
+    return Sample(
+        name=data.coco.file_names[index],
+        image=data.pixels.read(index),
+        boxes=data.coco.boxes[own] * scale,
+        labels=data.coco.labels[own],
+        found_boxes=boxes * scale,
+        found_labels=labels,
+        found_scores=scores,
+    )
 
 
 def _training_loader(config: Config, data: Intake, group: Group) -> Loader:

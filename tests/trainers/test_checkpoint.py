@@ -20,7 +20,13 @@ TENSOR = torch.arange(100_000.0)
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.open(tmp_path, "run")
+    return opened(tmp_path)
+
+
+def opened(folder):
+    run = Run(folder / "run")
+    run.open()
+    return run
 
 
 def test_what_is_saved_is_loaded(run):
@@ -148,7 +154,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path, monkeypatc
     if not mount(disk, "size=4m"):
         pytest.skip("this user may not mount a disk in memory")
     try:
-        run = Run.open(disk, "run")
+        run = opened(disk)
         save(run, FACTS, {"model": {"a": TENSOR}})
         monkeypatch.setattr(checkpoint, "need_room", lambda *_: None)
         with pytest.raises(TrainingError, match=r"checkpoint.pt: can't write.*No space left.*make room there"):

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from judging import judge, make_coco, outputs, random_case
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from trainers.coco import Category, Coco
 from trainers.coco_eval import Evaluator
 from trainers.errors import TrainingError
 from trainers.evaluation import Evaluation
@@ -18,68 +18,11 @@ from trainers.evaluation import Evaluation
 NOTHING = {"boxes": np.empty((0, 4)), "labels": np.empty(0, np.int64), "scores": np.empty(0)}
 
 
-def make_coco(boxes, labels, *, size=(200, 100), categories=3, crowd=None, ids=None) -> Coco:
-    """A COCO file of some pictures: a list of boxes and a list of labels for each."""
-    flat = np.array([box for part in boxes for box in part], np.float32).reshape(-1, 4)
-    names = ("starfish", "jellyfish", "crab", "fish", "worm")
-    return Coco(
-        file_names=tuple(f"{n}.png" for n in range(len(boxes))),
-        urls=("",) * len(boxes),
-        ids=np.array(ids or range(100, 100 + len(boxes)), np.int64),
-        sizes=np.tile(np.array(size, np.int32), (len(boxes), 1)),
-        offsets=np.cumsum([0, *map(len, boxes)]),
-        boxes=flat,
-        labels=np.array([label for part in labels for label in part], np.int64),
-        areas=(flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1]),
-        crowd=np.array(crowd or [False] * len(flat), bool),
-        categories=tuple(Category(10 * n, names[n - 1]) for n in range(1, categories + 1)),
-    )
-
-
-def outputs(boxes, labels, scores):
-    return {"boxes": np.array(boxes, np.float32), "labels": np.array(labels), "scores": np.array(scores, np.float32)}
-
-
 def near(expected):
     return pytest.approx(expected, abs=1e-9)
 
 
-def judge(coco: Coco, *found, score=0.5) -> Evaluation:
-    """Judge detections in the pixels of the file, an output for each picture."""
-    evaluator = Evaluator(coco, range(len(coco)), coco.sizes)
-    evaluator.add(range(len(coco)), found)
-    return evaluator.summarize(score)
-
-
-def quarters(boxes):
-    """Round to what is the same number in any precision, and in the hundredths of COCO results."""
-    return (boxes * 4).round() / 4
-
-
-def random_case(seed=0, pictures=40, most=12, categories=4):
-    """Pictures with boxes, crowds among them, and detections that are right, moved, wrong or superfluous."""
-    rng = np.random.default_rng(seed)
-
-    def some(count):
-        corners = rng.uniform(0, 300, (count, 2))
-        return quarters(np.concatenate([corners, corners + rng.uniform(4, 160, (count, 2))], axis=1))
-
-    boxes = [some(rng.integers(0, most + 1)) for _ in range(pictures)]
-    labels = [rng.integers(1, categories, len(part)) for part in boxes]  # the last category has no box
-    crowd = (rng.random(sum(map(len, boxes))) < 0.1).tolist()
-    coco = make_coco(boxes, labels, size=(480, 480), categories=categories, crowd=crowd)
-    found = []
-    for part, kinds in zip(boxes, labels, strict=True):
-        moved = quarters(part + rng.normal(0, 4, part.shape))
-        extra = some(rng.integers(0, most))
-        wrong = np.where(rng.random(len(kinds)) < 0.2, rng.integers(1, categories + 1, len(kinds)), kinds)
-        taken_for = np.concatenate([wrong, rng.integers(1, categories + 1, len(extra))])
-        scores = rng.permutation(10_000)[: len(taken_for)] / 10_000
-        found.append(outputs(np.concatenate([moved, extra]), taken_for, scores))
-    return coco, found
-
-
-def cocoeval(coco: Coco, results: list) -> np.ndarray:
+def cocoeval(coco, results):
     """COCOeval's own summary of COCO results, from a file's annotations with ids from 1."""
     pictures = np.repeat(coco.ids, np.diff(coco.offsets))
     columns = (pictures, coco.labels, coco.boxes.astype(float), coco.areas, coco.crowd)
@@ -261,8 +204,8 @@ def test_a_picture_is_counted_once():
     box = [10, 10, 50, 50]
     coco = make_coco([[box]], [[1]])
     evaluator = Evaluator(coco, [0], coco.sizes)
-    for _ in range(2):
-        evaluator.add([0], [outputs([box], [1], [0.9])])
+    for found in (outputs([box], [1], [0.9]), outputs([box, box], [1, 1], [0.9, 0.9]), NOTHING):
+        evaluator.add([0], [found])
     assert evaluator.summarize().detections == 1
 
 

@@ -1,4 +1,4 @@
-"""Jobs from their first line to their last, each in a process of its own: train, evaluate, predict, and what goes wrong."""
+"""Jobs from their first line to their last, each in a process of its own: what they leave, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_gpu_that_is_not_there_is_an_error(haven):
 
 
 def test_full_outputs_end_the_job_in_one_line(haven):
-    """Where /safe_outputs has no room for a checkpoint the job says how much it needs, and leaves nothing half-written."""
+    """Where /safe_outputs has no room the job says how much it needs, and leaves nothing half-written."""
     if not mount(haven.outputs, "size=2m"):
         pytest.skip("only root mounts")
     try:

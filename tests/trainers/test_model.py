@@ -132,7 +132,7 @@ def test_a_model_pt_is_the_detector_that_was_kept(pretrained, tmp_path):
     settings = config()
     model = build_model(settings, 3, pretrained=pretrained)
     model.train()(pictures((48, 64), (64, 40)), TARGETS)  # statistics that are not the initial ones
-    run = Run.open(tmp_path, "run")
+    run = Run(tmp_path)
     save_model(run, model.state_dict(), settings, squares(1)[0], DIGEST)
     trained = TrainedModel.read(run.path("model.pt"))
     assert trained.categories == ((3, "red"), (8, "green"))
@@ -146,7 +146,7 @@ def test_a_model_pt_is_the_detector_that_was_kept(pretrained, tmp_path):
 
 def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
     """A model for pictures of another size, or of another kind, does not judge anything."""
-    run = Run.open(tmp_path, "run")
+    run = Run(tmp_path)
     model = build_model(config(), 3, pretrained=True)
     save_model(run, model.state_dict(), config(), squares(1)[0], DIGEST)
     trained = TrainedModel.read(run.path("model.pt"))

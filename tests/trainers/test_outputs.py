@@ -1,6 +1,7 @@
 """What a run leaves: whole files, a manifest of them, and one clear line where there is no room."""
 
 import io
+import json
 import subprocess
 
 import pytest
@@ -29,6 +30,14 @@ def test_the_manifest_is_what_sha256sum_reads(tmp_path):
     assert done.stdout == "metrics.jsonl: OK\nrun.json: OK\n"
     assert digest.startswith("sha256:")
     assert run.path("metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+@pytest.mark.parametrize("rows", [[], [{"id": 1}], [{"id": 1}, {"id": 2}]])
+def test_rows_are_a_list_of_json(tmp_path, rows):
+    """Rows that are written one at a time are one JSON list, also where there are none."""
+    run = opened(tmp_path)
+    assert run.write_rows("predictions.json", iter(rows)) == len(rows)
+    assert json.loads(run.path("predictions.json").read_bytes()) == rows
 
 
 def test_a_file_that_fails_leaves_what_was_there(tmp_path):

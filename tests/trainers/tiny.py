@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -22,6 +24,7 @@ from trainers.data import Loader
 from trainers.distributed import Group
 from trainers.engine import Job
 from trainers.log import Log
+from trainers.model import keep_boxes_exact
 from trainers.node import Place
 from trainers.outputs import Run
 from trainers.prepare import Prepare
@@ -73,6 +76,29 @@ def squares(count: int) -> tuple[Coco, Squares]:
     return coco, Squares(pictures)
 
 
+def square_files(count: int) -> dict[str, bytes]:
+    """Give the same pictures as the payload of a dataset."""
+    coco, pixels = squares(count)
+    files = {}
+    for name, picture in zip(coco.file_names, pixels.pictures, strict=True):
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "png")
+        files[f"images/{name}"] = content.getvalue()
+    corners = coco.boxes.astype(int).tolist()
+    annotations = [
+        {"id": at, "image_id": at, "category_id": label, "bbox": [x, y, right - x, below - y]}
+        for at, (label, (x, y, right, below)) in enumerate(zip(coco.labels.tolist(), corners, strict=True))
+    ]
+    document = {
+        "images": [
+            {"id": at, "file_name": name, "width": SIDE, "height": SIDE} for at, name in enumerate(coco.file_names)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}],
+    }
+    return files | {"train.json": json.dumps(document).encode()}
+
+
 class Squares:
     """Pictures in memory."""
 
@@ -115,6 +141,7 @@ def tiny_detector(seed: int = 0) -> nn.Module:
         box_batch_size_per_image=16,
     )
     model.transform = Prepare()
+    keep_boxes_exact(model)
     return model
 
 
@@ -136,7 +163,9 @@ def tiny_job(folder: Path, config: Config | None = None, group: Group | None = N
     place = group.place
     rest = {"workers": 2, "device": group.device, "rank": place.rank, "world": place.world}
     folder.mkdir(exist_ok=True)
-    run = Run.open(folder, "run") if place.is_first else Run(folder / "run")
+    run = Run(folder / "run")
+    if place.is_first:
+        run.open()
     return Job(
         config=config,
         coco=coco,
@@ -153,7 +182,3 @@ def tiny_job(folder: Path, config: Config | None = None, group: Group | None = N
         group=group,
         started=time.monotonic(),
     )
-
-
-def with_group(job: Job, group: Group) -> Job:
-    return replace(job, group=group)

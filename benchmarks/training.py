@@ -1,0 +1,248 @@
+"""A training beside torchvision's reference recipe: pictures a second, and what was learned.
+
+Both train the same detector from random weights on the same pictures, with the same batches, optimizer, learning rates
+and epochs, and are judged on the same validation pictures by COCO's measures. The reference is float32, decodes in
+every epoch in the worker processes of a DataLoader, only flips, and knows no check. Each contender has a process of its
+own. Without a GPU both run on the CPU, on the reef and its small pictures, and the GPU's row says "not measured".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from benchmarks.pictures import write_photographs
+from benchmarks.workplace import PROJECT, workplace
+from datapack.manifest import NAME, Manifest, hash_files, list_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+REEF = Path(__file__).parents[1] / "examples" / "reef"
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What both train on, and how."""
+
+    title: str
+    bag: Path
+    settings: dict[str, Any]  # of train.yml
+
+
+def bench(pictures: int, _repeats: int) -> None:
+    """Compare a whole training on the reef, and on a GPU the speed with pictures of 1080p: one run each."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with TemporaryDirectory(prefix="datapack-bench-") as folder:
+        settings = yaml.safe_load((REEF / "train.yml").read_text()) | {"device": device, "workers": WORKERS}
+        settings["training"]["epochs"] = 8
+        _compare(Scene(f"A training of 8 epochs on the reef, {device}", _reef(Path(folder) / "reef"), settings))
+    print("\nA training on pictures of 1080p on a GPU")
+    if device == "cpu":
+        print("  not measured: there is no GPU here   asked: at least 1.5 x, GPU busy at least 95 % of the time")
+        return
+    with workplace(min(pictures, 160), write_photographs) as place:
+        place.fetch()
+        settings = {
+            "data": {"train": "list.json", "images": "images", "eval": None, "sequences": "none"},
+            "model": {"name": "fasterrcnn_resnet50_fpn", "weights": "random"},
+            "training": {"epochs": 3, "batch_size": 8},
+            "device": device,
+            "workers": WORKERS,
+        }
+        _compare(Scene("asked: at least 1.5 x, GPU busy at least 95 % of the time", place.bag, settings))
+
+
+def _reef(bag: Path) -> Path:
+    """Make a bag of the example."""
+    shutil.copytree(REEF / "images", bag / "data" / "images")
+    shutil.copy(REEF / "train.json", bag / "data")
+    paths = list_payload(bag).files
+    (bag / NAME).write_bytes(Manifest.of(dict(hash_files(bag, paths))).content)
+    return bag
+
+
+def _compare(scene: Scene) -> None:
+    with TemporaryDirectory(prefix="datapack-bench-") as folder:
+        root = Path(folder)
+        settings = scene.settings | {
+            "dataset": str(scene.bag),
+            "digest": Manifest.read(scene.bag).digest,
+            "run": "run",
+            "resume": "never",
+        }
+        (root / "train.yml").write_text(yaml.safe_dump(settings))
+        print(f"\n{scene.title}")
+        ours, busy = _run(root, _ours)
+        reference, their_busy = _run(root, _reference)
+        _print("trainers", ours, busy)
+        _print("torchvision's reference recipe", reference, their_busy)
+        print(f"  ratio of pictures a second, from the second epoch on: {ours['rate'] / reference['rate']:.2f}")
+        print(f"  load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+
+
+def _print(name: str, row: dict[str, Any], busy: float | None) -> None:
+    scores = f"mAP {row['mAP']:.3f}, mAP50 {row['mAP50']:.3f}"
+    shown = "" if busy is None else f", GPU busy {busy:.0f} %"
+    print(f"  {name:32} {row['rate']:7.2f} pictures/s, {row['wait']:5.1f} % of it waiting for input, {scores}{shown}")
+
+
+def _run(root: Path, contender: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, Any], float | None]:
+    """Run a contender, and look meanwhile how busy the GPU is, in percent."""
+    looks: list[float] = []
+    done = threading.Event()
+
+    def look() -> None:
+        query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        while not done.wait(0.5):
+            looks.append(float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]))
+
+    settings = yaml.safe_load((root / "train.yml").read_text())
+    watcher = threading.Thread(target=look)
+    if settings["device"] == "cuda":
+        watcher.start()
+    try:
+        row = contender(root)
+    finally:
+        done.set()
+        if watcher.is_alive():
+            watcher.join()
+    working = looks[len(looks) // 2 :]  # the second half: nothing is loaded or checked any more
+    return row, sum(working) / len(working) if working else None
+
+
+def _ours(root: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "trainers", "train", "--config", str(root / "train.yml")]
+    (root / "outputs").mkdir()
+    (root / "scratch").mkdir()
+    folders = ["--outputs", str(root / "outputs"), "--scratch", str(root / "scratch")]
+    subprocess.run([*command, *folders], env={**os.environ, **PROJECT}, stdout=subprocess.DEVNULL, check=True)
+    rows = [json.loads(line) for line in (root / "outputs/run/metrics.jsonl").read_text().splitlines()]
+    later, last = rows[1:], rows[-1]["evaluation"]
+    seconds, waited = (sum(row[key] for row in later) for key in ("seconds", "input_wait_s"))
+    rate = sum(row["images_per_second"] * row["seconds"] for row in later) / seconds
+    return {"rate": rate, "wait": 100 * waited / seconds, "mAP": last["mAP"] or 0, "mAP50": last["mAP50"] or 0}
+
+
+def _reference(root: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.training", str(root)]
+    done = subprocess.run(command, env={**os.environ, **PROJECT}, stdout=subprocess.PIPE, text=True, check=True)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def reference(root: Path) -> dict[str, Any]:
+    """Train as torchvision's reference does: its input, its transform, float32."""
+    import torch
+    from torchvision.models import detection
+
+    from benchmarks.reference_recipe import loader
+    from trainers import config, optim
+
+    wanted = config.load(root / "train.yml")
+    training, validation, categories = _parts(wanted, root)
+    images = Path(wanted.dataset) / "data" / wanted.data.images
+    device = torch.device(wanted.device)
+    torch.manual_seed(wanted.seed)
+    options = {"min_size": wanted.image.min_size, "max_size": wanted.image.max_size}
+    builder = getattr(detection, wanted.model.name)
+    model = builder(weights=None, weights_backbone=None, num_classes=categories + 1, **options).to(device)
+    batches = loader(images, training, batch_size=wanted.training.batch_size, workers=WORKERS)
+    optimizer = optim.make_optimizer(model, wanted.training, wanted.training.batch_size)
+    schedule = optim.make_schedule(optimizer, wanted.training, len(batches) * wanted.training.epochs)
+    seconds = waited = pictures = 0.0
+    for epoch in range(wanted.training.epochs):
+        model.train()
+        began = time.perf_counter()
+        for images_, targets, wait in _timed(iter(batches)):
+            pictures += len(images_) * (epoch > 0)
+            waited += wait * (epoch > 0)
+            moved = [{key: value.to(device) for key, value in target.items()} for target in targets]
+            loss = sum(model([image.to(device) for image in images_], moved).values())
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), wanted.training.clip_norm)
+            optimizer.step()
+            schedule.step()
+            loss.item()  # as the reference does, to log it and to stop where it is not finite
+        seconds += (time.perf_counter() - began) * (epoch > 0)
+    return {"rate": pictures / seconds, "wait": 100 * waited / seconds, **_judge(model, images, validation, device)}
+
+
+def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, float]]:
+    """Give each batch with the seconds that were waited for it."""
+    while True:
+        began = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield *batch, time.perf_counter() - began
+
+
+def _parts(wanted: Any, root: Path) -> tuple[Path, Path, int]:
+    """Write the COCO files of the two parts that our split has."""
+    from trainers.coco import parse_coco
+    from trainers.split import split
+
+    content = (Path(wanted.dataset) / "data" / wanted.data.train).read_bytes()
+    coco, _ = parse_coco(content, wanted.data.train)
+    parts = split(coco, wanted.data.validation, wanted.seed, by_sequence=wanted.data.sequences == "url")
+    document, paths = json.loads(content), []
+    for name, places in (("training", parts.train), ("validation", parts.validation)):
+        ids = set(coco.ids[places].tolist())
+        kept = {"images": [row for row in document["images"] if row["id"] in ids]}
+        kept["annotations"] = [row for row in document["annotations"] if row["image_id"] in ids]
+        paths.append(root / f"{name}.json")
+        paths[-1].write_text(json.dumps(document | kept))
+    return *paths, len(coco.categories)
+
+
+def _judge(model: Any, images: Path, annotations: Path, device: Any) -> dict[str, float]:
+    """Judge a model of torchvision's by COCO's measures."""
+    import contextlib
+    import io
+
+    import torch
+    from PIL import Image
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    from torchvision.transforms import functional as F  # noqa: N812 - its name in torchvision's own documentation
+
+    model.eval()
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, results = COCO(str(annotations)), []
+        for row in truth.dataset["images"]:
+            with Image.open(images / row["file_name"]) as picture:
+                tensor = F.convert_image_dtype(F.pil_to_tensor(picture.convert("RGB")), torch.float32)
+            with torch.inference_mode():
+                found = {key: value.tolist() for key, value in model([tensor.to(device)])[0].items()}
+            for (x1, y1, x2, y2), label, score in zip(
+                *(found[key] for key in ("boxes", "labels", "scores")), strict=True
+            ):
+                box = [x1, y1, x2 - x1, y2 - y1]
+                results.append({"image_id": row["id"], "category_id": label, "bbox": box, "score": score})
+        if not results:
+            return {"mAP": 0.0, "mAP50": 0.0}
+        judged = COCOeval(truth, truth.loadRes(results), "bbox")
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+    return {"mAP": float(judged.stats[0]), "mAP50": float(judged.stats[1])}
+
+
+if __name__ == "__main__":
+    print(json.dumps(reference(Path(sys.argv[1]))))

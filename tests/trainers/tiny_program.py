@@ -1,0 +1,57 @@
+"""The program, with the small detector in place of a ResNet-50: everything else is as it is.
+
+Environment: TINY_WEIGHTS, a folder where each process leaves the weights that it ends with; TINY_FAILS, the rank of a
+process that is out of memory in its fourth forward pass.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainers.config import Config
+
+
+def main() -> int:
+    from trainers import __main__, model
+
+    made: list[nn.Module] = []
+
+    def build(config: Config, _classes: int, **_: object) -> nn.Module:
+        from tiny import tiny_detector
+
+        detector = tiny_detector(config.seed)
+        if os.environ.get("TINY_FAILS") == os.environ["RANK"]:
+            _fail_later(detector)
+        made.append(detector)
+        return detector
+
+    model.build_model = build
+    status = __main__.main()
+    if made and (folder := os.environ.get("TINY_WEIGHTS")):
+        import torch
+
+        torch.save(made[0].state_dict(), Path(folder) / f"{os.environ['RANK']}.pt")
+    return status
+
+
+def _fail_later(detector: nn.Module) -> None:
+    import torch
+
+    passes = count(1)
+
+    def fail(*_: object) -> None:
+        if next(passes) == 4:
+            raise torch.OutOfMemoryError
+
+    detector.register_forward_pre_hook(fail)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
