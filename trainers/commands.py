@@ -29,7 +29,8 @@ def train(config: Config, around: Surroundings, run: Run) -> str:
     from trainers.session import Start, train_model
 
     outcome = train_model(config, around, run, data, Start(began, first, resume))
-    return f"{run.folder.name} mAP={_score(outcome.best['evaluation']['mAP'])}"
+    judged = outcome.best.get("evaluation")  # in the first process; the others have nothing to say
+    return f"{run.folder.name} mAP={_score(judged and judged['mAP'])}"
 
 
 def evaluate(config: Config, around: Surroundings, run: Run) -> str:
