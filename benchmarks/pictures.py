@@ -7,7 +7,7 @@ import os
 import shutil
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def write_pictures(folder: Path, count: int, address: str) -> None:
 def write_photographs(folder: Path, count: int, address: str) -> None:
     """Write pictures likewise that look and decode as photographs do; after `PHOTOGRAPHS` they are copies."""
     paths = _paths(folder, count, address)
-    with ThreadPoolExecutor() as pool:
+    with ProcessPoolExecutor() as pool:  # what this process takes would count as its children's peak
         list(pool.map(_photograph, paths[:PHOTOGRAPHS], range(count)))
     for number, path in enumerate(paths[PHOTOGRAPHS:]):
         shutil.copy(paths[number % PHOTOGRAPHS], path)
@@ -82,7 +82,7 @@ def _photograph(path: Path, seed: int) -> None:
     from PIL import Image
 
     draw = np.random.default_rng(seed)
-    pixels = 128 + draw.normal(0, 0.9, (HEIGHT, WIDTH, 1))
+    pixels = 128 + draw.standard_normal((HEIGHT, WIDTH, 1), np.float32) * np.float32(0.9)
     for rows, columns, contrast in ((17, 30, 90), (135, 240, 6)):
         coarse = Image.fromarray(draw.integers(0, 256, (rows, columns, 3), np.uint8))
         smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32)

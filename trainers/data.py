@@ -100,6 +100,7 @@ class Loader:
         self._shapes = np.digitize(pixels.sizes[:, 0] / pixels.sizes[:, 1], _SHAPES)
         self._indices = np.asarray(indices, np.int64)
         self._batch_size, self._workers, self._device = batch_size, workers, torch.device(device)
+        self._on_gpu = self._device.type == "cuda"
         self._seed, self._shuffle, self._rank, self._world = seed, shuffle, rank, world
         self.batches = len(self._plan(0))  # of this process, in any epoch
 
@@ -146,7 +147,7 @@ class Loader:
         """Read one picture; vary it, but not its image where that is wanted on a GPU: that is faster there."""
         try:
             pixels = self._pixels.read(index)
-            image = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+            image = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._on_gpu)
             np.copyto(image.numpy(), pixels)
             variation, boxes, labels = self._vary(step, index)
             image = image.permute(2, 0, 1)
@@ -178,16 +179,19 @@ class Loader:
         """Bring examples to the device, where images are varied if they are not yet."""
         images, boxes, labels = [], [], []
         for example in examples:
-            image = example.image.to(self._device, non_blocking=True)
+            image = self._move(example.image)
             images.append(example.variation.image(image) if example.variation else image)
             boxes.append(example.boxes)
             labels.append(example.labels)
         counts = [len(some) for some in boxes]
-        moved = (
-            torch.split(torch.cat(parts).to(self._device), counts) for parts in (boxes, labels)
-        )  # one copy for all
+        moved = (torch.split(self._move(torch.cat(parts)), counts) for parts in (boxes, labels))  # one copy for all
         targets = [{"boxes": some, "labels": theirs} for some, theirs in zip(*moved, strict=True)]
         return Batch(images, targets, step.indices)
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        """Bring a tensor to the device, without waiting for what a GPU is still busy with."""
+        tensor = tensor.pin_memory() if self._on_gpu else tensor  # no copy where it is pinned
+        return tensor.to(self._device, non_blocking=True)
 
 
 def _targets(coco: Coco, sizes: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
