@@ -1,10 +1,14 @@
 """Checkpoints: whole or not there, and refused where they belong to another training."""
 
+import os
 import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+from havens import PROJECT
 from tiny import DIGEST, squares, tiny_config
 from workplace import mount
 
@@ -132,6 +136,37 @@ def test_a_checkpoint_is_no_model_pt(run):
     save(run, FACTS, {"model": {"a": TENSOR}})
     with pytest.raises(ConfigError, match=r"checkpoint.pt: not a model.pt"):
         TrainedModel.read(run.path("checkpoint.pt"))
+
+
+SAVER = """
+import sys; from pathlib import Path; import torch
+from trainers.checkpoint import save; from trainers.outputs import Run
+number = 0
+while number := number + 1:
+    save(Run(Path(sys.argv[1])), {}, {"model": {"a": torch.full((1_000_000,), float(number))}})
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_earlier_one(run):
+    """Killed in the middle of a checkpoint, the one before is whole; what was half-written goes at the next start."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    for delay in range(30):
+        command = [sys.executable, "-c", SAVER, str(run.folder)]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as saver:
+            first = saver.stdout.readline()
+            time.sleep(0.003 * delay)
+            saver.kill()
+            saved = int((first + saver.stdout.read()).split()[-1])
+        tensor = load_checkpoint(run.path("checkpoint.pt"), {})["model"]["a"]
+        assert (tensor == tensor[0]).all()
+        assert tensor[0].item() in {saved, saved + 1}
+        halves = list(run.folder.glob(".partial-*"))
+        run.open()
+        assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
+        if halves:
+            return
+    raise AssertionError("no kill came in the middle of one")
 
 
 def test_without_room_the_earlier_checkpoint_stays(run, monkeypatch):
