@@ -37,47 +37,43 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 def write_pictures(folder: Path, count: int, address: str) -> None:
     """Write ``count`` pictures into ``folder/images`` and ``folder/list.json``, a COCO file that names them by URL."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number in range(count):
-        name = f"{number:06}.png"
-        path = folder / "images" / name
+    for path in _paths(folder, count, address):
         if not path.exists():
             path.write_bytes(png(WIDTH, HEIGHT))
-        rows.append(
-            {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT, "coco_url": f"{address}/images/{name}"}
-        )
-    (folder / "list.json").write_text(json.dumps({"images": rows, "annotations": [], "categories": []}))
 
 
 def write_photographs(folder: Path, count: int, address: str) -> None:
-    """Write ``count`` pictures as `write_pictures` does, which look and decode like photographs, with two boxes each.
-
-    After `PHOTOGRAPHS` they come again, as files of their own.
-    """
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    paths = [images / f"{number:06}.png" for number in range(count)]
+    """Write pictures likewise that look and decode as photographs do; after `PHOTOGRAPHS` they are copies."""
+    paths = _paths(folder, count, address)
     with ThreadPoolExecutor() as pool:
         list(pool.map(_photograph, paths[:PHOTOGRAPHS], range(count)))
     for number, path in enumerate(paths[PHOTOGRAPHS:]):
         shutil.copy(paths[number % PHOTOGRAPHS], path)
+
+
+def _paths(folder: Path, count: int, address: str) -> list[Path]:
+    """Write the COCO file, in which each picture has two boxes; return where the pictures are to be."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    paths = [images / f"{number:06}.png" for number in range(count)]
+    size = {"width": WIDTH, "height": HEIGHT}
     rows = [
-        {
-            "id": number,
-            "file_name": path.name,
-            "width": WIDTH,
-            "height": HEIGHT,
-            "coco_url": f"{address}/images/{path.name}",
-        }
+        {"id": number, "file_name": path.name, "coco_url": f"{address}/images/{path.name}", **size}
         for number, path in enumerate(paths)
     ]
     boxes = [
-        {"id": number, "image_id": number // 2, "category_id": 1, "bbox": [300, 200, 400, 300], "area": 120_000}
+        {
+            "id": number,
+            "image_id": number // 2,
+            "category_id": 1,
+            "bbox": [200 + number % 2, 100, 400, 300],
+            "area": 12e4,
+        }
         for number in range(2 * count)
     ]
     content = {"images": rows, "annotations": boxes, "categories": [{"id": 1, "name": "thing"}]}
     (folder / "list.json").write_text(json.dumps(content))
+    return paths
 
 
 def _photograph(path: Path, seed: int) -> None:

@@ -1,6 +1,9 @@
 """Batches are whole, like in shape, the same each time, and come without a thread left over."""
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -88,6 +91,28 @@ def test_boxes_are_in_the_pixels_of_the_image():
         assert target["labels"].shape == (0,)
     assert {target["boxes"].dtype for target in batch.targets} == {torch.float32}
     assert {target["labels"].dtype for target in batch.targets} == {torch.int64}
+
+
+def test_labels_go_with_their_boxes():
+    """What is varied away loses its label too."""
+    boxes = [(0, 2, 2, 3.5, 12), (0, 4, 4, 12, 12)]
+    half = Augment(AugmentationSection(scale=(0.5, 0.5)))
+    (batch,) = loader([WIDE], boxes, augment=half).epoch(1)
+    assert batch.targets[0]["labels"].tolist() == [2]
+    assert len(batch.targets[0]["boxes"]) == 1
+
+
+def test_each_picture_is_varied_for_itself():
+    """In one batch some are mirror images and some are not."""
+    flip = Augment(AugmentationSection(flip=0.5, scale=(1, 1)))
+    (batch,) = loader([WIDE] * 32, [(n, 0, 0, 8, 8) for n in range(32)], batch_size=32, augment=flip).epoch(1)
+    assert {target["boxes"][0, 0].item() for target in batch.targets} == {0, WIDE[0] - 8}
+
+
+def test_shapes_come_in_turn():
+    """Training does not see all tall pictures first, and then all wide ones."""
+    shapes = [batch.images[0].shape for batch in loader([WIDE, TALL] * 32, [], workers=0).epoch(1)]
+    assert sum(one != other for one, other in pairwise(shapes)) > 2
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches():
@@ -219,14 +244,17 @@ def test_a_loop_that_is_given_up_leaves_no_thread():
 
 
 def test_the_threads_of_torch_stay_as_they_were():
-    """That a reading thread uses one core for itself changes nothing for the model."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        list(loader().epoch(1))
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    """That a reading thread keeps to one core does not keep the model to one, even where nothing asked before."""
+    path = os.pathsep.join(sys.path)
+
+    def threads_after(line):
+        code = f"import torch, test_data; {line}; print(torch.get_num_threads())"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, check=True
+        )
+        return int(done.stdout)
+
+    assert threads_after("list(test_data.loader().epoch(1))") == threads_after("pass")
 
 
 def test_epochs_differ_in_which_pictures_are_together():
