@@ -14,7 +14,7 @@ demo: .venv/train  ## build the example's import container, run it, verify what 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
 test: .venv/train  ## run every test
-	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git openssl podman runc shellcheck skopeo uidmap
+	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git mmdebstrap openssl podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/train  ## ruff, mypy, shellcheck and hadolint

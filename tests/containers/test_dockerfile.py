@@ -63,6 +63,7 @@ def images(catalog: Path, engine: Engine, tmp_path_factory: pytest.TempPathFacto
         path.chmod(0o700 if path.is_dir() else 0o640)
     (context / "datapack").mkdir()
     shutil.copy(PROJECT / "datapack" / "import.sh", context / "datapack")
+    shutil.copy(PROJECT / ".dockerignore", context)
     engine.build(
         DOCKERFILE,
         context,

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.slow,
     pytest.mark.timeout(1800),  # PyTorch with CUDA is installed twice before the last of them
-    pytest.mark.xdist_group("engines"),  # one worker starts each engine once
+    pytest.mark.xdist_group("trainer-images"),  # a podman of their own, beside the other engines' tests
 ]
 
 WEIGHTS = "resnet50-11ad3fa6.pth"
