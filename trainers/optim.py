@@ -48,7 +48,7 @@ def make_schedule(optimizer: Optimizer, section: TrainingSection, steps: int) ->
 
 def factor(step: int, steps: int, section: TrainingSection) -> float:
     """Return the learning rate at a step, counted from 0, as a factor of the highest."""
-    warmup = min(section.warmup_steps, steps // 10)
+    warmup = min(section.warmup_steps, steps // 3)
     if step < warmup:
         return _FIRST + (1 - _FIRST) * step / warmup
     if section.schedule == "cosine":

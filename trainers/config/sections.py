@@ -183,7 +183,7 @@ class TrainingSection(_Section):
     """of weights, as in torchvision's reference; norms and biases have none"""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    """steps in which the learning rate rises from a thousandth, or the loss is not finite soon; at most a tenth of
+    """steps in which the learning rate rises from a thousandth, or the loss is not finite soon; at most a third of
     all steps"""
 
     schedule: Literal["cosine", "steps"] = "cosine"
