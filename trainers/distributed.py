@@ -62,6 +62,13 @@ class Group:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def share(self, value: Any) -> Any:
+        """Return the first process's value."""
+        values = [value]
+        if self.control is not None:
+            dist.broadcast_object_list(values, 0, group=self.control)
+        return values[0]
+
     def share_buffers(self, model: nn.Module) -> None:
         """Give each process the first one's statistics of BatchNorm: each has those of its own last pictures."""
         if self.control is not None:

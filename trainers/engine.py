@@ -102,27 +102,40 @@ def train(job: Job, resume: Path | None = None) -> Outcome:
     if state.epoch < epochs:
         at = f"epoch {state.epoch + 1} of {epochs}, step {state.step} of {job.steps}"
         job.log.note(f"training.max_hours is over: ended in {at}; the same job goes on from there")
-    best = job.group.gather(state.best)[0]  # only the first process judges
+    best = job.group.share(state.best)  # only the first process judges
     return Outcome(state.epoch == epochs, best or {}, resumed)
 
 
 def _begin(job: Job, resume: Path | None) -> State:
-    """Make the state of a new training, or of the one in a checkpoint; let `metrics.jsonl` say what it knows."""
-    section = job.config.training
+    """Make the state of a new training, or of the one in a checkpoint; let `metrics.jsonl` say what it knows.
+
+    Only the first process reads and writes: other nodes may have folders of their own.
+    """
+    _compare(job)
+    section, first = job.config.training, job.group.is_first
     state = State.start(job.model, section, section.epochs * job.steps, job.group)
-    if resume is not None:
-        state.restore(load_checkpoint(resume, job.facts), job.group.place.rank)
+    content = job.group.share(load_checkpoint(resume, job.facts) if first and resume else None)
+    if content:
+        state.restore(content, job.group.place.rank)
         at = f"epoch {state.epoch + 1}, step {state.step}" if state.epoch < section.epochs else "the end"
         job.log.note(f"going on from {resume}: {at}")
-        if not job.run.path(MODEL).exists():
-            if state.epoch == section.epochs:
-                fix = "the model.pt that belongs to it is where it was trained"
-                raise TrainingError("this training is finished", where=resume, fix=fix)
-            state.best = None  # it is in another folder: the best from now on is kept in this one
-    if job.group.is_first:
+    if first and content and not job.run.path(MODEL).exists():
+        if state.epoch == section.epochs:
+            fix = "the model.pt that belongs to it is where it was trained"
+            raise TrainingError("this training is finished", where=resume, fix=fix)
+        state.best = None  # it is in another folder: the best from now on is kept in this one
+    if first:
         with whole(job.run.path(METRICS)) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in state.rows)
     return state
+
+
+def _compare(job: Job) -> None:
+    """Raise `TrainingError` where not all processes, which may be on other nodes, were started for the same job."""
+    for rank, facts in enumerate(job.group.gather(job.facts)):
+        if facts != job.facts:
+            fix = "give all nodes the same configuration and the same data"
+            raise TrainingError(f"process {rank} has another job than process {job.group.place.rank}", fix=fix)
 
 
 def train_one_epoch(job: Job, state: State, ending: Ending) -> bool:

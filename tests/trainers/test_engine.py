@@ -13,8 +13,10 @@ from tiny import tiny_config, tiny_detector, tiny_job
 
 from trainers import engine
 from trainers.checkpoint import find
+from trainers.distributed import Group
 from trainers.engine import train
 from trainers.errors import StoppedError, TrainingError
+from trainers.node import Place
 
 CLOCKS = {"images_per_second", "input_wait_s", "seconds"}  # what differs from run to run
 
@@ -364,3 +366,15 @@ def test_progress_is_said_and_quiet_processes_are_quiet(tmp_path, capsys):
     assert "epoch 2 of 2: loss " in lines[1]
     assert "mAP 0." in lines[1]
     assert "pictures a second" in lines[1]
+
+
+def test_processes_with_other_jobs_do_not_train_together(tmp_path):
+    """A node with another configuration is found before the first step."""
+    job, other = tiny_job(tmp_path), tiny_job(tmp_path, tiny_config(learning_rate=0.5))
+
+    class Two(Group):
+        def gather(self, value):
+            return [value, other.facts]
+
+    with pytest.raises(TrainingError, match="process 1 has another job than process 0; give all nodes the same"):
+        train(replace(job, group=Two(Place(), torch.device("cpu"))))
