@@ -68,7 +68,10 @@ def _make_python(engine: Engine, folder: Path) -> None:
 
 
 def with_pip(folder: Path) -> list[str]:
-    """Give the flags with which the pip of a build finds packages where the pip here does: in folders, on a network."""
+    """Give the flags with which the pip of a build finds packages where the pip here does: in folders, on a network.
+
+    No layers are kept on the way: each would be written once more, and PyTorch with CUDA is over 5 GB.
+    """
     settings = _pip_settings()
     parser = configparser.RawConfigParser()
     parser.read_dict({"global": settings})
@@ -76,7 +79,7 @@ def with_pip(folder: Path) -> list[str]:
         parser.write(file)
     mounts = {folder / "pip.conf": Path("/etc/pip.conf"), **{path: path for path in _named_in(settings)}}
     volumes = [part for here, there in mounts.items() for part in ("--volume", f"{here}:{there}:ro")]
-    return ["--network", "host", *volumes]
+    return ["--layers=false", "--network", "host", *volumes]
 
 
 def _pip_settings() -> dict[str, str]:
