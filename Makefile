@@ -4,10 +4,10 @@ BIN := .venv/bin
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
 IMAGES := nv-pyt pyt piped-pyt
 
-.PHONY: help demo test lint bench docs schema reference pin images clean
+.PHONY: help demo test test-images lint bench docs schema reference pin images clean
 
 help:  ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/train  ## build the example's import container, run it, verify what came out
 	@scripts/system-packages.sh busybox-static docker-registry podman runc uidmap
@@ -16,6 +16,10 @@ demo: .venv/train  ## build the example's import container, run it, verify what 
 test: .venv/train  ## run every test
 	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git mmdebstrap openssl podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+test-images: .venv/train  ## build the trainers' images on stand-ins and rehearse them: 40 GB of disk, a quarter of an hour
+	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
+	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py $(ARGS)
 
 lint: .venv/train  ## ruff, mypy, shellcheck and hadolint
 	@scripts/system-packages.sh shellcheck
