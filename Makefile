@@ -7,14 +7,14 @@ IMAGES := nv-pyt pyt piped-pyt
 .PHONY: help demo test test-images lint bench docs schema reference pin images clean
 
 help:  ## show this
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-demo: .venv/train  ## build the example's import container, run it, verify what came out
+demo: .venv/train  ## build the example's import container, run it, train on what came out of it
 	@scripts/system-packages.sh busybox-static docker-registry podman runc uidmap
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
 
 test: .venv/train  ## run every test
-	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git mmdebstrap openssl podman runc shellcheck skopeo uidmap
+	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git openssl podman runc shellcheck skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 test-images: .venv/train  ## build the trainers' images on stand-ins and rehearse them: 40 GB of disk, a quarter of an hour
