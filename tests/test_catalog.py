@@ -259,7 +259,7 @@ def test_entries_come_in_the_order_of_the_file():
     """The catalog that ships lists what it has, as it is written."""
     entries = Catalog.read(ROOT / "datasets.yml").entries()
     assert [str(entry.reference) for entry in entries] == ["fathom24@v1", "resnet50@imagenet1k-v2", "reef@v1"]
-    assert [entry.dataset.private for entry in entries] == [True, False]
+    assert [entry.dataset.private for entry in entries] == [True, False, False]
 
 
 def fingerprint(read, *sources: object) -> str:
