@@ -177,7 +177,7 @@ class TrainingSection(_Section):
 
     learning_rate: Positive = 0.02
     """for a step of 16 pictures, 0.02 as in torchvision's reference for `sgd`; scaled in proportion to the pictures
-    of a step (batch x accumulate x processes). With `adamw` take about 0.0004"""
+    of a step (batch x accumulate x processes). `adamw` wants a smaller one"""
 
     weight_decay: NotNegative = 1e-4
     """of weights, as in torchvision's reference; norms and biases have none"""
