@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from trainers.checkpoint import EVALUATION, METRICS, MODEL, job_facts, load_checkpoint, save, save_model
+from trainers.checkpoint import CHECKPOINT, EVALUATION, METRICS, MODEL, job_facts, load_checkpoint, save, save_model
 from trainers.ending import Ending
 from trainers.errors import StoppedError, TrainingError
 from trainers.inference import autocast, evaluate, memory_errors
 from trainers.losses import LateLosses, StepLosses, Sums, summary
-from trainers.outputs import whole
+from trainers.outputs import disk_errors, whole
 from trainers.state import State
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ def _begin(job: Job, resume: Path | None) -> State:
             raise TrainingError("this training is finished", where=resume, fix=fix)
         state.best = None  # it is in another folder: the best from now on is kept in this one
     if first:
+        if resume != job.run.path(CHECKPOINT):  # one that is there is of an earlier training, and `auto` would take it
+            with disk_errors(job.run.path(CHECKPOINT)):
+                job.run.path(CHECKPOINT).unlink(missing_ok=True)
         with whole(job.run.path(METRICS)) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in state.rows)
     return state

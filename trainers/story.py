@@ -13,7 +13,7 @@ from datapack.manifest import hash_file
 from trainers.checkpoint import EVALUATION, METRICS
 from trainers.errors import DatapackError, StoppedError
 from trainers.evaluation import Evaluation
-from trainers.outputs import LOG, whole
+from trainers.outputs import LOG, disk_errors, whole
 from trainers.record import DatasetRecord, RunRecord, gpu, now, versions
 from trainers.report import OutputFile, make_report
 
@@ -63,6 +63,8 @@ def recorded(run: Run, record: RunRecord, group: Group) -> Iterator[None]:
         yield
         return
     run.write_json(RECORD, record.to_json())
+    with disk_errors(run.path(REPORT)):
+        run.path(REPORT).unlink(missing_ok=True)  # it says how an earlier job ended
     try:
         yield
     except BaseException as error:

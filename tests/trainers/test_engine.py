@@ -115,6 +115,17 @@ def test_a_stopped_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch, s
     assert_same(whole, halted)
 
 
+def test_a_new_training_never_goes_on_from_an_old_one(tmp_path, monkeypatch):
+    """Started anew where an older one had been, killed in its first epoch, started again: the old one is not back."""
+    job = tiny_job(tmp_path, tiny_config(epochs=2))
+    train(job)
+    monkeypatch.setattr(engine, "train_one_epoch", lambda *_: pytest.fail("killed", pytrace=False))
+    with pytest.raises(pytest.fail.Exception):
+        train(job)
+    assert find("auto", job.run, tmp_path) is None
+    assert rows(tmp_path) == []
+
+
 def test_a_killed_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     """Killed between two epochs, after the line of the second was written but no checkpoint: no line is there twice."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
