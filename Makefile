@@ -4,7 +4,7 @@ BIN := .venv/bin
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
 IMAGES := nv-pyt pyt piped-pyt
 
-.PHONY: help demo test test-images lint bench docs schema reference pin images clean
+.PHONY: help demo test test-images lint bench docs schema reference pin images scan clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ pin: .venv/ready  ## write the digests that the bases have in their registries n
 images: .venv/ready  ## build the trainers' images with podman or docker (ENGINE=...), or some of them (IMAGES=pyt)
 	$(BIN)/datapack fetch resnet50@imagenet1k-v2
 	scripts/images.sh $(ENGINE) $(IMAGES)
+
+scan:  ## list what is in the trainers' images (an SBOM each, in build/sbom) and what of it is known to be vulnerable: needs Trivy
+	scripts/scan.sh $(ENGINE) build/sbom $(IMAGES)
 
 clean:  ## remove what the targets above made
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

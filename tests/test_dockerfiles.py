@@ -1,5 +1,6 @@
 """The Dockerfiles of the trainers: they say the same of the program, and each package that they install is pinned."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -90,6 +91,63 @@ def test_no_image_stands_on_a_base_that_is_not_pinned(clone):
     done = build(clone, "echo", *KINDS)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "docker/pyt/Dockerfile: the base is not pinned by its digest: run 'make pin' first\n"
+
+
+TRIVY = """#!/bin/sh
+echo "$@" >> trivy.log
+case $1 in
+    image) test -f "$3" && echo '{}' > "$7" ;;
+    sbom) case $7 in *nv-pyt*) exit "${FOUND:-0}" ;; esac ;;
+esac
+"""
+ENGINE = """#!/bin/sh
+test "$1 $2" = "save --output" && : > "$3"
+"""
+
+
+def scan(clone, *images: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/scan.sh with an engine and a Trivy that do what they are asked to and find ``FOUND`` in nv-pyt."""
+    tools = clone / "tools"
+    tools.mkdir(exist_ok=True)
+    for name, text in (("trivy", TRIVY), ("engine", ENGINE)):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    command = [PROJECT / "scripts" / "scan.sh", "engine", "sbom", *images]
+    variables = {"PATH": f"{tools}:{os.environ['PATH']}", **environment}
+    return subprocess.run(command, cwd=clone, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_a_scan_leaves_a_list_of_each_image(clone):
+    """An SBOM an image, named by its tag, and nothing else."""
+    done = scan(clone, *KINDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in (clone / "sbom").iterdir()} == {f"{kind}-{__version__}.cdx.json" for kind in KINDS}
+
+
+def test_a_grave_flaw_fails_the_scan_once_all_images_were_looked_at(clone):
+    """The image is named; the others were scanned all the same."""
+    done = scan(clone, *KINDS, FOUND="9")
+    assert done.returncode == 1
+    expected = f"not fit to be released: nv-pyt:{__version__}: take a newer base or newer requirements\n"
+    assert done.stderr == expected
+    assert len((clone / "trivy.log").read_text().splitlines()) == 2 * len(KINDS)
+
+
+def test_a_scan_that_could_not_look_is_no_finding(clone):
+    """Where Trivy itself fails, its status is the scan's, and nothing is said about the image."""
+    done = scan(clone, *KINDS, FOUND="1")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert len((clone / "trivy.log").read_text().splitlines()) == 2
+
+
+def test_without_trivy_nothing_counts_as_scanned(clone):
+    """Not installed is an error, not a scan that found nothing."""
+    command = ["/bin/sh", PROJECT / "scripts" / "scan.sh", "engine", "sbom", "pyt"]
+    done = subprocess.run(command, cwd=clone, env={"PATH": ""}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "trivy is not installed: no image was scanned: see https://trivy.dev\n",
+    )
 
 
 def test_an_engine_that_fails_ends_it(clone):
