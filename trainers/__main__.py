@@ -18,7 +18,7 @@ from trainers import commands, config
 from trainers.errors import DatapackError, StoppedError
 from trainers.intake import Surroundings
 from trainers.log import Log
-from trainers.node import Place
+from trainers.node import Place, calm_threads
 from trainers.outputs import LOG, Run
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = Log(quiet=not place.is_first)
     command, word = COMMANDS[options.command]
     signal.signal(signal.SIGTERM, _stop)
+    calm_threads()
     opened: Run | None = None
     try:
         path = config.find(options.config)

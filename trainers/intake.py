@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +11,7 @@ from datapack.report import size
 from trainers.cache import BrokenPictureError, CacheWriter, decode
 from trainers.check import Receipt, check_bytes, check_names, in_threads, open_dataset, read_file, summary
 from trainers.errors import ConfigError, MismatchError, TrainingError
-from trainers.node import Place, announced, wait_for_first
+from trainers.node import Place, announced, cores, wait_for_first
 from trainers.pictures import list_pictures
 from trainers.split import Split, split
 
@@ -105,7 +104,7 @@ def take_in(config: Config, around: Surroundings, part: Part) -> Intake:
 
 def workers(config: Config) -> int:
     """Return how many threads read."""
-    return config.workers or len(os.sched_getaffinity(0))
+    return config.workers or cores()
 
 
 def _choose(config: Config, dataset: Dataset, part: Part, around: Surroundings) -> tuple[Pictures, Split]:

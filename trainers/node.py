@@ -1,12 +1,14 @@
-"""The processes of one training on one node: the first checks the data for all of them. Without torch.
+"""The processes of one training on one node, and the cores that they have. Without torch.
 
-`torchrun` starts them and tells each its place by environment variables; started by hand there is one process.
+`torchrun` starts them and tells each its place by environment variables; started by hand there is one process. The
+first of a node checks the data for all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -18,6 +20,8 @@ from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+CGROUP = Path("/sys/fs/cgroup")  # of this container: what it may use
 
 _POLL = 0.2  # seconds between two looks
 
@@ -45,6 +49,34 @@ class Place:
     def is_first_here(self) -> bool:
         """Say whether this is the one process of its node that checks the data."""
         return self.local_rank == 0
+
+
+def cores(cgroup: Path = CGROUP) -> int:
+    """Return how many cores this process may keep busy: of those that it may run on, what a container's limit leaves.
+
+    A limit such as ``podman run --cpus 4`` hides no core: with a thread for each core of the machine, the few that may
+    run wait for those that may not.
+    """
+    return max(1, math.ceil(min(len(os.sched_getaffinity(0)), _limit(cgroup))))
+
+
+def _limit(cgroup: Path) -> float:
+    """Return the limit of control groups, version 2 or 1, in cores; infinity where there is none."""
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            return int(quota) / int(period) if quota not in {"max", "-1"} else math.inf
+    return math.inf
+
+
+def calm_threads() -> None:
+    """Let torch, when it is imported, take the cores that there are, and let no thread of it spin while it waits.
+
+    OpenMP reads this from the environment when it is loaded; what is set there already stays. Threads that spin keep a
+    core from whatever else could run on it, also from the thread that they wait for.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextlib.contextmanager

@@ -263,7 +263,7 @@ class Config(_Section):
     """a GPU that is not there is an error: nobody waits six hours for a CPU by mistake"""
 
     workers: Annotated[int, Field(ge=0)] | None = None
-    """threads that read pictures, a process; without it one a core"""
+    """threads that read pictures, a process; without it one a core that the job may use"""
 
     data: DataSection = DataSection()
     image: ImageSection = ImageSection()
