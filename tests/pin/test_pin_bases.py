@@ -9,31 +9,10 @@ import pytest
 
 from datapack.errors import ImageError, UsageError
 from scripts.pin_bases import pin_bases
-from tests.conftest import PROJECT, make_base
-from tests.registries import push, serve
+from tests.conftest import PROJECT
 
 DOCKERFILES = sorted((PROJECT / "docker").glob("*/Dockerfile"))
 TEXT = '# make pin\nARG A_VERSION="1"\n\nARG BASE="{}"\nFROM ${{BASE}}\nARG BASE\n'
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    """A registry that all tests of this file push to, each under a name of its own."""
-    with serve(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def pushed(registry, tmp_path):
-    """A function that pushes a base, another one for another label; returns its digest."""
-
-    def pushed(name: str, label: str = "", architecture: str = "amd64") -> str:
-        layout = tmp_path / f"{label}-{architecture}"
-        digest = make_base(layout, label, architecture)
-        push(layout, registry, name)
-        return digest
-
-    return pushed
 
 
 def write(folder, name: str, base: str):
