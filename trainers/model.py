@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import detection
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from trainers.errors import ConfigError
@@ -40,7 +41,8 @@ def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
         config: the model's name, its most detections, the stages that are trained.
         classes: how many categories there are, and one for the background.
         pretrained: weights will be copied in: the backbone's BatchNorm keeps their statistics, and its first stages
-            are not trained. With random weights all is trained.
+            are not trained. With random weights all is trained, and each residual block begins as no more than its
+            shortcut.
     """
     torch.manual_seed(config.seed)
     name, detections = config.model.name, config.model.detections
@@ -50,8 +52,11 @@ def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
         limits = {"detections_per_img": detections, "score_thresh": SCORE}
     model: nn.Module = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=classes, **limits)
     model.transform = Prepare()
+    body = model.get_submodule("backbone.body")
     if pretrained:
-        _freeze(model.get_submodule("backbone.body"), config.model.trainable_layers)
+        _freeze(body, config.model.trainable_layers)
+    else:
+        _start_shallow(body)
     keep_boxes_exact(model)
     return model
 
@@ -119,6 +124,17 @@ def _freeze(body: nn.Module, trainable_layers: int) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):
                 setattr(module, name, FrozenBatchNorm2d(child.num_features, child.eps))
+
+
+def _start_shallow(body: nn.Module) -> None:
+    """Let each residual block give what it got, until training has found something to add (Goyal et al. 2017).
+
+    A deep backbone with random weights learns much sooner so; torchvision's ResNets can be made like this, but its
+    detectors do not ask for it.
+    """
+    for block in body.modules():
+        if isinstance(block, Bottleneck):
+            nn.init.zeros_(block.bn3.weight)
 
 
 def keep_boxes_exact(model: nn.Module) -> None:

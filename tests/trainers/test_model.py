@@ -80,6 +80,19 @@ def test_a_backbone_with_weights_keeps_its_statistics_and_first_stages(name):
     assert all(parameter.requires_grad for parameter in body.parameters())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backbone_with_random_weights_begins_shallow(name):
+    """Each residual block passes on what it got, and can learn; with weights from a file blocks are as made."""
+    block = build_model(config(name), 3, pretrained=False).get_submodule("backbone.body.layer3.4").train()
+    given = torch.rand(2, 1024, 4, 4)
+    passed = block(given)
+    assert passed.equal(given)
+    passed.square().sum().backward()
+    assert block.get_parameter("bn3.weight").grad.abs().min() > 0
+    block = build_model(config(name), 3, pretrained=True).get_submodule("backbone.body.layer3.4").train()
+    assert not block(given).equal(given)
+
+
 def test_pictures_are_never_resized():
     """A picture enters the backbone in its own size, padded to a multiple of 32, and boxes come out in its pixels."""
     model = build_model(config(), 3, pretrained=False).eval()
