@@ -49,8 +49,8 @@ def bench(pictures: int, _repeats: int) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with TemporaryDirectory(prefix="datapack-bench-") as folder:
         settings = yaml.safe_load((REEF / "train.yml").read_text()) | {"device": device, "workers": WORKERS}
-        settings["training"]["epochs"] = 8
-        _compare(Scene(f"A training of 8 epochs on the reef, {device}", _reef(Path(folder) / "reef"), settings))
+        title = f"A training of {settings['training']['epochs']} epochs on the reef, {device}"
+        _compare(Scene(title, _reef(Path(folder) / "reef"), settings))
     print("\nA training on pictures of 1080p on a GPU")
     if device == "cpu":
         print("  not measured: there is no GPU here   asked: at least 1.5 x, GPU busy at least 95 % of the time")

@@ -104,11 +104,11 @@ else
     cp -R data/reef/v1 imported/reef
 fi
 
-step "4. Check it against its digest, and train a detector on it: 3 epochs to see it work, examples/reef/train.yml has 12"
+step "4. Check it against its digest, and train a detector on it: 3 epochs to see it work, examples/reef/train.yml has 8"
 mkdir -p safe_data safe_outputs scratch # the three folders of a job in the Safe Haven
 cp -R imported/reef safe_data
 digest=$(sed -n 's/^ *digest: \(sha256:[0-9a-f]*\).*/\1/p' datasets.lock | head -n 1)
-sed "s/^digest: .*/digest: $digest/; s/epochs: 12/epochs: 3/" examples/reef/train.yml >safe_data/train.yml
+sed "s/^digest: .*/digest: $digest/; s/epochs: 8/epochs: 3/" examples/reef/train.yml >safe_data/train.yml
 run python3 -m trainers check --config safe_data/train.yml --outputs safe_outputs --scratch scratch
 run python3 -m trainers train --config safe_data/train.yml --outputs safe_outputs --scratch scratch
 run ls -l safe_outputs/reef

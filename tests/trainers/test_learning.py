@@ -1,21 +1,13 @@
 """A detector learns: the example that ships with the project, from random weights, on a CPU."""
 
 import json
-import os
 import subprocess
 
 import pytest
 from havens import REEF, Haven, reef_files
 
 CPU_SECONDS = 600  # of one process, all of its threads: what the training may take
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(
-        os.environ.get("TRAINERS_LEARN") != "1",
-        reason="set TRAINERS_LEARN=1: what is learned still depends too much on the seed, and so on the processor",
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_the_reef_is_learned_from_random_weights(tmp_path):
