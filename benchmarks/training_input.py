@@ -119,6 +119,9 @@ def _print(name: str, work: Work, ours: Work | None = None, asked: str = "") -> 
 
 def ours(root: Path) -> dict[str, Work]:
     """Check and decode the pictures, then read them."""
+    from trainers.node import Place, settle
+
+    settle()
     import numpy as np
 
     from trainers import config
@@ -127,7 +130,6 @@ def ours(root: Path) -> dict[str, Work]:
     from trainers.data import Loader
     from trainers.intake import Intake, Surroundings, take_in
     from trainers.log import Log
-    from trainers.node import Place
     from trainers.prepare import Prepare
 
     wanted, prepare = config.load(root / "train.yml"), Prepare()

@@ -18,7 +18,7 @@ from trainers import commands, config
 from trainers.errors import DatapackError, StoppedError
 from trainers.intake import Surroundings
 from trainers.log import Log
-from trainers.node import Place, calm_threads
+from trainers.node import Place, settle
 from trainers.outputs import LOG, Run
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = Log(quiet=not place.is_first)
     command, word = COMMANDS[options.command]
     signal.signal(signal.SIGTERM, _stop)
-    calm_threads()
+    settle()
     opened: Run | None = None
     try:
         path = config.find(options.config)

@@ -1,6 +1,7 @@
 """What a process knows of the node that it is on."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -37,8 +38,8 @@ def test_the_limit_of_a_container_counts(tmp_path, files, limit):
 def test_torch_has_as_many_threads_as_there_are_cores(variables, threads):
     """What the environment says before torch is imported is what torch does; whoever runs it may say otherwise."""
     code = """
-from trainers.node import calm_threads
-calm_threads()
+from trainers.node import settle
+settle()
 import os, torch
 print(torch.get_num_threads(), os.environ["OMP_WAIT_POLICY"])
 """
@@ -47,3 +48,20 @@ print(torch.get_num_threads(), os.environ["OMP_WAIT_POLICY"])
         [sys.executable, "-c", code], env=plain | variables, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(threads), "PASSIVE"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+@pytest.mark.parametrize(("first", "least", "most"), [("pass", 40_000, 1e9), ("settle()", 0, 20_000)])
+def test_memory_that_was_freed_serves_again(first, least, most):
+    """Twelve times four pictures take the pages of four or eight, not of all: 2,048 of 4 kB each."""
+    code = f"""
+import resource
+from trainers.node import settle
+{first}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(12):
+    [bytearray(b"x") * (8 << 20) for _ in range(4)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most
