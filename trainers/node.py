@@ -26,6 +26,7 @@ CGROUP = Path("/sys/fs/cgroup")  # of this container: what it may use
 
 _POLL = 0.2  # seconds between two looks
 
+_SPINS = "1000"  # of GNU OpenMP while a thread waits: microseconds; its default takes a millisecond
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_KEPT = 64 << 20  # bytes: a picture of 20 megapixels
 _KEPT = 256 << 20  # bytes that were freed and may be kept for the next picture
@@ -77,15 +78,15 @@ def _limit(cgroup: Path) -> float:
 def settle() -> None:
     """Let this process use the cores and the memory of a node well; to be called before torch is imported.
 
-    torch takes the cores that there are, and none of its threads spins while it waits: that would keep a core from
-    whatever else could run on it, also from the thread that it waits for. OpenMP reads this from the environment when
-    it is loaded; what is set there already stays.
+    torch takes the cores that there are, and none of its threads spins for long while it waits: that would keep a core
+    from whatever else could run on it, also from the thread that it waits for. OpenMP reads this from the environment
+    when it is loaded; what is set there already stays.
 
     Memory that was freed serves again at once. By default glibc gives that of a picture back, and gets it anew page by
     page for the next one, which takes a third as long as decoding it.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     with contextlib.suppress(AttributeError):  # another C library than glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
