@@ -1,12 +1,14 @@
 """The detectors, with and without weights."""
 
+import shutil
 import socket
+import sysconfig
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import DIGEST, squares
+from tiny import DIGEST, squares, tiny_detector
 from torch import nn
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
@@ -21,6 +23,7 @@ from trainers.outputs import Run
 
 NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
 CPU = torch.device("cpu")
+COMPILES = shutil.which("g++") and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
 def config(name: str = "fcos_resnet50_fpn", **sections: dict[str, object]) -> Config:
@@ -167,6 +170,25 @@ def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
         trained_model(config(image={"min_size": 600}), trained, CPU)
     with pytest.raises(ConfigError, match=r"fasterrcnn_resnet50_fpn,.*found.*fcos_resnet50_fpn"):
         trained_model(config("fasterrcnn_resnet50_fpn"), trained, CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILES, reason="torch.compile needs g++ and Python.h here")
+def test_a_compiled_backbone_learns_the_same(monkeypatch, tmp_path):
+    """`training.compile`: the losses and gradients of a backbone that is not compiled, for pictures of two shapes."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(models, "build_model", lambda *_, **__: tiny_detector())
+    found = []
+    for compiled in (False, True):
+        model = first_model(config(training={"compile": compiled}), 3, None, CPU, Log(quiet=True)).train()
+        for sizes in (((64, 64), (64, 48)), ((96, 64), (64, 96))):
+            images = pictures(*sizes)
+            torch.manual_seed(0)  # it draws among its proposals
+            losses = model(images, TARGETS)
+            sum(losses.values()).backward()
+            found.append([*losses.values(), *(parameter.grad.clone() for parameter in model.parameters())])
+    assert all(gradient.abs().sum() > 0 for gradient in found[0][4:8])
+    torch.testing.assert_close(found[:2], found[2:], rtol=1e-3, atol=1e-5)
 
 
 def test_compiling_without_a_compiler_is_one_line(monkeypatch):
