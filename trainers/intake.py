@@ -102,9 +102,9 @@ def take_in(config: Config, around: Surroundings, part: Part) -> Intake:
     return Intake(dataset, pictures.coco, pictures.pixels(around.scratch), parts)
 
 
-def workers(config: Config) -> int:
-    """Return how many threads read."""
-    return config.workers or cores()
+def workers(config: Config, processes: int = 1) -> int:
+    """Return how many threads read in each of so many processes of this node that do so at once."""
+    return config.workers or max(1, cores() // processes)
 
 
 def _choose(config: Config, dataset: Dataset, part: Part, around: Surroundings) -> tuple[Pictures, Split]:

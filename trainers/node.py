@@ -39,12 +39,13 @@ class Place:
     rank: int = 0
     world: int = 1  # processes in all
     local_rank: int = 0  # on this node
+    local_world: int = 1  # processes on this node
 
     @classmethod
     def of_environment(cls) -> Place:
         """Return the place that `torchrun` gave this process."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        return cls(*(int(os.environ.get(name, default)) for name, default in zip(names, "010", strict=True)))
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        return cls(*(int(os.environ.get(name, default)) for name, default in zip(names, "0101", strict=True)))
 
     @property
     def is_first(self) -> bool:

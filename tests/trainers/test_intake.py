@@ -11,7 +11,7 @@ import pytest
 from havens import Haven, png, small_files
 from workplace import mount
 
-from trainers import config
+from trainers import config, intake
 from trainers.cache import Cached, Decoded
 from trainers.errors import ConfigError, MismatchError, TrainingError
 from trainers.intake import Surroundings, take_in
@@ -210,3 +210,11 @@ def test_other_processes_of_a_node_stop_with_the_first(haven):
         first.take_in()
     with pytest.raises(TrainingError, match="the first process of this node stopped"):
         second.take_in()
+
+
+@pytest.mark.parametrize(("here", "processes", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])
+def test_processes_of_a_node_share_its_cores(haven, monkeypatch, here, processes, threads):
+    """Threads that read are as many as there are cores, in all processes together; each has one at least."""
+    monkeypatch.setattr(intake, "cores", lambda: here)
+    assert intake.workers(config.load(haven.configure()), processes) == threads
+    assert intake.workers(config.load(haven.configure(workers=5)), processes) == 5

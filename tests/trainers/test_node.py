@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trainers.node import cores
+from trainers.node import Place, cores
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -32,6 +32,20 @@ def test_the_limit_of_a_container_counts(tmp_path, files, limit):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert cores(tmp_path) == limit
+
+
+def test_a_place_is_what_torchrun_says(monkeypatch):
+    """The variables of `torchrun`; without them one process, which is the first."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert Place.of_environment() == Place(rank=0, world=1, local_rank=0, local_world=1)
+    for name, value in zip(names, "6824", strict=True):
+        monkeypatch.setenv(name, value)
+    place = Place.of_environment()
+    assert place == Place(rank=6, world=8, local_rank=2, local_world=4)
+    assert not place.is_first
+    assert not place.is_first_here
 
 
 @pytest.mark.parametrize(("variables", "threads"), [({}, HERE), ({"OMP_NUM_THREADS": "1"}, 1)])

@@ -262,8 +262,9 @@ class Config(_Section):
     device: Literal["cuda", "cpu"] = "cuda"
     """a GPU that is not there is an error: nobody waits six hours for a CPU by mistake"""
 
-    workers: Annotated[int, Field(ge=0)] | None = None
-    """threads that read pictures, a process; without it one a core that the job may use"""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """threads that read pictures, a process; without it one for each core that the job may use, shared among the
+    processes of a node"""
 
     data: DataSection = DataSection()
     image: ImageSection = ImageSection()
