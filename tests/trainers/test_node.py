@@ -48,7 +48,7 @@ def test_a_place_is_what_torchrun_says(monkeypatch):
     assert not place.is_first_here
 
 
-@pytest.mark.parametrize(("variables", "threads"), [({}, HERE), ({"OMP_NUM_THREADS": "1"}, 1)])
+@pytest.mark.parametrize(("variables", "threads"), [({}, cores()), ({"OMP_NUM_THREADS": "1"}, 1)])
 def test_torch_has_as_many_threads_as_there_are_cores(variables, threads):
     """What the environment says before torch is imported is what torch does; whoever runs it may say otherwise."""
     code = """
