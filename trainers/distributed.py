@@ -136,7 +136,7 @@ def _reason(error: Exception, store: Any, place: Place) -> Exception:
             return TrainingError(store.get(_REASON).decode())
     return TrainingError(
         "another process of this training is gone: killed, or out of memory",
-        fix="start the same job again: it goes on from its last checkpoint",
+        fix="start the same job again: with resume: auto it goes on from its last checkpoint",
     )
 
 

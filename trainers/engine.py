@@ -101,7 +101,7 @@ def train(job: Job, resume: Path | None = None) -> Outcome:
             _finish_epoch(job, state, ending)
     if state.epoch < epochs:
         at = f"epoch {state.epoch + 1} of {epochs}, step {state.step} of {job.steps}"
-        job.log.note(f"training.max_hours is over: ended in {at}; the same job goes on from there")
+        job.log.note(f"training.max_hours is over: ended in {at}; {_how_to_go_on(job)}")
     best = job.group.share(state.best)  # only the first process judges
     return Outcome(state.epoch == epochs, best or {}, resumed)
 
@@ -125,7 +125,7 @@ def _begin(job: Job, resume: Path | None) -> State:
             raise TrainingError("this training is finished", where=resume, fix=fix)
         state.best = None  # it is in another folder: the best from now on is kept in this one
     if first:
-        if resume != job.run.path(CHECKPOINT):  # one that is there is of an earlier training, and `auto` would take it
+        if resume is None:  # one that is there is of an earlier training, and `auto` would take it
             with disk_errors(job.run.path(CHECKPOINT)):
                 job.run.path(CHECKPOINT).unlink(missing_ok=True)
         with whole(job.run.path(METRICS)) as file:
@@ -318,5 +318,10 @@ def _stop(job: Job, state: State, ending: Ending) -> None:
     _keep(job, state, ending)
     raise StoppedError(
         f"stopped in epoch {state.epoch + 1} of {job.config.training.epochs}, after step {state.step} of {job.steps}",
-        fix="the same job goes on from there",
+        fix=_how_to_go_on(job),
     )
+
+
+def _how_to_go_on(job: Job) -> str:
+    """Say how the training goes on from the checkpoint that it leaves."""
+    return f"the same job {'' if job.config.resume == 'auto' else 'with resume: auto '}goes on from there"

@@ -122,5 +122,5 @@ def need_room(folder: Path, count: int, purpose: str) -> None:
             where=folder,
             expected=f"{size(count)} free",
             found=size(free),
-            fix="make room there and start the same job again: it goes on from its last checkpoint",
+            fix="make room there and start the same job again: with resume: auto it goes on from its last checkpoint",
         )

@@ -92,7 +92,7 @@ def test_a_killed_process_ends_the_job_and_the_next_goes_on(haven):
     assert process.returncode != 0
     assert last == (
         "TRAINING FAILED: another process of this training is gone: killed, or out of memory; "
-        "start the same job again: it goes on from its last checkpoint"
+        "start the same job again: with resume: auto it goes on from its last checkpoint"
     ), said
     process = start(haven)
     done = len((haven.outputs / "run" / "metrics.jsonl").read_text().splitlines())

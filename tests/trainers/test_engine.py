@@ -115,6 +115,31 @@ def test_a_stopped_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch, s
     assert_same(whole, halted)
 
 
+@pytest.mark.parametrize("resume", ["never", "elsewhere/checkpoint.pt"])
+def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch, resume):
+    """Where the same job would not go on from the checkpoint that it leaves, the line says what to change."""
+    config = tiny_config(**ALL).model_copy(update={"resume": resume})
+    stop_at(monkeypatch, 1)
+    with pytest.raises(StoppedError, match="the same job with resume: auto goes on from there"):
+        train(tiny_job(tmp_path, config))
+    monkeypatch.undo()
+    assert run_tiny(tmp_path, tiny_config(**ALL))[0].finished
+
+
+def test_a_checkpoint_by_its_path_stays_until_there_is_another(tmp_path, monkeypatch):
+    """The run's own checkpoint, named by another way to it, is not lost to a kill in the first step."""
+    stop_at(monkeypatch, 4)
+    with pytest.raises(StoppedError):
+        run_tiny(tmp_path, tiny_config(**ALL))
+    monkeypatch.undo()
+    before = tensors(tmp_path)
+    monkeypatch.setattr(engine, "_train_step", lambda *_: pytest.fail("killed", pytrace=False))
+    job = tiny_job(tmp_path, tiny_config(**ALL))
+    with pytest.raises(pytest.fail.Exception):
+        train(job, find("run/../run/checkpoint.pt", job.run, tmp_path))
+    assert all(value.equal(before[way]) for way, value in tensors(tmp_path).items())
+
+
 def test_a_new_training_never_goes_on_from_an_old_one(tmp_path, monkeypatch):
     """Started anew where an older one had been, killed in its first epoch, started again: the old one is not back."""
     job = tiny_job(tmp_path, tiny_config(epochs=2))
