@@ -18,8 +18,11 @@ folder=$2
 shift 2
 
 mkdir -p "$folder"
-scratch=$(mktemp -d "$folder/scan.XXXXXX")
+scratch=$folder/.scan # what a killed scan left there goes too: an archive is as large as its image
+rm -rf "$scratch"
+mkdir "$scratch"
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
 flawed=""
 for image in "$@"; do
     version=$(sed -n 's/^ARG [A-Z_]*_VERSION="\(.*\)"$/\1/p' "docker/$image/Dockerfile")

@@ -118,7 +118,9 @@ def scan(clone, *images: str, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_a_scan_leaves_a_list_of_each_image(clone):
-    """An SBOM an image, named by its tag, and nothing else."""
+    """An SBOM an image, named by its tag, and nothing else, also of a scan that was killed before."""
+    (clone / "sbom" / ".scan").mkdir(parents=True)
+    (clone / "sbom" / ".scan" / "image.tar").write_text("half of one")
     done = scan(clone, *KINDS)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in (clone / "sbom").iterdir()} == {f"{kind}-{__version__}.cdx.json" for kind in KINDS}
