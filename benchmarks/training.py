@@ -2,7 +2,8 @@
 
 Both train the same detector from random weights on the same pictures, with the same batches, optimizer, learning rates
 and epochs, and are judged on the same validation pictures by COCO's measures. The reference is float32, decodes in
-every epoch in the worker processes of a DataLoader, only flips, and knows no check. Each contender has a process of its
+every epoch in the worker processes of a DataLoader, only flips, and knows no check; its random weights are as
+torchvision makes them, ours begin shallow (`trainers.model`). Each contender has a process of its
 own. Without a GPU both run on the CPU, on the reef and its small pictures, and the GPU's row says "not measured".
 """
 

@@ -26,7 +26,7 @@ CGROUP = Path("/sys/fs/cgroup")  # of this container: what it may use
 
 _POLL = 0.2  # seconds between two looks
 
-_SPINS = "1000"  # of GNU OpenMP while a thread waits: microseconds; its default takes a millisecond
+_SPINS = "1000"  # rounds of a thread of GNU OpenMP that waits, before it sleeps; by default 300,000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_KEPT = 64 << 20  # bytes: a picture of 20 megapixels
 _KEPT = 256 << 20  # bytes that were freed and may be kept for the next picture
