@@ -2,65 +2,16 @@
 
 import email.utils
 import hashlib
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from datapack.download import Downloader, Request
+from datapack.download import Request
 from datapack.download.web import user_agent
-from datapack.errors import FetchError
-from tests.servers import NOT_FOUND, Reply, Server, png, redirect
-from tests.workplace import mount
-
-
-@pytest.fixture
-def server():
-    with Server() as running:
-        yield running
-
-
-class Notes:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self):
-        self.notes = []
-        self.amounts = []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def progress(self, label, total, unit):
-        reporter = self
-
-        class Progress:
-            def __enter__(self):
-                return lambda done: reporter.amounts.append((unit, done))
-
-            def __exit__(self, *_):
-                pass
-
-        return Progress()
-
-
-def downloader(**options):
-    """A downloader that hardly waits between tries."""
-    return Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, **options})
-
-
-def fetch(path: Path, *addresses: str, fetcher=None, **expected):
-    """Fetch one file; return its failure, if it is one."""
-    return next(iter((fetcher or downloader()).fetch([Request(addresses, path, **expected)], "a file")), None)
-
-
-def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
+from tests.download.downloading import Notes, downloader, fetch, left
+from tests.servers import NOT_FOUND, Reply, Server, png
 
 
 def test_a_file_arrives_whole_with_its_hash(server, tmp_path):
@@ -231,75 +182,6 @@ def test_passing_trouble_is_tried_to_its_end_before_the_next_mirror(server, tmp_
     assert not failure.definite
 
 
-def test_redirects_are_followed(server, tmp_path):
-    """A relative and an absolute redirect lead to the file."""
-    server.reply("/a.png", redirect("b/c.png", 301))
-    server.reply("/b/c.png", redirect(f"{server.url}/d.png?x=1#part", 307))
-    server.reply("/d.png?x=1", Reply(png()))
-    assert fetch(tmp_path / "a.png", f"{server.url}/a.png") is None
-
-
-@pytest.mark.parametrize(
-    ("target", "reason"),
-    [
-        ("/a.png", "redirects in a circle"),
-        ("/b.png", "redirects in a circle"),
-        ("/far/0", "over 10 redirects"),
-        ("file:///etc/passwd", "a redirect to not an http or https address"),
-        ("ftp://127.0.0.1/a.png", "a redirect to not an http or https address"),
-        ("http://user:secret@127.0.0.1/a.png", "a redirect to an address with a user name or password in it"),
-        ("", "a redirect that leads nowhere"),
-    ],
-)
-def test_redirects_that_must_not_be_followed(server, tmp_path, target, reason):
-    """They end at once, with the reason, and are no proof that the file does not exist."""
-    server.reply("/a.png", redirect(target))
-    server.reply("/b.png", redirect("/a.png"))
-    for number in range(20):
-        server.reply(f"/far/{number}", redirect(f"/far/{number + 1}"))
-    failure = fetch(tmp_path / "a.png", f"{server.url}/a.png")
-    assert (failure.reason, failure.definite) == (reason, False)
-    assert server.asked["/a.png"] == 1
-
-
-def test_a_redirect_from_the_open_internet_to_a_private_address_is_refused(tmp_path):
-    """The private host is not asked. 127.0.0.1 stands for a public address here, 127.0.0.2 for a private one."""
-    with Server() as public, Server({"/secret.png": Reply(png())}, host="127.0.0.2") as private:
-        public.reply("/a.png", redirect(f"{private.url}/secret.png"))
-        fetcher = downloader(is_public=lambda number: number == "127.0.0.1")
-        failure = fetch(tmp_path / "a.png", f"{public.url}/a.png", fetcher=fetcher)
-        assert failure.reason == "a redirect to a private address"
-        assert not private.asked
-        assert fetch(tmp_path / "a.png", f"{private.url}/secret.png", fetcher=fetcher) is None
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_redirect_to_a_loopback_address_is_refused_by_the_rule_itself(server, tmp_path, host):
-    """The rule looks at the address that a connection has, so a name for it does not help."""
-    server.reply("/a.png", redirect(server.url.replace("127.0.0.1", host) + "/b.png"))
-    fetcher = downloader()
-    fetcher.web.is_private = lambda address: False  # as if the catalog's own host were public
-    assert fetch(tmp_path / "a.png", f"{server.url}/a.png", fetcher=fetcher).reason == "a redirect to a private address"
-    assert server.asked == {"/a.png": 1}
-
-
-@pytest.mark.parametrize(
-    "address", ["file:///etc/passwd", "ftp://example.org/a.png", "a.png", "http://", "http://[::1"]
-)
-def test_only_web_addresses_are_asked(tmp_path, address):
-    """Anything else is a failure that no second try would mend, and is never opened."""
-    failure = fetch(tmp_path / "a.png", address)
-    assert "address" in failure.reason
-    assert left(tmp_path) == []
-
-
-def test_a_password_in_an_address_is_never_shown(tmp_path):
-    """Such an address is not asked, since it would end in the bag, and no message has its password."""
-    failure = fetch(tmp_path / "a.png", "http://user:secret@127.0.0.1/a.png")
-    assert failure.reason == "an address with a user name or password in it"
-    assert failure.answers[0].address == "http://127.0.0.1/a.png"
-
-
 def test_no_host_gets_more_questions_at_once_than_allowed(tmp_path):
     """Two hosts are asked side by side, each over its own connections."""
     slow = Reply(b"x", seconds=0.02)
@@ -411,77 +293,3 @@ def test_a_proxy_is_used_where_the_environment_names_one(server, tmp_path, monke
     server.reply("/a.png", Reply(png()))
     assert fetch(tmp_path / "a.png", "http://images.invalid/a.png") is None
     assert fetch(tmp_path / "b.png", f"{server.url}/a.png") is None
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mount(folder, "size=1m"):
-        pytest.skip("a small disk can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-@pytest.mark.parametrize("length", [True, False])
-def test_a_full_disk_stops_all_with_one_error(server, small_disk, length):
-    """Files that are whole stay, nothing else has a name, and the rest is not even asked for."""
-    for number in range(50):
-        server.reply(f"/{number}", Reply(bytes(300_000), seconds=0.01, length=length))
-    requests = [Request((f"{server.url}/{number}",), small_disk / str(number)) for number in range(50)]
-    message = (
-        "not enough space on the disk|the disk is full" if length else "the disk is full: found .* free; make room"
-    )
-    with pytest.raises(FetchError, match=message) as error:
-        downloader(connections=2).fetch(requests, "files")
-    assert "free" in str(error.value)
-    assert all((small_disk / name).stat().st_size == 300_000 for name in left(small_disk))
-    assert 0 < len(left(small_disk)) <= 3
-    assert sum(server.asked.values()) < 20
-
-
-def test_a_file_larger_than_the_disk_is_not_begun(server, small_disk):
-    """The server's length is compared with what is free: the error has both."""
-    server.reply("/a", Reply(bytes(3_000_000)))
-    with pytest.raises(FetchError, match=r"not enough space on the disk: expected 3 MB, found 1.05 MB free"):
-        fetch(small_disk / "a", f"{server.url}/a")
-    assert left(small_disk) == []
-
-
-def test_a_read_only_folder_is_one_clear_error(server, small_disk):
-    """The error names the folder and what to do."""
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    server.reply("/a", Reply(b"x"))
-    with pytest.raises(FetchError, match=r"can't write here.*Read-only.*work in a folder that you may write to"):
-        fetch(small_disk / "a", f"{server.url}/a")
-
-
-SCRIPT = """
-import signal, sys
-from pathlib import Path
-from datapack.download import Downloader, Request
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
-folder, count, url = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-try:
-    Downloader(connections=2).fetch([Request((f"{url}/{n}",), folder / str(n)) for n in range(count)], "files")
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
-
-@pytest.mark.parametrize("when", ["between", "in the middle"])
-def test_interrupting_ends_promptly_and_leaves_nothing_half_made(server, tmp_path, when):
-    """Ctrl-C ends within seconds, even while a server is silent; what has a name is whole."""
-    for number in range(40):
-        server.reply(f"/{number}", Reply(bytes(200_000), seconds=0.05 if when == "between" or number < 4 else 60))
-    command = [sys.executable, "-c", SCRIPT, tmp_path / "out", "40", server.url]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
-    while sum(server.asked.values()) < 6 or not {"0", "1", "2"} <= {*left(tmp_path)}:
-        time.sleep(0.01)
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    assert time.monotonic() - started < 5
-    assert all((tmp_path / "out" / name).stat().st_size == 200_000 for name in left(tmp_path / "out"))
-    assert {"0", "1", "2"} <= {*left(tmp_path / "out")}
