@@ -13,6 +13,7 @@ import engines
 import pytest
 from bags import write_bag
 from importer import FILES, MANY, PROGRAM, Importer
+from rehearsing import Stage, build_reef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,3 +102,18 @@ def anywhere(build: Callable[[engines.Engine], tuple[str, str]], engine: engines
 def importer(build: Callable[[engines.Engine], tuple[str, str]], podman: engines.Engine, outputs: Path) -> Importer:
     """Give the import image in podman, which is what the Safe Haven has."""
     return Importer(podman, *build(podman), outputs)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Path:
+    """Build ``reef@v1`` once for all tests of a file."""
+    root = tmp_path_factory.mktemp("built")
+    build_reef(root, stand_in_base)
+    return root
+
+
+@pytest.fixture
+def stage(built: Path, engine: engines.Engine) -> Iterator[Stage]:
+    """Give each engine in turn; what a test leaves in ``dist`` goes."""
+    yield Stage(built, engine)
+    shutil.rmtree(built / "dist" / "rehearsals", ignore_errors=True)

@@ -10,24 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from engines import CONTAINERS_CONF, PROJECT, STAND_IN, START_TIMEOUT, Engine, need, unavailable
+from rehearsing import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
-CATALOG = """
-defaults: {{base: "oci:{base}"}}
-datasets:
-  reef: {{title: A reef, licence: CC0-1.0, versions: {{v1: {{sources: [{{local: files}}]}}}}}}
-"""
-LABEL = "datapack.rehearsal"
 NOBODY = 12345  # a user without a name, and without other users below it
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 CORRUPT = """#!/bin/sh
@@ -36,88 +30,6 @@ chmod u+w /safe_outputs/reef/v1/data /safe_outputs/reef/v1/data/7.bin
 printf X | dd of=/safe_outputs/reef/v1/data/7.bin bs=1 seek=9 conv=notrunc 2>/dev/null
 echo "$DATAPACK_LAST"
 """
-
-
-@dataclass
-class Stage:
-    """A catalog's folder with ``reef@v1`` built in it, and the engine that rehearses it."""
-
-    root: Path
-    engine: Engine
-    env: dict[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()  # what datapack is run by
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*self.prefix, sys.executable, "-m", "datapack", *arguments]
-        return subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False, timeout=240
-        )
-
-    def ok(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = self.run("run", *arguments)
-        assert done.returncode == 0, (done.stdout, done.stderr)
-        self.nothing_is_left()
-        return done
-
-    def fails(self, status: int, *arguments: str) -> str:
-        """Rehearse what must fail with one clear line; return that line."""
-        done = self.run("run", *arguments)
-        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
-        self.nothing_is_left()
-        return line
-
-    def sh(self, script: str, *options: str) -> list[str]:
-        """Give the arguments of a rehearsal of a script on the stand-in base."""
-        return [*options, STAND_IN, "--", "sh", "-c", script]
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "datapack", "run", *arguments],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(PROJECT), "DOCKER_HOST": self.engine.url, **self.env}
-
-    def containers(self) -> list[str]:
-        return self.engine.run("ps", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split()
-
-    def nothing_is_left(self) -> None:
-        """No container, no scratch and no lock outlives a rehearsal."""
-        assert self.containers() == []
-        kept = {path.name for path in self.root.glob("dist/rehearsals/*/*/*")}
-        assert kept <= {"safe_outputs", "safe_data"}
-
-    def kept(self) -> Path:
-        """Give the folder of the last rehearsal."""
-        return max(self.root.glob("dist/rehearsals/*/*"), key=lambda path: path.stat().st_mtime_ns)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Path:
-    """Build ``reef@v1`` once, without any engine."""
-    root = tmp_path_factory.mktemp("built")
-    (root / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
-    (root / "files").mkdir()
-    for number in range(20):
-        (root / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
-    command = [sys.executable, "-m", "datapack", "build", "reef@v1"]
-    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(PROJECT)}, check=True, capture_output=True)
-    return root
-
-
-@pytest.fixture
-def stage(built: Path, engine: Engine) -> Iterator[Stage]:
-    """Give each engine in turn; what a test leaves in ``dist`` goes."""
-    yield Stage(built, engine)
-    shutil.rmtree(built / "dist" / "rehearsals", ignore_errors=True)
 
 
 # ---- Import containers
@@ -363,67 +275,6 @@ def test_without_root(rootless: Stage) -> None:
     assert ("this engine can't limit memory here" in done.stderr) != can
 
 
-# ---- Kills
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_leaves_nothing(stage: Stage, how: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM ask the container to end and remove it."""
-    script = "trap 'echo bye >/safe_outputs/bye; exit 1' TERM; echo up; while :; do sleep 0.1; done"
-    with stage.start(*stage.sh(script)) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(how)
-        assert process.wait(60) == 130
-        assert process.stderr.read().endswith("stopped; the container is gone\n")
-    assert (stage.kept() / "safe_outputs" / "bye").exists()
-    stage.nothing_is_left()
-
-
-def test_a_second_stop_waits_for_nothing(stage: Stage) -> None:
-    """A container that does not end when it is asked to is killed at the second Ctrl-C."""
-    with stage.start(*stage.sh("trap '' TERM; echo up; while :; do sleep 0.1; done")) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(signal.SIGINT)
-        while not process.stderr.readline().startswith("stopping the container"):
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-    stage.nothing_is_left()
-
-
-def test_the_next_rehearsal_finds_what_a_kill_left(stage: Stage) -> None:
-    """After kill -9 the container runs on, under a label by which the next rehearsal finds and removes it."""
-    with stage.start(*stage.sh("echo 1 >/scratch/x; echo up; sleep 1000")) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        with stage.start(*stage.sh("true")) as other:  # what is still held is left alone
-            assert other.wait(60) == 0
-        (container,) = stage.containers()
-        process.kill()
-        process.wait()
-    assert stage.engine.run("inspect", "--format", "{{.State.Running}}", container).stdout.strip() == "true"
-    assert "which a rehearsal left that was killed" in stage.ok(*stage.sh("true")).stderr
-
-
-def test_a_container_of_nobody_knows_whom_is_named(stage: Stage) -> None:
-    """A container whose rehearsal's folder is not here is left, and its name is told."""
-    label = f"{LABEL}={stage.root}/gone"
-    stage.engine.run(
-        "run", "--detach", "--name", "stray", "--network=none", "--label", label, STAND_IN, "sleep", "1000"
-    )
-    try:
-        done = stage.run("run", *stage.sh("true"))
-        assert done.returncode == 0
-        assert f"container stray is of a rehearsal whose folder is not here any more, {stage.root}/gone" in done.stderr
-        assert len(stage.containers()) == 1
-    finally:
-        stage.engine.run("rm", "--force", "stray")
-
-
 # ---- What can't be done
 
 
@@ -448,33 +299,3 @@ def test_two_mounts_at_one_place_are_refused(stage: Stage, tmp_path: Path) -> No
     options.write_text(f"-v {tmp_path}:/safe_outputs/\n")
     line = stage.fails(2, STAND_IN, "--opt-file", str(options), "--", "true")
     assert line == f"error: {options}: something is mounted there already: found /safe_outputs"
-
-
-def test_a_broken_pipe_stops_the_container(stage: Stage) -> None:
-    """`datapack run | head` stops the container and removes it."""
-    with stage.start(*stage.sh("while :; do echo line; sleep 0.01; done")) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(60) == 1
-        assert "Traceback" not in process.stderr.read()
-    stage.nothing_is_left()
-
-
-def test_a_container_that_somebody_else_removes_is_one_clear_line(stage: Stage) -> None:
-    """It is killed first, then gone: the line says one or the other; that it needs no removal any more is no error."""
-    with stage.start(*stage.sh("echo up; sleep 1000")) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == "up\n"
-        stage.engine.run("rm", "--force", *stage.containers())
-        assert process.wait(60) not in {0, 130}
-        errors = process.stderr.read()
-        assert "Traceback" not in errors
-        (line,) = (line for line in errors.splitlines() if line.startswith("error: "))
-        assert "the engine does not say how the container ended" in line or "it was killed: by hand, or" in line
-    deadline = time.monotonic() + 10
-    while stage.containers() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    stage.nothing_is_left()

@@ -1,0 +1,93 @@
+"""What the tests of rehearsals have in common."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engines import PROJECT, STAND_IN, Engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CATALOG = """
+defaults: {{base: "oci:{base}"}}
+datasets:
+  reef: {{title: A reef, licence: CC0-1.0, versions: {{v1: {{sources: [{{local: files}}]}}}}}}
+"""
+LABEL = "datapack.rehearsal"
+
+
+@dataclass
+class Stage:
+    """A catalog's folder with ``reef@v1`` built in it, and the engine that rehearses it."""
+
+    root: Path
+    engine: Engine
+    env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # what datapack is run by
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*self.prefix, sys.executable, "-m", "datapack", *arguments]
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False, timeout=240
+        )
+
+    def ok(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = self.run("run", *arguments)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        self.nothing_is_left()
+        return done
+
+    def fails(self, status: int, *arguments: str) -> str:
+        """Rehearse what must fail with one clear line; return that line."""
+        done = self.run("run", *arguments)
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+        self.nothing_is_left()
+        return line
+
+    def sh(self, script: str, *options: str) -> list[str]:
+        """Give the arguments of a rehearsal of a script on the stand-in base."""
+        return [*options, STAND_IN, "--", "sh", "-c", script]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "datapack", "run", *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(PROJECT), "DOCKER_HOST": self.engine.url, **self.env}
+
+    def containers(self) -> list[str]:
+        return self.engine.run("ps", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split()
+
+    def nothing_is_left(self) -> None:
+        """No container, no scratch and no lock outlives a rehearsal."""
+        assert self.containers() == []
+        kept = {path.name for path in self.root.glob("dist/rehearsals/*/*/*")}
+        assert kept <= {"safe_outputs", "safe_data"}
+
+    def kept(self) -> Path:
+        """Give the folder of the last rehearsal."""
+        return max(self.root.glob("dist/rehearsals/*/*"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def build_reef(root: Path, base: Path) -> None:
+    """Make ``root`` the folder of a catalog and build ``reef@v1`` in it, without any engine."""
+    (root / "datasets.yml").write_text(CATALOG.format(base=base))
+    (root / "files").mkdir()
+    for number in range(20):
+        (root / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
+    command = [sys.executable, "-m", "datapack", "build", "reef@v1"]
+    subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(PROJECT)}, check=True, capture_output=True)
