@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from running import ALL, assert_same, rows, run_tiny, stop_at, tensors
 from tiny import tiny_config, tiny_detector, tiny_job
 
 from trainers import engine
@@ -17,59 +18,6 @@ from trainers.distributed import Group
 from trainers.engine import train
 from trainers.errors import StoppedError, TrainingError
 from trainers.node import Place
-
-CLOCKS = {"images_per_second", "input_wait_s", "seconds"}  # what differs from run to run
-
-
-def run_tiny(folder, config=None, **changes):
-    """Train as a job would: from the checkpoint in its folder, if there is one."""
-    job = replace(tiny_job(folder, config), **changes)
-    return train(job, find("auto", job.run, folder)), job
-
-
-def rows(folder):
-    """What metrics.jsonl says, without what a clock measured."""
-    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in CLOCKS} for line in lines]
-
-
-def tensors(folder, name="checkpoint.pt"):
-    """All tensors of a file, by their way there."""
-
-    def walk(value, way):
-        if isinstance(value, torch.Tensor):
-            yield way, value
-        elif isinstance(value, dict | list):
-            for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-                yield from walk(part, (*way, key))
-
-    return dict(walk(torch.load(folder / "run" / name, weights_only=True), ()))
-
-
-def assert_same(one, other):
-    """Both runs left the same numbers, bit for bit."""
-    assert rows(one) == rows(other)
-    for name in ("checkpoint.pt", "model.pt"):
-        ours, theirs = tensors(one, name), tensors(other, name)
-        assert ours.keys() == theirs.keys()
-        assert [way for way in ours if not ours[way].equal(theirs[way])] == []
-    evaluations = [(folder / "run" / "coco_eval.json").read_text() for folder in (one, other)]
-    assert evaluations[0] == evaluations[1]
-
-
-def stop_at(monkeypatch, step, number=signal.SIGTERM):
-    """Send this process a signal in the middle of the step-th step from now."""
-    whole, count = engine._train_step, iter(range(1, 1000))
-
-    def stopping(*arguments):
-        if next(count) == step:
-            os.kill(os.getpid(), number)
-        return whole(*arguments)
-
-    monkeypatch.setattr(engine, "_train_step", stopping)
-
-
-ALL = {"ema": 0.9, "accumulate": 2, "batch_size": 1, "optimizer": "adamw", "learning_rate": 0.01, "epochs": 3}
 
 
 def test_a_detector_learns_squares(tmp_path):
