@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             opened = run
             log.keep(run.path(LOG))
             log.note(f"run {run.folder.name}, in {run.folder}")
-        line, status = f"{word} OK {command(wanted, around, run)}", 0
+        try:
+            line, status = f"{word} OK {command(wanted, around, run)}", 0
+        finally:
+            signal.signal(signal.SIGTERM, lambda *_: None)  # it is ending: nothing comes between it and its last line
     except DatapackError as error:
         line, status = f"{word} FAILED: {error}", error.exit_code
         _say_details(error, place, log)
