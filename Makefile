@@ -9,9 +9,8 @@ IMAGES := nv-pyt pyt piped-pyt
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-demo: .venv/train  ## build the example's import container, run it, train on what came out of it
-	@scripts/system-packages.sh busybox-static docker-registry podman runc uidmap
-	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh
+demo:  ## build the example's import container, run it, then install PyTorch and train on what it imported
+	@examples/demo.sh
 
 test: .venv/train  ## run every test
 	@scripts/system-packages.sh bubblewrap busybox-static btrfs-progs docker-registry docker.io git openssl podman runc shellcheck skopeo uidmap
@@ -58,13 +57,17 @@ scan:  ## list what is in the trainers' images (an SBOM each, in build/sbom) and
 clean:  ## remove what the targets above made
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml  # datapack alone
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group test --group lint
+	@$(PYTHON) -m venv .venv
+	@scripts/pip-install.sh .venv/ready.log --editable .
 	@touch $@
 
-.venv/train: .venv/ready  # torch with CUDA is 5 GB: what only datapack needs goes without
-	$(BIN)/python -m pip install --quiet --editable .[train]
+.venv/dev: .venv/ready  # what tests and linters need besides, without PyTorch
+	@scripts/pip-install.sh .venv/pip.log --upgrade "pip>=25.1"
+	@scripts/pip-install.sh .venv/dev.log --group test --group lint
+	@touch $@
+
+.venv/train: .venv/ready  # PyTorch with CUDA takes 5.5 GB: only the targets that train or test the trainers need it
+	@scripts/pip-install.sh .venv/train.log --editable .[train]
 	@touch $@

@@ -1,8 +1,12 @@
 #!/bin/sh
-# Install Debian packages where we may; otherwise say which are missing, and go on without.
+# Install missing Debian packages if we are root; otherwise name them, and go on without them.
 # Usage: system-packages.sh PACKAGE...
 set -eu
 
+if ! command -v dpkg-query >/dev/null; then
+    echo "This is not Debian or Ubuntu. Steps are skipped where a program of these packages is missing: $*" >&2
+    exit
+fi
 missing=
 for package in "$@"; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
@@ -10,15 +14,15 @@ for package in "$@"; do
 done
 [ -n "$missing" ] || exit 0
 
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ "$(id -u)" = 0 ]; then
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
-    echo "installing:$missing"
+    echo "Installing Debian packages:$missing"
     # shellcheck disable=SC2086 # a list of names
-    if apt-get update -qq >"$log" 2>&1 &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $missing >"$log" 2>&1; then
-        exit 0
+    if apt-get update -qq >"$log" 2>&1 && # no-remove: where Docker's own packages are installed, they stay
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-remove --no-install-recommends $missing >"$log" 2>&1; then
+        exit
     fi
     tail -n 5 "$log" >&2
 fi
-echo "not installed:$missing. What needs them is left out; as root: apt-get install$missing" >&2
+echo "Missing Debian packages; steps that need them are skipped. To install them: sudo apt-get install$missing" >&2
