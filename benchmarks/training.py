@@ -25,7 +25,9 @@ import yaml
 
 from benchmarks.pictures import write_photographs
 from benchmarks.workplace import PROJECT, workplace
-from datapack.manifest import NAME, Manifest, hash_files, list_payload
+from datapack.bag.listing import list_payload
+from datapack.bag.manifest import MANIFEST, Manifest
+from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +75,7 @@ def _reef(bag: Path) -> Path:
     shutil.copytree(REEF / "images", bag / "data" / "images")
     shutil.copy(REEF / "train.json", bag / "data")
     paths = list_payload(bag).files
-    (bag / NAME).write_bytes(Manifest.of(dict(hash_files(bag, paths))).content)
+    (bag / MANIFEST).write_bytes(Manifest.of(dict(hash_files(bag, paths))).content)
     return bag
 
 
@@ -152,7 +154,8 @@ def reference(root: Path) -> dict[str, Any]:
     from torchvision.models import detection
 
     from benchmarks.reference_recipe import loader
-    from trainers import config, optim
+    from trainers import config
+    from trainers.pytorch import optim
 
     wanted = config.load(root / "train.yml")
     training, validation, categories = _parts(wanted, root)
@@ -196,8 +199,8 @@ def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, float]]:
 
 def _parts(wanted: Any, root: Path) -> tuple[Path, Path, int]:
     """Write the COCO files of the two parts that our split has."""
-    from trainers.coco import parse_coco
-    from trainers.split import split
+    from trainers.dataset.coco import parse_coco
+    from trainers.dataset.split import split
 
     content = (Path(wanted.dataset) / "data" / wanted.data.train).read_bytes()
     coco, _ = parse_coco(content, wanted.data.train)

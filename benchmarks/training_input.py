@@ -119,37 +119,38 @@ def _print(name: str, work: Work, ours: Work | None = None, asked: str = "") -> 
 
 def ours(root: Path) -> dict[str, Work]:
     """Check and decode the pictures, then read them."""
-    from trainers.node import Place, settle
+    from trainers.process import Place, tune_process
 
-    settle()
+    tune_process()
     import numpy as np
 
     from trainers import config
-    from trainers.augment import Augment
     from trainers.config import AugmentationSection
-    from trainers.data import Loader
-    from trainers.intake import Intake, Surroundings, take_in
+    from trainers.context import RunContext
+    from trainers.dataset.prepare import PreparedData, prepare_data
     from trainers.log import Log
-    from trainers.prepare import Prepare
+    from trainers.pytorch.augment import Augment
+    from trainers.pytorch.loader import Loader
+    from trainers.pytorch.normalize import Prepare
 
     wanted, prepare = config.load(root / "train.yml"), Prepare()
     flip = AugmentationSection(scale=(1, 1), brightness=0, contrast=0, saturation=0)
 
-    def read(intake: Intake, section: AugmentationSection, times: int = 1) -> None:
+    def read(data: PreparedData, section: AugmentationSection, times: int = 1) -> None:
         places = np.tile(np.arange(PICTURES), times)
         options = {"batch_size": BATCH, "workers": WORKERS, "device": "cpu", "shuffle": True}
-        loader = Loader(intake.coco, intake.pixels, places, augment=Augment(section), **options)
+        loader = Loader(data.coco, data.pixels, places, augment=Augment(section), **options)
         for batch in loader.epoch(1):
             prepare(batch.images, batch.targets)
 
     with TemporaryDirectory(dir=root) as scratch:
-        around = Surroundings(root, root, Path(scratch), Place(), Log(quiet=True))
-        first = Work.of(PICTURES, lambda: read(take_in(wanted, around, "train"), flip))
-        intake = take_in(wanted, around, "train")
+        context = RunContext(root, root, Path(scratch), Place(), Log(quiet=True))
+        first = Work.of(PICTURES, lambda: read(prepare_data(wanted, context, "train"), flip))
+        data = prepare_data(wanted, context, "train")
         return {
             "first": first,
-            "later": Work.of(PICTURES * OURS, lambda: read(intake, flip, OURS)),
-            "varied": Work.of(PICTURES * VARIED, lambda: read(intake, AugmentationSection(), VARIED)),
+            "later": Work.of(PICTURES * OURS, lambda: read(data, flip, OURS)),
+            "varied": Work.of(PICTURES * VARIED, lambda: read(data, AugmentationSection(), VARIED)),
         }
 
 

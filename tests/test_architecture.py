@@ -21,18 +21,21 @@ SHARED = {
 # What a run needs until its data is known to be right.
 BEFORE_TORCH = (
     "__main__",
-    "cache",
-    "check",
-    "coco",
     "commands",
     "config",
+    "context",
+    "dataset.coco",
+    "dataset.images",
+    "dataset.pixels",
+    "dataset.prepare",
+    "dataset.split",
+    "dataset.verify",
     "errors",
-    "intake",
     "log",
-    "node",
-    "outputs",
-    "pictures",
-    "split",
+    "process",
+    "run.folder",
+    "run.inputs",
+    "run.record",
 )
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from trainers import commands, config
+from trainers.context import RunContext
 from trainers.errors import DatapackError, StoppedError
-from trainers.intake import Surroundings
 from trainers.log import Log
-from trainers.node import Place, settle
-from trainers.outputs import LOG, Run
+from trainers.process import Place, tune_process
+from trainers.run.folder import LOG, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = Log(quiet=not place.is_first)
     command, word = COMMANDS[options.command]
     signal.signal(signal.SIGTERM, _stop)
-    settle()
+    tune_process()
     opened: Run | None = None
     try:
         path = config.find(options.config)
         wanted = config.load(path)
-        around = Surroundings(path.resolve().parent, options.outputs, options.scratch, place, log)
+        context = RunContext(path.resolve().parent, options.outputs, options.scratch, place, log)
         run = Run(options.outputs / wanted.run_name)
         if place.is_first and options.command != "check":
             run.open()
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.keep(run.path(LOG))
             log.note(f"run {run.folder.name}, in {run.folder}")
         try:
-            line, status = f"{word} OK {command(wanted, around, run)}", 0
+            line, status = f"{word} OK {command(wanted, context, run)}", 0
         finally:
             signal.signal(signal.SIGTERM, lambda *_: None)  # it is ending: nothing comes between it and its last line
     except DatapackError as error:

@@ -1,64 +1,65 @@
-"""What the program does: check, train, evaluate, predict. Torch is imported after the data is known to be right."""
+"""The four commands: check, train, evaluate, predict. Torch is imported only once the data has been checked."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from trainers import checkpoint, intake, weights
+from trainers.dataset.prepare import check_data, prepare_data
+from trainers.run.folder import EVALUATION, PREDICTIONS
+from trainers.run.inputs import Start, find_checkpoint, find_model, find_weights
 
 if TYPE_CHECKING:
     from trainers.config import Config
-    from trainers.intake import Surroundings
-    from trainers.outputs import Run
-
-PREDICTIONS = "predictions.json"
+    from trainers.context import RunContext
+    from trainers.run.folder import Run
 
 
-def check(config: Config, around: Surroundings, _run: Run) -> str:
-    """Check the data as the configuration says; return which dataset it is."""
-    dataset = intake.check(config, around)
+def check(config: Config, context: RunContext, _run: Run) -> str:
+    """Check the data as the configuration says; return the dataset's reference and digest."""
+    dataset = check_data(config, context)
     return f"{dataset.reference} {dataset.manifest.digest}"
 
 
-def train(config: Config, around: Surroundings, run: Run) -> str:
-    """Train a detector on data that was checked; return the run and its mAP."""
+def train(config: Config, context: RunContext, run: Run) -> str:
+    """Train a detector on checked data; return the run's name and its mAP."""
     began = time.monotonic()
-    first, resume = weights.find(config.model.weights, around.base), checkpoint.find(config.resume, run, around.base)
-    data = intake.take_in(config, around, "train")
-    from trainers.session import Start, train_model
+    weights = find_weights(config.model.weights, context.base)
+    checkpoint = find_checkpoint(config.resume, run, context.base)
+    data = prepare_data(config, context, "train")
+    from trainers.pytorch import jobs
 
-    outcome = train_model(config, around, run, data, Start(began, first, resume))
-    judged = outcome.best.get("evaluation")  # in the first process; the others have nothing to say
-    return f"{run.folder.name} mAP={_score(judged and judged['mAP'])}"
+    outcome = jobs.train(config, context, run, data, Start(began, weights, checkpoint))
+    evaluation = outcome.best.get("evaluation")  # only in the first process
+    return f"{run.folder.name} mAP={_score(evaluation and evaluation['mAP'])}"
 
 
-def evaluate(config: Config, around: Surroundings, run: Run) -> str:
-    """Judge a trained detector by the validation pictures; return the run and its mAP."""
-    model = checkpoint.find_model(config.evaluation.model, run, around.base)
-    data = intake.take_in(config, around, "validation")
-    from trainers.session import evaluate_model
+def evaluate(config: Config, context: RunContext, run: Run) -> str:
+    """Evaluate a trained detector on the validation images; return the run's name and its mAP."""
+    model = find_model(config.evaluation.model, run, context.base)
+    data = prepare_data(config, context, "validation")
+    from trainers.pytorch import jobs
 
-    evaluation = evaluate_model(config, around, data, checkpoint.TrainedModel.read(model))
-    if evaluation is None:  # another process has it
+    evaluation = jobs.evaluate(config, context, data, model)
+    if evaluation is None:  # only the first process has it
         return run.folder.name
-    run.write_json(checkpoint.EVALUATION, evaluation.to_json())
+    run.write_json(EVALUATION, evaluation.to_json())
     return f"{run.folder.name} mAP={_score(evaluation.at100.all.AP)}"
 
 
-def predict(config: Config, around: Surroundings, run: Run) -> str:
-    """Write what a trained detector finds in the pictures of ``data.eval``; return the run and how much it is."""
-    model = checkpoint.find_model(config.evaluation.model, run, around.base)
-    data = intake.take_in(config, around, "eval")
-    from trainers.session import find_boxes
+def predict(config: Config, context: RunContext, run: Run) -> str:
+    """Write what a trained model detects in the images of ``data.eval``; return the run's name and the count."""
+    model = find_model(config.evaluation.model, run, context.base)
+    data = prepare_data(config, context, "eval")
+    from trainers.pytorch import jobs
 
-    found = find_boxes(config, around, data, checkpoint.TrainedModel.read(model))
-    if not around.place.is_first:
+    detections = jobs.predict(config, context, data, model)
+    if not context.place.is_first:
         return run.folder.name
-    count = run.write_rows(PREDICTIONS, found.results())
-    return f"{run.folder.name} {count:,} detections in {len(data.coco):,} pictures"
+    count = run.write_rows(PREDICTIONS, detections.results())
+    return f"{run.folder.name} {count:,} detections in {len(data.coco):,} images"
 
 
 def _score(value: float | None) -> str:
-    """Write a mean average precision; where no picture for validation shows anything there is none."""
+    """Format a mean average precision; there is none if no validation image has boxes."""
     return "none" if value is None else f"{value:.3f}"

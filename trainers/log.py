@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from datapack.report import Console, Silent
+from datapack.progress import Console, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

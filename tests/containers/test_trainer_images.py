@@ -252,5 +252,5 @@ def test_a_changed_byte_is_refused_before_torch_is_loaded(image: Image, haven: H
     assert done.stdout.splitlines()[-1].startswith("TRAINING FAILED: ")
     assert f"changed  data/images/{picture.name}" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stdout.splitlines() if line.startswith("import time:")}
-    assert "trainers.check" in imported
+    assert "trainers.dataset.verify" in imported
     assert not {name for name in imported if name.partition(".")[0] in {"torch", "torchvision"}}

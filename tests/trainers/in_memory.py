@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainers.coco import Category, Coco
+from trainers.dataset.coco import Category, Coco
 
 
 def coco(sizes, boxes=(), crowd=()) -> Coco:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.coco import Category, Coco
-from trainers.coco_eval import Evaluator
 from trainers.config import Config
-from trainers.record import DatasetRecord, RunRecord
+from trainers.dataset.coco import Category, Coco
+from trainers.evaluation.coco import Evaluator
+from trainers.run.record import DatasetRecord, RunRecord
 
 if TYPE_CHECKING:
-    from trainers.evaluation import Evaluation
+    from trainers.evaluation.scores import Evaluation
 
 DIGEST = "sha256:" + "5e" * 32
 NAMES = ("starfish", "jellyfish", "crab", "fish", "worm")

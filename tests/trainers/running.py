@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from tiny import tiny_job
 
-from trainers import engine
-from trainers.checkpoint import find
-from trainers.engine import train
+from trainers.pytorch import loop
+from trainers.pytorch.loop import train
+from trainers.run.inputs import find_checkpoint
 
 CLOCKS = {"images_per_second", "input_wait_s", "seconds"}  # what differs from run to run
 
@@ -18,7 +18,7 @@ CLOCKS = {"images_per_second", "input_wait_s", "seconds"}  # what differs from r
 def run_tiny(folder, config=None, **changes):
     """Train as a job would: from the checkpoint in its folder, if there is one."""
     job = replace(tiny_job(folder, config), **changes)
-    return train(job, find("auto", job.run, folder)), job
+    return train(job, find_checkpoint("auto", job.run, folder)), job
 
 
 def rows(folder):
@@ -53,14 +53,14 @@ def assert_same(one, other):
 
 def stop_at(monkeypatch, step, number=signal.SIGTERM):
     """Send this process a signal in the middle of the step-th step from now."""
-    whole, count = engine._train_step, iter(range(1, 1000))
+    whole, count = loop._train_step, iter(range(1, 1000))
 
     def stopping(*arguments):
         if next(count) == step:
             os.kill(os.getpid(), number)
         return whole(*arguments)
 
-    monkeypatch.setattr(engine, "_train_step", stopping)
+    monkeypatch.setattr(loop, "_train_step", stopping)
 
 
 ALL = {"ema": 0.9, "accumulate": 2, "batch_size": 1, "optimizer": "adamw", "learning_rate": 0.01, "epochs": 3}

@@ -157,9 +157,7 @@ def test_no_model_is_one_line(haven, command):
 def test_an_error_of_ours_has_a_last_line_too(haven):
     """What nobody foresaw is shown whole, and the last line says all the same that the job failed."""
     haven.configure()
-    code = (
-        "import trainers.commands as c; c.intake.check = lambda *_: 1 / 0; import trainers.__main__ as m; import sys; "
-    )
+    code = "import trainers.commands as c; c.check_data = lambda *_: 1 / 0; import trainers.__main__ as m; import sys; "
     arguments = haven.command("check")[3:]
     done = subprocess.run(
         [haven.command()[0], "-c", f"{code}sys.exit(m.main({arguments!r}))"],

@@ -17,17 +17,17 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
-from trainers.coco import Category, Coco
-from trainers.coco_eval import Evaluator
 from trainers.config import Config
-from trainers.data import Loader
-from trainers.distributed import Group
-from trainers.engine import Job
+from trainers.dataset.coco import Category, Coco
+from trainers.evaluation.coco import Evaluator
 from trainers.log import Log
-from trainers.model import keep_boxes_exact
-from trainers.node import Place
-from trainers.outputs import Run
-from trainers.prepare import Prepare
+from trainers.process import Place
+from trainers.pytorch.distributed import Group
+from trainers.pytorch.loader import Loader
+from trainers.pytorch.loop import Job
+from trainers.pytorch.model import keep_boxes_exact
+from trainers.pytorch.normalize import Prepare
+from trainers.run.folder import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    from trainers import __main__, model
+    from trainers import __main__
+    from trainers.pytorch import model
 
     made: list[nn.Module] = []
 

@@ -1,0 +1,222 @@
+"""The pass that checks and decodes: one reading, what is broken is named, and no room costs time but no run."""
+
+import io
+import json
+import os
+import subprocess
+import threading
+
+import numpy as np
+import pytest
+from havens import Haven, png, small_files
+from workplace import mount
+
+from trainers import config
+from trainers.context import RunContext
+from trainers.dataset import prepare
+from trainers.dataset.pixels import Cached, Decoded
+from trainers.dataset.prepare import prepare_data
+from trainers.errors import ConfigError, MismatchError, TrainingError
+from trainers.log import Log
+from trainers.process import Place
+
+
+class Job:
+    """A haven, and what its job said."""
+
+    def __init__(self, haven, **changes):
+        self.out = io.StringIO()
+        self.config = config.load(haven.configure(**changes))
+        self.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(), Log(self.out))
+
+    def prepare_data(self, part="train"):
+        return prepare_data(self.config, self.context, part)
+
+    @property
+    def said(self):
+        return self.out.getvalue()
+
+
+def test_one_pass_checks_and_decodes(haven):
+    """After the pass the pictures are in scratch, decoded, and the log says that every byte was verified."""
+    job = Job(haven)
+    data = job.prepare_data()
+    assert isinstance(data.pixels, Cached)
+    assert "verified, every byte" in job.said
+    assert "12 pictures in 12 sequences, 12 boxes of 2 categories: 10 to train on, 2 for validation" in job.said
+    assert (data.pixels.read(3) == Decoded((haven.picture("3.png"),), data.pixels.layout).read(0)).all()
+
+
+def test_each_file_is_read_once(haven, monkeypatch):
+    """Neither the check nor the decoding reads a picture a second time."""
+    read = []
+    import trainers.dataset.verify as check
+
+    original = check.read_file
+    monkeypatch.setattr(check, "read_file", lambda path: read.append(path.name) or original(path))
+    job = Job(haven)
+    job.prepare_data()
+    pictures = [name for name in read if name.endswith(".png")]
+    assert sorted(pictures) == sorted(f"{i}.png" for i in range(12))
+
+
+def test_a_second_job_finds_the_decoded_pictures(haven, monkeypatch):
+    """In the same scratch nothing is decoded again, and every byte is checked again."""
+    Job(haven).prepare_data()
+    monkeypatch.setattr("trainers.dataset.prepare.decode", None)
+    job = Job(haven)
+    assert isinstance(job.prepare_data().pixels, Cached)
+    assert "already" in job.said
+    assert "verified, every byte" in job.said
+    haven.picture().write_bytes(png(64, 48, seed=99))
+    with pytest.raises(MismatchError):
+        Job(haven).prepare_data()
+
+
+def test_quick_decodes_without_checking(haven):
+    """`verify: quick` reads the pictures to decode them, checks no byte, and says so."""
+    job = Job(haven, verify="quick")
+    assert isinstance(job.prepare_data().pixels, Cached)
+    assert "no byte was checked" in job.said
+    assert "verified" not in job.said
+
+
+def broken_haven(tmp_path, count=2):
+    files = small_files()
+    files["images/3.png"] = b"<html>"
+    files["images/5.png"] = png(64, 40)
+    return Haven(tmp_path, files)
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_broken_pictures_stop_the_run_with_their_names(tmp_path, cache):
+    """A picture that does not decode, or has another size than its row, stops the run before training, by name."""
+    job = Job(broken_haven(tmp_path), image={"cache": cache})
+    with pytest.raises(TrainingError, match="2 of 12 pictures can't be used") as caught:
+        job.prepare_data()
+    first, second = caught.value.details
+    assert first.startswith("data/images/3.png: it does not decode")
+    assert second == "data/images/5.png: expected 64 x 48 pixels, found 64 x 40"
+    assert not list(job.context.scratch.iterdir())
+
+
+def test_broken_pictures_that_are_listed_are_left_out(tmp_path):
+    """`skip_broken` leaves pictures out by name, and the log says so; a name that is not there is refused."""
+    haven = broken_haven(tmp_path)
+    job = Job(haven, data={"skip_broken": ["3.png", "5.png"]})
+    assert len(job.prepare_data().coco) == 10
+    assert "2 pictures left out" in job.said
+    with pytest.raises(ConfigError, match=r"found 99\.png"):
+        Job(haven, data={"skip_broken": ["99.png"]}).prepare_data()
+
+
+def test_pictures_that_the_dataset_says_are_missing_are_left_out(tmp_path):
+    """A picture of missing.csv is left out; one that nobody speaks of stops the run with its name."""
+    files = small_files()
+    del files["images/3.png"]
+    with pytest.raises(
+        TrainingError, match=r"1 of 12 pictures of train.json are not in the dataset: found no .*3\.png"
+    ):
+        Job(Haven(tmp_path, files)).prepare_data()
+    files["missing.csv"] = b"path,url,reason\nimages/3.png,https://example.org/3.png,404 Not Found\n"
+    assert len(Job(Haven(tmp_path, files)).prepare_data().coco) == 11
+
+
+def test_a_full_scratch_costs_time_but_no_run(haven):
+    """Where scratch has no room the log says how much is needed, and pictures are decoded in every epoch."""
+    if not mount(haven.scratch, "size=64k"):
+        pytest.skip("only root mounts")
+    try:
+        job = Job(haven)
+        data = job.prepare_data()
+    finally:
+        subprocess.run(["umount", haven.scratch], check=True)
+    assert isinstance(data.pixels, Decoded)
+    assert "has 65.5 kB free, and the decoded pictures need 111 kB: each picture is decoded anew" in job.said
+    assert data.pixels.read(0).shape == (48, 64, 3)
+
+
+def test_no_scratch_costs_time_but_no_run(haven):
+    """Where there is no scratch at all, pictures are decoded in every epoch."""
+    haven.scratch.rmdir()
+    job = Job(haven)
+    assert isinstance(job.prepare_data().pixels, Decoded)
+    assert "can't be written to: No such file or directory" in job.said
+
+
+def test_a_scratch_that_fills_up_on_the_way_costs_time_but_no_run(haven, monkeypatch):
+    """A disk that gets full while pictures are written leaves no half-written file, and the run goes on."""
+    written, original = [], os.pwrite
+
+    def pwrite(descriptor, content, at):
+        written.append(at)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+        return original(descriptor, content, at)
+
+    monkeypatch.setattr("os.pwrite", pwrite)
+    job = Job(haven)
+    assert isinstance(job.prepare_data().pixels, Decoded)
+    assert f"{haven.scratch} is full" in job.said
+    assert [path.name.partition("-")[0] for path in haven.scratch.iterdir()] == ["checked"]
+
+
+def test_only_what_is_evaluated_is_decoded(haven):
+    """`evaluate` takes in the validation part alone, the same that training had."""
+    trained = Job(haven).prepare_data()
+    data = Job(haven).prepare_data("validation")
+    assert data.coco.file_names == tuple(trained.coco.file_names[i] for i in trained.split.validation)
+    assert data.split.validation.tolist() == [0, 1]
+    assert not len(data.split.train)
+
+
+def test_the_pictures_to_predict_need_no_boxes(tmp_path):
+    """`predict` takes in the list that data.eval names; without one it says so."""
+    files = small_files()
+    rows = [{"id": 900 + i, "file_name": f"e{i}.png", "width": 32, "height": 32} for i in range(3)]
+    files |= {"eval.json": json.dumps({"images": rows}).encode()}
+    files |= {f"images/eval/e{i}.png": png(32, 32, i) for i in range(3)}
+    haven = Haven(tmp_path, files)
+    data = Job(haven, data={"eval": "eval.json"}).prepare_data("eval")
+    assert data.coco.ids.tolist() == [900, 901, 902]
+    assert data.split.validation.tolist() == [0, 1, 2]
+    with pytest.raises(ConfigError, match=r"data\.eval names no list"):
+        Job(haven).prepare_data("eval")
+    with pytest.raises(ConfigError, match=r"the dataset has no val\.json: expected one of eval\.json, train\.json"):
+        Job(haven, data={"eval": "val.json"}).prepare_data("eval")
+
+
+def test_other_processes_of_a_node_wait_for_the_first(haven):
+    """The second process goes on when the first is done, with its decoded pictures, and reads no picture itself."""
+    first, second = Job(haven), Job(haven)
+    first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
+    second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(second.prepare_data()))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    first.prepare_data()
+    waiting.join(10)
+    assert isinstance(got[0].pixels, Cached)
+    assert np.array_equal(got[0].split.train, first.prepare_data().split.train)
+
+
+def test_other_processes_of_a_node_stop_with_the_first(haven):
+    """Where the first process refuses the data the others stop too, and say where to look."""
+    haven.picture().write_bytes(png(64, 48, seed=99))
+    first, second = Job(haven), Job(haven)
+    first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
+    second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
+    with pytest.raises(MismatchError):
+        first.prepare_data()
+    with pytest.raises(TrainingError, match="the first process of this node stopped"):
+        second.prepare_data()
+
+
+@pytest.mark.parametrize(("here", "processes", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])
+def test_processes_of_a_node_share_its_cores(haven, monkeypatch, here, processes, threads):
+    """Threads that read are as many as there are cores, in all processes together; each has one at least."""
+    monkeypatch.setattr(prepare, "cores", lambda: here)
+    assert prepare.workers(config.load(haven.configure()), processes) == threads
+    assert prepare.workers(config.load(haven.configure(workers=5)), processes) == 5

@@ -1,0 +1,271 @@
+"""Batches are whole, like in shape, the same each time, and come without a thread left over."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from in_memory import Memory, coco
+
+from trainers.config import AugmentationSection
+from trainers.errors import TrainingError
+from trainers.pytorch.augment import Augment
+from trainers.pytorch.loader import Loader
+
+WIDE, TALL = (24, 16), (16, 24)
+MIXED = [WIDE if number % 3 else TALL for number in range(23)]
+BOXES = [(number, 2, 3, 10, 12) for number in range(23) for _ in range(number % 3)]
+VARIED = Augment(AugmentationSection(crop=0.5, hue=0.1))
+
+
+def loader(sizes=MIXED, boxes=BOXES, indices=None, **options) -> Loader:
+    listed = coco(sizes, [box for box in boxes if box[0] < len(sizes)])
+    given = {"batch_size": 4, "workers": 2, "device": "cpu", "seed": 7, "shuffle": True, **options}
+    pixels = given.pop("pixels", None) or Memory(listed.sizes)
+    return Loader(listed, pixels, range(len(sizes)) if indices is None else indices, **given)
+
+
+def read(batches):
+    """All that is in some batches, to be compared."""
+    return [
+        (
+            batch.indices,
+            [image.tolist() for image in batch.images],
+            [target["boxes"].tolist() for target in batch.targets],
+        )
+        for batch in batches
+    ]
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("workers", [0, 1, 5])
+def test_every_picture_is_in_one_batch(shuffle, workers):
+    """An epoch has each of its pictures once, and no other."""
+    chosen = [3, 22, 4, 11, 0, 9, 17]
+    loaded = loader(indices=chosen, shuffle=shuffle, workers=workers)
+    batches = list(loaded.epoch(1))
+    assert sorted(index for batch in batches for index in batch.indices) == sorted(chosen)
+    assert [len(batch.indices) for batch in batches if len(batch.indices) != 4] == [3]
+    assert loaded.batches == len(batches) == 2
+
+
+def test_the_images_are_those_of_the_indices():
+    """Each image is its picture's: uint8, channels first over memory with channels last."""
+    for batch in loader(batch_size=3).epoch(1):
+        for index, image in zip(batch.indices, batch.images, strict=True):
+            assert image[0, 0, 0] == index
+            assert tuple(image.shape[:0:-1]) == MIXED[index]
+            assert image.dtype == torch.uint8
+            assert image.permute(1, 2, 0).is_contiguous()
+            assert np.array_equal(image.permute(1, 2, 0), Memory(coco(MIXED).sizes).read(index))
+
+
+def test_a_batch_has_pictures_of_one_shape():
+    """Wide and tall pictures are apart, but for the one batch that what is left of both may share."""
+    mixed = [batch for batch in loader().epoch(1) if len({image.shape for image in batch.images}) > 1]
+    assert len(mixed) <= 1
+
+
+def test_boxes_are_in_the_pixels_of_the_image():
+    """Boxes are scaled as their picture was; crowds and what is at most a pixel then are no targets."""
+    boxes = [(0, 10, 20, 30, 60), (0, 0, 0, 40, 80), (0, 4, 4, 5.9, 30), (1, 1, 1, 9, 9)]
+    listed = coco([(40, 80), (40, 80), (40, 80)], boxes, crowd=[3])
+    pixels = Memory(np.array([(20, 40)] * 3, np.int32))
+    (batch,) = Loader(listed, pixels, [0, 1, 2], batch_size=3, workers=0, device="cpu", shuffle=False).epoch(1)
+    first, crowd, empty = batch.targets
+    assert first["boxes"].tolist() == [[5, 10, 15, 30], [0, 0, 20, 40]]
+    assert first["labels"].tolist() == [1, 2]
+    for target in (crowd, empty):
+        assert target["boxes"].shape == (0, 4)
+        assert target["labels"].shape == (0,)
+    assert {target["boxes"].dtype for target in batch.targets} == {torch.float32}
+    assert {target["labels"].dtype for target in batch.targets} == {torch.int64}
+
+
+def test_labels_go_with_their_boxes():
+    """What is varied away loses its label too."""
+    boxes = [(0, 2, 2, 3.5, 12), (0, 4, 4, 12, 12)]
+    half = Augment(AugmentationSection(scale=(0.5, 0.5)))
+    (batch,) = loader([WIDE], boxes, augment=half).epoch(1)
+    assert batch.targets[0]["labels"].tolist() == [2]
+    assert len(batch.targets[0]["boxes"]) == 1
+
+
+def test_each_picture_is_varied_for_itself():
+    """In one batch some are mirror images and some are not."""
+    flip = Augment(AugmentationSection(flip=0.5, scale=(1, 1)))
+    (batch,) = loader([WIDE] * 32, [(n, 0, 0, 8, 8) for n in range(32)], batch_size=32, augment=flip).epoch(1)
+    assert {target["boxes"][0, 0].item() for target in batch.targets} == {0, WIDE[0] - 8}
+
+
+def test_shapes_come_in_turn():
+    """Training does not see all tall pictures first, and then all wide ones."""
+    shapes = [batch.images[0].shape for batch in loader([WIDE, TALL] * 32, [], workers=0).epoch(1)]
+    assert sum(one != other for one, other in pairwise(shapes)) > 2
+
+
+def test_the_same_seed_and_epoch_give_the_same_batches():
+    """Whatever the number of threads, and whatever else draws random numbers."""
+    expected = read(loader(workers=0, augment=VARIED).epoch(3))
+    torch.manual_seed(5)
+    np.random.seed(5)
+    assert read(loader(workers=4, augment=VARIED).epoch(3)) == expected
+    assert read(loader(workers=4, augment=VARIED, seed=8).epoch(3)) != expected
+    assert read(loader(workers=4, augment=VARIED).epoch(4)) != expected
+
+
+@pytest.mark.parametrize("start", [0, 2, 5, 6])
+def test_an_epoch_goes_on_from_any_batch(start):
+    """What comes after a resumption is what would have come."""
+    assert read(loader(augment=VARIED).epoch(2, start)) == read(loader(augment=VARIED).epoch(2))[start:]
+
+
+def test_a_resumption_reads_no_picture_that_is_behind_it():
+    """Batches that were had already are not read again."""
+    pixels = Memory(coco(MIXED).sizes)
+    (batch,) = loader(pixels=pixels).epoch(1, start=5)
+    assert sorted(pixels.reads) == sorted(batch.indices)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 23])
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_train_on_equal_shares(world, count):
+    """At each step all have as many pictures, of one shape mostly; at most world - 1 pictures come twice."""
+    shares = [loader(MIXED[:count], BOXES, rank=rank, world=world) for rank in range(world)]
+    epochs = [list(share.epoch(1)) for share in shares]
+    assert {share.batches for share in shares} == {len(epoch) for epoch in epochs} == {len(epochs[0])}
+    for step in zip(*epochs, strict=True):
+        assert len({len(batch.indices) for batch in step}) == 1
+    often = Counter(index for epoch in epochs for batch in epoch for index in batch.indices)
+    assert set(often) == set(range(count))
+    assert often.total() - count == -count % world
+
+
+@pytest.mark.parametrize("count", [1, 9, 23])
+def test_processes_evaluate_each_picture_once(count):
+    """No picture is looked at twice, whoever has less to do."""
+    shares = [loader(MIXED[:count], BOXES, rank=rank, world=3, shuffle=False) for rank in range(3)]
+    seen = [index for share in shares for batch in share.epoch(1) for index in batch.indices]
+    assert sorted(seen) == list(range(count))
+    assert [share.batches for share in shares] == [len(list(share.epoch(1))) for share in shares]
+
+
+def test_all_processes_have_one_scale_at_a_step():
+    """Nobody waits for a process that happens to have larger pictures."""
+    augment = Augment(AugmentationSection(scale=(0.5, 2)))
+    epochs = [loader([WIDE] * 16, [], augment=augment, rank=rank, world=2).epoch(1) for rank in range(2)]
+    shapes = [{image.shape for batch in step for image in batch.images} for step in zip(*epochs, strict=True)]
+    assert [len(shape) for shape in shapes] == [1, 1]
+    assert shapes[0] != shapes[1]
+
+
+def test_images_that_are_wanted_elsewhere_are_varied_there():
+    """On another device than the CPU the pictures are the same in shape, and the boxes in place.
+
+    The device is torch's "meta", which has shapes and no values: what a GPU makes of it needs one.
+    """
+    here, there = (list(loader(augment=VARIED, device=device).epoch(1)) for device in ("cpu", "meta"))
+    for one, other in zip(here, there, strict=True):
+        assert {image.device.type for image in other.images} == {"meta"}
+        assert [image.shape for image in one.images] == [image.shape for image in other.images]
+        assert [image.stride() for image in one.images] == [image.stride() for image in other.images]
+        for target, moved in zip(one.targets, other.targets, strict=True):
+            assert {name: (value.shape, value.dtype) for name, value in target.items()} == {
+                name: (value.shape, value.dtype) for name, value in moved.items()
+            }
+
+
+def test_only_a_few_batches_are_read_ahead():
+    """Whoever is slow to take batches has few of them waiting in memory."""
+    pixels = Memory(coco([WIDE] * 200).sizes)
+    batches = loader([WIDE] * 200, [], pixels=pixels, workers=4).epoch(1)
+    for number in range(1, 6):
+        next(batches)
+        time.sleep(0.05)
+        assert len(pixels.reads) <= (number + 2) * 4
+    batches.close()
+
+
+def test_threads_read_at_once():
+    """Four threads are four times as fast as one, where it is the disk that is waited for."""
+    pixels = Memory(coco([WIDE] * 16).sizes, slow=0.01)
+    entered = []
+    inner = pixels.read
+
+    def read_and_note(index):
+        entered.append((time.perf_counter(), 1))
+        try:
+            return inner(index)
+        finally:
+            entered.append((time.perf_counter(), -1))
+
+    pixels.read = read_and_note
+    list(loader([WIDE] * 16, [], pixels=pixels, workers=4).epoch(1))
+    at_once = np.cumsum([change for _, change in sorted(entered)])
+    assert at_once.max() == 4
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_picture_that_cannot_be_read_is_named(workers):
+    """The error comes out of the loop, names the picture, and leaves no thread."""
+    broken = loader(pixels=Memory(coco(MIXED).sizes, broken=(13,)), workers=workers)
+    with pytest.raises(TrainingError, match=r"13\.png.*the disk is gone"):
+        list(broken.epoch(1))
+    assert not threads()
+
+
+def test_a_loop_that_is_given_up_leaves_no_thread():
+    """An exception in the loop, or a break, ends the threads and drops what they have not begun."""
+    pixels = Memory(coco([WIDE] * 200).sizes, slow=0.001)
+
+    def train():
+        for _ in loader([WIDE] * 200, [], pixels=pixels, workers=3).epoch(1):
+            assert threads()
+            raise ArithmeticError
+
+    with contextlib.suppress(ArithmeticError):  # and with it goes what the loop held
+        train()
+    assert not threads()
+    assert len(pixels.reads) < 30
+    for _ in loader([WIDE] * 200, [], pixels=pixels, workers=3).epoch(1):
+        break
+    assert not threads()
+
+
+def test_the_threads_of_torch_stay_as_they_were():
+    """That a reading thread keeps to one core does not keep the model to one, even where nothing asked before."""
+    path = os.pathsep.join(sys.path)
+
+    def threads_after(line):
+        code = f"import torch, test_loader; {line}; print(torch.get_num_threads())"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, check=True
+        )
+        return int(done.stdout)
+
+    assert threads_after("list(test_loader.loader().epoch(1))") == threads_after("pass")
+
+
+def test_epochs_differ_in_which_pictures_are_together():
+    """Over some epochs a picture meets many others, and small batches are not always of the same pictures."""
+    loaded = loader([WIDE] * 23, [], workers=0)
+    epochs = [[tuple(sorted(batch.indices)) for batch in loaded.epoch(number)] for number in range(4)]
+    assert all(not set(one) & set(other) for one, other in pairwise(epochs))
+
+
+def test_a_part_without_pictures_has_no_batch():
+    """Nothing to read is an empty epoch."""
+    empty = loader(indices=[])
+    assert empty.batches == 0
+    assert not list(empty.epoch(1))

@@ -1,0 +1,44 @@
+"""Losses that are read late, and their sums."""
+
+import pytest
+import torch
+
+from trainers.pytorch.losses import DeferredLosses, StepLosses, Sums, summary
+
+
+def put(late: DeferredLosses, step: int, value: float, norm: float = 1.0) -> None:
+    late.put(step, [step, step + 1], {"a": torch.tensor(value), "b": torch.tensor(1.0)}, torch.tensor(norm))
+
+
+def test_a_step_is_read_when_the_next_was_started():
+    """The last step stays unread until somebody wants to know it."""
+    late = DeferredLosses()
+    put(late, 1, 0.5)
+    assert late.read() == []
+    put(late, 2, 0.25)
+    assert late.read() == [StepLosses(1, (1, 2), {"a": 0.5, "b": 1.0}, 1.0)]
+    assert [step.step for step in late.read(keep=0)] == [2]
+    assert late.read(keep=0) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_seen(value):
+    """A loss, or the norm of the gradient, that is no number is no result."""
+    assert StepLosses(1, (0,), {"a": 1.0}, 2.0).is_finite
+    assert not StepLosses(1, (0,), {"a": value}, 2.0).is_finite
+    assert not StepLosses(1, (0,), {"a": 1.0}, value).is_finite
+
+
+def test_an_epoch_is_summed_over_steps_and_processes():
+    """Losses are means, pictures are all processes', the wait is the longest."""
+    parts = [Sums(pictures=8, seconds=2.0, input_wait_s=0.25), Sums(pictures=6, seconds=1.5, input_wait_s=0.5)]
+    for part, value in zip(parts, (1.0, 2.0), strict=True):
+        part.add(StepLosses(1, (0,), {"a": value, "b": 0.0}, 0.0))
+        part.add(StepLosses(2, (1,), {"a": 3.0, "b": 1.0}, 0.0))
+    assert summary(parts) == {
+        "loss": 2.75,
+        "losses": {"a": 2.25, "b": 0.5},
+        "images_per_second": 7.0,
+        "input_wait_s": 0.5,
+        "seconds": 2.0,
+    }

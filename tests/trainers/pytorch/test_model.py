@@ -1,0 +1,199 @@
+"""The detectors, with and without weights."""
+
+import shutil
+import socket
+import sysconfig
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import DIGEST, squares, tiny_detector
+from torch import nn
+from torchvision.models import resnet50
+from torchvision.ops import FrozenBatchNorm2d
+
+from trainers.config import Config
+from trainers.errors import ConfigError
+from trainers.log import Log
+from trainers.pytorch import model as models
+from trainers.pytorch.checkpoint import TrainedModel, save_model
+from trainers.pytorch.model import build_model, first_model, trained_model
+from trainers.run.folder import Run
+
+NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
+CPU = torch.device("cpu")
+COMPILES = shutil.which("g++") and (Path(sysconfig.get_path("include")) / "Python.h").is_file()
+
+
+def config(name: str = "fcos_resnet50_fpn", **sections: dict[str, object]) -> Config:
+    model = {"name": name, **sections.pop("model", {})}
+    return Config.model_validate({"dataset": "x", "digest": DIGEST, "model": model, **sections})
+
+
+def pictures(*sizes: tuple[int, int]) -> list[torch.Tensor]:
+    """uint8 pictures of noise, as the loader gives them."""
+    torch.manual_seed(1)
+    return [torch.randint(0, 256, (*size, 3), dtype=torch.uint8).permute(2, 0, 1) for size in sizes]
+
+
+TARGETS = [
+    {"boxes": torch.tensor([[4.0, 4.0, 40.0, 30.0]]), "labels": torch.tensor([2])},
+    {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)},
+]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory) -> Path:
+    """A file as the image has it: a ResNet-50 with its own classifier."""
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.manual_seed(7)
+    torch.save(resnet50(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monkeypatch):
+    """A detector is made, gets its weights and gives losses, some of a picture without boxes, with no network."""
+
+    def no_network(*_):
+        raise AssertionError("somebody wants the network")
+
+    monkeypatch.setattr(socket, "socket", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    model = first_model(config(name), 4, backbone, CPU, Log(quiet=True)).train()
+    losses = model(pictures((48, 64), (64, 40)), TARGETS)
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert model.get_submodule("backbone.body.layer4").get_parameter("0.conv1.weight").grad.abs().sum() > 0
+    expected = torch.load(backbone, weights_only=True)["layer3.2.bn1.running_var"]
+    assert model.state_dict()["backbone.body.layer3.2.bn1.running_var"].equal(expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backbone_with_weights_keeps_its_statistics_and_first_stages(name):
+    """With weights, BatchNorm in the backbone is frozen and the last stages are trained; with none, all is trained."""
+    body = build_model(config(name, model={"trainable_layers": 2}), 3, pretrained=True).get_submodule("backbone.body")
+    kinds = Counter(type(module) for module in body.modules())
+    assert (kinds[FrozenBatchNorm2d], kinds[nn.BatchNorm2d]) == (53, 0)
+    assert {key.split(".")[0] for key, value in body.named_parameters() if value.requires_grad} == {"layer3", "layer4"}
+    body = build_model(config(name), 3, pretrained=False).get_submodule("backbone.body")
+    kinds = Counter(type(module) for module in body.modules())
+    assert (kinds[FrozenBatchNorm2d], kinds[nn.BatchNorm2d]) == (0, 53)
+    assert all(parameter.requires_grad for parameter in body.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backbone_with_random_weights_begins_shallow(name):
+    """Each residual block passes on what it got, and can learn; with weights from a file blocks are as made."""
+    block = build_model(config(name), 3, pretrained=False).get_submodule("backbone.body.layer3.4").train()
+    given = torch.rand(2, 1024, 4, 4)
+    passed = block(given)
+    assert passed.equal(given)
+    passed.square().sum().backward()
+    assert block.get_parameter("bn3.weight").grad.abs().min() > 0
+    block = build_model(config(name), 3, pretrained=True).get_submodule("backbone.body.layer3.4").train()
+    assert not block(given).equal(given)
+
+
+def test_pictures_are_never_resized():
+    """A picture enters the backbone in its own size, padded to a multiple of 32, and boxes come out in its pixels."""
+    model = build_model(config(), 3, pretrained=False).eval()
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    with torch.inference_mode():
+        found = model(pictures((40, 70), (33, 20)))
+    assert seen == [(2, 3, 64, 96)]
+    for output, (height, width) in zip(found, ((40, 70), (33, 20)), strict=True):
+        assert len(output["boxes"])
+        assert (output["boxes"].amax(dim=0) <= torch.tensor([width, height, width, height])).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_more_detections_than_asked_for(name, monkeypatch):
+    """A picture has at most `model.detections` detections, and so many where the model finds more."""
+    monkeypatch.setattr(models, "SCORE", 0.0)
+    model = build_model(config(name, model={"detections": 7}), 3, pretrained=False).eval()
+    with torch.inference_mode():
+        assert len(model(pictures((64, 64)))[0]["boxes"]) == 7
+
+
+def test_the_same_seed_gives_the_same_weights():
+    """Random weights follow from the seed alone."""
+    first, again, other = (build_model(config(seed=seed), 3, pretrained=False).state_dict() for seed in (1, 1, 2))
+    assert all(first[key].equal(again[key]) for key in first)
+    assert not first["backbone.body.conv1.weight"].equal(other["backbone.body.conv1.weight"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_boxes_are_exact_in_half_precision(name):
+    """In bfloat16, anchors are where they are in float32, and what is made of the heads' output is float32."""
+    model = build_model(config(name), 3, pretrained=False)
+    generator = next(module for key, module in model.named_modules() if key.endswith("anchor_generator"))
+    found = []
+    generator.register_forward_hook(lambda _, __, anchors: found.append(anchors[0]))
+    wide = [torch.zeros(3, 32, 1312, dtype=torch.uint8)]
+    with torch.inference_mode():
+        model.eval()(wide)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = model(wide)[0]
+    assert found[1].dtype == outputs["boxes"].dtype == outputs["scores"].dtype == torch.float32
+    assert found[0].equal(found[1])
+    assert found[0].max() > 1024  # where bfloat16 is off by up to 4 pixels
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_model_pt_is_the_detector_that_was_kept(pretrained, tmp_path):
+    """What is read back detects what the detector did when it was written, also with statistics that were trained."""
+    settings = config()
+    model = build_model(settings, 3, pretrained=pretrained)
+    model.train()(pictures((48, 64), (64, 40)), TARGETS)  # statistics that are not the initial ones
+    run = Run(tmp_path)
+    save_model(run, model.state_dict(), settings, squares(1)[0], DIGEST)
+    trained = TrainedModel.read(run.path("model.pt"))
+    assert trained.categories == ((3, "red"), (8, "green"))
+    with torch.inference_mode():
+        before = model.eval()(pictures((48, 64)))[0]
+        after = trained_model(settings, trained, CPU).eval()(pictures((48, 64)))[0]
+    assert len(before["boxes"])
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, atol=1e-3, rtol=1e-3)
+
+
+def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
+    """A model for pictures of another size, or of another kind, does not judge anything."""
+    run = Run(tmp_path)
+    model = build_model(config(), 3, pretrained=True)
+    save_model(run, model.state_dict(), config(), squares(1)[0], DIGEST)
+    trained = TrainedModel.read(run.path("model.pt"))
+    with pytest.raises(ConfigError, match=r"image.min_size 600.*found.*image.min_size 800"):
+        trained_model(config(image={"min_size": 600}), trained, CPU)
+    with pytest.raises(ConfigError, match=r"fasterrcnn_resnet50_fpn,.*found.*fcos_resnet50_fpn"):
+        trained_model(config("fasterrcnn_resnet50_fpn"), trained, CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILES, reason="torch.compile needs g++ and Python.h here")
+def test_a_compiled_backbone_learns_the_same(monkeypatch, tmp_path):
+    """`training.compile`: the losses and gradients of a backbone that is not compiled, for pictures of two shapes."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(models, "build_model", lambda *_, **__: tiny_detector())
+    found = []
+    for compiled in (False, True):
+        model = first_model(config(training={"compile": compiled}), 3, None, CPU, Log(quiet=True)).train()
+        for sizes in (((64, 64), (64, 48)), ((96, 64), (64, 96))):
+            images = pictures(*sizes)
+            torch.manual_seed(0)  # it draws among its proposals
+            losses = model(images, TARGETS)
+            sum(losses.values()).backward()
+            found.append([*losses.values(), *(parameter.grad.clone() for parameter in model.parameters())])
+    assert all(gradient.abs().sum() > 0 for gradient in found[0][4:8])
+    torch.testing.assert_close(found[:2], found[2:], rtol=1e-3, atol=1e-5)
+
+
+def test_compiling_without_a_compiler_is_one_line(monkeypatch):
+    """`training.compile` in an image without a C compiler is refused before the first step."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(ConfigError, match=r"no C compiler.*set it to false"):
+        first_model(config(training={"compile": True}), 3, None, CPU, Log(quiet=True))

@@ -1,0 +1,102 @@
+"""The optimizer, the learning rate by step, and the moving average."""
+
+import pytest
+import torch
+from tiny import tiny_config
+from torch import nn
+
+from trainers.pytorch.optim import factor, make_average, make_optimizer, make_scaler, make_schedule, precision
+
+CPU = torch.device("cpu")
+
+
+def section(**keys):
+    return tiny_config(**keys).training
+
+
+@pytest.fixture
+def model():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1))
+    layers[2].weight.requires_grad_(False)
+    return layers
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_norms_and_biases_do_not_decay(model, name, kind):
+    """Weights decay, norms and biases do not, and what is frozen is not in the optimizer at all."""
+    optimizer = make_optimizer(model, section(optimizer=name, weight_decay=0.3), 16)
+    assert type(optimizer) is kind
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    expected = {name: 0.3 if name == "0.weight" else 0.0 for name, _ in model.named_parameters() if name != "2.weight"}
+    assert {name: decay[id(p)] for name, p in model.named_parameters() if id(p) in decay} == expected
+
+
+@pytest.mark.parametrize(("pictures", "rate"), [(16, 0.02), (4, 0.005), (64, 0.08)])
+def test_the_learning_rate_is_in_proportion_to_the_pictures_of_a_step(model, pictures, rate):
+    """`learning_rate` is for 16 pictures a step."""
+    optimizer = make_optimizer(model, section(learning_rate=0.02), pictures)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
+
+
+def test_the_cosine_rises_and_falls():
+    """From a thousandth up in the warm-up, the whole at its end, a hundredth at the last step; never up again."""
+    keys = section(warmup_steps=10)
+    way = [factor(step, 200, keys) for step in range(201)]
+    assert way[0] == 0.001
+    assert way[5] == pytest.approx(0.5005)
+    assert way[10] == 1.0
+    assert way[105] == pytest.approx((1 + 0.01) / 2)
+    assert way[200] == pytest.approx(0.01)
+    assert way[10:] == sorted(way[10:], reverse=True)
+
+
+def test_the_warm_up_is_at_most_a_third():
+    """A short training is not all warm-up; a tiny one has none."""
+    assert factor(32, 100, section(warmup_steps=1000)) < 1.0
+    assert factor(33, 100, section(warmup_steps=1000)) == 1.0
+    assert factor(0, 2, section(warmup_steps=1000)) == 1.0
+
+
+def test_steps_go_down_at_each_milestone():
+    """A tenth from each milestone on, in shares of the training."""
+    keys = section(schedule="steps", milestones=[0.5, 0.75], warmup_steps=0)
+    way = [factor(step, 8, keys) for step in range(8)]
+    assert way == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_schedule_follows_the_factor(model):
+    """Step by step the optimizer has the rate that the factor says, also after it was set to a step."""
+    keys = section(learning_rate=0.16, warmup_steps=3)
+    optimizer = make_optimizer(model, keys, 16)
+    schedule = make_schedule(optimizer, keys, 40)
+    for step in range(40):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.16 * factor(step, 40, keys))
+        optimizer.step()
+        schedule.step()
+
+
+def test_the_average_follows_the_weights(model):
+    """The moving average starts with the weights and then takes one part in ten of their changes; buffers too."""
+    assert make_average(model, section(ema=0.0)) is None
+    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    average = make_average(model, section(ema=0.9))
+    average.update_parameters(model)
+    before = model[0].weight.item()
+    with torch.no_grad():
+        model[0].weight += 10
+        model[1].running_mean += 10
+    average.update_parameters(model)
+    assert average.module[0].weight.item() == pytest.approx(before + 1)
+    assert average.module[1].running_mean.item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_precision_is_float32_on_a_cpu_unless_asked_for(name, dtype):
+    """`auto` does not slow a CPU down; what is asked for is what is used."""
+    assert precision(section(precision=name), CPU) is dtype
+
+
+def test_only_float16_is_scaled():
+    """Small gradients vanish in float16 only."""
+    assert make_scaler(torch.float16, CPU).is_enabled()
+    assert not make_scaler(torch.bfloat16, CPU).is_enabled()

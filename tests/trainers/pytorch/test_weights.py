@@ -1,0 +1,178 @@
+"""Files of weights: those that fit, and all that don't."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import DIGEST
+from torchvision.models import detection, resnet18, resnet50
+
+from datapack.hashing import hash_file
+from trainers.config import Config
+from trainers.errors import ConfigError
+from trainers.log import Log
+from trainers.pytorch.model import build_model, first_model
+from trainers.pytorch.weights import fit, load, read
+
+
+def detector(name: str = "fcos_resnet50_fpn", classes: int = 3, *, pretrained: bool = True) -> torch.nn.Module:
+    config = Config.model_validate({"dataset": "x", "digest": DIGEST, "model": {"name": name}})
+    return build_model(config, classes, pretrained=pretrained)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """Files that torchvision could have written."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(3)
+    made = {"weights": None, "weights_backbone": None}
+    torch.save(resnet50(weights=None).state_dict(), folder / "resnet50.pth")
+    torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")
+    torch.save(detection.fcos_resnet50_fpn(**made, num_classes=91).state_dict(), folder / "fcos.pth")
+    torch.save(detection.fasterrcnn_resnet50_fpn(**made).state_dict(), folder / "fasterrcnn.pth")
+    return folder
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_backbone_goes_into_the_body(files, pretrained):
+    """All of a ResNet-50 but its classifier is copied, into frozen statistics and into trained ones."""
+    model = detector(pretrained=pretrained)
+    weights = read(files / "resnet50.pth", "fcos_resnet50_fpn")
+    assert fit(model, weights) == ()
+    assert weights.digest == f"sha256:{hash_file(files / 'resnet50.pth')}"
+    body = model.get_submodule("backbone.body").state_dict()
+    assert all(tensor.equal(weights.tensors[name]) for name, tensor in body.items() if "num_batches" not in name)
+    assert "layer4.2.bn3.running_var" in body
+
+
+def test_a_detector_of_other_categories_leaves_the_predictor_random(files, capsys):
+    """Of a file for 90 categories all is copied but the tensors that depend on their number; the log names them."""
+    config = Config.model_validate({"dataset": "x", "digest": DIGEST, "model": {"name": "fcos_resnet50_fpn"}})
+    model = first_model(config, 3, files / "fcos.pth", torch.device("cpu"), Log())
+    own, theirs = model.state_dict(), torch.load(files / "fcos.pth", weights_only=True)
+    left = {"head.classification_head.cls_logits.weight", "head.classification_head.cls_logits.bias"}
+    assert {name for name in own if own[name].shape != theirs[name].shape} == left
+    assert all(own[name].equal(theirs[name]) for name in own.keys() - left)
+    said = capsys.readouterr().out
+    assert "weights of a detector" in said
+    assert all(name in said for name in left)
+
+
+def test_a_detector_of_as_many_categories_is_copied_whole(files):
+    """A file for as many categories leaves nothing random, and a model.pt is such a file too."""
+    model = detector("fasterrcnn_resnet50_fpn", 91)
+    assert fit(model, read(files / "fasterrcnn.pth", "fasterrcnn_resnet50_fpn")) == ()
+    tensors = torch.load(files / "fasterrcnn.pth", weights_only=True)
+    torch.save({"model": tensors, "name": "fasterrcnn_resnet50_fpn"}, files / "model.pt")
+    assert fit(model, read(files / "model.pt", "fasterrcnn_resnet50_fpn")) == ()
+
+
+def test_names_of_older_files_are_known(files, tmp_path):
+    """torchvision's first Faster R-CNN names some tensors as they were called then; it fits all the same."""
+    old = {}
+    for name, tensor in torch.load(files / "fasterrcnn.pth", weights_only=True).items():
+        name = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")  # noqa: PLW2901
+        for block in ("inner_blocks", "layer_blocks"):
+            for level in range(4):
+                name = name.replace(f"fpn.{block}.{level}.0.", f"fpn.{block}.{level}.")  # noqa: PLW2901
+        old[name] = tensor
+    assert "rpn.head.conv.weight" in old
+    torch.save(old, tmp_path / "old.pth")
+    model = detector("fasterrcnn_resnet50_fpn", 91)
+    assert fit(model, read(tmp_path / "old.pth", "fasterrcnn_resnet50_fpn")) == ()
+    assert model.state_dict()["rpn.head.conv.0.0.weight"].equal(old["rpn.head.conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "says"),
+    [
+        (
+            "fcos.pth",
+            "retinanet_resnet50_fpn_v2",
+            r"missing: .*; \d+ unexpected: head.classification_head.conv.0.bias, ",
+        ),
+        ("fasterrcnn.pth", "fcos_resnet50_fpn", r"unexpected: .*"),
+        ("resnet18.pth", "fcos_resnet50_fpn", r"those of a ResNet-50, found \d+ missing: layer1.0.bn3.bias, "),
+    ],
+)
+def test_weights_of_another_model_name_the_keys(files, file, name, says):
+    """The file and, sorted, the first keys that are missing, unexpected or of another shape are in the line."""
+    with pytest.raises(ConfigError, match=rf"{file}: the weights do not fit: .*{says}"):
+        fit(detector(name), read(files / file, name))
+
+
+def test_at_most_ten_keys_are_named(files):
+    """A line stays a line."""
+    with pytest.raises(ConfigError) as caught:
+        fit(detector(), read(files / "resnet18.pth", "fcos_resnet50_fpn"))
+    missing = str(caught.value).split("missing: ")[1].split("; ")[0]
+    assert missing.count(",") == 10
+    assert missing.endswith(", ...")
+
+
+def test_a_tensor_of_another_shape_is_an_error(files, tmp_path):
+    """Only the predictor may differ, and only in the number of categories."""
+    tensors = torch.load(files / "fcos.pth", weights_only=True)
+    tensors["backbone.body.conv1.weight"] = tensors["backbone.body.conv1.weight"][:, :1]
+    tensors["head.classification_head.cls_logits.weight"] = torch.zeros(91, 128, 3, 3)
+    torch.save(tensors, tmp_path / "odd.pth")
+    with pytest.raises(ConfigError) as caught:
+        fit(detector(), read(tmp_path / "odd.pth", "fcos_resnet50_fpn"))
+    assert "2 of another shape: backbone.body.conv1.weight (64, 3, 7, 7) is (64, 1, 7, 7)" in str(caught.value)
+    assert "head.classification_head.cls_logits.weight" in str(caught.value)
+
+
+def test_a_model_pt_of_another_detector_says_which(files, tmp_path):
+    """A model.pt knows what it is."""
+    torch.save({"model": {"backbone.body.conv1.weight": torch.zeros(1)}, "name": "fcos"}, tmp_path / "model.pt")
+    with pytest.raises(ConfigError, match=r"weights of another model: expected retina, found fcos"):
+        read(tmp_path / "model.pt", "retina")
+
+
+class Runs:
+    """A pickle that runs code when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    """Neither form of torch's files, nor a plain pickle, runs anything."""
+    ran = tmp_path / "ran"
+    torch.save({"conv1.weight": Runs(ran)}, tmp_path / "new.pth")
+    torch.save({"conv1.weight": Runs(ran)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Runs(ran), protocol=2))
+    for name in ("new.pth", "old.pth", "plain.pth"):
+        with pytest.raises(ConfigError, match=rf"{name}: can't read the weights: .* found something else, or code"):
+            read(tmp_path / name, "m")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_file_cut_short_is_one_line(files, tmp_path, share):
+    """However much of a file is there, it is one clear line."""
+    content = (files / "resnet18.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ConfigError, match=r"cut.pth: (the weights are cut short or damaged|can't read the weights)"):
+        read(tmp_path / "cut.pth", "m")
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": torch.zeros(1)}, {"conv1.weight": 3}, torch.zeros(2)])
+def test_other_tensors_are_no_weights(tmp_path, content):
+    """A file of torch's with something else in it is one clear line."""
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match="not weights that can be used"):
+        read(tmp_path / "other.pth", "m")
+
+
+def test_what_is_no_file_is_one_line(tmp_path):
+    """A folder, and a text, are one clear line."""
+    with pytest.raises(ConfigError, match="found no regular file"):
+        load(tmp_path, "weights", ConfigError)
+    (tmp_path / "page.pth").write_text("<html>not found</html>" * 50)
+    with pytest.raises(ConfigError, match=r"expected a file that torch.save wrote"):
+        read(tmp_path / "page.pth", "m")

@@ -1,0 +1,68 @@
+"""The files that a run starts from, found before torch is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers.errors import ConfigError
+from trainers.run.folder import Run
+from trainers.run.inputs import find_checkpoint, find_weights
+
+
+def test_imagenet_is_the_file_in_the_images_bag(tmp_path, monkeypatch):
+    """`imagenet` is the one .pth file below data/ of the bag that TRAINERS_WEIGHTS names."""
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    file = tmp_path / "data" / "deep" / "resnet50-1234.pth"
+    file.write_bytes(b"")
+    (tmp_path / "other.pth").write_bytes(b"")
+    monkeypatch.setenv("TRAINERS_WEIGHTS", str(tmp_path))
+    assert find_weights("imagenet", tmp_path) == file
+
+
+def test_an_image_without_weights_says_so(tmp_path, monkeypatch):
+    """`imagenet` in an image with no weights file, or several, is one line that names the other settings."""
+    monkeypatch.delenv("TRAINERS_WEIGHTS", raising=False)
+    with pytest.raises(ConfigError, match=r"this image brings no weights.*model.weights to a path or to random"):
+        find_weights("imagenet", tmp_path)
+    monkeypatch.setenv("TRAINERS_WEIGHTS", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"expected one .pth file, found none"):
+        find_weights("imagenet", tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("b.pth", "a.pth"):
+        (tmp_path / "data" / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"expected one .pth file, found a.pth, b.pth"):
+        find_weights("imagenet", tmp_path)
+
+
+def test_a_path_is_relative_to_the_configuration(tmp_path):
+    """`random` is no file; a path is relative to the configuration's folder; a folder or a missing file is an error."""
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"")
+    assert find_weights("random", tmp_path) is None
+    assert find_weights("w.pth", tmp_path) == find_weights(str(file), Path("/elsewhere")) == file
+    with pytest.raises(ConfigError, match=r"w2.pth: there are no weights: found nothing there"):
+        find_weights("w2.pth", tmp_path)
+    with pytest.raises(ConfigError, match="found no regular file"):
+        find_weights(".", tmp_path)
+
+
+def test_auto_is_the_runs_own_checkpoint(tmp_path):
+    """`auto` is the run's own checkpoint, if any; `never` is none; a path is relative to the configuration's folder."""
+    run = Run(tmp_path / "run")
+    run.open()
+    assert find_checkpoint("auto", run, tmp_path) is None
+    own = run.path("checkpoint.pt")
+    own.write_bytes(b"")
+    assert find_checkpoint("auto", run, tmp_path) == find_checkpoint("run/checkpoint.pt", run, tmp_path) == own
+    assert find_checkpoint("never", run, tmp_path) is None
+    for resume in ("elsewhere.pt", "run"):
+        with pytest.raises(ConfigError, match="there is no checkpoint"):
+            find_checkpoint(resume, run, tmp_path)
+
+
+def test_finding_inputs_needs_no_torch():
+    """The inputs are found before torch is imported."""
+    code = "import sys, trainers.run.inputs; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,81 @@
+"""What a process knows of the node that it is on."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from trainers.process import Place, cores
+
+HERE = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, HERE),
+        ({"cpu.max": "max 100000\n"}, HERE),
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu.max": "110000 100000\n"}, min(HERE, 2)),
+        ({"cpu.max": "9900000 100000\n"}, HERE),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, HERE),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu.max": "\n"}, HERE),
+    ],
+)
+def test_the_limit_of_a_container_counts(tmp_path, files, limit):
+    """Of the cores that a process may run on, a limit on its time leaves some; at least one, and a part is a whole."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores(tmp_path) == limit
+
+
+def test_a_place_is_what_torchrun_says(monkeypatch):
+    """The variables of `torchrun`; without them one process, which is the first."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert Place.of_environment() == Place(rank=0, world=1, local_rank=0, local_world=1)
+    for name, value in zip(names, "6824", strict=True):
+        monkeypatch.setenv(name, value)
+    place = Place.of_environment()
+    assert place == Place(rank=6, world=8, local_rank=2, local_world=4)
+    assert not place.is_first
+    assert not place.is_first_here
+
+
+@pytest.mark.parametrize(("variables", "threads"), [({}, cores()), ({"OMP_NUM_THREADS": "1"}, 1)])
+def test_torch_has_as_many_threads_as_there_are_cores(variables, threads):
+    """What the environment says before torch is imported is what torch does; whoever runs it may say otherwise."""
+    code = """
+from trainers.process import tune_process
+tune_process()
+import os, torch
+print(torch.get_num_threads(), os.environ["GOMP_SPINCOUNT"])
+"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=plain | variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(threads), "1000"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+@pytest.mark.parametrize(("first", "least", "most"), [("pass", 40_000, 1e9), ("tune_process()", 0, 20_000)])
+def test_memory_that_was_freed_serves_again(first, least, most):
+    """Twelve times four pictures take the pages of four or eight, not of all: 2,048 of 4 kB each."""
+    code = f"""
+import resource
+from trainers.process import tune_process
+{first}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(12):
+    [bytearray(b"x") * (8 << 20) for _ in range(4)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most

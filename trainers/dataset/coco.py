@@ -1,0 +1,240 @@
+"""A COCO file as arrays: which pictures there are, and the boxes on them, as training and evaluation need them.
+
+Read as it is in the wild: category ids as floats, annotation ids from 0 or twice, no ``info`` or ``licenses``, boxes
+over the edge, the same box twice, pictures without boxes, categories without boxes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from datapack.bag.manifest import check_path
+from trainers.errors import DatapackError, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+Row = TypeVar("Row")
+
+SMALLEST = 1  # pixels: a box with a side that is not longer shows nothing
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of thing, by its id in the COCO file. Its label in a model is its place in `Coco.categories`, from 1."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Coco:
+    """N pictures with M boxes. The boxes of picture i are those from ``offsets[i]`` to ``offsets[i + 1]``."""
+
+    file_names: tuple[str, ...]  # N, below the folder of the pictures
+    urls: tuple[str, ...]  # N, "" where there is none
+    ids: NDArray[np.int64]  # N, as in the file
+    sizes: NDArray[np.int32]  # (N, 2) width and height, pixels
+    offsets: NDArray[np.int64]  # N + 1
+    boxes: NDArray[np.float32]  # (M, 4) x1, y1, x2, y2, pixels, inside the picture
+    labels: NDArray[np.int64]  # M, from 1: 0 is the background
+    areas: NDArray[np.float32]  # M, pixels, as in the file
+    crowd: NDArray[np.bool_]  # M
+    categories: tuple[Category, ...]
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The picture of each box: M places."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def keep(self, pictures: NDArray[np.int64]) -> Coco:
+        """Return these pictures, by their places, with their boxes; the categories stay."""
+        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in pictures]
+        boxes = np.concatenate([np.empty(0, np.int64), *spans])
+        return replace(
+            self,
+            file_names=tuple(self.file_names[i] for i in pictures),
+            urls=tuple(self.urls[i] for i in pictures),
+            ids=self.ids[pictures],
+            sizes=self.sizes[pictures],
+            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[pictures])]).astype(np.int64),
+            boxes=self.boxes[boxes],
+            labels=self.labels[boxes],
+            areas=self.areas[boxes],
+            crowd=self.crowd[boxes],
+        )
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What was put right while a COCO file was read, and what people may want to know of it."""
+
+    over_edge: int  # boxes that were cut at the edge of their picture
+    too_small: int  # boxes that were left out
+    twice: int  # boxes that were left out
+    without_boxes: int  # pictures
+    unused: tuple[str, ...]  # categories
+
+    def __str__(self) -> str:
+        parts = (
+            (self.over_edge, "boxes cut at the picture's edge"),
+            (self.too_small, f"boxes left out that are at most {SMALLEST} pixel on a side"),
+            (self.twice, "boxes left out that are there twice"),
+            (self.without_boxes, "pictures without boxes"),
+            (len(self.unused), f"categories without boxes ({', '.join(self.unused)})"),
+        )
+        return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "nothing to put right"
+
+
+def parse_coco(content: bytes, where: object) -> tuple[Coco, Cleaned]:
+    """Read a COCO file.
+
+    Raises:
+        TrainingError: it is none, or a row of it can't be used; it names the row.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise TrainingError("not a JSON file", where=where, found=error) from error
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        raise TrainingError("not a COCO file", where=where, expected="an object with a list of 'images'")
+    pictures = _rows(document, "images", _picture, where)
+    categories = _categories(document, where)
+    _unique((picture.id for picture in pictures), "images", "id", where)
+    _unique((picture.file_name for picture in pictures), "images", "file_name", where)
+    annotations = _rows(document, "annotations", _annotation, where)
+    return _arrays(pictures, categories, annotations, where)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    id: int
+    file_name: str
+    url: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    picture: int
+    category: int
+    box: tuple[float, ...]  # x, y, width, height
+    area: float
+    crowd: bool
+
+
+def _picture(row: dict[str, Any]) -> _Picture:
+    size = _whole(row, "width"), _whole(row, "height")
+    if min(size) < 1:
+        raise ValueError(f"a size of {size[0]} x {size[1]}")
+    try:
+        name = check_path(row["file_name"])
+    except (DatapackError, TypeError) as error:
+        raise ValueError(f"the file_name {row['file_name']!r}") from error
+    return _Picture(_whole(row, "id"), name, str(row.get("coco_url") or ""), size)
+
+
+def _annotation(row: dict[str, Any]) -> _Annotation:
+    box = row["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):  # noqa: PLR2004
+        raise ValueError(f"the bbox {box!r}, which is not four numbers")
+    area = row.get("area")
+    return _Annotation(
+        _whole(row, "image_id"),
+        _whole(row, "category_id"),
+        tuple(map(float, box)),
+        float(area) if isinstance(area, int | float) and _is_number(area) else float(box[2] * box[3]),
+        bool(row.get("iscrowd")),
+    )
+
+
+def _categories(document: dict[str, Any], where: object) -> tuple[Category, ...]:
+    found = _rows(document, "categories", lambda row: Category(_whole(row, "id"), str(row["name"])), where)
+    _unique((category.id for category in found), "categories", "id", where)
+    return tuple(sorted(found, key=lambda category: category.id))
+
+
+def _rows(document: dict[str, Any], kind: str, parse: Callable[[dict[str, Any]], Row], where: object) -> list[Row]:
+    """Parse each row of a list that may be missing."""
+    rows = document.get(kind, [])
+    if not isinstance(rows, list):
+        raise TrainingError(f"{kind!r} is not a list", where=where)
+    parsed = []
+    for number, row in enumerate(rows):
+        try:
+            parsed.append(parse(row))
+        except (ValueError, TypeError, KeyError) as error:
+            found = f"no {error}" if isinstance(error, KeyError) else error
+            raise TrainingError("a row that can't be used", where=f"{where}: {kind}[{number}]", found=found) from error
+    return parsed
+
+
+def _whole(row: dict[str, Any], key: str) -> int:
+    """Return a whole number, which derived files also write as a float."""
+    value = row[key]
+    if not _is_number(value) or value != int(value):
+        raise ValueError(f"the {key} {value!r}, which is not a whole number")
+    return int(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _unique(values: Iterable[object], kind: str, key: str, where: object) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise TrainingError(f"two {kind} have the same {key}", where=where, found=f"{twice[0]!r}")
+
+
+def _arrays(
+    pictures: list[_Picture], categories: tuple[Category, ...], annotations: list[_Annotation], where: object
+) -> tuple[Coco, Cleaned]:
+    places = {picture.id: place for place, picture in enumerate(pictures)}
+    labels = {category.id: label for label, category in enumerate(categories, start=1)}
+    for number, row in enumerate(annotations):
+        for key, value, known in (("image_id", row.picture, places), ("category_id", row.category, labels)):
+            if value not in known:
+                raise TrainingError(
+                    f"no row has this {key}", where=f"{where}: annotations[{number}]", found=f"{key} {value}"
+                )
+    distinct = list(dict.fromkeys(annotations))
+    sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
+    owners = np.array([places[row.picture] for row in distinct], np.int64)
+    given = np.array([row.box for row in distinct], np.float64).reshape(-1, 4)
+    corners = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1)
+    limits = np.tile(sizes[owners], 2).astype(np.float64)
+    boxes = np.clip(corners, 0, limits)
+    good = ((boxes[:, 2:] - boxes[:, :2]) > SMALLEST).all(axis=1)
+    chosen = np.flatnonzero(good)[np.argsort(owners[good], kind="stable")]
+    counts = np.bincount(owners[chosen], minlength=len(pictures))
+    coco = Coco(
+        tuple(picture.file_name for picture in pictures),
+        tuple(picture.url for picture in pictures),
+        np.array([picture.id for picture in pictures], np.int64),
+        sizes,
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes[chosen].astype(np.float32),
+        np.array([labels[row.category] for row in distinct], np.int64)[chosen],
+        np.array([row.area for row in distinct], np.float32)[chosen],
+        np.array([row.crowd for row in distinct], np.bool_)[chosen],
+        categories,
+    )
+    cleaned = Cleaned(
+        int((boxes != corners).any(axis=1)[good].sum()),
+        int((~good).sum()),
+        len(annotations) - len(distinct),
+        int((counts == 0).sum()),
+        tuple(category.name for label, category in enumerate(categories, 1) if label not in set(coco.labels.tolist())),
+    )
+    return coco, cleaned

@@ -1,0 +1,217 @@
+"""The data on its way in: checked, listed, split, decoded. All of it before torch is imported or a GPU is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from datapack.progress import size
+from trainers.dataset.images import list_pictures
+from trainers.dataset.pixels import BrokenPictureError, CacheWriter, decode
+from trainers.dataset.split import Split, split
+from trainers.dataset.verify import Receipt, check_bytes, check_names, in_threads, open_dataset, read_file, summary
+from trainers.errors import ConfigError, MismatchError, TrainingError
+from trainers.process import announced, cores, wait_for_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trainers.config import Config
+    from trainers.context import RunContext
+    from trainers.dataset.coco import Coco
+    from trainers.dataset.images import Pictures
+    from trainers.dataset.pixels import Pixels
+    from trainers.dataset.verify import Dataset
+
+Part = Literal["train", "validation", "eval"]
+
+_SLOWLY = "each picture is decoded anew in every epoch, which takes longer"
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Pictures that are what was asked for, with their boxes and pixels."""
+
+    dataset: Dataset
+    coco: Coco
+    pixels: Pixels
+    split: Split  # places in `coco`
+
+
+def check_data(config: Config, context: RunContext) -> Dataset:
+    """Check the dataset as the configuration says, and that its lists can be used; decode nothing."""
+    dataset = open_dataset(context.base / config.dataset, config.digest, context.base)
+    if config.verify == "full":
+        with context.log.progress("checking", dataset.total, "B") as advance:
+            check_bytes(dataset, workers=workers(config), advance=advance)
+    else:
+        check_names(dataset)
+    _say_checked(config, dataset, context)
+    pictures = list_pictures(config, dataset, config.data.train, config.data.images, context.log)
+    _say_split(pictures, _split(config, pictures), context)
+    if config.data.eval:
+        list_pictures(config, dataset, config.data.eval, config.data.eval_images, context.log)
+    return dataset
+
+
+def prepare_data(config: Config, context: RunContext, part: Part) -> PreparedData:
+    """Check the data, and decode in the same pass what is needed of it.
+
+    Of several processes on a node the first does it, and the others wait for it.
+
+    Args:
+        config: which data, and how it is checked.
+        context: the folders.
+        part: ``train``: all pictures to train and validate on; ``validation``: only the latter; ``eval``: those to
+            predict.
+
+    Raises:
+        MismatchError: the data is not what was asked for.
+        TrainingError: a picture is broken.
+        ConfigError: the configuration names what is not there.
+    """
+    dataset = open_dataset(context.base / config.dataset, config.digest, context.base)
+    if config.verify == "quick":
+        check_names(dataset)
+    try:
+        pictures, parts = _choose(config, dataset, part, context)
+    except MismatchError:
+        if config.verify == "full":
+            check_bytes(dataset, workers=workers(config))  # raises, and says all that differs
+        raise
+    if context.place.is_first_here:
+        with announced(context.scratch, context.place):
+            _read_once(config, pictures, context)
+            _say_checked(config, dataset, context)
+    else:
+        wait_for_first(context.scratch)
+    return PreparedData(dataset, pictures.coco, pictures.pixels(context.scratch), parts)
+
+
+def workers(config: Config, processes: int = 1) -> int:
+    """Return how many threads read in each of so many processes of this node that do so at once."""
+    return config.workers or max(1, cores() // processes)
+
+
+def _choose(config: Config, dataset: Dataset, part: Part, context: RunContext) -> tuple[Pictures, Split]:
+    """List the pictures of a part. Those that are only looked at are all for validation."""
+    if part == "eval":
+        if config.data.eval is None:
+            raise ConfigError("data.eval names no list of pictures to predict", where=context.base)
+        pictures = list_pictures(config, dataset, config.data.eval, config.data.eval_images, context.log)
+        return pictures, _all_validation(pictures)
+    pictures = list_pictures(config, dataset, config.data.train, config.data.images, context.log)
+    parts = _split(config, pictures)
+    _say_split(pictures, parts, context)
+    if part == "train":
+        return pictures, parts
+    pictures = pictures.keep(parts.validation, config)
+    return pictures, _all_validation(pictures)
+
+
+def _split(config: Config, pictures: Pictures) -> Split:
+    by_sequence = config.data.sequences == "url"
+    return split(pictures.coco, config.data.validation, config.seed, by_sequence=by_sequence)
+
+
+def _all_validation(pictures: Pictures) -> Split:
+    return Split(np.empty(0, np.int64), np.arange(len(pictures.coco)), 0)
+
+
+def _read_once(config: Config, pictures: Pictures, context: RunContext) -> None:
+    """Read every file once: hold it against its hash, and decode it into ``scratch`` if it is one of the pictures.
+
+    With ``verify: quick`` only what is to be decoded is read.
+    """
+    dataset = pictures.dataset
+    writer = _writer(config, pictures, context)
+    decoding = _Decoding(pictures, writer)
+    wanted = {} if pictures.is_cached(context.scratch) else decoding.places
+    what = " and ".join(["checking"] * (config.verify == "full") + ["decoding"] * bool(wanted))
+    try:
+        if config.verify == "full":
+            with context.log.progress(what, dataset.total, "B") as advance:
+                check_bytes(dataset, workers=workers(config), pictures=wanted, visit=decoding.visit, advance=advance)
+        elif wanted:
+            with context.log.progress(what, len(wanted), "pictures") as advance:
+                in_threads(lambda names: decoding.read(names, advance), list(wanted), workers(config))
+        decoding.raise_if_broken()
+    except BaseException:
+        if writer:
+            writer.discard()
+        raise
+    if writer and not writer.finish():
+        context.log.note(f"{context.scratch} is full: {_SLOWLY}")
+
+
+def _writer(config: Config, pictures: Pictures, context: RunContext) -> CacheWriter | None:
+    """Make the file that decoded pictures are kept in, unless it is there, there is no room, or nobody wants it."""
+    if pictures.is_cached(context.scratch):
+        context.log.note(f"the decoded pictures are in {context.scratch} already")
+        return None
+    if config.image.cache == "off":
+        return None
+    writer = CacheWriter.create(context.scratch, pictures.layout)
+    if isinstance(writer, str):
+        context.log.note(f"{writer}: {_SLOWLY}")
+        return None
+    context.log.note(f"decoded pictures go to {context.scratch}: {size(pictures.layout.bytes)}")
+    return writer
+
+
+class _Decoding:
+    """Decodes pictures in threads, and gathers those that are broken."""
+
+    def __init__(self, pictures: Pictures, writer: CacheWriter | None) -> None:
+        self.pictures, self.writer = pictures, writer
+        self.places = {name: place for place, name in enumerate(pictures.names)}
+        self.broken: dict[str, str] = {}
+
+    def visit(self, name: str, content: bytes) -> None:
+        """Decode a picture and write it where it belongs; without a writer, only see whether it decodes."""
+        place, layout = self.places[name], self.pictures.layout
+        sizes = layout.sizes if self.writer else layout.given
+        try:
+            pixels = decode(content, layout.given[place], sizes[place])
+        except BrokenPictureError as error:
+            self.broken[name] = str(error)
+            return
+        if self.writer:
+            self.writer.write(place, pixels)
+
+    def read(self, names: list[str], advance: Callable[[int], None]) -> list[str]:
+        """Read and decode some pictures."""
+        for name in names:
+            self.visit(name, read_file(self.pictures.dataset.path(name)))
+            advance(1)
+        return names
+
+    def raise_if_broken(self) -> None:
+        """Raise `TrainingError` that names every broken picture."""
+        if self.broken:
+            raise TrainingError(
+                f"{len(self.broken):,} of {len(self.places):,} pictures can't be used",
+                where=self.pictures.dataset.folder,
+                fix="mend the dataset, or name them under data.skip_broken to leave them out",
+                details=tuple(f"{name}: {why}" for name, why in sorted(self.broken.items())),
+            )
+
+
+def _say_checked(config: Config, dataset: Dataset, context: RunContext) -> None:
+    """Say what was checked; a full check leaves its receipt in ``scratch``, a quick one says if there is one."""
+    receipt = Receipt.of(dataset, context.scratch)
+    context.log.note(summary(dataset, config.verify))
+    if config.verify == "full":
+        receipt.write(dataset)
+    elif checked := receipt.checked(dataset):
+        context.log.note(f"a full check of these files, by size and time, was finished here at {checked}")
+
+
+def _say_split(pictures: Pictures, parts: Split, context: RunContext) -> None:
+    coco = pictures.coco
+    context.log.note(
+        f"{len(coco):,} pictures in {parts.sequences:,} sequences, {len(coco.boxes):,} boxes of "
+        f"{len(coco.categories)} categories: {len(parts.train):,} to train on, {len(parts.validation):,} for validation"
+    )

@@ -1,0 +1,97 @@
+"""The split into a part to train on and a part to validate on: by sequence, stratified by category, seeded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainers.errors import TrainingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainers.dataset.coco import Coco
+
+_TRIES = 64  # orders of the sequences; the best of them is taken
+_ABSENT = 1.0  # the cost of a category that is on one side only, in shares that another category is off
+
+
+@dataclass(frozen=True)
+class Split:
+    """The places of the pictures of each part, ascending."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    sequences: int  # how many groups were kept together; as many as pictures where each stands alone
+
+
+def sequences_of(coco: Coco) -> NDArray[np.int64]:
+    """Give each picture the number of its sequence: frames of one dive have addresses in one folder.
+
+    A picture without an address is a sequence of its own. If all addresses are in one folder, that folder says nothing
+    about sequences, and each picture stands alone.
+    """
+    folders = [url.rpartition("/")[0] or f"\0{place}" for place, url in enumerate(coco.urls)]
+    if len(set(folders)) <= 1:
+        return np.arange(len(coco))
+    return np.unique(folders, return_inverse=True)[1].astype(np.int64)
+
+
+def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> Split:
+    """Choose about ``share`` of the pictures for validation, whole sequences at a time.
+
+    Each category, and the pictures without boxes, should have the same share on that side; a category that is in more
+    than one sequence should be on both. Sequences are dealt out one by one, each to the side that is short of what it
+    holds; of several seeded orders the one that comes closest is taken.
+
+    Raises:
+        TrainingError: there is nothing to train on, or a part would be empty.
+    """
+    groups = sequences_of(coco) if by_sequence else np.arange(len(coco))
+    count = int(groups.max()) + 1 if len(coco) else 0
+    if not len(coco.boxes) or count < 2:  # noqa: PLR2004 - a part each
+        raise TrainingError(
+            "can't split this into training and validation",
+            expected="boxes, and at least two sequences of pictures",
+            found=f"{len(coco):,} pictures, {len(coco.boxes):,} boxes, {count:,} sequences",
+        )
+    amounts = _amounts(coco, groups, count)
+    generator = np.random.default_rng(seed)
+    tries = [_deal(amounts, share, generator.permutation(count)) for _ in range(_TRIES)]
+    chosen = min(tries, key=lambda validation: _cost(amounts, validation, share))
+    in_validation = chosen[groups]
+    return Split(np.flatnonzero(~in_validation), np.flatnonzero(in_validation), count)
+
+
+def _amounts(coco: Coco, groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Count, per sequence: the boxes of each category, then the pictures without boxes, then all pictures."""
+    kinds = len(coco.categories)
+    amounts = np.zeros((count, kinds + 2))
+    np.add.at(amounts, (groups[coco.owners], coco.labels - 1), 1)
+    np.add.at(amounts[:, kinds], groups[np.diff(coco.offsets) == 0], 1)
+    np.add.at(amounts[:, kinds + 1], groups, 1)
+    return amounts[:, amounts.sum(axis=0) > 0]
+
+
+def _deal(amounts: NDArray[np.float64], share: float, order: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which sequences go to validation, dealt out in this order."""
+    scale = 1 / amounts.sum(axis=0)
+    lead = np.zeros(amounts.shape[1])  # what validation has over its share of what was dealt out
+    validation = np.zeros(len(amounts), np.bool_)
+    for group in order:
+        taken, left = lead + (1 - share) * amounts[group] * scale, lead - share * amounts[group] * scale
+        validation[group] = (taken**2).sum() < (left**2).sum()
+        lead = taken if validation[group] else left
+    if validation.all() or not validation.any():
+        validation[order[-1]] = not validation[order[-1]]
+    return validation
+
+
+def _cost(amounts: NDArray[np.float64], validation: NDArray[np.bool_], share: float) -> float:
+    """Say how far a split is from what it should be: 0 is perfect."""
+    found = amounts[validation].sum(axis=0) / amounts.sum(axis=0)
+    divisible = (amounts > 0).sum(axis=0) > 1
+    absent = divisible & ((found == 0) | (found == 1))
+    return float(np.abs(found - share).mean() + _ABSENT * absent.sum())

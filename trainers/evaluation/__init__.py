@@ -1,0 +1,1 @@
+"""How good detections are, by COCO's measures; numpy only."""

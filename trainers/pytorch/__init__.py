@@ -1,0 +1,1 @@
+"""Everything that needs torch: models, loaders, the training loop, checkpoints."""

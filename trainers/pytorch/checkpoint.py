@@ -1,0 +1,137 @@
+"""The files of a training: `checkpoint.pt`, from which it resumes bit for bit, and `model.pt`, its best weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainers.config import WITHOUT_EFFECT
+from trainers.errors import ConfigError, TrainingError
+from trainers.pytorch.weights import Weights, load
+from trainers.run.folder import CHECKPOINT, MODEL, need_room, whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from trainers.config import Config
+    from trainers.dataset.coco import Coco
+    from trainers.run.folder import Run
+
+_FORM = 1  # of a checkpoint: another number where older ones can't be gone on from
+_PARTS = {"form", "job", "training"}
+_MODEL_PARTS = {"model", "name", "categories", "min_size", "max_size", "dataset"}
+_AROUND = 1 << 20  # bytes of a file besides its tensors, more than there are
+_SHOWN = 10  # keys in an error message
+
+
+def job_facts(config: Config, dataset: str, split: str, processes: int) -> dict[str, Any]:
+    """Return what must be the same for a training to go on: to its numbers all of this makes a difference."""
+    facts = {"dataset": dataset, "split": split, "processes": processes}
+    return {"config": config.model_dump(mode="json", exclude=WITHOUT_EFFECT), **facts}
+
+
+def save(run: Run, job: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    """Write `checkpoint.pt`; the one that is there stays until the new one is whole.
+
+    Args:
+        run: whose folder it goes to.
+        job: what `job_facts` says.
+        training: tensors and plain values: all that the training goes on from.
+
+    Raises:
+        TrainingError: there is no room for it.
+    """
+    _save(run.path(CHECKPOINT), {"form": _FORM, "job": dict(job), "training": dict(training)}, "a checkpoint")
+
+
+def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what `save` was given as ``training``.
+
+    Raises:
+        TrainingError: it is of another job, of another kind, or damaged.
+    """
+    anew = "set resume to never to start anew, or run to another name"
+    content = load(path, "checkpoint", TrainingError, fix=anew)
+    if not isinstance(content, Mapping) or not content.keys() >= _PARTS or content["form"] != _FORM:
+        raise TrainingError("not a checkpoint that this version can go on from", where=path, fix=anew)
+    then, now = _flat(content["job"]), _flat(job)
+    differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+    if not differing:
+        training: dict[str, Any] = content["training"]
+        return training
+    if "dataset" in differing:
+        raise TrainingError(
+            "a checkpoint of another dataset", where=path, expected=now["dataset"], found=then["dataset"], fix=anew
+        )
+    shown = [f"{key} {now.get(key)!r} was {then.get(key)!r}" for key in differing[:_SHOWN]]
+    more = ", ..." if len(differing) > _SHOWN else ""
+    raise TrainingError("a checkpoint of another training", where=path, found=", ".join(shown) + more, fix=anew)
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return values by their keys in `train.yml`, ``training.epochs``; what is not from there by its own name."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        name = "" if key == "config" else f"{prefix}{key}"
+        flat |= _flat(value, f"{name}." if name else "") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A `model.pt`: weights, and what they were trained for."""
+
+    weights: Weights
+    name: str
+    categories: tuple[tuple[int, str], ...]  # ids and names, in the order of the labels from 1
+    min_size: int
+    max_size: int
+    dataset: str  # digest
+
+    @classmethod
+    def read(cls, path: Path) -> TrainedModel:
+        """Read a `model.pt`; raise `ConfigError` where it is something else, or damaged."""
+        content = load(path, "model", ConfigError)
+        if not isinstance(content, Mapping) or not content.keys() >= _MODEL_PARTS:
+            raise ConfigError("not a model.pt", where=path, expected="one that a training of ours wrote")
+        categories = tuple((int(identity), str(name)) for identity, name in content["categories"])
+        facts = {key: content[key] for key in ("name", "min_size", "max_size", "dataset")}
+        return cls(Weights.of(content, path, content["name"]), categories=categories, **facts)
+
+
+def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Coco, dataset: str) -> None:
+    """Write `model.pt`; raise `TrainingError` where there is no room for it."""
+    content = {
+        "model": {name: tensor.cpu() for name, tensor in tensors.items()},
+        "name": config.model.name,
+        "categories": [[category.id, category.name] for category in coco.categories],
+        "min_size": config.image.min_size,
+        "max_size": config.image.max_size,
+        "dataset": dataset,
+    }
+    _save(run.path(MODEL), content, "the model")
+
+
+def _save(path: Path, content: Mapping[str, Any], purpose: str) -> None:
+    need_room(path.parent, _bytes(content) + _AROUND, purpose)
+    with whole(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch closes its archive all the same, and fails in that too
+                raise error.__context__ from None
+            raise
+
+
+def _bytes(value: Any) -> int:
+    """Return how many bytes the tensors in ``value`` take."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -1,0 +1,148 @@
+"""The processes of one training, on one node or several: `torchrun` starts them, here they meet.
+
+Gradients go by NCCL between GPUs and by gloo between CPUs. What the processes have to agree on goes by gloo in any
+case, so that asking never waits for a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from trainers.errors import DatapackError, StoppedError, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from trainers.process import Place
+
+_REASON = "trainers/reason"  # why a process failed, for the one that talks
+
+
+@dataclass(frozen=True)
+class Group:
+    """All processes of a training, as one of them sees them."""
+
+    place: Place
+    device: torch.device
+    control: dist.ProcessGroup | None = None  # None: this process is alone
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this is the one process that writes and talks."""
+        return self.place.is_first
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the model that averages its gradients over all processes."""
+        if self.control is None:
+            return model
+        return DistributedDataParallel(model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
+
+    def any(self, *questions: bool) -> tuple[bool, ...]:
+        """Return for each question whether the answer is yes in any process."""
+        if self.control is None:
+            return questions
+        answers = torch.tensor(questions, dtype=torch.int32)
+        dist.all_reduce(answers, dist.ReduceOp.MAX, group=self.control)
+        return tuple(map(bool, answers.tolist()))
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, by rank."""
+        values = [value]
+        if self.control is not None:
+            values *= self.place.world
+            dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """Return the first process's value."""
+        values = [value]
+        if self.control is not None:
+            dist.broadcast_object_list(values, 0, group=self.control)
+        return values[0]
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give each process the first one's statistics of BatchNorm: each has those of its own last pictures."""
+        if self.control is not None:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+
+def choose_device(name: str, place: Place) -> torch.device:
+    """Return this process's device; raise `TrainingError` where there is no such GPU."""
+    if name == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if place.local_rank >= count:
+        raise TrainingError(
+            "there is no GPU for this process" if count else "there is no GPU",
+            expected=f"GPU {place.local_rank}",
+            found=f"{count} GPUs",
+            fix="start it with ces-gpu-run, with as many processes as GPUs, or set device to cpu",
+        )
+    torch.cuda.set_device(place.local_rank)
+    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32, as convolutions have it anyway
+    return torch.device("cuda", place.local_rank)
+
+
+@contextlib.contextmanager
+def joined(place: Place, device: str) -> Iterator[Group]:
+    """Meet the other processes; part from them at the end.
+
+    Raises:
+        TrainingError: there is no such device; the others can't be reached; or one of them is gone, with its reason.
+    """
+    own = choose_device(device, place)
+    if place.world == 1:
+        yield Group(place, own)
+        return
+    try:
+        store, _, _ = next(rendezvous("env://", place.rank, place.world))
+        backend, bound = ("nccl", own) if own.type == "cuda" else ("gloo", None)
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, device_id=bound)
+        control: Any = dist.new_group(backend="gloo")
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            "can't reach the other processes", expected=f"{place.world} of them", found=_first_line(error)
+        ) from error
+    try:
+        yield Group(place, own, control)
+    except StoppedError:
+        dist.destroy_process_group()
+        raise
+    except Exception as error:  # the others are told, and the one that talks says why
+        raise _reason(error, store, place) from error
+    dist.destroy_process_group()
+
+
+def _reason(error: Exception, store: Any, place: Place) -> Exception:
+    """Return the error that this process ends with: its own, which the others are told, or the one it was told."""
+    lost = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and _is_of_network(error)
+    if not lost:
+        with contextlib.suppress(RuntimeError):
+            why = str(error) if isinstance(error, DatapackError) else f"{type(error).__name__}: {_first_line(error)}"
+            store.set(_REASON, f"process {place.rank}: {why}")
+        return error
+    with contextlib.suppress(RuntimeError):
+        if store.check([_REASON]):
+            return TrainingError(store.get(_REASON).decode())
+    return TrainingError(
+        "another process of this training is gone: killed, or out of memory",
+        fix="start the same job again: with resume: auto it goes on from its last checkpoint",
+    )
+
+
+def _is_of_network(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "onnection"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,92 @@
+"""The losses of a training as numbers: read when the next step is under way, summed over an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+@dataclass
+class Sums:
+    """What one process adds up in an epoch."""
+
+    steps: int = 0
+    pictures: int = 0
+    seconds: float = 0.0
+    input_wait_s: float = 0.0  # seconds in which the loop had no pictures to work on
+    loss: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def add(self, values: StepLosses) -> None:
+        """Add a step's."""
+        self.steps += 1
+        self.loss += values.loss
+        for name, value in values.losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + value
+
+
+def summary(sums: Sequence[Sums]) -> dict[str, Any]:
+    """Return what an epoch's line in `metrics.jsonl` says of its training, from the sums of all processes."""
+    first, count = sums[0], len(sums)
+    steps, seconds = max(1, first.steps), max(part.seconds for part in sums)
+    return {
+        "loss": sum(part.loss for part in sums) / count / steps,
+        "losses": {name: sum(part.losses[name] for part in sums) / count / steps for name in first.losses},
+        "images_per_second": round(sum(part.pictures for part in sums) / max(seconds, 1e-9), 2),
+        "input_wait_s": round(max(part.input_wait_s for part in sums), 3),
+        "seconds": round(seconds, 3),
+    }
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """A step's losses, and the pictures that it was made with."""
+
+    step: int  # of the epoch, from 1
+    indices: tuple[int, ...]
+    losses: dict[str, float]
+    norm: float  # of the gradient, 0 where it is not known
+
+    @property
+    def loss(self) -> float:
+        return sum(self.losses.values())
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
+class DeferredLosses:
+    """Reads each step's losses after the next step was started: nothing waits for the GPU."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, tuple[int, ...], list[str], Tensor, torch.cuda.Event | None]] = deque()
+
+    def put(self, step: int, indices: Sequence[int], losses: dict[str, Tensor], norm: Tensor) -> None:
+        """Take a step's losses, scalars on its device."""
+        values = torch.stack([*losses.values(), norm]).to("cpu", non_blocking=True)
+        ready = None
+        if norm.is_cuda:
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            ready.record()
+        self._waiting.append((step, tuple(indices), list(losses), values, ready))
+
+    def read(self, *, keep: int = 1) -> list[StepLosses]:
+        """Return the losses of all steps but the last ``keep``."""
+        done = []
+        while len(self._waiting) > keep:
+            step, indices, names, values, ready = self._waiting.popleft()
+            if ready is not None:
+                ready.synchronize()
+            *losses, norm = values.tolist()
+            done.append(StepLosses(step, indices, dict(zip(names, losses, strict=True)), norm))
+        return done

@@ -1,0 +1,139 @@
+"""Where a detector's first weights come from: a file in the image or in `/safe_data`, never a network."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from datapack.hashing import hash_file
+from trainers.errors import ConfigError, DatapackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+# The one part of a detector whose shape depends on how many categories there are: its first dimension does.
+_PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
+_COUNTER = "num_batches_tracked"  # a frozen BatchNorm has none, and nothing here depends on it
+_OLD_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$")
+_OLD_HEAD = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
+_SHOWN = 10  # names in an error message
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a file: those of a ResNet-50, or of a whole detector."""
+
+    path: Path
+    digest: str
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, content: Any, path: Path, model: str) -> Weights:
+        """Take the tensors out of what was read from ``path``; raise `ConfigError` where they are not for ``model``."""
+        if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+            if content.get("name", model) != model:
+                raise ConfigError("weights of another model", where=path, expected=model, found=content["name"])
+            content = content["model"]
+        known = isinstance(content, Mapping) and ("conv1.weight" in content or "backbone.body.conv1.weight" in content)
+        if not known or not all(map(_is_tensor, content.values())):
+            raise ConfigError(
+                "not weights that can be used",
+                where=path,
+                expected="the tensors of a ResNet-50 or of a detector of torchvision by name, or a model.pt",
+                found=_list(content) if isinstance(content, Mapping) else type(content).__name__,
+            )
+        return cls(path, f"sha256:{hash_file(path.resolve())}", content)
+
+    @property
+    def is_backbone(self) -> bool:
+        return "conv1.weight" in self.tensors
+
+
+def read(path: Path, model: str) -> Weights:
+    """Read a file: a ResNet-50, a detector of torchvision, or a `model.pt` of ours.
+
+    Args:
+        path: the file.
+        model: the detector that it is for; a `model.pt` says which one it is.
+
+    Raises:
+        ConfigError: it is something else, cut short, or would run code.
+    """
+    return Weights.of(load(path, "weights", ConfigError), path, model)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def load(path: Path, what: str, error_type: type[DatapackError], fix: str | None = None) -> Any:
+    """Read a file of tensors and plain values onto the CPU; nothing in it is run.
+
+    Raises:
+        DatapackError: of ``error_type``: ``path`` is no file of that kind, is cut short, or would run code.
+    """
+    if not path.is_file():
+        raise error_type(f"can't read the {what}", where=path, found="no regular file", fix=fix)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise error_type(f"can't read the {what}", where=path, found=error.strerror or str(error), fix=fix) from error
+    except pickle.UnpicklingError as error:
+        raise error_type(
+            f"can't read the {what}",
+            where=path,
+            expected="a file that torch.save wrote, of tensors and plain values",
+            found="something else, or code to run",
+            fix=fix,
+        ) from error
+    except Exception as error:  # what a broken file makes torch raise is not written down anywhere
+        found = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise error_type(f"the {what} are cut short or damaged", where=path, found=found, fix=fix) from error
+
+
+def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:
+    """Copy the tensors of a file into a detector; return the names of the predictor's, if they had to stay random.
+
+    They stay so where the file is of a detector of other categories. A ResNet-50's own classifier is left out.
+
+    Raises:
+        ConfigError: the file does not fit, with the names that are missing, too many, or of another shape.
+    """
+    part, tensors = model, _by_new_names(weights.tensors)
+    if weights.is_backbone:
+        part = model.get_submodule("backbone.body")
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
+    own = {name: tensor for name, tensor in part.state_dict().items() if not name.endswith(_COUNTER)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
+    other = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    random = [name for name in other if name.startswith(_PREDICTORS) and own[name].shape[1:] == tensors[name].shape[1:]]
+    shapes = [f"{name} {tuple(own[name].shape)} is {tuple(tensors[name].shape)}" for name in {*other} - {*random}]
+    problems = {
+        "missing": own.keys() - tensors.keys(),
+        "unexpected": tensors.keys() - own.keys(),
+        "of another shape": shapes,
+    }
+    found = "; ".join(f"{len(names)} {kind}: {_list(names)}" for kind, names in problems.items() if names)
+    if found:
+        expected = f"those of {'a ResNet-50' if weights.is_backbone else 'this model'}"
+        raise ConfigError("the weights do not fit", where=weights.path, expected=expected, found=found)
+    part.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in random}, strict=False)
+    return tuple(sorted(random))
+
+
+def _by_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename what torchvision's oldest file, of a Faster R-CNN, names as it was called then."""
+    return {re.sub(_OLD_NAMES, r"\1.0.\2", re.sub(_OLD_HEAD, r"\1.0.0.\2", name)): tensors[name] for name in tensors}
+
+
+def _list(names: Iterable[object]) -> str:
+    names = sorted(map(str, names))
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

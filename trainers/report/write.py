@@ -1,0 +1,110 @@
+"""What a run's folder says of the run: `run.json` from start to end, and `report.html` made of what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datapack.hashing import hash_file
+from trainers.errors import DatapackError, StoppedError
+from trainers.evaluation.scores import Evaluation
+from trainers.report.report import OutputFile, make_report
+from trainers.run.folder import EVALUATION, LOG, METRICS, RECORD, REPORT, disk_errors, whole
+from trainers.run.record import DatasetRecord, RunRecord, gpu, now, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from trainers.config import Config
+    from trainers.dataset.prepare import PreparedData
+    from trainers.report.samples import Sample
+    from trainers.run.folder import Run
+    from trainers.run.record import Outcome
+
+
+def begin(config: Config, data: PreparedData, run: Run, weights: Path | None, *, device: str, world: int) -> RunRecord:
+    """Return the record of a training that begins."""
+    return RunRecord(
+        run=run.folder.name,
+        command="train",
+        outcome="running",
+        reason=None,
+        started=now(),
+        ended=None,
+        resumed=None,
+        dataset=_dataset(config, data),
+        model=config.model.name,
+        weights=config.model.weights,
+        weights_digest=f"sha256:{hash_file(weights.resolve())}" if weights else None,
+        seed=config.seed,
+        device=device,
+        gpu=gpu(device),
+        world_size=world,
+        versions=versions(),
+        configuration=config.model_dump(mode="json"),
+    )
+
+
+@contextlib.contextmanager
+def recorded(run: Run, record: RunRecord, *, first: bool) -> Iterator[None]:
+    """Write `run.json`; where what is done here fails, write again that it did, and why. The first process does."""
+    if not first:
+        yield
+        return
+    run.write_json(RECORD, record.to_json())
+    with disk_errors(run.path(REPORT)):
+        run.path(REPORT).unlink(missing_ok=True)  # it says how an earlier job ended
+    try:
+        yield
+    except BaseException as error:
+        outcome: Outcome = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
+        reason = str(error) or type(error).__name__
+        with contextlib.suppress(DatapackError):  # what went wrong matters more than that it can't be written
+            run.write_json(RECORD, replace(record, outcome=outcome, reason=reason, ended=now()).to_json())
+        raise
+
+
+def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] = ()) -> None:
+    """Write that the run went well, and its report.
+
+    Args:
+        run: whose folder has everything else by now.
+        record: as it began.
+        resumed: epochs that earlier jobs had done.
+        samples: pictures of the data for the report, where they may be in it.
+    """
+    record = replace(record, outcome="ok", ended=now(), resumed=resumed)
+    run.write_json(RECORD, record.to_json())
+    epochs = [json.loads(line) for line in run.path(METRICS).read_text(encoding="utf-8").splitlines()]
+    evaluation = Evaluation.from_json(json.loads(run.path(EVALUATION).read_bytes()))
+    text = make_report(record, epochs, evaluation, files=_files(run), samples=samples)
+    with whole(run.path(REPORT)) as file:
+        file.write(text.encode())
+
+
+def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
+    boxes = np.diff(data.coco.offsets)
+    return DatasetRecord(
+        reference=data.dataset.reference,
+        digest=data.dataset.manifest.digest,
+        verify=config.verify,
+        files=len(data.dataset.listing.files),
+        bytes=data.dataset.total,
+        train_pictures=len(data.split.train),
+        train_boxes=int(boxes[data.split.train].sum()),
+        validation_pictures=len(data.split.validation),
+        validation_boxes=int(boxes[data.split.validation].sum()),
+        categories=len(data.coco.categories),
+        sequences=data.split.sequences,
+    )
+
+
+def _files(run: Run) -> list[OutputFile]:
+    """List what leaves beside the report; the log is written until the end, and is in the manifest."""
+    paths = sorted(path for path in run.folder.iterdir() if path.is_file() and path.name not in {REPORT, LOG})
+    return [OutputFile(path.name, path.stat().st_size, hash_file(path)) for path in paths]

@@ -1,0 +1,103 @@
+"""The files that a run starts from: first weights, a checkpoint, a trained model.
+
+They are found before the data is checked; `trainers.pytorch` reads them afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapack.bag.manifest import PAYLOAD
+from trainers.errors import ConfigError
+from trainers.run.folder import CHECKPOINT, MODEL
+
+if TYPE_CHECKING:
+    from trainers.run.folder import Run
+
+VARIABLE = "TRAINERS_WEIGHTS"  # the folder of the bag in the image that holds a ResNet-50
+
+_SHOWN = 10  # file names in an error message
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from."""
+
+    time: float  # when the job began, on time.monotonic's clock
+    weights: Path | None  # None: random
+    checkpoint: Path | None  # None: a new training
+
+
+def find_weights(weights: str, folder: Path) -> Path | None:
+    """Return the file that the configuration's `model.weights` names, or None for random weights.
+
+    Args:
+        weights: ``imagenet``, ``random``, or a path.
+        folder: what a relative path is relative to.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if weights == "random":
+        return None
+    if weights == "imagenet":
+        return _in_image()
+    path = folder / weights
+    if not path.is_file():
+        found = "no regular file" if path.exists() else "nothing there"
+        raise ConfigError("there are no weights", where=path, found=found, fix="correct model.weights")
+    return path
+
+
+def _in_image() -> Path:
+    fix = f"use an image of ours, name the folder of its bag in {VARIABLE}, or set model.weights to a path or to random"
+    bag = os.environ.get(VARIABLE)
+    if not bag:
+        raise ConfigError("this image brings no weights", where="model.weights: imagenet", fix=fix)
+    files = sorted(path for path in (Path(bag) / PAYLOAD).rglob("*.pth") if path.is_file())
+    if len(files) != 1:
+        raise ConfigError(
+            "can't tell the weights of this image",
+            where=Path(bag) / PAYLOAD,
+            expected="one .pth file",
+            found=", ".join(path.name for path in files[:_SHOWN]) or "none",
+            fix=fix,
+        )
+    return files[0]
+
+
+def find_checkpoint(resume: str | None, run: Run, folder: Path) -> Path | None:
+    """Return the checkpoint that the configuration's `resume` names, or None to start from scratch.
+
+    Args:
+        resume: ``auto``, ``never``, or a path.
+        run: the run whose own checkpoint ``auto`` means.
+        folder: what a relative path is relative to.
+
+    Raises:
+        ConfigError: there is no file at that path.
+    """
+    if resume in {None, "never"}:
+        return None
+    path = run.path(CHECKPOINT) if resume == "auto" else folder / str(resume)
+    if path.is_file():
+        return path
+    if resume == "auto" and not path.exists():
+        return None
+    raise ConfigError("there is no checkpoint", where=path, fix="correct resume, or set it to never to start anew")
+
+
+def find_model(model: str | None, run: Run, folder: Path) -> Path:
+    """Return the `model.pt` that the configuration's `evaluation.model` names; by default the run's own.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = run.path(MODEL) if model is None else folder / model
+    if not path.is_file():
+        fix = "train first, or set evaluation.model to a model.pt" if model is None else "correct evaluation.model"
+        raise ConfigError("there is no model", where=path, fix=fix)
+    return path
