@@ -28,8 +28,8 @@ _POLL = 0.2  # seconds between two looks
 
 _SPINS = "1000"  # rounds of a thread of GNU OpenMP that waits, before it sleeps; by default 300,000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
-_LARGEST_KEPT = 64 << 20  # bytes: a picture of 20 megapixels
-_KEPT = 256 << 20  # bytes that were freed and may be kept for the next picture
+_LARGEST_KEPT = 64 << 20  # bytes: an image of 20 megapixels
+_KEPT = 256 << 20  # bytes that were freed and may be kept for the next image
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def tune_process() -> None:
     from whatever else could run on it, also from the thread that it waits for. OpenMP reads this from the environment
     when it is loaded; what is set there already stays.
 
-    Memory that was freed serves again at once. By default glibc gives that of a picture back, and gets it anew page by
+    Memory that was freed serves again at once. By default glibc gives that of an image back, and gets it anew page by
     page for the next one, which takes a third as long as decoding it.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))

@@ -20,7 +20,7 @@ REEF = PROJECT / "examples" / "reef"
 
 
 def png(width: int, height: int, seed: int = 0) -> bytes:
-    """Draw a picture of noise."""
+    """Draw an image of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "png")
@@ -34,7 +34,7 @@ def reef_files() -> dict[str, bytes]:
 
 
 def small_files(count: int = 12) -> dict[str, bytes]:
-    """Give a payload of a few pictures with a box each, in two categories."""
+    """Give a payload of a few images with a box each, in two categories."""
     rows = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in range(count)]
     boxes = [
         {"id": i, "image_id": i, "category_id": 1 + i % 2, "bbox": [8 + i, 8, 20, 24], "area": 480, "iscrowd": 0}
@@ -42,8 +42,8 @@ def small_files(count: int = 12) -> dict[str, bytes]:
     ]
     categories = [{"id": 1, "name": "crab"}, {"id": 2, "name": "fish"}]
     coco = {"images": rows, "annotations": boxes, "categories": categories}
-    pictures = {f"images/{i}.png": png(64, 48, seed=i) for i in range(count)}
-    return {"train.json": json.dumps(coco).encode(), **pictures}
+    images = {f"images/{i}.png": png(64, 48, seed=i) for i in range(count)}
+    return {"train.json": json.dumps(coco).encode(), **images}
 
 
 @dataclass
@@ -114,6 +114,6 @@ class Haven:
     def environment(self, **more: str) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **more}
 
-    def picture(self, name: str = "3.png") -> Path:
-        """Return where a picture of the dataset is."""
+    def image(self, name: str = "3.png") -> Path:
+        """Return where an image of the dataset is."""
         return self.bag / "data" / "images" / name

@@ -22,7 +22,7 @@ NAMES = ("starfish", "jellyfish", "crab", "fish", "worm")
 
 
 def make_coco(boxes, labels, *, size=(200, 100), categories=3, crowd=None, ids=None) -> Coco:
-    """A COCO file of some pictures: a list of boxes and a list of labels for each."""
+    """A COCO file of some images: a list of boxes and a list of labels for each."""
     flat = np.array([box for part in boxes for box in part], np.float32).reshape(-1, 4)
     return Coco(
         file_names=tuple(f"{n}.png" for n in range(len(boxes))),
@@ -43,7 +43,7 @@ def outputs(boxes, labels, scores):
 
 
 def judge(coco: Coco, *found, score=0.5) -> Evaluation:
-    """Judge detections in the pixels of the file, an output for each picture."""
+    """Judge detections in the pixels of the file, an output for each image."""
     evaluator = Evaluator(coco, range(len(coco)), coco.sizes)
     evaluator.add(range(len(coco)), found)
     return evaluator.summarize(score)
@@ -54,15 +54,15 @@ def quarters(boxes):
     return (boxes * 4).round() / 4
 
 
-def random_case(seed=0, pictures=40, most=12, categories=4):
-    """Pictures with boxes, crowds among them, and detections that are right, moved, wrong or superfluous."""
+def random_case(seed=0, images=40, most=12, categories=4):
+    """Images with boxes, crowds among them, and detections that are right, moved, wrong or superfluous."""
     rng = np.random.default_rng(seed)
 
     def some(count):
         corners = rng.uniform(0, 300, (count, 2))
         return quarters(np.concatenate([corners, corners + rng.uniform(4, 160, (count, 2))], axis=1))
 
-    boxes = [some(rng.integers(0, most + 1)) for _ in range(pictures)]
+    boxes = [some(rng.integers(0, most + 1)) for _ in range(images)]
     labels = [rng.integers(1, categories, len(part)) for part in boxes]  # the last category has no box
     crowd = (rng.random(sum(map(len, boxes))) < 0.1).tolist()
     coco = make_coco(boxes, labels, size=(480, 480), categories=categories, crowd=crowd)
@@ -80,7 +80,7 @@ def random_case(seed=0, pictures=40, most=12, categories=4):
 @cache
 def an_evaluation(names=NAMES) -> Evaluation:
     """An evaluation in which the last category has no boxes."""
-    coco, found = random_case(pictures=30, categories=len(names))
+    coco, found = random_case(images=30, categories=len(names))
     named = tuple(Category(place, name) for place, name in enumerate(names, 1))
     return judge(replace(coco, categories=named), *found)
 

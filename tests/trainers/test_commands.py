@@ -19,7 +19,7 @@ def last(done) -> str:
 
 
 def with_eval() -> dict[str, bytes]:
-    """Give a payload that also has pictures to predict, without boxes."""
+    """Give a payload that also has images to predict, without boxes."""
     rows = [{"id": 900 + i, "file_name": f"e{i}.png", "width": 32, "height": 40} for i in range(3)]
     files = small_files() | {f"images/eval/e{i}.png": png(32, 40, 50 + i) for i in range(3)}
     return files | {"eval.json": json.dumps({"images": rows}).encode()}
@@ -54,26 +54,26 @@ def test_the_data_is_checked_before_torch_is_there(trained):
 
 
 def test_the_record_says_on_what_and_how(trained):
-    """run.json has the digest, the pictures of each part, the versions, the whole configuration, and the outcome."""
+    """run.json has the digest, the images of each part, the versions, the whole configuration, and the outcome."""
     haven, _ = trained
     record = json.loads((haven.outputs / "run" / "run.json").read_bytes())
     assert record["outcome"] == "ok"
     assert record["dataset"]["digest"] == haven.digest
-    assert (record["dataset"]["train_pictures"], record["dataset"]["validation_pictures"]) == (10, 2)
+    assert (record["dataset"]["train_images"], record["dataset"]["validation_images"]) == (10, 2)
     assert record["configuration"]["training"]["epochs"] == 2
     assert record["configuration"]["image"]["cache"] == "auto"
     assert record["versions"]["torch"]
 
 
-def test_the_report_has_no_picture_of_the_data(trained):
-    """The report is one file that fetches nothing, and says that it holds no picture of the data."""
+def test_the_report_has_no_image_of_the_data(trained):
+    """The report is one file that fetches nothing, and says that it holds no image of the data."""
     report = (trained[0].outputs / "run" / "report.html").read_text()
     assert "data:image/png;base64," in report
     assert not re.search(r"(src|href)=\"?https?:", report)
-    assert "no picture" in report.lower()
+    assert "no image" in report.lower()
 
 
-def test_evaluate_judges_the_same_pictures_the_same(trained):
+def test_evaluate_judges_the_same_images_the_same(trained):
     """`evaluate` gives the mAP that the training gave its best weights."""
     haven, done = trained
     again = haven.run("evaluate")
@@ -82,12 +82,12 @@ def test_evaluate_judges_the_same_pictures_the_same(trained):
 
 
 def test_predict_writes_results_that_coco_tools_read(trained):
-    """`predict` writes COCO results for the list without boxes, with the ids of the files and boxes in the pictures."""
+    """`predict` writes COCO results for the list without boxes, with the ids of the files and boxes in the images."""
     haven, _ = trained
     done = haven.run("predict")
     assert done.returncode == 0, done.stdout
     results = json.loads((haven.outputs / "run" / "predictions.json").read_bytes())
-    assert last(done) == f"PREDICTION OK run {len(results):,} detections in 3 pictures"
+    assert last(done) == f"PREDICTION OK run {len(results):,} detections in 3 images"
     truth = COCO()
     truth.dataset = {**json.loads(haven.files["eval.json"]), "annotations": [], "info": {}}
     truth.dataset["categories"] = json.loads(haven.files["train.json"])["categories"]

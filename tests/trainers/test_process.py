@@ -67,7 +67,7 @@ print(torch.get_num_threads(), os.environ["GOMP_SPINCOUNT"])
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
 @pytest.mark.parametrize(("first", "least", "most"), [("pass", 40_000, 1e9), ("tune_process()", 0, 20_000)])
 def test_memory_that_was_freed_serves_again(first, least, most):
-    """Twelve times four pictures take the pages of four or eight, not of all: 2,048 of 4 kB each."""
+    """Twelve times four images take the pages of four or eight, not of all: 2,048 of 4 kB each."""
     code = f"""
 import resource
 from trainers.process import tune_process

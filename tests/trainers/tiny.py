@@ -55,13 +55,13 @@ def tiny_config(**training: object) -> Config:
 
 
 def squares(count: int) -> tuple[Coco, Squares]:
-    """Draw pictures of noise, each with a red or a green square."""
+    """Draw images of noise, each with a red or a green square."""
     draw = np.random.default_rng(0)
     corners = draw.integers(4, 24, (count, 2))
     sides = draw.integers(20, 32, count)
-    pictures = draw.integers(0, 80, (count, SIDE, SIDE, 3), np.uint8)
+    images = draw.integers(0, 80, (count, SIDE, SIDE, 3), np.uint8)
     for place, ((x, y), side) in enumerate(zip(corners, sides, strict=True)):
-        pictures[place, y : y + side, x : x + side, place % 2] = 220
+        images[place, y : y + side, x : x + side, place % 2] = 220
     boxes = np.concatenate([corners, corners + sides[:, None]], axis=1).astype(np.float32)
     coco = Coco(
         file_names=tuple(f"square-{place}.png" for place in range(count)),
@@ -75,16 +75,16 @@ def squares(count: int) -> tuple[Coco, Squares]:
         crowd=np.zeros(count, bool),
         categories=(Category(3, "red"), Category(8, "green")),
     )
-    return coco, Squares(pictures)
+    return coco, Squares(images)
 
 
 def square_files(count: int) -> dict[str, bytes]:
-    """Give the same pictures as the payload of a dataset."""
+    """Give the same images as the payload of a dataset."""
     coco, pixels = squares(count)
     files = {}
-    for name, picture in zip(coco.file_names, pixels.pictures, strict=True):
+    for name, image in zip(coco.file_names, pixels.images, strict=True):
         content = io.BytesIO()
-        Image.fromarray(picture).save(content, "png")
+        Image.fromarray(image).save(content, "png")
         files[f"images/{name}"] = content.getvalue()
     corners = coco.boxes.astype(int).tolist()
     annotations = [
@@ -102,14 +102,14 @@ def square_files(count: int) -> dict[str, bytes]:
 
 
 class Squares:
-    """Pictures in memory."""
+    """Images in memory."""
 
-    def __init__(self, pictures: NDArray[np.uint8]) -> None:
-        self.pictures = pictures
-        self.sizes = np.full((len(pictures), 2), SIDE, np.int32)
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.images = images
+        self.sizes = np.full((len(images), 2), SIDE, np.int32)
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        return self.pictures[index]
+        return self.images[index]
 
 
 class Backbone(nn.Module):
@@ -157,7 +157,7 @@ class _Predictor(nn.Module):
 
 
 def tiny_job(folder: Path, config: Config | None = None, group: Group | None = None, count: int = 10) -> Job:
-    """Make a job whose run is in ``folder``: 6 pictures to train on of 10, 4 to validate on."""
+    """Make a job whose run is in ``folder``: 6 images to train on of 10, 4 to validate on."""
     config = config or tiny_config()
     group = group or Group(Place(), torch.device("cpu"))
     coco, pixels = squares(count)

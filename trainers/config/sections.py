@@ -59,35 +59,35 @@ class DataSection(_Section):
     """Which files of the dataset are used, and how."""
 
     train: Below = "train.json"
-    """COCO file with the pictures and boxes to train on, below `data/` of the dataset; this is its name in Fathom24"""
+    """COCO file with the images and boxes to train on, below `data/` of the dataset; this is its name in Fathom24"""
 
     images: Below = "images/train"
-    """folder of the pictures that `train` names, below `data/`; this is its name in Fathom24"""
+    """folder of the images that `train` names, below `data/`; this is its name in Fathom24"""
 
     eval: Below | None = "eval.json"
-    """COCO file with the pictures that `predict` looks at; boxes in it are not read. `null` where there is none"""
+    """COCO file with the images that `predict` looks at; boxes in it are not read. `null` where there is none"""
 
     eval_images: Below = "images/eval"
-    """folder of the pictures that `eval` names"""
+    """folder of the images that `eval` names"""
 
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """share of the pictures that is kept for validation, stratified by category, whole sequences on one side; a
+    """share of the images that is kept for validation, stratified by category, whole sequences on one side; a
     fifth judges the categories that are not rare and leaves the rest to learn from"""
 
     sequences: Literal["url", "none"] = "url"
-    """`url`: pictures whose `coco_url` lies in one folder are frames of one dive and look alike, so that a split
-    through them would judge memory; `none`: each picture stands alone"""
+    """`url`: images whose `coco_url` lies in one folder are frames of one dive and look alike, so that a split
+    through them would judge memory; `none`: each image stands alone"""
 
     skip_broken: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """file names of pictures that are known to be broken and are left out; any other broken picture stops the run,
+    """file names of images that are known to be broken and are left out; any other broken image stops the run,
     as nobody should learn of it from a result"""
 
 
 class ImageSection(_Section):
-    """The size of the pictures that the model sees."""
+    """The size of the images that the model sees."""
 
     min_size: Count = 800
-    """shorter side, pixels; a picture is scaled to it unless its longer side would be over `max_size`. 800 and 1333
+    """shorter side, pixels; an image is scaled to it unless its longer side would be over `max_size`. 800 and 1333
     are those of torchvision's reference, so that results compare; half of them take a quarter of the time and of
     `/scratch`"""
 
@@ -102,12 +102,12 @@ class ImageSection(_Section):
         return value
 
     cache: Literal["auto", "off"] = "auto"
-    """`auto`: decoded pictures are kept in `/scratch` if they fit, as decoding is what takes the time; `off`: each
+    """`auto`: decoded images are kept in `/scratch` if they fit, as decoding is what takes the time; `off`: each
     is decoded anew in every epoch"""
 
 
 class AugmentationSection(_Section):
-    """What is varied about the pictures in training, at random."""
+    """What is varied about the images in training, at random."""
 
     flip: Share = 0.5
     """probability of a mirror image, left for right: the sea has no left"""
@@ -123,7 +123,7 @@ class AugmentationSection(_Section):
         return value
 
     crop: Share = 0.0
-    """probability of a random part of the picture that keeps at least one box's centre; off, as small animals at the
+    """probability of a random part of the image that keeps at least one box's centre; off, as small animals at the
     edge are lost"""
 
     brightness: Share = 0.2
@@ -156,27 +156,27 @@ class ModelSection(_Section):
     `random` weights all are"""
 
     detections: Annotated[int, Field(ge=1, le=1000)] = 300
-    """most detections a picture; a picture of Fathom24 can have 198 boxes"""
+    """most detections an image; an image of Fathom24 can have 198 boxes"""
 
 
 class TrainingSection(_Section):
     """How the weights are fitted."""
 
     epochs: Count = 26
-    """passes over the training pictures; 26 as in torchvision's reference"""
+    """passes over the training images; 26 as in torchvision's reference"""
 
     batch_size: Count = 8
-    """pictures that one process takes at once; if the GPU has no memory for it, the error says which number to try"""
+    """images that one process takes at once; if the GPU has no memory for it, the error says which number to try"""
 
     accumulate: Count = 1
-    """batches whose gradients are added before a step, for a step of many pictures in little memory"""
+    """batches whose gradients are added before a step, for a step of many images in little memory"""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """`sgd`, with a momentum of 0.9, is what the detectors were made with; `adamw` is easier to start from random
     weights"""
 
     learning_rate: Positive = 0.02
-    """for a step of 16 pictures, 0.02 as in torchvision's reference for `sgd`; scaled in proportion to the pictures
+    """for a step of 16 images, 0.02 as in torchvision's reference for `sgd`; scaled in proportion to the images
     of a step (batch x accumulate x processes). `adamw` wants a smaller one"""
 
     weight_decay: NotNegative = 1e-4
@@ -219,7 +219,7 @@ class EvaluationSection(_Section):
     """epochs between two evaluations; the last epoch has one in any case"""
 
     batch_size: Count = 8
-    """pictures at once; it changes no result"""
+    """images at once; it changes no result"""
 
     model: str | None = None
     """`model.pt` that `evaluate` and `predict` take, relative to the folder of this file; without it the run's own"""
@@ -232,7 +232,7 @@ class ReportSection(_Section):
     """score from which a detection counts in the confusion matrix and on samples"""
 
     samples: bool = False
-    """`true` puts a few validation pictures with their boxes into the report: only where governance lets pictures
+    """`true` puts a few validation images with their boxes into the report: only where governance lets images
     out"""
 
 
@@ -257,13 +257,13 @@ class Config(_Section):
     checkpoint, relative to the folder of this file"""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """of the split, the weights, the order of pictures and their variation"""
+    """of the split, the weights, the order of images and their variation"""
 
     device: Literal["cuda", "cpu"] = "cuda"
     """a GPU that is not there is an error: nobody waits six hours for a CPU by mistake"""
 
     workers: Annotated[int, Field(ge=1)] | None = None
-    """threads that read pictures, a process; without it one for each core that the job may use, shared among the
+    """threads that read images, a process; without it one for each core that the job may use, shared among the
     processes of a node"""
 
     data: DataSection = DataSection()

@@ -1,7 +1,7 @@
-"""A COCO file as arrays: which pictures there are, and the boxes on them, as training and evaluation need them.
+"""A COCO file as arrays: which images there are, and the boxes on them, as training and evaluation need them.
 
 Read as it is in the wild: category ids as floats, annotation ids from 0 or twice, no ``info`` or ``licenses``, boxes
-over the edge, the same box twice, pictures without boxes, categories without boxes.
+over the edge, the same box twice, images without boxes, categories without boxes.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Category:
 
 @dataclass(frozen=True)
 class Coco:
-    """N pictures with M boxes. The boxes of picture i are those from ``offsets[i]`` to ``offsets[i + 1]``."""
+    """N images with M boxes. The boxes of image i are those from ``offsets[i]`` to ``offsets[i + 1]``."""
 
-    file_names: tuple[str, ...]  # N, below the folder of the pictures
+    file_names: tuple[str, ...]  # N, below the folder of the images
     urls: tuple[str, ...]  # N, "" where there is none
     ids: NDArray[np.int64]  # N, as in the file
     sizes: NDArray[np.int32]  # (N, 2) width and height, pixels
     offsets: NDArray[np.int64]  # N + 1
-    boxes: NDArray[np.float32]  # (M, 4) x1, y1, x2, y2, pixels, inside the picture
+    boxes: NDArray[np.float32]  # (M, 4) x1, y1, x2, y2, pixels, inside the image
     labels: NDArray[np.int64]  # M, from 1: 0 is the background
     areas: NDArray[np.float32]  # M, pixels, as in the file
     crowd: NDArray[np.bool_]  # M
@@ -54,20 +54,20 @@ class Coco:
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """The picture of each box: M places."""
+        """The image of each box: M places."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    def keep(self, pictures: NDArray[np.int64]) -> Coco:
-        """Return these pictures, by their places, with their boxes; the categories stay."""
-        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in pictures]
+    def keep(self, images: NDArray[np.int64]) -> Coco:
+        """Return these images, by their places, with their boxes; the categories stay."""
+        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
         boxes = np.concatenate([np.empty(0, np.int64), *spans])
         return replace(
             self,
-            file_names=tuple(self.file_names[i] for i in pictures),
-            urls=tuple(self.urls[i] for i in pictures),
-            ids=self.ids[pictures],
-            sizes=self.sizes[pictures],
-            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[pictures])]).astype(np.int64),
+            file_names=tuple(self.file_names[i] for i in images),
+            urls=tuple(self.urls[i] for i in images),
+            ids=self.ids[images],
+            sizes=self.sizes[images],
+            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[images])]).astype(np.int64),
             boxes=self.boxes[boxes],
             labels=self.labels[boxes],
             areas=self.areas[boxes],
@@ -79,18 +79,18 @@ class Coco:
 class Cleaned:
     """What was put right while a COCO file was read, and what people may want to know of it."""
 
-    over_edge: int  # boxes that were cut at the edge of their picture
+    over_edge: int  # boxes that were cut at the edge of their image
     too_small: int  # boxes that were left out
     twice: int  # boxes that were left out
-    without_boxes: int  # pictures
+    without_boxes: int  # images
     unused: tuple[str, ...]  # categories
 
     def __str__(self) -> str:
         parts = (
-            (self.over_edge, "boxes cut at the picture's edge"),
+            (self.over_edge, "boxes cut at the image's edge"),
             (self.too_small, f"boxes left out that are at most {SMALLEST} pixel on a side"),
             (self.twice, "boxes left out that are there twice"),
-            (self.without_boxes, "pictures without boxes"),
+            (self.without_boxes, "images without boxes"),
             (len(self.unused), f"categories without boxes ({', '.join(self.unused)})"),
         )
         return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "nothing to put right"
@@ -108,16 +108,16 @@ def parse_coco(content: bytes, where: object) -> tuple[Coco, Cleaned]:
         raise TrainingError("not a JSON file", where=where, found=error) from error
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         raise TrainingError("not a COCO file", where=where, expected="an object with a list of 'images'")
-    pictures = _rows(document, "images", _picture, where)
+    images = _rows(document, "images", _image, where)
     categories = _categories(document, where)
-    _unique((picture.id for picture in pictures), "images", "id", where)
-    _unique((picture.file_name for picture in pictures), "images", "file_name", where)
+    _unique((image.id for image in images), "images", "id", where)
+    _unique((image.file_name for image in images), "images", "file_name", where)
     annotations = _rows(document, "annotations", _annotation, where)
-    return _arrays(pictures, categories, annotations, where)
+    return _arrays(images, categories, annotations, where)
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     id: int
     file_name: str
     url: str
@@ -126,14 +126,14 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Annotation:
-    picture: int
+    image: int
     category: int
     box: tuple[float, ...]  # x, y, width, height
     area: float
     crowd: bool
 
 
-def _picture(row: dict[str, Any]) -> _Picture:
+def _image(row: dict[str, Any]) -> _Image:
     size = _whole(row, "width"), _whole(row, "height")
     if min(size) < 1:
         raise ValueError(f"a size of {size[0]} x {size[1]}")
@@ -141,7 +141,7 @@ def _picture(row: dict[str, Any]) -> _Picture:
         name = check_path(row["file_name"])
     except (DatapackError, TypeError) as error:
         raise ValueError(f"the file_name {row['file_name']!r}") from error
-    return _Picture(_whole(row, "id"), name, str(row.get("coco_url") or ""), size)
+    return _Image(_whole(row, "id"), name, str(row.get("coco_url") or ""), size)
 
 
 def _annotation(row: dict[str, Any]) -> _Annotation:
@@ -198,30 +198,30 @@ def _unique(values: Iterable[object], kind: str, key: str, where: object) -> Non
 
 
 def _arrays(
-    pictures: list[_Picture], categories: tuple[Category, ...], annotations: list[_Annotation], where: object
+    images: list[_Image], categories: tuple[Category, ...], annotations: list[_Annotation], where: object
 ) -> tuple[Coco, Cleaned]:
-    places = {picture.id: place for place, picture in enumerate(pictures)}
+    places = {image.id: place for place, image in enumerate(images)}
     labels = {category.id: label for label, category in enumerate(categories, start=1)}
     for number, row in enumerate(annotations):
-        for key, value, known in (("image_id", row.picture, places), ("category_id", row.category, labels)):
+        for key, value, known in (("image_id", row.image, places), ("category_id", row.category, labels)):
             if value not in known:
                 raise TrainingError(
                     f"no row has this {key}", where=f"{where}: annotations[{number}]", found=f"{key} {value}"
                 )
     distinct = list(dict.fromkeys(annotations))
-    sizes = np.array([picture.size for picture in pictures], np.int32).reshape(-1, 2)
-    owners = np.array([places[row.picture] for row in distinct], np.int64)
+    sizes = np.array([image.size for image in images], np.int32).reshape(-1, 2)
+    owners = np.array([places[row.image] for row in distinct], np.int64)
     given = np.array([row.box for row in distinct], np.float64).reshape(-1, 4)
     corners = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1)
     limits = np.tile(sizes[owners], 2).astype(np.float64)
     boxes = np.clip(corners, 0, limits)
     good = ((boxes[:, 2:] - boxes[:, :2]) > SMALLEST).all(axis=1)
     chosen = np.flatnonzero(good)[np.argsort(owners[good], kind="stable")]
-    counts = np.bincount(owners[chosen], minlength=len(pictures))
+    counts = np.bincount(owners[chosen], minlength=len(images))
     coco = Coco(
-        tuple(picture.file_name for picture in pictures),
-        tuple(picture.url for picture in pictures),
-        np.array([picture.id for picture in pictures], np.int64),
+        tuple(image.file_name for image in images),
+        tuple(image.url for image in images),
+        np.array([image.id for image in images], np.int64),
         sizes,
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         boxes[chosen].astype(np.float32),

@@ -1,4 +1,4 @@
-"""The pictures that a COCO file of the dataset lists, and where their pixels come from."""
+"""The images that a COCO file of the dataset lists, and where their pixels come from."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ if TYPE_CHECKING:
     from trainers.dataset.verify import Dataset
     from trainers.log import Log
 
-MISSING = "missing.csv"  # in a dataset: the pictures that its catalog allows to be missing, and are
+MISSING = "missing.csv"  # in a dataset: the images that its catalog allows to be missing, and are
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """N pictures of the dataset, each with its file, and how they are laid out when decoded."""
+class Images:
+    """N images of the dataset, each with its file, and how they are laid out when decoded."""
 
     coco: Coco
     names: tuple[str, ...]  # N, in the manifest
     layout: Layout
     dataset: Dataset
 
-    def keep(self, places: NDArray[np.int64], config: Config) -> Pictures:
-        """Return these of the pictures, by their places."""
+    def keep(self, places: NDArray[np.int64], config: Config) -> Images:
+        """Return these of the images, by their places."""
         coco = self.coco.keep(places)
         layout = Layout.of(coco, self.dataset.manifest.digest, config.image)
-        return Pictures(coco, tuple(self.names[place] for place in places), layout, self.dataset)
+        return Images(coco, tuple(self.names[place] for place in places), layout, self.dataset)
 
     def is_cached(self, scratch: Path) -> bool:
         """Say whether all of them lie decoded in ``scratch``."""
         return Cached.open(cache_path(scratch, self.layout), self.layout) is not None
 
     def pixels(self, scratch: Path) -> Pixels:
-        """Return what lies decoded in ``scratch``, or what decodes each picture when it is read."""
+        """Return what lies decoded in ``scratch``, or what decodes each image when it is read."""
         cached = Cached.open(cache_path(scratch, self.layout), self.layout)
         return cached or Decoded(tuple(self.dataset.path(name) for name in self.names), self.layout)
 
 
-def list_pictures(config: Config, dataset: Dataset, file: str, folder: str, log: Log) -> Pictures:
-    """Read a COCO file of the dataset, and find its pictures there.
+def list_images(config: Config, dataset: Dataset, file: str, folder: str, log: Log) -> Images:
+    """Read a COCO file of the dataset, and find its images there.
 
     Those that the dataset's ``missing.csv`` or the configuration's ``skip_broken`` names are left out.
 
     Raises:
-        TrainingError: a picture is not in the dataset.
+        TrainingError: an image is not in the dataset.
         ConfigError: the file is not in the dataset, or ``skip_broken`` names something else.
         MismatchError: the file is not what the manifest says.
     """
@@ -69,7 +69,7 @@ def list_pictures(config: Config, dataset: Dataset, file: str, folder: str, log:
     absent = [name for name in names if name not in dataset.manifest.hashes and name not in allowed]
     if absent:
         raise TrainingError(
-            f"{len(absent):,} of {len(names):,} pictures of {file} are not in the dataset",
+            f"{len(absent):,} of {len(names):,} images of {file} are not in the dataset",
             where=dataset.folder,
             found=f"no {absent[0]}",
             fix="set data.images (or data.eval_images) to the folder that holds them",
@@ -80,10 +80,10 @@ def list_pictures(config: Config, dataset: Dataset, file: str, folder: str, log:
         if name in dataset.manifest.hashes and coco.file_names[place] not in skipped
     ]
     left_out = len(names) - len(kept)
-    log.note(f"{file}: {cleaned}" + (f"; {left_out:,} pictures left out, as the configuration says" if skipped else ""))
+    log.note(f"{file}: {cleaned}" + (f"; {left_out:,} images left out, as the configuration says" if skipped else ""))
     if not kept:
-        raise TrainingError("no picture is left", where=dataset.path(name))
-    whole = Pictures(coco, tuple(names), Layout.of(coco, "", config.image), dataset)
+        raise TrainingError("no image is left", where=dataset.path(name))
+    whole = Images(coco, tuple(names), Layout.of(coco, "", config.image), dataset)
     return whole.keep(np.array(kept, np.int64), config)
 
 
@@ -105,7 +105,7 @@ def _skipped(config: Config, coco: Coco, file: str) -> set[str]:
         return set()
     skipped = set(config.data.skip_broken)
     if unknown := sorted(skipped - set(coco.file_names)):
-        raise ConfigError("data.skip_broken names no picture of this list", where=file, found=unknown[0])
+        raise ConfigError("data.skip_broken names no image of this list", where=file, found=unknown[0])
     return skipped
 
 

@@ -1,7 +1,7 @@
-"""Decoded pictures: read from one file in ``/scratch`` that is mapped into memory, or decoded anew each time.
+"""Decoded images: read from one file in ``/scratch`` that is mapped into memory, or decoded anew each time.
 
-The file holds, one after the other, the pixels of each picture as the model is to see it: uint8, height x width x 3,
-RGB. Its size is known from the COCO file before a picture is read. It is written while the data is checked.
+The file holds, one after the other, the pixels of each image as the model is to see it: uint8, height x width x 3,
+RGB. Its size is known from the COCO file before an image is read. It is written while the data is checked.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ _FORM = 1  # of the file: another number where older files can't be read
 _ALIGNED = 64  # bytes, a cache line
 
 
-class BrokenPictureError(ValueError):
-    """A picture that does not decode, or not to the size that its COCO file says."""
+class BrokenImageError(ValueError):
+    """An image that does not decode, or not to the size that its COCO file says."""
 
 
 class Pixels(Protocol):
-    """Decoded, resized pictures by their place in a `Coco`."""
+    """Decoded, resized images by their place in a `Coco`."""
 
     @property
     def sizes(self) -> NDArray[np.int32]:
         """(N, 2) width and height of what `read` gives, pixels."""
 
     def read(self, index: int) -> Array:
-        """Return a picture: uint8 (height, width, 3), RGB. Threads may call this at once."""
+        """Return an image: uint8 (height, width, 3), RGB. Threads may call this at once."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each picture is in the file, and what it is."""
+    """Where each image is in the file, and what it is."""
 
     key: str
     given: NDArray[np.int32]  # (N, 2) width and height in the COCO file, pixels
@@ -61,7 +61,7 @@ class Layout:
 
     @classmethod
     def of(cls, coco: Coco, digest: str, section: ImageSection) -> Layout:
-        """Plan the file for these pictures of the dataset with this digest."""
+        """Plan the file for these images of the dataset with this digest."""
         sizes = scaled(coco.sizes, section.min_size, section.max_size)
         lengths = sizes.astype(np.int64).prod(axis=1) * 3
         offsets = np.concatenate([[0], np.cumsum(-(-lengths // _ALIGNED) * _ALIGNED)]).astype(np.int64)
@@ -88,7 +88,7 @@ def scaled(sizes: NDArray[np.int32], shorter: int, longer: int) -> NDArray[np.in
 
 
 def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array:
-    """Decode a picture and resize it.
+    """Decode an image and resize it.
 
     Args:
         content: a whole file that Pillow reads.
@@ -96,35 +96,35 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
         wanted: width and height of the result, pixels.
 
     Raises:
-        BrokenPictureError: it does not decode, or has another size.
+        BrokenImageError: it does not decode, or has another size.
     """
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # the size is held against the COCO file before a pixel is decoded
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            picture: Image.Image = opened
-            if picture.size != tuple(given) and picture.size == tuple(given)[::-1]:
-                picture = ImageOps.exif_transpose(picture)  # a photograph that lies on its side
-            if picture.size != tuple(given):
-                expected, found = ("{} x {}".format(*numbers) for numbers in (given, picture.size))
-                raise BrokenPictureError(f"expected {expected} pixels, found {found}")
-            if picture.mode.startswith("I;16"):
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            picture = picture.convert("RGB")
+            image: Image.Image = opened
+            if image.size != tuple(given) and image.size == tuple(given)[::-1]:
+                image = ImageOps.exif_transpose(image)  # a photograph that lies on its side
+            if image.size != tuple(given):
+                expected, found = ("{} x {}".format(*numbers) for numbers in (given, image.size))
+                raise BrokenImageError(f"expected {expected} pixels, found {found}")
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:  # what Pillow raises for broken files
-        if isinstance(error, BrokenPictureError):
+        if isinstance(error, BrokenImageError):
             raise
-        raise BrokenPictureError(f"it does not decode: {error}") from error
+        raise BrokenImageError(f"it does not decode: {error}") from error
     width, height = map(int, wanted)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures that are decoded each time that they are read."""
+    """Images that are decoded each time that they are read."""
 
     paths: tuple[Path, ...]
     layout: Layout
@@ -136,13 +136,13 @@ class Decoded:
     def read(self, index: int) -> Array:
         try:
             return decode(read_file(self.paths[index]), self.layout.given[index], self.layout.sizes[index])
-        except BrokenPictureError as error:
-            raise TrainingError("a picture can't be used", where=self.paths[index], found=error) from error
+        except BrokenImageError as error:
+            raise TrainingError("an image can't be used", where=self.paths[index], found=error) from error
 
 
 @dataclass(frozen=True)
 class Cached:
-    """Pictures in a file that is mapped into memory."""
+    """Images in a file that is mapped into memory."""
 
     layout: Layout
     memory: Array
@@ -165,13 +165,13 @@ class Cached:
 
 
 def cache_path(scratch: Path, layout: Layout) -> Path:
-    """Return where the decoded pictures of this layout are, or will be."""
+    """Return where the decoded images of this layout are, or will be."""
     return scratch / f"pixels-{layout.key}.u8"
 
 
 @dataclass
 class CacheWriter:
-    """The file of decoded pictures while it is written, under another name. Threads may write at once."""
+    """The file of decoded images while it is written, under another name. Threads may write at once."""
 
     path: Path
     layout: Layout
@@ -188,7 +188,7 @@ class CacheWriter:
                 old.unlink()
             free = shutil.disk_usage(scratch).free
             if free < layout.bytes:
-                return f"{scratch} has {size(free)} free, and the decoded pictures need {size(layout.bytes)}"
+                return f"{scratch} has {size(free)} free, and the decoded images need {size(layout.bytes)}"
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
             return f"{scratch} can't be written to: {error.strerror}"
@@ -198,11 +198,11 @@ class CacheWriter:
         except OSError as error:
             if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
                 writer.discard()
-                return f"{scratch} has no room for {size(layout.bytes)} of decoded pictures: {error.strerror}"
+                return f"{scratch} has no room for {size(layout.bytes)} of decoded images: {error.strerror}"
         return writer
 
     def write(self, index: int, pixels: Array) -> None:
-        """Write one picture in its place; where the disk is full, nothing more is written."""
+        """Write one image in its place; where the disk is full, nothing more is written."""
         if self.full:
             return
         content, at = np.ascontiguousarray(pixels).data.cast("B"), int(self.layout.offsets[index])

@@ -20,18 +20,18 @@ _ABSENT = 1.0  # the cost of a category that is on one side only, in shares that
 
 @dataclass(frozen=True)
 class Split:
-    """The places of the pictures of each part, ascending."""
+    """The places of the images of each part, ascending."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
-    sequences: int  # how many groups were kept together; as many as pictures where each stands alone
+    sequences: int  # how many groups were kept together; as many as images where each stands alone
 
 
 def sequences_of(coco: Coco) -> NDArray[np.int64]:
-    """Give each picture the number of its sequence: frames of one dive have addresses in one folder.
+    """Give each image the number of its sequence: frames of one dive have addresses in one folder.
 
-    A picture without an address is a sequence of its own. If all addresses are in one folder, that folder says nothing
-    about sequences, and each picture stands alone.
+    An image without an address is a sequence of its own. If all addresses are in one folder, that folder says nothing
+    about sequences, and each image stands alone.
     """
     folders = [url.rpartition("/")[0] or f"\0{place}" for place, url in enumerate(coco.urls)]
     if len(set(folders)) <= 1:
@@ -40,9 +40,9 @@ def sequences_of(coco: Coco) -> NDArray[np.int64]:
 
 
 def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> Split:
-    """Choose about ``share`` of the pictures for validation, whole sequences at a time.
+    """Choose about ``share`` of the images for validation, whole sequences at a time.
 
-    Each category, and the pictures without boxes, should have the same share on that side; a category that is in more
+    Each category, and the images without boxes, should have the same share on that side; a category that is in more
     than one sequence should be on both. Sequences are dealt out one by one, each to the side that is short of what it
     holds; of several seeded orders the one that comes closest is taken.
 
@@ -54,8 +54,8 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
     if not len(coco.boxes) or count < 2:  # noqa: PLR2004 - a part each
         raise TrainingError(
             "can't split this into training and validation",
-            expected="boxes, and at least two sequences of pictures",
-            found=f"{len(coco):,} pictures, {len(coco.boxes):,} boxes, {count:,} sequences",
+            expected="boxes, and at least two sequences of images",
+            found=f"{len(coco):,} images, {len(coco.boxes):,} boxes, {count:,} sequences",
         )
     amounts = _amounts(coco, groups, count)
     generator = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
 
 
 def _amounts(coco: Coco, groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Count, per sequence: the boxes of each category, then the pictures without boxes, then all pictures."""
+    """Count, per sequence: the boxes of each category, then the images without boxes, then all images."""
     kinds = len(coco.categories)
     amounts = np.zeros((count, kinds + 2))
     np.add.at(amounts, (groups[coco.owners], coco.labels - 1), 1)

@@ -102,16 +102,16 @@ def check_bytes(
     dataset: Dataset,
     *,
     workers: int,
-    pictures: Collection[str] = (),
+    images: Collection[str] = (),
     visit: Callable[[str, bytes], None] = lambda _name, _content: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Hold every byte against the manifest, in parallel; give the content of each of ``pictures`` that is right on.
+    """Hold every byte against the manifest, in parallel; give the content of each of ``images`` that is right on.
 
     Args:
         dataset: what to read; its names are compared as well.
         workers: threads.
-        pictures: names of files that are read whole and, if right, given to ``visit``.
+        images: names of files that are read whole and, if right, given to ``visit``.
         visit: called in the threads, with a name and its content.
         advance: called with the bytes that were read since its last call.
 
@@ -125,7 +125,7 @@ def check_bytes(
         return [name for name in batch if not check_one(name, buffer)]
 
     def check_one(name: str, buffer: memoryview) -> bool:
-        if name not in pictures:
+        if name not in images:
             with _reading(dataset.path(name)):
                 return hash_file(dataset.path(name), buffer=buffer, advance=advance) == dataset.manifest.hashes[name]
         content = read_file(dataset.path(name))

@@ -28,14 +28,14 @@ SIZES = ("small", "medium", "large")
 IOU = 0.5  # of the precision-recall curves and the confusion matrix
 
 _AP75 = 5  # the place of 0.75 among the ten thresholds
-_AT_ONCE = 64  # pictures
+_AT_ONCE = 64  # images
 
 
 class Evaluator:
-    """Collects the detections in some pictures of a `Coco` and judges them."""
+    """Collects the detections in some images of a `Coco` and judges them."""
 
     def __init__(self, coco: Coco, indices: Iterable[int], sizes: NDArray[np.int32]) -> None:
-        """Judge the pictures at ``indices``; ``sizes`` (N, 2) are width and height of what the model sees, pixels."""
+        """Judge the images at ``indices``; ``sizes`` (N, 2) are width and height of what the model sees, pixels."""
         self._coco = coco
         self._labels = list(range(1, len(coco.categories) + 1))
         self._indices = np.unique(np.fromiter(indices, np.int64))
@@ -43,7 +43,7 @@ class Evaluator:
         self._found: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
 
     def add(self, indices: Sequence[int], outputs: Sequence[Mapping[str, ArrayLike]]) -> None:
-        """Take what the model gave for the pictures at ``indices``; a picture that was there before is passed over.
+        """Take what the model gave for the images at ``indices``; an image that was there before is passed over.
 
         ``outputs`` are arrays, or float32 tensors on the CPU: boxes (n, 4) x1, y1, x2, y2 in the pixels of ``sizes``,
         labels (n,), scores (n,). What is labelled as the background (RetinaNet and FCOS can) or is not finite is no
@@ -80,7 +80,7 @@ class Evaluator:
         }
 
     def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Add the `state` of another process; a picture that was there before is passed over."""
+        """Add the `state` of another process; an image that was there before is passed over."""
         ends = np.cumsum(state["counts"])[:-1]
         boxes, labels, scores = (np.split(state[name], ends) for name in ("boxes", "labels", "scores"))
         for place, index in enumerate(state["indices"].tolist()):
@@ -99,14 +99,14 @@ class Evaluator:
             }
 
     def summarize(self, score: float = 0.5) -> Evaluation:
-        """Judge all pictures; only detections from ``score`` on count in the confusion matrix.
+        """Judge all images; only detections from ``score`` on count in the confusion matrix.
 
         Raises:
-            TrainingError: there are pictures that no process has looked at.
+            TrainingError: there are images that no process has looked at.
         """
         seen = sum(index in self._found for index in self._indices.tolist())
         if seen < len(self._indices):
-            raise TrainingError("not all pictures were looked at", expected=len(self._indices), found=seen)
+            raise TrainingError("not all images were looked at", expected=len(self._indices), found=seen)
         truth, found = self._truth(), self._detections()
         judge = self._accumulate(truth, found)
         # [threshold, recall, category, size, detections], and the same without recall
@@ -128,7 +128,7 @@ class Evaluator:
         )
 
     def _truth(self) -> Columns:
-        """Return the boxes to find, in COCO's terms: a picture's id is its place, a category's id its label."""
+        """Return the boxes to find, in COCO's terms: an image's id is its place, a category's id its label."""
         coco = self._coco
         places = [np.arange(coco.offsets[index], coco.offsets[index + 1]) for index in self._indices]
         boxes = np.concatenate([np.empty(0, np.int64), *places])
@@ -173,26 +173,26 @@ class Evaluator:
         return judge
 
     def _judged(self, truth: Columns, found: Columns, **parameters: Any) -> Iterator[Any]:
-        """Yield a `COCOeval` that has matched ``found`` to ``truth``, for a few pictures at a time.
+        """Yield a `COCOeval` that has matched ``found`` to ``truth``, for a few images at a time.
 
-        What pycocotools holds of a picture takes several times the memory of what is needed of it afterwards.
+        What pycocotools holds of an image takes several times the memory of what is needed of it afterwards.
         """
         for start in range(0, max(len(self._indices), 1), _AT_ONCE):
-            pictures = self._indices[start : start + _AT_ONCE]
+            images = self._indices[start : start + _AT_ONCE]
             with contextlib.redirect_stdout(io.StringIO()):
-                judge = COCOeval(self._coco_of(truth, pictures), self._coco_of(found, pictures), "bbox")
+                judge = COCOeval(self._coco_of(truth, images), self._coco_of(found, images), "bbox")
                 for name, value in parameters.items():
                     setattr(judge.params, name, value)
                 judge.evaluate()
             yield judge
 
-    def _coco_of(self, columns: Columns, pictures: NDArray[np.int64]) -> COCO:
+    def _coco_of(self, columns: Columns, images: NDArray[np.int64]) -> COCO:
         """Return annotations as pycocotools has them. Ids are from 1: it takes a match with id 0 for none."""
-        rows = np.flatnonzero(np.isin(columns["image_id"], pictures))
+        rows = np.flatnonzero(np.isin(columns["image_id"], images))
         values = zip((rows + 1).tolist(), *(column[rows].tolist() for column in columns.values()), strict=True)
         coco = COCO()
         coco.dataset = {
-            "images": [{"id": index} for index in pictures.tolist()],
+            "images": [{"id": index} for index in images.tolist()],
             "categories": [{"id": label} for label in self._labels],
             "annotations": [dict(zip(("id", *columns), row, strict=True)) for row in values],
         }
@@ -207,17 +207,17 @@ class Evaluator:
         judged = self._judged(truth, found, useCats=0, iouThrs=[IOU], maxDets=[len(found["score"])], **any_size)
         # an annotation's place in the matrix, by its id; id 0 is no match
         true, predicted = (np.append(background, columns["category_id"] - 1) for columns in (truth, found))
-        for picture in filter(None, chain.from_iterable(judge.evalImgs for judge in judged)):
-            counted = ~picture["dtIgnore"][0]
-            ids, matches = np.array(picture["dtIds"], np.int64), picture["dtMatches"][0].astype(np.int64)
+        for image in filter(None, chain.from_iterable(judge.evalImgs for judge in judged)):
+            counted = ~image["dtIgnore"][0]
+            ids, matches = np.array(image["dtIds"], np.int64), image["dtMatches"][0].astype(np.int64)
             np.add.at(matrix, (true[matches[counted]], predicted[ids[counted]]), 1)
-            missed = (picture["gtMatches"][0] == 0) & (picture["gtIgnore"] == 0)
-            np.add.at(matrix, (true[np.array(picture["gtIds"], np.int64)[missed]], background), 1)
+            missed = (image["gtMatches"][0] == 0) & (image["gtIgnore"] == 0)
+            np.add.at(matrix, (true[np.array(image["gtIds"], np.int64)[missed]], background), 1)
         return Confusion(score, IOU, tuple(map(tuple, matrix.tolist())))
 
 
 def _needed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `COCOeval.accumulate` reads of a picture; whom a detection matches is nothing to it."""
+    """Return what `COCOeval.accumulate` reads of an image; whom a detection matches is nothing to it."""
     kept = {name: row[name] for name in ("dtScores", "dtIgnore", "gtIgnore")}
     return {**kept, "dtMatches": row["dtMatches"] > 0}
 

@@ -1,4 +1,4 @@
-"""What is known about a detector after it has seen the validation pictures: the content of `coco_eval.json`.
+"""What is known about a detector after it has seen the validation images: the content of `coco_eval.json`.
 
 A detection is matched to a box of its category from an IoU of 0.5, 0.55, ... 0.95 on. AP is the precision, averaged
 over 101 recalls, those ten thresholds and the categories that have boxes: over all categories others call it mAP.
@@ -25,7 +25,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Summary:
-    """The averages at one number of detections: the best of each category in a picture, as COCO counts them."""
+    """The averages at one number of detections: the best of each category in an image, as COCO counts them."""
 
     all: Scores
     sizes: dict[str, Scores]  # as in Evaluation.size_boxes
@@ -56,7 +56,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a detector is on the validation pictures. Boxes are counted without crowds."""
+    """How good a detector is on the validation images. Boxes are counted without crowds."""
 
     images: int
     boxes: int

@@ -1,4 +1,4 @@
-"""What is varied about the pictures in training, at random: drawn for each picture, then done with torchvision's v2.
+"""What is varied about the images in training, at random: drawn for each image, then done with torchvision's v2.
 
 What is drawn depends on one generator, never on torch's own: threads may draw at once, and a resumed run draws alike.
 Boxes are varied where they are, and images on the device that they are on.
@@ -28,9 +28,9 @@ _SMALLEST_CROP = 0.5  # of each side
 
 @dataclass(frozen=True)
 class Variation:
-    """What is done to one picture."""
+    """What is done to one image."""
 
-    source: tuple[int, int]  # height and width of the picture, pixels
+    source: tuple[int, int]  # height and width of the image, pixels
     crop: tuple[int, int, int, int]  # top, left, height and width of the part that is kept
     size: tuple[int, int]  # height and width that this part is resized to
     flip: bool
@@ -44,7 +44,7 @@ class Variation:
         image = self._move(image)
         if self._recolours:
             image = self._recolour(image)
-        # a part of a picture, and some of the above, are not in one piece, or in another order
+        # a part of an image, and some of the above, are not in one piece, or in another order
         return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
     def boxes(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,16 +94,16 @@ class Augment:
         self.section = section
 
     def scale(self, draw: np.random.Generator) -> float:
-        """Draw the factor of the size for all pictures of a step.
+        """Draw the factor of the size for all images of a step.
 
-        Pictures of a batch are padded to the largest: with a factor for each, a third of a batch of 8 would be padding.
+        Images of a batch are padded to the largest: with a factor for each, a third of a batch of 8 would be padding.
         """
         return float(draw.uniform(*self.section.scale))
 
     def draw(
         self, size: tuple[int, int], boxes: NDArray[np.float32], scale: float, draw: np.random.Generator
     ) -> Variation:
-        """Draw what is done to a picture of this size, height and width in pixels, with boxes (n, 4)."""
+        """Draw what is done to an image of this size, height and width in pixels, with boxes (n, 4)."""
         section = self.section
         crop = _part(size, boxes, draw) if draw.random() < section.crop else (0, 0, *size)
         return Variation(
@@ -119,7 +119,7 @@ class Augment:
 
 
 def _part(size: tuple[int, int], boxes: NDArray[np.float32], draw: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a part of a picture, in its proportions, that holds the centre of a box if there is one."""
+    """Draw a part of an image, in its proportions, that holds the centre of a box if there is one."""
     share = draw.uniform(_SMALLEST_CROP, 1)
     height, width = (max(1, round(side * share)) for side in size)
     if len(boxes):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainers.dataset.coco import Coco
     from trainers.run.folder import Run
 
-_FORM = 1  # of a checkpoint: another number where older ones can't be gone on from
+_FORM = 2  # of a checkpoint: another number where older ones can't be gone on from
 _PARTS = {"form", "job", "training"}
 _MODEL_PARTS = {"model", "name", "categories", "min_size", "max_size", "dataset"}
 _AROUND = 1 << 20  # bytes of a file besides its tensors, more than there are

@@ -70,7 +70,7 @@ class Group:
         return values[0]
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give each process the first one's statistics of BatchNorm: each has those of its own last pictures."""
+        """Give each process the first one's statistics of BatchNorm: each has those of its own last images."""
         if self.control is not None:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""A detector at work on pictures that it is not trained on: what it finds, and how good that is."""
+"""A detector at work on images that it is not trained on: what it finds, and how good that is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def evaluate(
     log: Log,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation | None:
-    """Judge a model by the pictures of a loader, as `detect`; only the first process gets the evaluation."""
+    """Judge a model by the images of a loader, as `detect`; only the first process gets the evaluation."""
     detect(model, loader, evaluator, config, group=group, log=log, between=between)
     return evaluator.summarize(config.report.score) if group.is_first else None
 
@@ -48,12 +48,12 @@ def detect(
     log: Log,
     between: Callable[[], None] = lambda: None,
 ) -> None:
-    """Show a model the pictures of a loader.
+    """Show a model the images of a loader.
 
     Args:
         model: a detector.
-        loader: the pictures; each process has a part of them.
-        evaluator: of all these pictures; it has all detections afterwards, in the first process.
+        loader: the images; each process has a part of them.
+        evaluator: of all these images; it has all detections afterwards, in the first process.
         config: the precision.
         group: the processes.
         log: where progress is shown.
@@ -64,7 +64,7 @@ def detect(
     with (
         torch.inference_mode(),
         contextlib.closing(loader.epoch(0)) as batches,
-        log.progress("looking at pictures", rounds, "batches") as advance,
+        log.progress("looking at images", rounds, "batches") as advance,
         memory_errors("evaluation.batch_size", config.evaluation.batch_size),
     ):
         for _ in range(rounds):

@@ -65,10 +65,10 @@ def train(config: Config, context: RunContext, run: Run, data: PreparedData, sta
 
 
 def evaluate(config: Config, context: RunContext, data: PreparedData, path: Path) -> Evaluation | None:
-    """Judge a `model.pt` by the validation pictures; only the first process gets the evaluation.
+    """Judge a `model.pt` by the validation images; only the first process gets the evaluation.
 
     Raises:
-        ConfigError: it knows other categories than the pictures show.
+        ConfigError: it knows other categories than the images show.
     """
     trained = TrainedModel.read(path)
     theirs, ours = trained.categories, tuple((category.id, category.name) for category in data.coco.categories)
@@ -87,14 +87,14 @@ def evaluate(config: Config, context: RunContext, data: PreparedData, path: Path
 
 
 def predict(config: Config, context: RunContext, data: PreparedData, path: Path) -> Evaluator:
-    """Find what a `model.pt` knows in the pictures; in the first process the evaluator has all detections."""
-    trained, pictures = TrainedModel.read(path), data.split.validation
+    """Find what a `model.pt` knows in the images; in the first process the evaluator has all detections."""
+    trained, images = TrainedModel.read(path), data.split.validation
     coco = replace(data.coco, categories=tuple(Category(*category) for category in trained.categories))
-    evaluator = Evaluator(coco, pictures, data.pixels.sizes)
+    evaluator = Evaluator(coco, images, data.pixels.sizes)
     with joined(context.place, config.device) as group:
         inference.detect(
             trained_model(config, trained, group.device),
-            _evaluation_loader(config, data, pictures, group),
+            _evaluation_loader(config, data, images, group),
             evaluator,
             config,
             group=group,
@@ -104,7 +104,7 @@ def predict(config: Config, context: RunContext, data: PreparedData, path: Path)
 
 
 def _samples(config: Config, data: PreparedData, run: Run, group: Group) -> list[Sample]:
-    """Show the best weights a few validation pictures with boxes, where such pictures may be in the report."""
+    """Show the best weights a few validation images with boxes, where such images may be in the report."""
     if not config.report.samples:
         return []
     with_boxes = [
@@ -155,11 +155,11 @@ def _training_loader(config: Config, data: PreparedData, group: Group) -> Loader
     )
 
 
-def _evaluation_loader(config: Config, data: PreparedData, pictures: NDArray[np.int64], group: Group) -> Loader:
+def _evaluation_loader(config: Config, data: PreparedData, images: NDArray[np.int64], group: Group) -> Loader:
     return Loader(
         data.coco,
         data.pixels,
-        pictures,
+        images,
         batch_size=config.evaluation.batch_size,
         workers=workers(config, group.place.local_world),
         device=group.device,

@@ -1,4 +1,4 @@
-"""Batches for a model: pictures read ahead in threads, in an order and with variations that a resumed run repeats.
+"""Batches for a model: images read ahead in threads, in an order and with variations that a resumed run repeats.
 
 Threads, not processes: a container's ``/dev/shm`` is too small for what processes hand each other, and copying,
 decoding and torchvision's transforms let go of the interpreter.
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from trainers.pytorch.augment import Augment, Variation
 
 _SHAPES = 2 ** np.linspace(-1, 1, 7)  # width by height: the bounds of groups, those of torchvision's reference
-_ORDER, _SCALE, _PICTURE = range(3)  # what random numbers are for: to each its own
+_ORDER, _SCALE, _IMAGE = range(3)  # what random numbers are for: to each its own
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A few pictures and what is to be found on them, on the loader's device."""
+    """A few images and what is to be found on them, on the loader's device."""
 
     images: list[Tensor]  # each uint8 (3, H, W), RGB, memory channels_last
     targets: list[dict[str, Tensor]]  # boxes float32 (n, 4) x1 y1 x2 y2 in the image's pixels, labels int64 (n,)
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Step:
-    """A batch that is to be: its place among an epoch's, and its pictures."""
+    """A batch that is to be: its place among an epoch's, and its images."""
 
     epoch: int
     number: int
@@ -51,7 +51,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Example:
-    """A picture that was read."""
+    """An image that was read."""
 
     image: Tensor
     boxes: Tensor
@@ -60,18 +60,18 @@ class _Example:
 
 
 class Loader:
-    """The pictures of a part of the data, in batches of pictures with similar shapes.
+    """The images of a part of the data, in batches of images with similar shapes.
 
     With ``shuffle``, for training, each epoch has another order, and all processes have as many batches, of as many
-    pictures at each step: where pictures can't be shared evenly, up to ``world`` - 1 of them come twice. Without, for
-    evaluation, each picture comes once, and a process may have a picture or a batch less than another.
+    images at each step: where images can't be shared evenly, up to ``world`` - 1 of them come twice. Without, for
+    evaluation, each image comes once, and a process may have an image or a batch less than another.
 
     Args:
-        coco: pictures and boxes. Crowds, and boxes that are at most 1 pixel on a side once scaled, are no targets.
-        pixels: what the pictures look like.
-        indices: the pictures of ``coco`` that are this part.
-        batch_size: pictures in a batch of this process; one batch of an epoch may have less.
-        workers: threads that read pictures; 0: each is read when it is asked for.
+        coco: images and boxes. Crowds, and boxes that are at most 1 pixel on a side once scaled, are no targets.
+        pixels: what the images look like.
+        indices: the images of ``coco`` that are this part.
+        batch_size: images in a batch of this process; one batch of an epoch may have less.
+        workers: threads that read images; 0: each is read when it is asked for.
         device: where batches are wanted.
         seed: of the order and the variations.
         shuffle: for training.
@@ -110,7 +110,7 @@ class Loader:
         Few of them are in memory at once. The threads end with the iteration, also where that is given up.
 
         Raises:
-            DatapackError: a picture can't be read; it is named.
+            DatapackError: an image can't be read; it is named.
         """
         steps = self._plan(epoch)[start:]
         if not self._workers:
@@ -118,7 +118,7 @@ class Loader:
                 yield self._batch(step, (self._example(step, index) for index in step.indices))
             return
         torch.get_num_threads()  # asked once, or a thread that sets its own number sets this one's too
-        pool = ThreadPoolExecutor(self._workers, "pictures", initializer=torch.set_num_threads, initargs=(1,))
+        pool = ThreadPoolExecutor(self._workers, "images", initializer=torch.set_num_threads, initargs=(1,))
         ahead = 1 + -(-self._workers // self._batch_size)  # batches, so that no thread waits for the slowest of one
         begun: deque[tuple[_Step, list[Future[_Example]]]] = deque()
         try:
@@ -132,7 +132,7 @@ class Loader:
             pool.shutdown(cancel_futures=True)
 
     def _plan(self, epoch: int) -> list[_Step]:
-        """Say which pictures this process has at each step: pictures of one shape, in all processes."""
+        """Say which images this process has at each step: images of one shape, in all processes."""
         draw = np.random.default_rng([_ORDER, self._seed, epoch])
         order = draw.permutation(self._indices) if self._shuffle else self._indices
         order = order[np.argsort(self._shapes[order], kind="stable")]
@@ -144,7 +144,7 @@ class Loader:
         return [_Step(epoch, number, parts[place]) for number, place in enumerate(places) if parts[place]]
 
     def _example(self, step: _Step, index: int) -> _Example:
-        """Read one picture; vary it, but not its image where that is wanted on a GPU: that is faster there."""
+        """Read one image; vary it, but not its image where that is wanted on a GPU: that is faster there."""
         try:
             pixels = self._pixels.read(index)
             image = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._on_gpu)
@@ -155,18 +155,18 @@ class Loader:
                 return _Example(variation.image(image), boxes, labels, None)
             return _Example(image, boxes, labels, variation)
         except DatapackError:
-            raise  # it names the picture
+            raise  # it names the image
         except Exception as error:
-            raise TrainingError("can't read this picture", where=self._names[index], found=error) from error
+            raise TrainingError("can't read this image", where=self._names[index], found=error) from error
 
     def _vary(self, step: _Step, index: int) -> tuple[Variation | None, Tensor, Tensor]:
-        """Return what is done to the picture, and its boxes and labels thereafter."""
+        """Return what is done to the image, and its boxes and labels thereafter."""
         place = slice(self._offsets[index], self._offsets[index + 1])
         boxes, labels = torch.tensor(self._boxes[place]), torch.tensor(self._labels[place])
         if not self._augment:
             return None, boxes, labels
         scale = self._augment.scale(np.random.default_rng([_SCALE, self._seed, step.epoch, step.number]))
-        draw = np.random.default_rng([_PICTURE, self._seed, step.epoch, index])
+        draw = np.random.default_rng([_IMAGE, self._seed, step.epoch, index])
         width, height = map(int, self._pixels.sizes[index])
         variation = self._augment.draw((height, width), self._boxes[place], scale, draw)
         boxes, kept = variation.boxes(boxes)
@@ -195,7 +195,7 @@ class Loader:
 
 
 def _targets(coco: Coco, sizes: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Scale the boxes to pictures of these sizes; return those that are targets, their labels, and each picture's."""
+    """Scale the boxes to images of these sizes; return those that are targets, their labels, and each image's."""
     owners = coco.owners
     edges = np.tile(sizes, 2)[owners].astype(np.float32)
     boxes = np.minimum(coco.boxes * (edges / np.tile(coco.sizes, 2)[owners].astype(np.float32)), edges)

@@ -1,4 +1,4 @@
-"""The training: epoch by epoch over the pictures, an evaluation, the best weights kept, a checkpoint; and again.
+"""The training: epoch by epoch over the images, an evaluation, the best weights kept, a checkpoint; and again.
 
 All that is random in a step follows from the seed, the epoch, the batch and the process: so a training that goes on
 from a checkpoint gives the same numbers as one that was never stopped.
@@ -52,7 +52,7 @@ class Job:
     model: nn.Module  # on its device
     training: Loader
     validation: Loader
-    evaluator: Callable[[], Evaluator]  # of the validation pictures
+    evaluator: Callable[[], Evaluator]  # of the validation images
     run: Run
     log: Log
     group: Group
@@ -173,7 +173,7 @@ def train_one_epoch(job: Job, state: State, ending: Ending) -> bool:
 
 
 def _train_step(job: Job, state: State, batches: Iterator[Batch]) -> tuple[int, list[int], dict[str, Tensor], Tensor]:
-    """Take a step; return its number, its pictures, its losses and the norm of its gradient, still on the device."""
+    """Take a step; return its number, its images, its losses and the norm of its gradient, still on the device."""
     section, device = job.config.training, job.group.device
     first = state.step * section.accumulate
     count = min(section.accumulate, job.training.batches - first)
@@ -202,7 +202,7 @@ def _next(batches: Iterator[Batch], sums: Sums) -> Batch:
     began = time.monotonic()
     batch = next(batches)
     sums.input_wait_s += time.monotonic() - began
-    sums.pictures += len(batch.indices)
+    sums.images += len(batch.indices)
     return batch
 
 
@@ -238,7 +238,7 @@ def _take(job: Job, state: State, steps: list[StepLosses]) -> TrainingError | No
             return TrainingError(
                 f"not a finite loss in epoch {state.epoch + 1}, step {step.step}",
                 found=found or "a sum that is too large",
-                details=tuple(f"picture {job.coco.file_names[index]}" for index in step.indices),
+                details=tuple(f"image {job.coco.file_names[index]}" for index in step.indices),
             )
         state.sums.add(step)
     return None
@@ -285,7 +285,7 @@ def _evaluate(job: Job, state: State, ending: Ending) -> Evaluation | None:
 def _sentence(row: dict[str, Any], epochs: int) -> str:
     scores = row["evaluation"] or {}
     judged = "".join(f"{name} {scores[name]:.3f}, " for name in ("mAP", "mAP50") if scores.get(name) is not None)
-    speed = f"{row['images_per_second']:.3g} pictures a second, {row['seconds']:.0f} s"
+    speed = f"{row['images_per_second']:.3g} images a second, {row['seconds']:.0f} s"
     return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4g}, {judged}{speed}"
 
 

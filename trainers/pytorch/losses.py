@@ -20,9 +20,9 @@ class Sums:
     """What one process adds up in an epoch."""
 
     steps: int = 0
-    pictures: int = 0
+    images: int = 0
     seconds: float = 0.0
-    input_wait_s: float = 0.0  # seconds in which the loop had no pictures to work on
+    input_wait_s: float = 0.0  # seconds in which the loop had no images to work on
     loss: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
 
@@ -41,7 +41,7 @@ def summary(sums: Sequence[Sums]) -> dict[str, Any]:
     return {
         "loss": sum(part.loss for part in sums) / count / steps,
         "losses": {name: sum(part.losses[name] for part in sums) / count / steps for name in first.losses},
-        "images_per_second": round(sum(part.pictures for part in sums) / max(seconds, 1e-9), 2),
+        "images_per_second": round(sum(part.images for part in sums) / max(seconds, 1e-9), 2),
         "input_wait_s": round(max(part.input_wait_s for part in sums), 3),
         "seconds": round(seconds, 3),
     }
@@ -49,7 +49,7 @@ def summary(sums: Sequence[Sums]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StepLosses:
-    """A step's losses, and the pictures that it was made with."""
+    """A step's losses, and the images that it was made with."""
 
     step: int  # of the epoch, from 1
     indices: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The detectors: torchvision's, by name, for pictures that have the model's size already."""
+"""The detectors: torchvision's, by name, for images that have the model's size already."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1")  # of a ResNet, from
 def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
     """Make a detector with the random weights of ``config.seed``.
 
-    In training it takes uint8 pictures (3, H, W) and targets and gives losses; else it takes pictures and gives a
-    dict a picture: boxes (n, 4) x1, y1, x2, y2 in the picture's pixels, labels (n,), scores (n,).
+    In training it takes uint8 images (3, H, W) and targets and gives losses; else it takes images and gives a
+    dict an image: boxes (n, 4) x1, y1, x2, y2 in the image's pixels, labels (n,), scores (n,).
 
     Args:
         config: the model's name, its most detections, the stages that are trained.
@@ -107,7 +107,7 @@ def _placed(model: nn.Module, config: Config, device: torch.device) -> nn.Module
         if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
             fix = "set it to false, or use an image with gcc"
             raise ConfigError("training.compile: there is no C compiler here", fix=fix)
-        model.get_submodule("backbone").compile(dynamic=True)  # pictures have many shapes
+        model.get_submodule("backbone").compile(dynamic=True)  # images have many shapes
     return model
 
 
@@ -115,7 +115,7 @@ def _freeze(body: nn.Module, trainable_layers: int) -> None:
     """Keep all but the last stages as they are, and the statistics of every BatchNorm.
 
     torchvision's builders do so only where they download weights themselves, and never for the newer models. A few
-    pictures a step are too few for statistics.
+    images a step are too few for statistics.
     """
     trained = (*_STAGES[:trainable_layers], *(("bn1",) if trainable_layers == len(_STAGES) else ()))
     for name, parameter in body.named_parameters():

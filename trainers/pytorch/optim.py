@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
     from trainers.config import TrainingSection
 
-REFERENCE = 16  # pictures of the step that `learning_rate` is for
+REFERENCE = 16  # images of the step that `learning_rate` is for
 
 _MOMENTUM = 0.9
 _FIRST = 1e-3  # the first step's share of the learning rate
 _LAST = 1e-2  # the cosine's last
 
 
-def make_optimizer(model: nn.Module, section: TrainingSection, pictures: int) -> Optimizer:
+def make_optimizer(model: nn.Module, section: TrainingSection, images: int) -> Optimizer:
     """Make the optimizer of what is trained in ``model``.
 
     Args:
         model: the detector.
-        section: which optimizer, and its learning rate for a step of `REFERENCE` pictures.
-        pictures: of a step of all processes; the learning rate is in proportion (Goyal et al. 2017).
+        section: which optimizer, and its learning rate for a step of `REFERENCE` images.
+        images: of a step of all processes; the learning rate is in proportion (Goyal et al. 2017).
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [  # norms and biases are vectors
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": section.weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    rate = section.learning_rate * pictures / REFERENCE
+    rate = section.learning_rate * images / REFERENCE
     if section.optimizer == "adamw":
         return torch.optim.AdamW(groups, rate)
     return torch.optim.SGD(groups, rate, _MOMENTUM)

@@ -67,4 +67,4 @@ class Ending:
         return Look(asked, over, due)
 
 
-_FIX = "look at the boxes of these pictures, or lower training.learning_rate"
+_FIX = "look at the boxes of these images, or lower training.learning_rate"

@@ -66,12 +66,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool =
     return tag("div", inner, class_="wide")
 
 
-def figure(picture: bytes, caption: str, *, form: str = "png", width: int | None = None) -> Html:
-    """Return a figure that holds its picture, as wide as there is room; with ``width``, pixels, not wider than that.
+def figure(image: bytes, caption: str, *, form: str = "png", width: int | None = None) -> Html:
+    """Return a figure that holds its image, as wide as there is room; with ``width``, pixels, not wider than that.
 
     One with a ``width`` is moved sideways on a small screen rather than made too small to read.
     """
     size = "" if width is None else f' width="{width}"'
-    source = f"data:image/{form};base64,{b64encode(picture).decode()}"
-    image = Html(f'<img src="{source}"{size} alt="{escape(caption)}">')
-    return tag("figure", tag("div", image, class_="fit" if width is None else "wide"), tag("figcaption", caption))
+    source = f"data:image/{form};base64,{b64encode(image).decode()}"
+    shown = Html(f'<img src="{source}"{size} alt="{escape(caption)}">')
+    return tag("figure", tag("div", shown, class_="fit" if width is None else "wide"), tag("figcaption", caption))

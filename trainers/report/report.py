@@ -63,7 +63,7 @@ def make_report(
         epochs: the lines of `metrics.jsonl`; of several for one epoch, as a killed run leaves, the last counts.
         evaluation: the content of `coco_eval.json`; None if the run came to none.
         files: what leaves with the report.
-        samples: pictures of the data; shown only if `report.samples` of the configuration is true, six at most.
+        samples: images of the data; shown only if `report.samples` of the configuration is true, six at most.
     """
     rows = [row for _, row in sorted({row["epoch"]: row for row in epochs}.items())]
     shown = samples[:MOST_SAMPLES] if record.configuration["report"]["samples"] and evaluation else ()
@@ -106,13 +106,13 @@ def _headline(evaluation: Evaluation | None) -> Html:
 
 def _leaves(record: RunRecord, samples: Sequence[Sample]) -> Html:
     if samples:
-        first = f"This report holds {_count(len(samples), 'picture')} of the data with names: report.samples is true."
+        first = f"This report holds {_count(len(samples), 'image')} of the data with names: report.samples is true."
     else:
-        first = "This report holds no pictures of the data."
-    rest = "It shows the configuration, names of categories, counts, and averages over the validation pictures."
+        first = "This report holds no images of the data."
+    rest = "It shows the configuration, names of categories, counts, and averages over the validation images."
     if record.reason:
         rest += " It says why the run ended, which may name files of the data."
-    kind = "leaves pictures" if samples else "leaves"
+    kind = "leaves images" if samples else "leaves"
     return tag("div", tag("p", tag("strong", first)), tag("p", rest, class_="muted"), class_=kind)
 
 
@@ -123,8 +123,8 @@ def _data(record: RunRecord) -> Html:
         ("Digest", tag("code", data.digest)),
         ("Check", _VERIFIED[data.verify]),
         ("Files", f"{data.files:,}, {size(data.bytes)}"),
-        ("To train on", f"{_count(data.train_pictures, 'picture')}, {_boxes(data.train_boxes)}"),
-        ("For validation", f"{_count(data.validation_pictures, 'picture')}, {_boxes(data.validation_boxes)}"),
+        ("To train on", f"{_count(data.train_images, 'image')}, {_boxes(data.train_boxes)}"),
+        ("For validation", f"{_count(data.validation_images, 'image')}, {_boxes(data.validation_boxes)}"),
         ("Categories", f"{data.categories:,}"),
         ("Sequences", _sequences(record)),
     )
@@ -132,8 +132,8 @@ def _data(record: RunRecord) -> Html:
 
 def _sequences(record: RunRecord) -> str:
     data = record.dataset
-    if data.sequences == data.train_pictures + data.validation_pictures:
-        return "none known: each picture stands alone"
+    if data.sequences == data.train_images + data.validation_images:
+        return "none known: each image stands alone"
     return f"{data.sequences:,}, each on one side only"
 
 
@@ -162,14 +162,14 @@ def _speed(epochs: Epochs) -> str | None:
     if not rates or not seconds:
         return None
     waited = sum(row.get("input_wait_s") or 0 for row in epochs) / seconds
-    return f"{median(rates):,.1f} pictures a second (median of the epochs); {waited:.1%} of the time waiting for input"
+    return f"{median(rates):,.1f} images a second (median of the epochs); {waited:.1%} of the time waiting for input"
 
 
 def _results(evaluation: Evaluation | None) -> list[Html]:
     if evaluation is None:
         return [tag("p", "The run did not come to an evaluation.")]
     at100, at300 = evaluation.at100, evaluation.at300
-    looked = f"{_count(evaluation.images, 'picture')}, {_boxes(evaluation.boxes)}"
+    looked = f"{_count(evaluation.images, 'image')}, {_boxes(evaluation.boxes)}"
     overall = [("the 100 best", *_scores(at100.all)), ("the 300 best", *_scores(at300.all))]
     sizes = [
         (_SIZES[name], f"{boxes:,}", *_scores(at100.sizes[name]), *_ends(at300.sizes[name]))
@@ -183,7 +183,7 @@ def _results(evaluation: Evaluation | None) -> list[Html]:
         tag(
             "p",
             f"{_count(evaluation.detections, 'detection')} on {looked}, by COCO's measures: averages over IoU 0.50 to "
-            "0.95, of the 100 or 300 best detections of a category in a picture. Where there is no box to find there "
+            "0.95, of the 100 or 300 best detections of a category in an image. Where there is no box to find there "
             f"is no average ({_NOTHING}), and it is in no mean.",
         ),
         tag("h3", "All categories"),
@@ -217,7 +217,7 @@ def _training(epochs: Epochs) -> list[Html]:
         return [tag("p", "No epoch was finished.")]
     drawn = [
         (plots.loss(epochs), "Loss in training and its parts, mean of each epoch."),
-        (plots.mean_average_precision(epochs), "mAP on the validation pictures, at 100 detections."),
+        (plots.mean_average_precision(epochs), "mAP on the validation images, at 100 detections."),
         (plots.learning_rate(epochs), "Learning rate, at the end of each epoch."),
     ]
     return [tag("div", *(figure(png, caption) for png, caption in drawn if png), class_="pair")]
@@ -225,7 +225,7 @@ def _training(epochs: Epochs) -> list[Html]:
 
 def _samples(samples: Sequence[Sample], evaluation: Evaluation) -> list[Html]:
     names, score = [category.name for category in evaluation.categories], evaluation.confusion.score
-    text = f"Validation pictures. Dashed white: boxes of the file. Orange: detections of a score from {score} on."
+    text = f"Validation images. Dashed white: boxes of the file. Orange: detections of a score from {score} on."
     drawn = (figure(draw_sample(sample, names, score), sample.name, form="jpeg") for sample in samples)
     return [tag("p", text), tag("div", *drawn, class_="pair")]
 

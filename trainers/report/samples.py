@@ -1,4 +1,4 @@
-"""Validation pictures with the boxes that are there and those that were detected. They are pictures of the data."""
+"""Validation images with the boxes that are there and those that were detected. They are images of the data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TRUTH, _FOUND = "#FFFFFF", "#FFB000"
-_LEGIBLE = 24  # boxes in a picture that have their names written beside them
+_LEGIBLE = 24  # boxes in an image that have their names written beside them
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, its boxes, and what was detected on it; boxes (n, 4) are x1, y1, x2, y2 in the picture's pixels."""
+    """An image, its boxes, and what was detected on it; boxes (n, 4) are x1, y1, x2, y2 in the image's pixels."""
 
     name: str
     image: NDArray[np.uint8]  # (height, width, 3), RGB
@@ -33,7 +33,7 @@ class Sample:
 
 
 def draw_sample(sample: Sample, names: Sequence[str], score: float) -> bytes:
-    """Draw a picture as JPEG: boxes of the file white and dashed, detections from ``score`` on orange.
+    """Draw an image as JPEG: boxes of the file white and dashed, detections from ``score`` on orange.
 
     ``names[label - 1]`` is the name of a category.
     """

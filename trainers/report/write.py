@@ -76,7 +76,7 @@ def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] 
         run: whose folder has everything else by now.
         record: as it began.
         resumed: epochs that earlier jobs had done.
-        samples: pictures of the data for the report, where they may be in it.
+        samples: images of the data for the report, where they may be in it.
     """
     record = replace(record, outcome="ok", ended=now(), resumed=resumed)
     run.write_json(RECORD, record.to_json())
@@ -95,9 +95,9 @@ def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
         verify=config.verify,
         files=len(data.dataset.listing.files),
         bytes=data.dataset.total,
-        train_pictures=len(data.split.train),
+        train_images=len(data.split.train),
         train_boxes=int(boxes[data.split.train].sum()),
-        validation_pictures=len(data.split.validation),
+        validation_images=len(data.split.validation),
         validation_boxes=int(boxes[data.split.validation].sum()),
         categories=len(data.coco.categories),
         sequences=data.split.sequences,

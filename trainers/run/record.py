@@ -25,9 +25,9 @@ class DatasetRecord:
     verify: Literal["full", "quick"]  # every byte, or names and the total size
     files: int
     bytes: int
-    train_pictures: int
+    train_images: int
     train_boxes: int
-    validation_pictures: int
+    validation_images: int
     validation_boxes: int
     categories: int
     sequences: int

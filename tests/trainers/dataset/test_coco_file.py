@@ -20,10 +20,10 @@ def parse(images=(IMAGE,), annotations=(BOX,), categories=CATEGORIES, **more):
 
 
 def test_the_example_is_read_whole():
-    """The reef has 72 pictures, 191 boxes and 4 categories, and eight pictures show no animal."""
+    """The reef has 72 images, 191 boxes and 4 categories, and eight images show no animal."""
     coco, cleaned = parse_coco((REEF / "train.json").read_bytes(), "train.json")
     assert (len(coco), len(coco.boxes), len(coco.categories)) == (72, 191, 4)
-    assert str(cleaned) == "8 pictures without boxes"
+    assert str(cleaned) == "8 images without boxes"
 
 
 def test_labels_count_from_one_whatever_the_ids():
@@ -65,8 +65,8 @@ def test_the_same_box_twice_is_one_box():
     assert cleaned.twice == 1
 
 
-def test_boxes_belong_to_their_pictures_whatever_the_order():
-    """The boxes of picture i are those between its offsets, also where the file mixes them and some have none."""
+def test_boxes_belong_to_their_images_whatever_the_order():
+    """The boxes of image i are those between its offsets, also where the file mixes them and some have none."""
     images = [{**IMAGE, "id": i, "file_name": f"{i}.png"} for i in (5, 3, 8)]
     annotations = [{**BOX, "image_id": i, "bbox": [i, 1, 9, 9]} for i in (8, 5, 8)]
     annotations[2]["bbox"] = [80, 1, 9, 9]
@@ -118,6 +118,6 @@ def test_what_is_no_coco_file_is_one_line(content, found):
     ],
 )
 def test_a_box_that_belongs_nowhere_is_refused(change, found):
-    """A box of a picture or category that is not there, or that is no box, names its row."""
+    """A box of an image or category that is not there, or that is no box, names its row."""
     with pytest.raises(TrainingError, match=rf"annotations\[0\].*{found}"):
         parse(annotations=[{**BOX, **change}])

@@ -38,17 +38,17 @@ class Job:
 
 
 def test_one_pass_checks_and_decodes(haven):
-    """After the pass the pictures are in scratch, decoded, and the log says that every byte was verified."""
+    """After the pass the images are in scratch, decoded, and the log says that every byte was verified."""
     job = Job(haven)
     data = job.prepare_data()
     assert isinstance(data.pixels, Cached)
     assert "verified, every byte" in job.said
-    assert "12 pictures in 12 sequences, 12 boxes of 2 categories: 10 to train on, 2 for validation" in job.said
-    assert (data.pixels.read(3) == Decoded((haven.picture("3.png"),), data.pixels.layout).read(0)).all()
+    assert "12 images in 12 sequences, 12 boxes of 2 categories: 10 to train on, 2 for validation" in job.said
+    assert (data.pixels.read(3) == Decoded((haven.image("3.png"),), data.pixels.layout).read(0)).all()
 
 
 def test_each_file_is_read_once(haven, monkeypatch):
-    """Neither the check nor the decoding reads a picture a second time."""
+    """Neither the check nor the decoding reads an image a second time."""
     read = []
     import trainers.dataset.verify as check
 
@@ -56,11 +56,11 @@ def test_each_file_is_read_once(haven, monkeypatch):
     monkeypatch.setattr(check, "read_file", lambda path: read.append(path.name) or original(path))
     job = Job(haven)
     job.prepare_data()
-    pictures = [name for name in read if name.endswith(".png")]
-    assert sorted(pictures) == sorted(f"{i}.png" for i in range(12))
+    images = [name for name in read if name.endswith(".png")]
+    assert sorted(images) == sorted(f"{i}.png" for i in range(12))
 
 
-def test_a_second_job_finds_the_decoded_pictures(haven, monkeypatch):
+def test_a_second_job_finds_the_decoded_images(haven, monkeypatch):
     """In the same scratch nothing is decoded again, and every byte is checked again."""
     Job(haven).prepare_data()
     monkeypatch.setattr("trainers.dataset.prepare.decode", None)
@@ -68,13 +68,13 @@ def test_a_second_job_finds_the_decoded_pictures(haven, monkeypatch):
     assert isinstance(job.prepare_data().pixels, Cached)
     assert "already" in job.said
     assert "verified, every byte" in job.said
-    haven.picture().write_bytes(png(64, 48, seed=99))
+    haven.image().write_bytes(png(64, 48, seed=99))
     with pytest.raises(MismatchError):
         Job(haven).prepare_data()
 
 
 def test_quick_decodes_without_checking(haven):
-    """`verify: quick` reads the pictures to decode them, checks no byte, and says so."""
+    """`verify: quick` reads the images to decode them, checks no byte, and says so."""
     job = Job(haven, verify="quick")
     assert isinstance(job.prepare_data().pixels, Cached)
     assert "no byte was checked" in job.said
@@ -89,10 +89,10 @@ def broken_haven(tmp_path, count=2):
 
 
 @pytest.mark.parametrize("cache", ["auto", "off"])
-def test_broken_pictures_stop_the_run_with_their_names(tmp_path, cache):
-    """A picture that does not decode, or has another size than its row, stops the run before training, by name."""
+def test_broken_images_stop_the_run_with_their_names(tmp_path, cache):
+    """An image that does not decode, or has another size than its row, stops the run before training, by name."""
     job = Job(broken_haven(tmp_path), image={"cache": cache})
-    with pytest.raises(TrainingError, match="2 of 12 pictures can't be used") as caught:
+    with pytest.raises(TrainingError, match="2 of 12 images can't be used") as caught:
         job.prepare_data()
     first, second = caught.value.details
     assert first.startswith("data/images/3.png: it does not decode")
@@ -100,30 +100,28 @@ def test_broken_pictures_stop_the_run_with_their_names(tmp_path, cache):
     assert not list(job.context.scratch.iterdir())
 
 
-def test_broken_pictures_that_are_listed_are_left_out(tmp_path):
-    """`skip_broken` leaves pictures out by name, and the log says so; a name that is not there is refused."""
+def test_broken_images_that_are_listed_are_left_out(tmp_path):
+    """`skip_broken` leaves images out by name, and the log says so; a name that is not there is refused."""
     haven = broken_haven(tmp_path)
     job = Job(haven, data={"skip_broken": ["3.png", "5.png"]})
     assert len(job.prepare_data().coco) == 10
-    assert "2 pictures left out" in job.said
+    assert "2 images left out" in job.said
     with pytest.raises(ConfigError, match=r"found 99\.png"):
         Job(haven, data={"skip_broken": ["99.png"]}).prepare_data()
 
 
-def test_pictures_that_the_dataset_says_are_missing_are_left_out(tmp_path):
-    """A picture of missing.csv is left out; one that nobody speaks of stops the run with its name."""
+def test_images_that_the_dataset_says_are_missing_are_left_out(tmp_path):
+    """An image of missing.csv is left out; one that nobody speaks of stops the run with its name."""
     files = small_files()
     del files["images/3.png"]
-    with pytest.raises(
-        TrainingError, match=r"1 of 12 pictures of train.json are not in the dataset: found no .*3\.png"
-    ):
+    with pytest.raises(TrainingError, match=r"1 of 12 images of train.json are not in the dataset: found no .*3\.png"):
         Job(Haven(tmp_path, files)).prepare_data()
     files["missing.csv"] = b"path,url,reason\nimages/3.png,https://example.org/3.png,404 Not Found\n"
     assert len(Job(Haven(tmp_path, files)).prepare_data().coco) == 11
 
 
 def test_a_full_scratch_costs_time_but_no_run(haven):
-    """Where scratch has no room the log says how much is needed, and pictures are decoded in every epoch."""
+    """Where scratch has no room the log says how much is needed, and images are decoded in every epoch."""
     if not mount(haven.scratch, "size=64k"):
         pytest.skip("only root mounts")
     try:
@@ -132,12 +130,12 @@ def test_a_full_scratch_costs_time_but_no_run(haven):
     finally:
         subprocess.run(["umount", haven.scratch], check=True)
     assert isinstance(data.pixels, Decoded)
-    assert "has 65.5 kB free, and the decoded pictures need 111 kB: each picture is decoded anew" in job.said
+    assert "has 65.5 kB free, and the decoded images need 111 kB: each image is decoded anew" in job.said
     assert data.pixels.read(0).shape == (48, 64, 3)
 
 
 def test_no_scratch_costs_time_but_no_run(haven):
-    """Where there is no scratch at all, pictures are decoded in every epoch."""
+    """Where there is no scratch at all, images are decoded in every epoch."""
     haven.scratch.rmdir()
     job = Job(haven)
     assert isinstance(job.prepare_data().pixels, Decoded)
@@ -145,7 +143,7 @@ def test_no_scratch_costs_time_but_no_run(haven):
 
 
 def test_a_scratch_that_fills_up_on_the_way_costs_time_but_no_run(haven, monkeypatch):
-    """A disk that gets full while pictures are written leaves no half-written file, and the run goes on."""
+    """A disk that gets full while images are written leaves no half-written file, and the run goes on."""
     written, original = [], os.pwrite
 
     def pwrite(descriptor, content, at):
@@ -170,7 +168,7 @@ def test_only_what_is_evaluated_is_decoded(haven):
     assert not len(data.split.train)
 
 
-def test_the_pictures_to_predict_need_no_boxes(tmp_path):
+def test_the_images_to_predict_need_no_boxes(tmp_path):
     """`predict` takes in the list that data.eval names; without one it says so."""
     files = small_files()
     rows = [{"id": 900 + i, "file_name": f"e{i}.png", "width": 32, "height": 32} for i in range(3)]
@@ -187,7 +185,7 @@ def test_the_pictures_to_predict_need_no_boxes(tmp_path):
 
 
 def test_other_processes_of_a_node_wait_for_the_first(haven):
-    """The second process goes on when the first is done, with its decoded pictures, and reads no picture itself."""
+    """The second process goes on when the first is done, with its decoded images, and reads no image itself."""
     first, second = Job(haven), Job(haven)
     first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
     second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
@@ -204,7 +202,7 @@ def test_other_processes_of_a_node_wait_for_the_first(haven):
 
 def test_other_processes_of_a_node_stop_with_the_first(haven):
     """Where the first process refuses the data the others stop too, and say where to look."""
-    haven.picture().write_bytes(png(64, 48, seed=99))
+    haven.image().write_bytes(png(64, 48, seed=99))
     first, second = Job(haven), Job(haven)
     first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
     second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))

@@ -27,7 +27,7 @@ def dives(folders: int, frames: int, kinds: int = 4):
 
 
 def test_frames_of_one_dive_are_on_one_side():
-    """No folder of addresses has pictures in both parts, and every picture is in exactly one."""
+    """No folder of addresses has images in both parts, and every image is in exactly one."""
     coco = dives(folders=30, frames=7)
     parts = split(coco, 0.2, seed=0)
     folders = [url.rpartition("/")[0] for url in coco.urls]
@@ -38,7 +38,7 @@ def test_frames_of_one_dive_are_on_one_side():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_each_category_has_its_share(seed):
-    """Categories, and pictures, are in the validation part in about the share that was asked for."""
+    """Categories, and images, are in the validation part in about the share that was asked for."""
     coco = dives(folders=40, frames=6)
     parts = split(coco, 0.25, seed)
     share = np.bincount(coco.keep(parts.validation).labels, minlength=5)[1:] / np.bincount(coco.labels)[1:]
@@ -62,24 +62,24 @@ def test_the_seed_decides():
     assert not np.array_equal(split(coco, 0.2, 2).validation, first.validation)
 
 
-def test_without_addresses_each_picture_stands_alone():
-    """The reef has no addresses: its 72 pictures are 72 sequences."""
+def test_without_addresses_each_image_stands_alone():
+    """The reef has no addresses: its 72 images are 72 sequences."""
     coco, _ = parse_coco((REEF / "train.json").read_bytes(), "train.json")
     assert len(set(sequences_of(coco))) == 72
 
 
 def test_one_folder_of_addresses_says_nothing():
-    """Where all addresses are in one folder, its pictures are not one sequence."""
+    """Where all addresses are in one folder, its images are not one sequence."""
     assert len(set(sequences_of(dives(folders=1, frames=9)))) == 9
 
 
 def test_sequences_can_be_ignored():
-    """`sequences: none` splits picture by picture."""
+    """`sequences: none` splits image by image."""
     assert split(dives(folders=4, frames=9), 0.5, 0, by_sequence=False).sequences > 30
 
 
 def test_what_cannot_be_split_is_refused():
-    """A single picture, or a list without boxes, can't be trained on."""
+    """A single image, or a list without boxes, can't be trained on."""
     with pytest.raises(TrainingError, match="at least two sequences"):
         split(dives(folders=1, frames=1), 0.2, 0)
     with pytest.raises(TrainingError, match="0 boxes"):

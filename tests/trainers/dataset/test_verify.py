@@ -55,40 +55,40 @@ def test_quick_says_that_a_full_check_was_finished_here(haven):
     haven.run("check")
     haven.configure(verify="quick")
     assert re.search(r"a full check of these files, .* was finished here at 20", haven.run("check").stdout)
-    os.utime(haven.picture(), ns=(1, 1))
+    os.utime(haven.image(), ns=(1, 1))
     assert "finished here" not in haven.run("check").stdout
 
 
 def flip(haven):
-    content = bytearray(haven.picture().read_bytes())
+    content = bytearray(haven.image().read_bytes())
     content[100] ^= 1
-    haven.picture().write_bytes(content)
+    haven.image().write_bytes(content)
     return ["changed  data/images/3.png"]
 
 
 def remove(haven):
-    haven.picture().unlink()
+    haven.image().unlink()
     return ["missing  data/images/3.png"]
 
 
 def add(haven):
-    haven.picture("new.png").write_bytes(b"x")
+    haven.image("new.png").write_bytes(b"x")
     return ["extra    data/images/new.png"]
 
 
 def rename(haven):
-    haven.picture().rename(haven.picture("third.png"))
+    haven.image().rename(haven.image("third.png"))
     return ["missing  data/images/3.png", "extra    data/images/third.png"]
 
 
 def cut(haven):
-    haven.picture().write_bytes(haven.picture().read_bytes()[:-1])
+    haven.image().write_bytes(haven.image().read_bytes()[:-1])
     return ["changed  data/images/3.png"]
 
 
 def link(haven):
-    haven.picture().unlink()
-    haven.picture().symlink_to(haven.picture("4.png"))
+    haven.image().unlink()
+    haven.image().symlink_to(haven.image("4.png"))
     return ["changed  data/images/3.png"]
 
 
@@ -103,7 +103,7 @@ def several(haven):
 
 
 def _cut_other(haven):
-    haven.picture("4.png").write_bytes(b"")
+    haven.image("4.png").write_bytes(b"")
     return "data/images/4.png"
 
 
@@ -175,13 +175,13 @@ def test_a_wrong_configuration_is_refused_with_its_line(haven):
     assert re.fullmatch(r"CHECK FAILED: .*train.yml:\d+: epochs: unknown key: expected one of .*", last(done))
 
 
-@pytest.mark.parametrize("pictures", [(), ("data/images/3.png",)])
-def test_a_file_that_cannot_be_read_is_named(haven, pictures):
+@pytest.mark.parametrize("images", [(), ("data/images/3.png",)])
+def test_a_file_that_cannot_be_read_is_named(haven, images):
     """A file that goes away while it is checked is named, whether it is hashed or decoded."""
     dataset = open_dataset(haven.bag, haven.digest, haven.data)
-    haven.picture().unlink()
+    haven.image().unlink()
     with pytest.raises(TrainingError, match=r"3\.png: can't read this file of the dataset: found No such file"):
-        check_bytes(dataset, workers=2, pictures=pictures)
+        check_bytes(dataset, workers=2, images=images)
 
 
 def test_sigterm_ends_a_check_with_a_last_line(haven):

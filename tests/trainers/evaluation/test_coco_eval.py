@@ -24,8 +24,8 @@ def near(expected):
 
 def cocoeval(coco, results):
     """COCOeval's own summary of COCO results, from a file's annotations with ids from 1."""
-    pictures = np.repeat(coco.ids, np.diff(coco.offsets))
-    columns = (pictures, coco.labels, coco.boxes.astype(float), coco.areas, coco.crowd)
+    images = np.repeat(coco.ids, np.diff(coco.offsets))
+    columns = (images, coco.labels, coco.boxes.astype(float), coco.areas, coco.crowd)
     truth = COCO()
     with contextlib.redirect_stdout(io.StringIO()):
         truth.dataset = {
@@ -52,10 +52,10 @@ def cocoeval(coco, results):
     return reference.stats
 
 
-@pytest.mark.parametrize(("seed", "pictures", "most"), [(0, 40, 12), (1, 150, 3), (2, 3, 320)])
-def test_the_numbers_are_those_of_cocoeval(seed, pictures, most):
+@pytest.mark.parametrize(("seed", "images", "most"), [(0, 40, 12), (1, 150, 3), (2, 3, 320)])
+def test_the_numbers_are_those_of_cocoeval(seed, images, most):
     """At 100 detections every average is the one that COCOeval prints for the same results."""
-    coco, found = random_case(seed, pictures, most)
+    coco, found = random_case(seed, images, most)
     evaluator = Evaluator(coco, range(len(coco)), coco.sizes)
     evaluator.add(range(len(coco)), found)
     at = evaluator.summarize().at100
@@ -67,7 +67,7 @@ def test_the_numbers_are_those_of_cocoeval(seed, pictures, most):
 
 
 def test_three_hundred_detections_find_what_a_hundred_leave():
-    """Of 131 boxes of a category in one picture, 100 detections can find 100, and 300 find them all."""
+    """Of 131 boxes of a category in one image, 100 detections can find 100, and 300 find them all."""
     boxes = [[11 * (n % 12), 11 * (n // 12), 11 * (n % 12) + 10, 11 * (n // 12) + 10] for n in range(131)]
     coco = make_coco([boxes], [[1] * 131], size=(200, 200))
     evaluation = judge(coco, outputs(boxes, [1] * 131, np.linspace(1, 0.6, 131)))
@@ -96,7 +96,7 @@ def test_a_category_without_boxes_has_no_average():
 
 
 def test_nothing_found_is_fine():
-    """Where no picture has a detection, every average is 0, and every box is in the column of the background."""
+    """Where no image has a detection, every average is 0, and every box is in the column of the background."""
     coco = make_coco([[[10, 10, 50, 50]], []], [[2], []])
     evaluation = judge(coco, NOTHING, NOTHING)
     assert evaluation.at100.all.AP == evaluation.at300.all.AR == evaluation.at100.categories[1].AP == 0
@@ -104,7 +104,7 @@ def test_nothing_found_is_fine():
 
 
 def test_no_boxes_at_all_give_no_averages():
-    """Pictures without any box have detections, but nothing to average."""
+    """Images without any box have detections, but nothing to average."""
     evaluation = judge(make_coco([[]], [[]]), outputs([[10, 10, 50, 50]], [2], [0.9]))
     assert evaluation.at100.all.AP is evaluation.at100.all.AR is None
     assert evaluation.brief() == {
@@ -145,7 +145,7 @@ def test_the_pixels_are_those_of_the_file():
     assert near(1) == evaluator.summarize().at100.sizes["medium"].AP
 
 
-def test_only_the_pictures_that_were_asked_for_count():
+def test_only_the_images_that_were_asked_for_count():
     """Boxes of the other part of the file are neither found nor missed."""
     box = [10, 10, 50, 50]
     coco = make_coco([[box], [box], [box]], [[1], [2], [1]])
@@ -171,8 +171,8 @@ def test_a_model_of_other_categories_is_refused():
         judge(make_coco([[]], [[]]), outputs([[1, 1, 2, 2]], [4], [0.5]))
 
 
-def test_a_picture_that_nobody_looked_at_is_an_error():
-    """An average over a part of the pictures is not given out as that of all."""
+def test_a_image_that_nobody_looked_at_is_an_error():
+    """An average over a part of the images is not given out as that of all."""
     coco = make_coco([[], []], [[], []])
     evaluator = Evaluator(coco, [0, 1], coco.sizes)
     evaluator.add([1], [NOTHING])
@@ -181,7 +181,7 @@ def test_a_picture_that_nobody_looked_at_is_an_error():
 
 
 def test_processes_together_find_what_one_finds():
-    """Shares of several processes, a picture in two of them, make the same evaluation in whatever order."""
+    """Shares of several processes, an image in two of them, make the same evaluation in whatever order."""
     coco, found = random_case()
     places = range(len(coco))
     alone = judge(coco, *found)
@@ -199,8 +199,8 @@ def test_processes_together_find_what_one_finds():
     assert third.summarize() == alone
 
 
-def test_a_picture_is_counted_once():
-    """A picture that comes again, as the last batch of a sampler repeats some, changes nothing."""
+def test_a_image_is_counted_once():
+    """An image that comes again, as the last batch of a sampler repeats some, changes nothing."""
     box = [10, 10, 50, 50]
     coco = make_coco([[box]], [[1]])
     evaluator = Evaluator(coco, [0], coco.sizes)
@@ -236,7 +236,7 @@ def test_an_evaluation_survives_its_file():
 
 def test_pycocotools_says_nothing(capfd):
     """The log of a job is not for COCOeval's lines."""
-    coco, found = random_case(pictures=2)
+    coco, found = random_case(images=2)
     judge(coco, *found)
     assert capfd.readouterr() == ("", "")
 
@@ -244,20 +244,20 @@ def test_pycocotools_says_nothing(capfd):
 def test_tensors_are_taken_as_they_are():
     """The model's tensors on the CPU count as arrays do."""
     torch = pytest.importorskip("torch")
-    coco, found = random_case(pictures=5)
+    coco, found = random_case(images=5)
     tensors = [{name: torch.tensor(values) for name, values in part.items()} for part in found]
     assert judge(coco, *tensors) == judge(coco, *found)
 
 
 def test_ids_that_are_there_twice_do_no_harm():
-    """Two pictures with one id are judged each for itself."""
-    coco, found = random_case(pictures=4)
+    """Two images with one id are judged each for itself."""
+    coco, found = random_case(images=4)
     assert judge(replace(coco, ids=np.zeros(4, np.int64)), *found) == judge(coco, *found)
 
 
 @pytest.mark.parametrize("categories", [0, 3])
-def test_no_pictures_are_no_error(categories):
-    """Without pictures, or without categories, there is an evaluation that says nothing."""
+def test_no_images_are_no_error(categories):
+    """Without images, or without categories, there is an evaluation that says nothing."""
     coco = make_coco([[]], [[]], categories=categories)
     evaluation = Evaluator(coco, [], coco.sizes).summarize()
     assert (evaluation.images, evaluation.boxes, evaluation.at100.all.AP) == (0, 0, None)

@@ -20,8 +20,8 @@ def vary(augment: Augment, boxes=(), seed: int = 0, size=SIZE) -> Variation:
     return augment.draw(size, np.asarray(boxes, np.float32).reshape(-1, 4), augment.scale(draw), draw)
 
 
-def picture(box, size=SIZE):
-    """A dark picture with a bright rectangle; memory is channels_last."""
+def draw_image(box, size=SIZE):
+    """A dark image with a bright rectangle; memory is channels_last."""
     left, top, right, bottom = box
     image = torch.zeros((*size, 3), dtype=torch.uint8)
     image[top:bottom, left:right] = 250
@@ -29,7 +29,7 @@ def picture(box, size=SIZE):
 
 
 def bright(image):
-    """The box of what is bright in a picture."""
+    """The box of what is bright in an image."""
     rows, columns = (torch.nonzero((image[0] > 125).any(dim)).flatten() for dim in (1, 0))
     return [columns[0].item(), rows[0].item(), columns[-1].item() + 1, rows[-1].item() + 1]
 
@@ -44,12 +44,12 @@ def test_a_box_stays_around_its_thing(options, seed):
     variation = vary(augment(**options), [box], seed)
     boxes, kept = variation.boxes(torch.tensor([box], dtype=torch.float32))
     assert kept.tolist() == [True]
-    assert boxes[0].tolist() == pytest.approx(bright(variation.image(picture(box))), abs=1)
+    assert boxes[0].tolist() == pytest.approx(bright(variation.image(draw_image(box))), abs=1)
 
 
 def test_nothing_asked_is_nothing_done():
-    """With all options at rest a picture and its boxes stay what they are."""
-    image, boxes = picture((3, 4, 9, 9)), torch.tensor([[3.0, 4, 9, 9]])
+    """With all options at rest an image and its boxes stay what they are."""
+    image, boxes = draw_image((3, 4, 9, 9)), torch.tensor([[3.0, 4, 9, 9]])
     variation = vary(augment(), boxes.numpy())
     assert torch.equal(variation.image(image), image)
     assert torch.equal(variation.boxes(boxes)[0], boxes)
@@ -61,7 +61,7 @@ def test_nothing_asked_is_nothing_done():
 )
 def test_images_stay_uint8_and_channels_last(options):
     """Whatever is done, what comes out is such an image as went in, and no view of it."""
-    image = picture((3, 4, 50, 44))
+    image = draw_image((3, 4, 50, 44))
     varied = vary(augment(**options), [(3, 4, 50, 44)]).image(image)
     assert varied.dtype == torch.uint8
     assert varied.permute(1, 2, 0).is_contiguous()
@@ -71,7 +71,7 @@ def test_images_stay_uint8_and_channels_last(options):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_crop_keeps_a_box(seed):
-    """The part that is kept is within the picture, at least half of each side, and holds a box's centre."""
+    """The part that is kept is within the image, at least half of each side, and holds a box's centre."""
     boxes = np.array([[0, 0, 6, 6], [70, 50, 80, 60], [30, 1, 34, 59]], np.float32)
     variation = vary(augment(crop=1.0), boxes, seed)
     top, left, height, width = variation.crop
@@ -88,7 +88,7 @@ def test_a_crop_keeps_a_box(seed):
     assert (left_over <= torch.tensor([width, height, width, height])).all()
 
 
-def test_a_picture_without_boxes_is_cropped_too():
+def test_a_image_without_boxes_is_cropped_too():
     """There is no centre to keep, and parts from everywhere come."""
     starts = {vary(augment(crop=1.0), seed=seed).crop[:2] for seed in range(20)}
     assert len(starts) > 10
@@ -106,7 +106,7 @@ def test_boxes_that_become_too_small_are_dropped():
 
 
 def test_boxes_over_the_edge_are_clamped():
-    """A box never leaves its picture."""
+    """A box never leaves its image."""
     boxes, _ = vary(augment(flip=1.0)).boxes(torch.tensor([[-5.0, 10, 30, 70]]))
     assert boxes.tolist() == [[50, 10, 80, 60]]
 
@@ -115,7 +115,7 @@ def test_boxes_over_the_edge_are_clamped():
     ("option", "change"), [("brightness", 0.4), ("contrast", 0.4), ("saturation", 0.4), ("hue", 0.2)]
 )
 def test_colours_change_within_bounds(option, change):
-    """Each option draws its own factor, to both sides and not beyond, and it changes the picture."""
+    """Each option draws its own factor, to both sides and not beyond, and it changes the image."""
     drawn = [getattr(vary(augment(**{option: change}), seed=seed), option) for seed in range(200)]
     rest = 0 if option == "hue" else 1
     assert rest - change <= min(drawn) < rest - change * 0.9

@@ -76,7 +76,7 @@ def test_another_training_is_refused_by_its_keys(run):
 
 
 def test_another_dataset_or_split_is_refused(run):
-    """A checkpoint that has seen other pictures is not gone on from."""
+    """A checkpoint that has seen other images is not gone on from."""
     save(run, FACTS, {})
     path, other = run.path("checkpoint.pt"), "sha256:" + "2" * 64
     with pytest.raises(TrainingError, match=rf"of another dataset: expected {other}, found {DIGEST}"):

@@ -45,13 +45,13 @@ def read(batches):
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("images")]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("workers", [0, 1, 5])
-def test_every_picture_is_in_one_batch(shuffle, workers):
-    """An epoch has each of its pictures once, and no other."""
+def test_every_image_is_in_one_batch(shuffle, workers):
+    """An epoch has each of its images once, and no other."""
     chosen = [3, 22, 4, 11, 0, 9, 17]
     loaded = loader(indices=chosen, shuffle=shuffle, workers=workers)
     batches = list(loaded.epoch(1))
@@ -61,7 +61,7 @@ def test_every_picture_is_in_one_batch(shuffle, workers):
 
 
 def test_the_images_are_those_of_the_indices():
-    """Each image is its picture's: uint8, channels first over memory with channels last."""
+    """Each image is its image's: uint8, channels first over memory with channels last."""
     for batch in loader(batch_size=3).epoch(1):
         for index, image in zip(batch.indices, batch.images, strict=True):
             assert image[0, 0, 0] == index
@@ -71,14 +71,14 @@ def test_the_images_are_those_of_the_indices():
             assert np.array_equal(image.permute(1, 2, 0), Memory(coco(MIXED).sizes).read(index))
 
 
-def test_a_batch_has_pictures_of_one_shape():
-    """Wide and tall pictures are apart, but for the one batch that what is left of both may share."""
+def test_a_batch_has_images_of_one_shape():
+    """Wide and tall images are apart, but for the one batch that what is left of both may share."""
     mixed = [batch for batch in loader().epoch(1) if len({image.shape for image in batch.images}) > 1]
     assert len(mixed) <= 1
 
 
 def test_boxes_are_in_the_pixels_of_the_image():
-    """Boxes are scaled as their picture was; crowds and what is at most a pixel then are no targets."""
+    """Boxes are scaled as their image was; crowds and what is at most a pixel then are no targets."""
     boxes = [(0, 10, 20, 30, 60), (0, 0, 0, 40, 80), (0, 4, 4, 5.9, 30), (1, 1, 1, 9, 9)]
     listed = coco([(40, 80), (40, 80), (40, 80)], boxes, crowd=[3])
     pixels = Memory(np.array([(20, 40)] * 3, np.int32))
@@ -102,7 +102,7 @@ def test_labels_go_with_their_boxes():
     assert len(batch.targets[0]["boxes"]) == 1
 
 
-def test_each_picture_is_varied_for_itself():
+def test_each_image_is_varied_for_itself():
     """In one batch some are mirror images and some are not."""
     flip = Augment(AugmentationSection(flip=0.5, scale=(1, 1)))
     (batch,) = loader([WIDE] * 32, [(n, 0, 0, 8, 8) for n in range(32)], batch_size=32, augment=flip).epoch(1)
@@ -110,7 +110,7 @@ def test_each_picture_is_varied_for_itself():
 
 
 def test_shapes_come_in_turn():
-    """Training does not see all tall pictures first, and then all wide ones."""
+    """Training does not see all tall images first, and then all wide ones."""
     shapes = [batch.images[0].shape for batch in loader([WIDE, TALL] * 32, [], workers=0).epoch(1)]
     assert sum(one != other for one, other in pairwise(shapes)) > 2
 
@@ -131,7 +131,7 @@ def test_an_epoch_goes_on_from_any_batch(start):
     assert read(loader(augment=VARIED).epoch(2, start)) == read(loader(augment=VARIED).epoch(2))[start:]
 
 
-def test_a_resumption_reads_no_picture_that_is_behind_it():
+def test_a_resumption_reads_no_image_that_is_behind_it():
     """Batches that were had already are not read again."""
     pixels = Memory(coco(MIXED).sizes)
     (batch,) = loader(pixels=pixels).epoch(1, start=5)
@@ -141,7 +141,7 @@ def test_a_resumption_reads_no_picture_that_is_behind_it():
 @pytest.mark.parametrize("count", [1, 2, 3, 16, 23])
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_train_on_equal_shares(world, count):
-    """At each step all have as many pictures, of one shape mostly; at most world - 1 pictures come twice."""
+    """At each step all have as many images, of one shape mostly; at most world - 1 images come twice."""
     shares = [loader(MIXED[:count], BOXES, rank=rank, world=world) for rank in range(world)]
     epochs = [list(share.epoch(1)) for share in shares]
     assert {share.batches for share in shares} == {len(epoch) for epoch in epochs} == {len(epochs[0])}
@@ -153,8 +153,8 @@ def test_processes_train_on_equal_shares(world, count):
 
 
 @pytest.mark.parametrize("count", [1, 9, 23])
-def test_processes_evaluate_each_picture_once(count):
-    """No picture is looked at twice, whoever has less to do."""
+def test_processes_evaluate_each_image_once(count):
+    """No image is looked at twice, whoever has less to do."""
     shares = [loader(MIXED[:count], BOXES, rank=rank, world=3, shuffle=False) for rank in range(3)]
     seen = [index for share in shares for batch in share.epoch(1) for index in batch.indices]
     assert sorted(seen) == list(range(count))
@@ -162,7 +162,7 @@ def test_processes_evaluate_each_picture_once(count):
 
 
 def test_all_processes_have_one_scale_at_a_step():
-    """Nobody waits for a process that happens to have larger pictures."""
+    """Nobody waits for a process that happens to have larger images."""
     augment = Augment(AugmentationSection(scale=(0.5, 2)))
     epochs = [loader([WIDE] * 16, [], augment=augment, rank=rank, world=2).epoch(1) for rank in range(2)]
     shapes = [{image.shape for batch in step for image in batch.images} for step in zip(*epochs, strict=True)]
@@ -171,7 +171,7 @@ def test_all_processes_have_one_scale_at_a_step():
 
 
 def test_images_that_are_wanted_elsewhere_are_varied_there():
-    """On another device than the CPU the pictures are the same in shape, and the boxes in place.
+    """On another device than the CPU the images are the same in shape, and the boxes in place.
 
     The device is torch's "meta", which has shapes and no values: what a GPU makes of it needs one.
     """
@@ -217,8 +217,8 @@ def test_threads_read_at_once():
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_a_picture_that_cannot_be_read_is_named(workers):
-    """The error comes out of the loop, names the picture, and leaves no thread."""
+def test_a_image_that_cannot_be_read_is_named(workers):
+    """The error comes out of the loop, names the image, and leaves no thread."""
     broken = loader(pixels=Memory(coco(MIXED).sizes, broken=(13,)), workers=workers)
     with pytest.raises(TrainingError, match=r"13\.png.*the disk is gone"):
         list(broken.epoch(1))
@@ -257,14 +257,14 @@ def test_the_threads_of_torch_stay_as_they_were():
     assert threads_after("list(test_loader.loader().epoch(1))") == threads_after("pass")
 
 
-def test_epochs_differ_in_which_pictures_are_together():
-    """Over some epochs a picture meets many others, and small batches are not always of the same pictures."""
+def test_epochs_differ_in_which_images_are_together():
+    """Over some epochs an image meets many others, and small batches are not always of the same images."""
     loaded = loader([WIDE] * 23, [], workers=0)
     epochs = [[tuple(sorted(batch.indices)) for batch in loaded.epoch(number)] for number in range(4)]
     assert all(not set(one) & set(other) for one, other in pairwise(epochs))
 
 
-def test_a_part_without_pictures_has_no_batch():
+def test_a_part_without_images_has_no_batch():
     """Nothing to read is an empty epoch."""
     empty = loader(indices=[])
     assert empty.batches == 0

@@ -210,8 +210,8 @@ def test_a_long_epoch_has_checkpoints_in_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_names_its_pictures(tmp_path, poison):
-    """It ends with the epoch, the step and the pictures, and no checkpoint has such numbers in it."""
+def test_a_loss_that_is_not_finite_names_its_images(tmp_path, poison):
+    """It ends with the epoch, the step and the images, and no checkpoint has such numbers in it."""
     job = tiny_job(tmp_path, tiny_config(epochs=3))
     batches = list(job.training.epoch(1))
     step = iter(range(1, 99))
@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_finite_names_its_pictures(tmp_path, poison):
         train(job)
     what = "loss_box_reg nan" if poison == "loss" else "norm of the gradient nan"
     assert f"not a finite loss in epoch 2, step 2: found {what}" in str(caught.value)
-    expected = {f"picture {job.coco.file_names[index]}" for index in batches[1].indices}
+    expected = {f"image {job.coco.file_names[index]}" for index in batches[1].indices}
     assert set(caught.value.details) == expected
     assert all(tensor.isfinite().all() for tensor in tensors(tmp_path).values())
     assert len(rows(tmp_path)) == 1
@@ -257,7 +257,7 @@ def test_the_cpus_allocator_says_this():
     ],
 )
 def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, training, size, fix):
-    """Out of memory, of a GPU or not, in training or judging: half of what it was; for one, smaller pictures."""
+    """Out of memory, of a GPU or not, in training or judging: half of what it was; for one, smaller images."""
     config = tiny_config(batch_size=size) if training else tiny_config()
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})})
     job = tiny_job(tmp_path, config)
@@ -318,7 +318,7 @@ def test_evaluations_can_be_seldom(tmp_path):
 
 
 def test_accumulated_gradients_are_those_of_one_step(tmp_path):
-    """Two batches of one picture make one step, with the mean of their gradients; an epoch's last may have one."""
+    """Two batches of one image make one step, with the mean of their gradients; an epoch's last may have one."""
     config = tiny_config(batch_size=1, accumulate=4, epochs=1)
     job = tiny_job(tmp_path, config)
     assert (job.training.batches, job.steps) == (6, 2)
@@ -349,7 +349,7 @@ def test_progress_is_said_and_quiet_processes_are_quiet(tmp_path, capsys):
     assert len(lines) == 2
     assert "epoch 2 of 2: loss " in lines[1]
     assert "mAP 0." in lines[1]
-    assert "pictures a second" in lines[1]
+    assert "images a second" in lines[1]
 
 
 def test_processes_with_other_jobs_do_not_train_together(tmp_path):

@@ -30,8 +30,8 @@ def test_what_is_not_finite_is_seen(value):
 
 
 def test_an_epoch_is_summed_over_steps_and_processes():
-    """Losses are means, pictures are all processes', the wait is the longest."""
-    parts = [Sums(pictures=8, seconds=2.0, input_wait_s=0.25), Sums(pictures=6, seconds=1.5, input_wait_s=0.5)]
+    """Losses are means, images are all processes', the wait is the longest."""
+    parts = [Sums(images=8, seconds=2.0, input_wait_s=0.25), Sums(images=6, seconds=1.5, input_wait_s=0.5)]
     for part, value in zip(parts, (1.0, 2.0), strict=True):
         part.add(StepLosses(1, (0,), {"a": value, "b": 0.0}, 0.0))
         part.add(StepLosses(2, (1,), {"a": 3.0, "b": 1.0}, 0.0))

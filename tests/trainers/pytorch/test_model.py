@@ -31,8 +31,8 @@ def config(name: str = "fcos_resnet50_fpn", **sections: dict[str, object]) -> Co
     return Config.model_validate({"dataset": "x", "digest": DIGEST, "model": model, **sections})
 
 
-def pictures(*sizes: tuple[int, int]) -> list[torch.Tensor]:
-    """uint8 pictures of noise, as the loader gives them."""
+def make_images(*sizes: tuple[int, int]) -> list[torch.Tensor]:
+    """uint8 images of noise, as the loader gives them."""
     torch.manual_seed(1)
     return [torch.randint(0, 256, (*size, 3), dtype=torch.uint8).permute(2, 0, 1) for size in sizes]
 
@@ -54,7 +54,7 @@ def backbone(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monkeypatch):
-    """A detector is made, gets its weights and gives losses, some of a picture without boxes, with no network."""
+    """A detector is made, gets its weights and gives losses, some of an image without boxes, with no network."""
 
     def no_network(*_):
         raise AssertionError("somebody wants the network")
@@ -62,7 +62,7 @@ def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monk
     monkeypatch.setattr(socket, "socket", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     model = first_model(config(name), 4, backbone, CPU, Log(quiet=True)).train()
-    losses = model(pictures((48, 64), (64, 40)), TARGETS)
+    losses = model(make_images((48, 64), (64, 40)), TARGETS)
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     assert model.get_submodule("backbone.body.layer4").get_parameter("0.conv1.weight").grad.abs().sum() > 0
@@ -96,13 +96,13 @@ def test_a_backbone_with_random_weights_begins_shallow(name):
     assert not block(given).equal(given)
 
 
-def test_pictures_are_never_resized():
-    """A picture enters the backbone in its own size, padded to a multiple of 32, and boxes come out in its pixels."""
+def test_images_are_never_resized():
+    """An image enters the backbone in its own size, padded to a multiple of 32, and boxes come out in its pixels."""
     model = build_model(config(), 3, pretrained=False).eval()
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     with torch.inference_mode():
-        found = model(pictures((40, 70), (33, 20)))
+        found = model(make_images((40, 70), (33, 20)))
     assert seen == [(2, 3, 64, 96)]
     for output, (height, width) in zip(found, ((40, 70), (33, 20)), strict=True):
         assert len(output["boxes"])
@@ -111,11 +111,11 @@ def test_pictures_are_never_resized():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_more_detections_than_asked_for(name, monkeypatch):
-    """A picture has at most `model.detections` detections, and so many where the model finds more."""
+    """An image has at most `model.detections` detections, and so many where the model finds more."""
     monkeypatch.setattr(models, "SCORE", 0.0)
     model = build_model(config(name, model={"detections": 7}), 3, pretrained=False).eval()
     with torch.inference_mode():
-        assert len(model(pictures((64, 64)))[0]["boxes"]) == 7
+        assert len(model(make_images((64, 64)))[0]["boxes"]) == 7
 
 
 def test_the_same_seed_gives_the_same_weights():
@@ -147,21 +147,21 @@ def test_a_model_pt_is_the_detector_that_was_kept(pretrained, tmp_path):
     """What is read back detects what the detector did when it was written, also with statistics that were trained."""
     settings = config()
     model = build_model(settings, 3, pretrained=pretrained)
-    model.train()(pictures((48, 64), (64, 40)), TARGETS)  # statistics that are not the initial ones
+    model.train()(make_images((48, 64), (64, 40)), TARGETS)  # statistics that are not the initial ones
     run = Run(tmp_path)
     save_model(run, model.state_dict(), settings, squares(1)[0], DIGEST)
     trained = TrainedModel.read(run.path("model.pt"))
     assert trained.categories == ((3, "red"), (8, "green"))
     with torch.inference_mode():
-        before = model.eval()(pictures((48, 64)))[0]
-        after = trained_model(settings, trained, CPU).eval()(pictures((48, 64)))[0]
+        before = model.eval()(make_images((48, 64)))[0]
+        after = trained_model(settings, trained, CPU).eval()(make_images((48, 64)))[0]
     assert len(before["boxes"])
     for key, value in before.items():
         torch.testing.assert_close(after[key], value, atol=1e-3, rtol=1e-3)
 
 
 def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
-    """A model for pictures of another size, or of another kind, does not judge anything."""
+    """A model for images of another size, or of another kind, does not judge anything."""
     run = Run(tmp_path)
     model = build_model(config(), 3, pretrained=True)
     save_model(run, model.state_dict(), config(), squares(1)[0], DIGEST)
@@ -175,14 +175,14 @@ def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILES, reason="torch.compile needs g++ and Python.h here")
 def test_a_compiled_backbone_learns_the_same(monkeypatch, tmp_path):
-    """`training.compile`: the losses and gradients of a backbone that is not compiled, for pictures of two shapes."""
+    """`training.compile`: the losses and gradients of a backbone that is not compiled, for images of two shapes."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(models, "build_model", lambda *_, **__: tiny_detector())
     found = []
     for compiled in (False, True):
         model = first_model(config(training={"compile": compiled}), 3, None, CPU, Log(quiet=True)).train()
         for sizes in (((64, 64), (64, 48)), ((96, 64), (64, 96))):
-            images = pictures(*sizes)
+            images = make_images(*sizes)
             torch.manual_seed(0)  # it draws among its proposals
             losses = model(images, TARGETS)
             sum(losses.values()).backward()

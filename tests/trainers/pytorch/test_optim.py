@@ -31,10 +31,10 @@ def test_norms_and_biases_do_not_decay(model, name, kind):
     assert {name: decay[id(p)] for name, p in model.named_parameters() if id(p) in decay} == expected
 
 
-@pytest.mark.parametrize(("pictures", "rate"), [(16, 0.02), (4, 0.005), (64, 0.08)])
-def test_the_learning_rate_is_in_proportion_to_the_pictures_of_a_step(model, pictures, rate):
-    """`learning_rate` is for 16 pictures a step."""
-    optimizer = make_optimizer(model, section(learning_rate=0.02), pictures)
+@pytest.mark.parametrize(("images", "rate"), [(16, 0.02), (4, 0.005), (64, 0.08)])
+def test_the_learning_rate_is_in_proportion_to_the_images_of_a_step(model, images, rate):
+    """`learning_rate` is for 16 images a step."""
+    optimizer = make_optimizer(model, section(learning_rate=0.02), images)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
 
 

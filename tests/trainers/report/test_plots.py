@@ -1,4 +1,4 @@
-"""Plots are pictures that can be read, whatever there is to plot and whatever it is called."""
+"""Plots are images that can be read, whatever there is to plot and whatever it is called."""
 
 import io
 import subprocess
@@ -19,7 +19,7 @@ ODD = ("$\\frac{1$", "_hidden", "<b>&amp;</b>", "", "two\nlines", "深海の魚"
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures of the pictures that are made."""
+    """The figures of the images that are made."""
     drawn = []
     kept = plots.render
 
@@ -50,7 +50,7 @@ def all_plots(rows, evaluation):
 
 
 @pytest.mark.parametrize("count", [1, 3, 120])
-def test_every_plot_is_a_picture(count):
+def test_every_plot_is_a_image(count):
     """There is something on each, after one epoch as after many."""
     for png in all_plots(epochs(count), an_evaluation()):
         assert 0.01 < (pixels(png) < 200).mean() < 0.9

@@ -1,4 +1,4 @@
-"""The report is one page that says what happened, loads nothing, and holds no picture of the data unasked."""
+"""The report is one page that says what happened, loads nothing, and holds no image of the data unasked."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ class Page(HTMLParser):
         if self.tags[-1:] != ["style"]:
             self.words.append(data)
 
-    def pictures(self, form: str) -> list[bytes]:
+    def images(self, form: str) -> list[bytes]:
         head = f"data:image/{form};base64,"
         sources = [value for name, value in self.attributes if name == "src" and value.startswith(head)]
         return [base64.b64decode(source.removeprefix(head)) for source in sources]
@@ -57,7 +57,7 @@ def report(**changes) -> Page:
 
 
 def test_the_page_holds_all_it_shows():
-    """No script, link, frame or font; every picture is in the page, and a browser is told to load nothing."""
+    """No script, link, frame or font; every image is in the page, and a browser is told to load nothing."""
     text = make_report(a_record(), epochs(2), an_evaluation(), files=[OutputFile("model.pt", 5, "ab" * 32)])
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "embed", "a", "base", "form"} & set(page.tags)
@@ -67,7 +67,7 @@ def test_the_page_holds_all_it_shows():
     policy = next(value for name, value in page.attributes if name == "content")
     assert "default-src 'none'" in policy
     assert "script" not in policy
-    assert len(page.pictures("png")) == page.tags.count("img") == 6
+    assert len(page.images("png")) == page.tags.count("img") == 6
 
 
 def test_everything_is_text():
@@ -82,7 +82,7 @@ def test_everything_is_text():
         samples=[replace(samples(1)[0], name=EVIL)],
     )
     assert "script" not in page.tags
-    assert page.tags.count("img") == len(page.pictures("png")) + len(page.pictures("jpeg"))
+    assert page.tags.count("img") == len(page.images("png")) + len(page.images("jpeg"))
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(EVIL) >= 10
 
@@ -116,15 +116,15 @@ def test_the_data_and_the_run_are_named():
         f"Digest {DIGEST}",
         "Check verified: every byte",
         "73, 1.23 MB",
-        "58 pictures, 150 boxes",
-        "14 pictures, 41 boxes",
+        "58 images, 150 boxes",
+        "14 images, 41 boxes",
         "sha256:" + "ef" * 32,
         "cuda (NVIDIA H100), 2 processes",
         "python 3.11.2, torch 2.14.1 ",
         "after 4 epochs of earlier jobs",
         "24 November 2026, 08:00:00 UTC",
         "1 h 05 min",
-        "12.0 pictures a second (median of the epochs); 5.0% of the time waiting",
+        "12.0 images a second (median of the epochs); 5.0% of the time waiting",
     ):
         assert part in page.text
 
@@ -145,19 +145,19 @@ def test_the_configuration_is_whole():
 
 
 @pytest.mark.parametrize("count", [0, 2, 9])
-def test_no_picture_of_the_data_unasked(count):
+def test_no_image_of_the_data_unasked(count):
     """Without report.samples none is shown, even if some are given, and a line says so."""
     page = report(evaluation=an_evaluation(), samples=samples(count))
-    assert page.pictures("jpeg") == []
-    assert "This report holds no pictures of the data." in page.text
+    assert page.images("jpeg") == []
+    assert "This report holds no images of the data." in page.text
     assert ".png" not in page.text
 
 
-@pytest.mark.parametrize(("count", "shown", "words"), [(1, 1, "1 picture"), (9, 6, "6 pictures")])
-def test_pictures_of_the_data_are_announced(count, shown, words):
+@pytest.mark.parametrize(("count", "shown", "words"), [(1, 1, "1 image"), (9, 6, "6 images")])
+def test_images_of_the_data_are_announced(count, shown, words):
     """With report.samples up to six are shown, and a line at the top says how many."""
     page = report(record=a_record(samples=True), evaluation=an_evaluation(), samples=samples(count))
-    assert len(page.pictures("jpeg")) == shown
+    assert len(page.images("jpeg")) == shown
     assert f"This report holds {words} of the data with names: report.samples is true." in page.text
     assert page.text.index("This report holds") < page.text.index("Results")
 
@@ -168,8 +168,8 @@ def test_a_sample_shows_boxes_and_detections():
     def colours(found):
         scores = np.array([found])
         sample = Sample("", np.zeros((80, 120, 3), np.uint8), box, label, box + 30, label, scores)
-        picture = np.asarray(Image.open(io.BytesIO(draw_sample(sample, NAMES, 0.5)))).astype(int)
-        red, _, blue = np.moveaxis(picture, -1, 0)
+        image = np.asarray(Image.open(io.BytesIO(draw_sample(sample, NAMES, 0.5)))).astype(int)
+        red, _, blue = np.moveaxis(image, -1, 0)
         return ((red > 200) & (blue > 200)).sum(), ((red > 200) & (blue < 90)).sum()
 
     box, label = np.array([[10, 10, 40, 40]]), np.array([1])
@@ -180,7 +180,7 @@ def test_a_sample_shows_boxes_and_detections():
 
 
 def test_a_crowded_sample_has_no_names():
-    """Where names would cover the picture, boxes alone are drawn, also over the edge."""
+    """Where names would cover the image, boxes alone are drawn, also over the edge."""
     boxes = np.tile([[10, 10, 40, 40]], (200, 1)) + np.arange(200)[:, None]
     labels = np.ones(200, np.int64)
     sample = Sample("", np.zeros((80, 120, 3), np.uint8), boxes, labels, boxes, labels, np.ones(200))
@@ -192,7 +192,7 @@ def test_the_last_line_of_an_epoch_counts():
     first, second = epochs(2)
     page = report(epochs=[first, {**second, "images_per_second": 1.0}, {**second, "images_per_second": 13.0}])
     assert "2 of 26 epochs" in page.text
-    assert "12.0 pictures a second" in page.text
+    assert "12.0 images a second" in page.text
 
 
 def test_a_run_that_came_to_nothing_has_a_report():
@@ -220,9 +220,9 @@ def test_what_leaves_is_listed():
     assert f"model.pt 173 MB {'ab' * 32}" in page.text
 
 
-def test_pictures_that_stand_alone_are_no_sequences():
-    """Where each picture is a sequence of its own, none is known."""
+def test_images_that_stand_alone_are_no_sequences():
+    """Where each image is a sequence of its own, none is known."""
     record = a_record()
-    assert "none known: each picture stands alone" in report(record=record).text
+    assert "none known: each image stands alone" in report(record=record).text
     dives = replace(record, dataset=replace(record.dataset, sequences=12))
     assert "12, each on one side only" in report(record=dives).text
