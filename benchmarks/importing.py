@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Contender, compare, peak_memory, remove
 from benchmarks.workplace import workplace
-from datapack.manifest import NAME as MANIFEST
-from datapack.oci import Layout, digest_of
+from datapack.bag.manifest import MANIFEST as MANIFEST
+from datapack.hashing import digest_of
+from datapack.oci.layout import Layout
 from tests.containers.engines import PROJECT
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from datapack.plan import Group, PayloadFile, images, plan
-from datapack.report import size
+from datapack.bag.bagit import PayloadFile
+from datapack.build.plan import Group, images, plan
+from datapack.progress import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

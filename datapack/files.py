@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import secrets
-from typing import TYPE_CHECKING, BinaryIO
+import shutil
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from datapack.errors import DatapackError, FetchError
+from datapack.progress import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 _LIBC = ctypes.CDLL(None)
 _SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2) of linux/fs.h
 _WRITE_BEHIND = 16 << 20  # bytes
-
 TEMPORARY_PREFIX = ".datapack-"  # what a kill can leave behind, and what the next run may remove
 
 
@@ -85,3 +90,54 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what a killed run left in ``folder`` under temporary names. Its owner must hold the workspace."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         path.unlink(missing_ok=True)
+
+
+class FileStat(NamedTuple):
+    """What a look at a file tells: its size in bytes, and its modification time in ns since 1970."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileStat:
+        return cls(stat.st_size, stat.st_mtime_ns)
+
+
+_AGAIN = "then run the same command again: what is whole is kept"
+
+
+def check_space(folder: Path, needed: int, error: type[DatapackError] = FetchError) -> None:
+    """Raise ``error`` unless the disk under an existing folder has room for so many bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise error(
+            "not enough space on the disk",
+            where=folder,
+            expected=size(needed),
+            found=f"{size(free)} free",
+            fix=f"make room, {_AGAIN}",
+        )
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the disk that holds ``path`` into a `FetchError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(error, path) from error
+
+
+def _disk_error(error: OSError, path: Path) -> FetchError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return FetchError("the disk is full", where=path.parent, found=_free(path), fix=f"make room, {_AGAIN}")
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        fix = "work in a folder that you may write to"
+        return FetchError("can't write here", where=path.parent, found=error.strerror, fix=fix)
+    return FetchError("can't read or write the file", where=path, found=error.strerror or str(error))
+
+
+def _free(path: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        return f"{size(shutil.disk_usage(path.parent).free)} free"
+    return None

@@ -5,26 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from datapack.base import STAND_IN_MEANS
 from datapack.errors import ImageError
-from datapack.oci import Layout
-from datapack.report import size
+from datapack.image.base import STAND_IN_MEANS
+from datapack.oci.layout import Layout
+from datapack.progress import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from datapack.catalog import Catalog, Entry
-    from datapack.lock import Lock, LockEntry
+    from datapack.catalog.lock import Lock, LockEntry
+    from datapack.catalog.model import Catalog, Entry
     from datapack.reference import Reference
-    from datapack.workspace import Workspace
+    from datapack.workspace.folder import Workspace
 
 WIDTH = 100  # letters a line
 _DIGEST_SHOWN = len("sha256:") + 12
 _HEADS = ("VERSION", "FETCHED", "VERSIONED", "BUILT", "FILES", "SIZE", "DATASET DIGEST", "ACCESS")
 _NUMBERS = {"FILES", "SIZE"}
 _NO = "-"
-
-
 Built = Literal["here", "elsewhere", ""]
 
 
@@ -59,7 +57,7 @@ def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
         private=dataset.private,
         fetched=workspace.bag(reference).is_dir(),
         versioned=workspace.pointer(reference).is_file(),
-        built=_built(workspace, reference, locked.image if locked else None),
+        built=_built(workspace, reference, locked.image.digest if locked and locked.image else None),
         files=locked.files if locked else None,
         bytes=locked.bytes if locked else None,
         digest=locked.digest if locked else None,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from datapack.oci import CONFIG, INDEX, LAYER, MANIFEST, digest_of
+from datapack.hashing import digest_of
+from datapack.oci.spec import CONFIG, INDEX, LAYER, MANIFEST
 
 PROJECT = Path(__file__).parents[1]
 

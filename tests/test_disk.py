@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from datapack.disk import check_space, disk_errors
 from datapack.errors import FetchError
+from datapack.files import check_space, disk_errors
 
 
 @pytest.mark.parametrize(

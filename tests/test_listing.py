@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from datapack.catalog import Catalog
+from datapack.catalog.lock import Lock, LockEntry
+from datapack.catalog.model import Catalog
 from datapack.listing import WIDTH, Row, rows, table
-from datapack.lock import Lock, LockEntry
 from datapack.reference import Reference
-from datapack.workspace import Workspace
+from datapack.workspace.folder import Workspace
 
 REEF = Reference("reef", "v1")
 A, B = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"

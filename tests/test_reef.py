@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datapack.catalog import Catalog
+from datapack.catalog.model import Catalog
 from datapack.reference import Reference
 
 ROOT = Path(__file__).parents[1]

@@ -60,7 +60,7 @@ def test_the_address_is_torchvision_s_own():
     """The file is the one that torchvision itself would fetch; its name holds the first digits of its sha256."""
     from torchvision.models import ResNet50_Weights
 
-    from datapack.catalog import Catalog
+    from datapack.catalog.model import Catalog
     from datapack.reference import Reference
 
     (source,) = Catalog.read(PROJECT / "datasets.yml").entry(Reference("resnet50", "imagenet1k-v2")).sources

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from datapack.oci import Layout
+from datapack.oci.layout import Layout
 from tests.conftest import Catalog
 
 FIRST = {"a/1": b"one " * 400, "a/2": b"two " * 400, "b/1": b"withdrawn " * 300, "b/2": b"four " * 400, "c": b""}

@@ -5,11 +5,11 @@ import subprocess
 from pathlib import Path
 
 from datapack.download import Downloader
-from datapack.hashcache import HashCache
-from datapack.payload import Payload
+from datapack.fetch.payload import Payload
+from datapack.fetch.sources import fill
+from datapack.progress import Silent
 from datapack.reference import Reference
-from datapack.report import Silent
-from datapack.sources import fill
+from datapack.workspace.cache import HashCache
 
 REFERENCE = Reference("reef", "v1")
 

@@ -11,14 +11,14 @@ from datapack.errors import DatapackError, UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from datapack.build import Built
-    from datapack.workspace import Workspace
+    from datapack.build.build import Built
+    from datapack.workspace.folder import Workspace
 
 DETAILS_SHOWN = 20  # of a list that may be long
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:
-    from datapack.workspace import Workspace
+    from datapack.workspace.folder import Workspace
 
     return Workspace.find(options.folder)
 
@@ -33,7 +33,7 @@ def _workspace_if_any(options: argparse.Namespace) -> Workspace | None:
 
 def init(options: argparse.Namespace) -> None:
     """Start a catalog."""
-    from datapack.init import init as start
+    from datapack.catalog.template import init as start
 
     for path in start(options.folder.resolve()):
         print(f"wrote {path}")
@@ -42,9 +42,9 @@ def init(options: argparse.Namespace) -> None:
 
 def list_versions(options: argparse.Namespace) -> None:
     """Show what there is of every version."""
-    from datapack.catalog import Catalog
+    from datapack.catalog.lock import Lock
+    from datapack.catalog.model import Catalog
     from datapack.listing import rows, table
-    from datapack.lock import Lock
 
     workspace = _workspace(options)
     print(table(rows(workspace, Catalog.read(workspace.catalog), Lock.read(workspace.lock))))
@@ -52,10 +52,10 @@ def list_versions(options: argparse.Namespace) -> None:
 
 def fetch(options: argparse.Namespace) -> None:
     """Bring a version here."""
-    from datapack.fetch import FetchOptions
-    from datapack.fetch import fetch as bring
+    from datapack.fetch.job import FetchOptions
+    from datapack.fetch.version import fetch as bring
+    from datapack.progress import Console, size
     from datapack.reference import Reference
-    from datapack.report import Console, size
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
@@ -67,7 +67,7 @@ def fetch(options: argparse.Namespace) -> None:
 
 def build(options: argparse.Namespace) -> None:
     """Make an import container."""
-    from datapack.report import size
+    from datapack.progress import size
 
     built = _built(options)
     out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
@@ -80,8 +80,8 @@ def build(options: argparse.Namespace) -> None:
 
 def push(options: argparse.Namespace) -> None:
     """Make an import container in a registry, and say how it is pulled."""
+    from datapack.progress import size
     from datapack.registry import ImageName
-    from datapack.report import size
 
     if not options.target.startswith("docker://"):
         raise UsageError("a push goes to a registry", where=options.target, expected="docker://REGISTRY/NAME[:TAG]")
@@ -100,10 +100,10 @@ def push(options: argparse.Namespace) -> None:
 
 
 def _built(options: argparse.Namespace) -> Built:
-    from datapack.build import Options
-    from datapack.build import build as make
+    from datapack.build.build import Options
+    from datapack.build.build import build as make
+    from datapack.progress import Console
     from datapack.reference import Reference
-    from datapack.report import Console
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = Options(
@@ -122,8 +122,8 @@ def _built(options: argparse.Namespace) -> Built:
 
 def run(options: argparse.Namespace) -> None:
     """Rehearse."""
+    from datapack.progress import Console, size
     from datapack.rehearse import Log, Options, rehearse
-    from datapack.report import Console, size
 
     folder = options.folder.resolve()
     paths = ("data", "outputs", "env_file", "arg_file", "opt_file")
@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> None:
     """Hold something against its manifest."""
-    from datapack.report import Console
+    from datapack.progress import Console
     from datapack.verify import verify as check
 
     workspace = _workspace_if_any(options)
@@ -158,7 +158,7 @@ def verify(options: argparse.Namespace) -> None:
 
 def base(options: argparse.Namespace) -> None:
     """Pin the catalog's base."""
-    from datapack.pin import pin
+    from datapack.image.pin import pin
 
     pinned = pin(_workspace(options), options.image)
     if pinned.new == pinned.old:
@@ -173,10 +173,10 @@ def diff(options: argparse.Namespace) -> None:
     """Compare two versions."""
     import json
 
-    from datapack.diff import diff as compare
-    from datapack.diff import table
+    from datapack.build.diff import diff as compare
+    from datapack.build.diff import table
+    from datapack.progress import Console
     from datapack.reference import Reference
-    from datapack.report import Console
 
     before, after = Reference.parse(options.before), Reference.parse(options.after)
     found = compare(_workspace(options), before, after, Console())

@@ -14,8 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.disk import check_space, disk_errors
-from datapack.download.address import AddressError, check_address, host_of, is_public, shown
 from datapack.download.content import WrongContentError, check_content
 from datapack.download.hosts import Hosts, Turn
 from datapack.download.web import (
@@ -28,9 +26,9 @@ from datapack.download.web import (
     check_status,
     redirect_target,
 )
-from datapack.files import remove_temporaries, sync, sync_folder, temporary_file
-from datapack.manifest import FileStat
-from datapack.report import Silent
+from datapack.files import FileStat, check_space, disk_errors, remove_temporaries, sync, sync_folder, temporary_file
+from datapack.progress import Silent
+from datapack.urls import UrlError, check_url, host_of, is_public, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse
 
-    from datapack.report import Reporter
+    from datapack.progress import Reporter
 
 _LONGEST_WAIT = 3600.0  # seconds that a host may ask for; one that asks for more is left out
 _WORTH_A_NOTE = 5.0  # seconds of rest that people would wonder about
@@ -260,8 +258,8 @@ class _Run:
         task.tries = 0
         while task.remaining:
             try:
-                self._ask(task, check_address(task.remaining[0]))
-            except AddressError as error:
+                self._ask(task, check_url(task.remaining[0]))
+            except UrlError as error:
                 self._note_answer(task, str(error), definite=False)
             else:
                 return
@@ -342,7 +340,7 @@ class _Run:
             self._note_answer(task, str(trouble), definite=trouble.definite)
             self._begin(task)
         else:
-            self._ask(task, check_address(task.remaining[0]), delay=pause)
+            self._ask(task, check_url(task.remaining[0]), delay=pause)
 
     def _rest(self, host: str, trouble: HostBusyError, pause: float) -> None:
         """Leave a host alone as long as it asks for, or for good if that is too long."""

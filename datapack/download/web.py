@@ -17,7 +17,7 @@ from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from datapack import __version__
-from datapack.download.address import AddressError, check_address, is_public
+from datapack.urls import UrlError, check_url, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -112,7 +112,7 @@ class Web:
         """Ask for an address; the body is not read yet.
 
         Args:
-            address: what `check_address` returned.
+            address: what `check_url` returned.
             public_only: refuse to ask a host that is not on the open internet.
 
         Raises:
@@ -256,9 +256,9 @@ def redirect_target(response: BaseHTTPResponse, asked: Sequence[str]) -> str | N
     if not location:
         raise RefusedError("a redirect that leads nowhere")
     try:
-        target = check_address(urljoin(asked[-1], location)).partition("#")[0]
+        target = check_url(urljoin(asked[-1], location)).partition("#")[0]
     except ValueError as error:
-        reason = str(error) if isinstance(error, AddressError) else "not an address"
+        reason = str(error) if isinstance(error, UrlError) else "not an address"
         raise RefusedError(f"a redirect to {reason}") from error
     if asked[-1].startswith("https:") and not target.startswith("https:"):
         raise RefusedError("a redirect from https to http")

@@ -3,7 +3,7 @@
 Tokens and Docker's credentials are the work of oras; the requests are made here, as streams.
 """
 
-from datapack.registry.connection import Connection, RefusedError
+from datapack.registry.client import Connection, RefusedError
 from datapack.registry.name import ImageName, is_loopback
 from datapack.registry.repository import Repository
 

@@ -10,9 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
-from datapack.layers import Part
-from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json, parse_object
-from datapack.provenance import MEDIA_TYPE
+from datapack.oci.blob import Blob
+from datapack.oci.spec import INDEX, MANIFEST, STATEMENT, Descriptor, canonical_json, parse_object
 
 if TYPE_CHECKING:
     from datapack.registry.repository import Repository
@@ -33,12 +32,12 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
         statement: canonical JSON.
     """
     annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
-    blob = Descriptor.of(MEDIA_TYPE, statement)
+    blob = Descriptor.of(STATEMENT, statement)
     manifest = canonical_json(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "artifactType": MEDIA_TYPE,
+            "artifactType": STATEMENT,
             "config": Descriptor.of(_EMPTY_TYPE, _EMPTY).to_json(),
             "layers": [
                 {
@@ -51,11 +50,11 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
         }
     )
     descriptor = Descriptor.of(MANIFEST, manifest)
-    repository.upload(Part.of(_EMPTY_TYPE, _EMPTY))
-    repository.upload(Part.of(MEDIA_TYPE, statement))
+    repository.upload(Blob.of(_EMPTY_TYPE, _EMPTY))
+    repository.upload(Blob.of(STATEMENT, statement))
     response = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
     if response.headers.get("OCI-Subject") != subject.digest:
-        entry = {**descriptor.to_json(), "artifactType": MEDIA_TYPE, "annotations": annotations}
+        entry = {**descriptor.to_json(), "artifactType": STATEMENT, "annotations": annotations}
         _add_to_tag(repository, subject, entry)
     return descriptor.digest
 
@@ -73,7 +72,7 @@ def statements(repository: Repository, subject: str) -> list[bytes]:
     """Return the in-toto statements that are attached to the image of a digest, each checked against its own digest."""
     found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
     entries = _entries(found, where=repository.name) if found else []
-    ours = [Descriptor.parse(entry, repository.name) for entry in entries if entry.get("artifactType") == MEDIA_TYPE]
+    ours = [Descriptor.parse(entry, repository.name) for entry in entries if entry.get("artifactType") == STATEMENT]
     manifests = [parse_object(repository.manifest(entry.digest), where=repository.name) for entry in ours]
     layers = [layer for manifest in manifests for layer in manifest.get("layers") or ()]
     return [repository.small_blob(Descriptor.parse(layer, where=repository.name)) for layer in layers]

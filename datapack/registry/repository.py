@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError
 from datapack.files import atomic_writer
-from datapack.oci import DOCKER_EQUIVALENTS, Descriptor, checked, digest_of, is_digest
-from datapack.registry.connection import TRIES, Connection, unreachable
+from datapack.hashing import digest_of, is_digest
+from datapack.oci.blob import UNOBSERVED
+from datapack.oci.spec import DOCKER_EQUIVALENTS, Descriptor, checked
+from datapack.registry.client import TRIES, Connection, unreachable
 from datapack.registry.upload import Upload, backoff
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from datapack.layers import Part
+    from datapack.oci.blob import Blob, Observer
     from datapack.registry.upload import Sent
 
 _MANIFEST_TYPES = ", ".join(sorted({*DOCKER_EQUIVALENTS, *DOCKER_EQUIVALENTS.values()}))
@@ -130,9 +132,9 @@ class Repository:
             with contextlib.suppress(ImageError):  # the registry forgets it in any case
                 self._connection.request("DELETE", location)
 
-    def upload(self, part: Part, mount_from: Sequence[str] = ()) -> Sent:
+    def upload(self, blob: Blob, observer: Observer = UNOBSERVED, mount_from: Sequence[str] = ()) -> Sent:
         """Bring a part there, unless it is there or in one of these other repositories; see `Upload.run`."""
-        return Upload(self._connection, self.blob_size, part, mount_from).run()
+        return Upload(self._connection, self.blob_size, blob, observer, mount_from).run()
 
     def put_manifest(self, content: bytes, media_type: str, reference: str) -> requests.Response:
         """Put a manifest under a tag or its own digest, and read it back; return the answer to the first.

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from datapack.errors import ImageError
-from datapack.registry.connection import TRIES, Connection, RefusedError, UnreachableError
+from datapack.oci.blob import UNOBSERVED
+from datapack.registry.client import TRIES, Connection, RefusedError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import requests
 
-    from datapack.layers import Part
-    from datapack.oci import Descriptor
+    from datapack.oci.blob import Blob, Observer
+    from datapack.oci.spec import Descriptor
 
 Way = Literal["sent", "there", "mounted"]
 
@@ -42,15 +43,14 @@ class Sent:
 class _Body:
     """A part as requests sends it: it has a length, gives its blocks as often as it is asked, and then has a digest."""
 
-    def __init__(self, part: Part) -> None:
-        self.part, self.digest = part, part.digest
+    def __init__(self, blob: Blob, observer: Observer) -> None:
+        self._blob, self._observer, self.digest = blob, observer, blob.digest
 
     def __len__(self) -> int:
-        return self.part.size
+        return self._blob.size
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        blocks = self.part.blocks()
-        with contextlib.closing(blocks):
+        with contextlib.closing(self._blob.content.blocks(self._observer)) as blocks:
             while True:
                 try:
                     block = next(blocks)
@@ -66,7 +66,8 @@ class Upload:
 
     connection: Connection
     blob_size: Callable[[str], int | None]
-    part: Part
+    blob: Blob
+    observer: Observer = UNOBSERVED
     mount_from: Sequence[str] = ()  # other repositories that may have it
 
     def run(self) -> Sent:
@@ -75,29 +76,28 @@ class Upload:
         Raises:
             DatapackError: the part can't be read, or the registry did not take it in `TRIES` tries.
         """
-        body = _Body(self.part)
-        body.digest = self.part.digest or self._expected()
+        body = _Body(self.blob, self.observer)
+        body.digest = self.blob.digest or self._expected()
         for attempt in range(1, TRIES + 1):
             begun = False
             try:
                 if body.digest and self._is_there(body.digest):
-                    return Sent(self.part.descriptor(body.digest), "there")
+                    return Sent(self.blob.descriptor(body.digest), "there")
                 location = self._begin(body.digest)
                 if location is None:
-                    return Sent(self.part.descriptor(body.digest), "mounted")
+                    return Sent(self.blob.descriptor(body.digest), "mounted")
                 begun = True
                 return self._send(body, location)
             except (RefusedError, UnreachableError) as error:
                 if attempt == TRIES or not _may_go_better(error, begun):
                     raise
-                if self.part.stopped.wait(backoff(attempt, getattr(error, "retry_after", ""))):
-                    raise
+                self.observer.wait(backoff(attempt, getattr(error, "retry_after", "")))
         raise AssertionError("not reached: the last try returns or raises")
 
     def _is_there(self, digest: str) -> bool:
         """Say whether the registry has a blob; one that it stumbles over, as after a full disk, is sent again."""
         try:
-            return self.blob_size(digest) == self.part.size
+            return self.blob_size(digest) == self.blob.size
         except RefusedError as error:
             if error.status < _SERVER_ERROR:
                 raise
@@ -105,10 +105,10 @@ class Upload:
 
     def _expected(self) -> str:
         """Return the digest that the lock names if the registry has that blob and the part's bytes are the same."""
-        expected = self.part.expected
+        expected = self.blob.expected
         if not expected or not self._is_there(expected):
             return ""
-        return self.part.write(_Nowhere())
+        return self.blob.write(_Nowhere(), self.observer)
 
     def _send(self, body: _Body, location: str) -> Sent:
         headers = {"Content-Type": "application/octet-stream"}
@@ -119,14 +119,14 @@ class Upload:
         if response.status_code != _CREATED:
             raise self.connection.refusal(response, f"the layer {body.digest}")
         self._check(response, body.digest)
-        return Sent(self.part.descriptor(body.digest), "sent")
+        return Sent(self.blob.descriptor(body.digest), "sent")
 
     def _begin(self, digest: str) -> str | None:
         """Begin an upload and return where it goes on, or None where the registry had the blob to mount."""
         for repository in self.mount_from if digest else ():
             query = {"mount": digest, "from": repository}
             response = self.connection.request("POST", "blobs/uploads/", params=query)
-            if response.status_code == _CREATED and self.blob_size(digest) == self.part.size:
+            if response.status_code == _CREATED and self.blob_size(digest) == self.blob.size:
                 return None
             if response.status_code == _ACCEPTED:
                 return self._location(response)
@@ -146,11 +146,11 @@ class Upload:
         """Raise `ImageError` where the registry took a blob for another one than it is."""
         named = response.headers.get("Docker-Content-Digest", digest)
         size = self.blob_size(digest)
-        if named != digest or size != self.part.size:
+        if named != digest or size != self.blob.size:
             raise ImageError(
                 "the registry took a layer and says that it is another",
                 where=self.connection.name,
-                expected=f"{digest}, {self.part.size} bytes",
+                expected=f"{digest}, {self.blob.size} bytes",
                 found=f"{named}, {'missing' if size is None else f'{size} bytes'}",
                 fix="this registry can't be relied on: ask who runs it",
             )

@@ -7,16 +7,16 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from datapack.bag.manifest import sorted_by_bytes
 from datapack.errors import BagError, ManifestError, MismatchError
-from datapack.manifest import sorted_by_bytes
 from datapack.verify import Verified, verify_bag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from datapack.progress import Reporter
     from datapack.rehearse.subject import Dataset
-    from datapack.report import Reporter
 
 DESTINATION = "/safe_outputs"  # where `import` copies to unless --to says otherwise
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+    from datapack.progress import Reporter
     from datapack.rehearse.subject import Subject
-    from datapack.report import Reporter
 
 LABEL = "datapack.rehearsal"  # its value is the rehearsal's folder, which tells whether its process lives
 

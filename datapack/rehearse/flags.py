@@ -85,7 +85,7 @@ def _split(word: str) -> tuple[str, str | None]:
 
 
 def _unknown(word: str, where: str) -> UsageError:
-    from datapack.problems import nearest
+    from datapack.catalog.validation import nearest
 
     shown = word.partition("=")[0]
     return UsageError(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datapack.base import STAND_IN_MEANS
 from datapack.engine import Engine, open_engine
 from datapack.errors import RehearsalError, UsageError
+from datapack.image.base import STAND_IN_MEANS
 from datapack.rehearse.arguments import GPU_FIX, copy_accounts, limited, strict, with_gpu, with_mounts
 from datapack.rehearse.arrival import Arrived, brings_nothing, list_files, verify_arrival
 from datapack.rehearse.container import LABEL, Ended, Log, created, follow, remove_leftovers
@@ -21,8 +21,8 @@ from datapack.rehearse.subject import Subject, find_subject
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from datapack.report import Reporter
-    from datapack.workspace import Workspace
+    from datapack.progress import Reporter
+    from datapack.workspace.folder import Workspace
 
 MEMORY = "4g"  # what `ces-run` gives where nothing else is asked for
 FAILED = ("IMPORT FAILED", "TRAINING FAILED")  # how a program's last line says so, whatever its status

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datapack.base import STAND_IN
+from datapack.catalog.lock import Lock
 from datapack.engine import engine_errors
 from datapack.errors import ImageError, UsageError
-from datapack.image import ENTRYPOINT, dataset_of
-from datapack.lock import Lock
+from datapack.image.base import STAND_IN
+from datapack.image.config import ENTRYPOINT, dataset_of
 from datapack.reference import Reference
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.images import Image
 
-    from datapack.report import Reporter
-    from datapack.workspace import Workspace
+    from datapack.progress import Reporter
+    from datapack.workspace.folder import Workspace
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ def _bring(
     client: DockerClient, reference: Reference, workspace: Workspace | None, base: str | None, reporter: Reporter
 ) -> Image:
     """Return the image that the lock names, once the engine has it."""
-    from datapack.build import Options, build
+    from datapack.build.build import Options, build
 
     if workspace is None:
         raise UsageError("no datasets.yml here or in any folder above", where=reference, fix="name its folder with -C")
     locked = Lock.read(workspace.lock).entries.get(reference)
-    if locked is None or locked.image_id is None:
+    if locked is None or locked.image is None:
         raise ImageError(
             "no image of it was built", where=reference, fix=f"'datapack build {reference}' makes it, then rehearse it"
         )
-    image = _get(client, locked.image_id)
+    image = _get(client, locked.image.id)
     if image is None:
         reporter.note(f"bringing {reference} to the engine")
         build(workspace, reference, Options(target="docker-daemon:", base=base), reporter)
-        image = _get(client, locked.image_id)
+        image = _get(client, locked.image.id)
     if image is None:
         raise ImageError("the engine does not have the image that it was given", where=reference)
     return image

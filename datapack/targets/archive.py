@@ -13,17 +13,16 @@ import tarfile
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.disk import check_space
 from datapack.errors import ImageError, UsageError
-from datapack.files import WriteBehind, remove_temporaries, sync, sync_folder, temporary_file
-from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
+from datapack.files import WriteBehind, check_space, remove_temporaries, sync, sync_folder, temporary_file
+from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from datapack.image import Image
-    from datapack.layers import Part
+    from datapack.image.config import Image
+    from datapack.oci.blob import Blob, Observer
 
 END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
@@ -50,16 +49,16 @@ class ArchiveTarget:
         self._lock = threading.Lock()
         self.streams = len(os.sched_getaffinity(0))
 
-    def add(self, part: Part) -> Descriptor:
-        check_space(self._path.parent, part.size, ImageError)
-        start = self._reserve(part.size)
+    def add(self, blob: Blob, observer: Observer) -> Descriptor:
+        check_space(self._path.parent, blob.size, ImageError)
+        start = self._reserve(blob.size)
         with self._temporary.open("r+b") as file:
             file.seek(start + tarfile.BLOCKSIZE)
-            digest = part.write(WriteBehind(file))
+            digest = blob.write(WriteBehind(file), observer)
             file.flush()
             file.seek(start)
-            file.write(header(blob_name(digest), part.size))
-        return part.descriptor(digest)
+            file.write(header(blob_name(digest), blob.size))
+        return blob.descriptor(digest)
 
     def commit(self, image: Image, statement: bytes) -> str:
         for name, content in closing_entries(image):
@@ -98,15 +97,15 @@ class PipeTarget:
         self._out = out
         self._out.write(_FOLDERS)
 
-    def add(self, part: Part) -> Descriptor:
-        digest = part.digest
+    def add(self, blob: Blob, observer: Observer) -> Descriptor:
+        digest = blob.digest
         if not digest:
             with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, no path
-                digest = part.write(nowhere)
-        self._out.write(header(blob_name(digest), part.size))
-        part.write(self._out)
-        self._out.write(bytes(-part.size % tarfile.BLOCKSIZE))
-        return part.descriptor(digest)
+                digest = blob.write(nowhere, observer)
+        self._out.write(header(blob_name(digest), blob.size))
+        blob.write(self._out, observer)
+        self._out.write(bytes(-blob.size % tarfile.BLOCKSIZE))
+        return blob.descriptor(digest)
 
     def commit(self, image: Image, statement: bytes) -> str:
         for name, content in closing_entries(image):

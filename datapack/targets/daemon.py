@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.engine import open_engine
 from datapack.errors import ImageError
-from datapack.oci import Descriptor, canonical_json
+from datapack.oci.spec import Descriptor, canonical_json
 from datapack.targets.archive import END, entry, header
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
 
-    from datapack.image import Image
-    from datapack.layers import Part
+    from datapack.image.config import Image
+    from datapack.oci.blob import Blob, Observer
 
 _BLOCK = 1 << 20
 
@@ -51,16 +51,16 @@ class DaemonTarget:
         self._out: BinaryIO = load.out
         self._layers: list[str] = []
 
-    def add(self, part: Part) -> Descriptor:
+    def add(self, blob: Blob, observer: Observer) -> Descriptor:
         path = f"{len(self._layers)}.tar"
         self._layers.append(path)
-        self._put(header(path, part.size))
+        self._put(header(path, blob.size))
         try:
-            digest = part.write(self._out)
+            digest = blob.write(self._out, observer)
         except BrokenPipeError as error:
             raise self._load.error() from error
-        self._put(bytes(-part.size % tarfile.BLOCKSIZE))
-        return part.descriptor(digest)
+        self._put(bytes(-blob.size % tarfile.BLOCKSIZE))
+        return blob.descriptor(digest)
 
     def commit(self, image: Image, statement: bytes) -> str:
         self._put(entry("config.json", image.config))

@@ -7,17 +7,25 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datapack.disk import check_space
 from datapack.errors import ImageError
-from datapack.files import WriteBehind, atomic_writer, remove_temporaries, sync, sync_folder, temporary_file
-from datapack.oci import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, Layout, canonical_json, read_json
+from datapack.files import (
+    WriteBehind,
+    atomic_writer,
+    check_space,
+    remove_temporaries,
+    sync,
+    sync_folder,
+    temporary_file,
+)
+from datapack.oci.layout import Layout, read_json
+from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from datapack.image import Image
-    from datapack.layers import Part
+    from datapack.image.config import Image
+    from datapack.oci.blob import Blob, Observer
     from datapack.reference import Reference
 
 
@@ -76,15 +84,15 @@ class LayoutTarget:
     def streams(self) -> int:
         return len(os.sched_getaffinity(0))
 
-    def add(self, part: Part) -> Descriptor:
-        if part.digest and self.layout.holds(part.digest, part.size):
-            return part.descriptor(part.digest)
-        check_space(self.layout.blobs, part.size, ImageError)
+    def add(self, blob: Blob, observer: Observer) -> Descriptor:
+        if blob.digest and self.layout.holds(blob.digest, blob.size):
+            return blob.descriptor(blob.digest)
+        check_space(self.layout.blobs, blob.size, ImageError)
         with temporary_file(self.layout.blobs) as (file, temporary):
-            digest = part.write(WriteBehind(file))
+            digest = blob.write(WriteBehind(file), observer)
             sync(file)
             temporary.replace(self.layout.blob(digest))
-        return part.descriptor(digest)
+        return blob.descriptor(digest)
 
     def commit(self, image: Image, statement: bytes) -> str:
         self._write_blob(image.config_descriptor, image.config)

@@ -9,19 +9,21 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from datapack.base import refuse_stand_in
 from datapack.errors import ImageError, MismatchError, UsageError
-from datapack.layers import Part
-from datapack.oci import CONFIG, MANIFEST, digest_of
+from datapack.hashing import digest_of
+from datapack.image.base import refuse_stand_in
+from datapack.oci.blob import UNOBSERVED, Blob
+from datapack.oci.spec import CONFIG, MANIFEST
+from datapack.progress import size
 from datapack.registry import Connection, ImageName, RefusedError, Repository
 from datapack.registry.referrers import attach
-from datapack.report import size
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from datapack.image import Image
-    from datapack.oci import Descriptor
+    from datapack.image.config import Image
+    from datapack.oci.blob import Observer
+    from datapack.oci.spec import Descriptor
     from datapack.registry.upload import Sent, Way
     from datapack.targets.target import Delivery
 
@@ -74,17 +76,17 @@ class RegistryTarget:
         self.doing = f"pushing to {name}"
         self.streams = delivery.streams
 
-    def add(self, part: Part) -> Descriptor:
+    def add(self, blob: Blob, observer: Observer) -> Descriptor:
         cache, registry = self._delivery.cache, self.name.registry
-        elsewhere = cache.repositories(registry, part.digest) if part.digest else []
-        sent = self.repository.upload(part, [path for path in elsewhere if path != self.name.repository])
+        elsewhere = cache.repositories(registry, blob.digest) if blob.digest else []
+        sent = self.repository.upload(blob, observer, [path for path in elsewhere if path != self.name.repository])
         cache.record_place(registry, self.name.repository, sent.descriptor.digest)
         self._sent[sent.descriptor.digest] = sent
         return sent.descriptor
 
     def commit(self, image: Image, statement: bytes) -> str:
         self._check_name_is_free(image)
-        self.add(Part.of(CONFIG, image.config))
+        self.add(Blob.of(CONFIG, image.config), UNOBSERVED)
         self.repository.put_manifest(image.manifest, MANIFEST, self.name.tag)
         if self.repository.find_manifest(image.digest) != image.manifest:
             raise ImageError("the registry can't find the image by its digest", where=self.name, expected=image.digest)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from datapack.base import Base
-    from datapack.catalog import Entry
-    from datapack.hashcache import HashCache
-    from datapack.image import Image
-    from datapack.layers import Part
-    from datapack.oci import Descriptor
-    from datapack.report import Reporter
+    from datapack.catalog.model import Entry
+    from datapack.image.base import Base
+    from datapack.image.config import Image
+    from datapack.oci.blob import Blob, Observer
+    from datapack.oci.spec import Descriptor
+    from datapack.progress import Reporter
+    from datapack.workspace.cache import HashCache
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Target(Protocol):
     def checks(self) -> bool:
         """Whether a part whose digest is known is held against it at its place, so that we need not."""
 
-    def add(self, part: Part) -> Descriptor:
+    def add(self, blob: Blob, observer: Observer) -> Descriptor:
         """Take one part; return its descriptor. What is there already is not written again."""
 
     def commit(self, image: Image, statement: bytes) -> str:

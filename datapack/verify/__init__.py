@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from datapack.catalog.lock import Lock
 from datapack.errors import BagError, MismatchError, UsageError
-from datapack.lock import Lock
+from datapack.oci.image import open_image
 from datapack.reference import Reference
-from datapack.stored import open_image
 from datapack.verify.bag import verify_bag
 from datapack.verify.image import verify_image
 from datapack.verify.outcome import Mode, Verified
@@ -19,8 +19,8 @@ from datapack.verify.outcome import Mode, Verified
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from datapack.report import Reporter
-    from datapack.workspace import Workspace
+    from datapack.progress import Reporter
+    from datapack.workspace.folder import Workspace
 
 __all__ = ["FORMS", "Mode", "Verified", "verify", "verify_bag", "verify_image"]
 
@@ -73,17 +73,17 @@ def _verify_reference(text: str, workspace: Workspace, mode: Mode, reporter: Rep
 def _verify_remote(text: str, workspace: Workspace | None, mode: Mode, reporter: Reporter, insecure: bool) -> Verified:
     """Verify an image in a registry, as it is there, and that it is the one that the lock names, if one does."""
     from datapack.registry import Connection, ImageName, Repository
-    from datapack.registry.remote import RemoteImage
+    from datapack.registry.image import RemoteImage
 
     repository = Repository(Connection(ImageName.parse(text.removeprefix("docker://")), insecure=insecure))
     image = RemoteImage.of(repository)
     verified = verify_image(image, text, mode, reporter)
     locked = Lock.read(workspace.lock).entries.get(verified.reference) if workspace and verified.reference else None
-    if locked is not None and locked.image not in {None, verified.image}:
+    if locked and locked.image and locked.image.digest != verified.image:
         raise MismatchError(
             "the image in the registry is not the one that the lock names",
             where=text,
-            expected=locked.image,
+            expected=locked.image.digest,
             found=verified.image,
         )
     return replace(verified, statements=image.check_statements())

@@ -12,21 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from datapack import manifest as manifests
-from datapack.bag import INFO
-from datapack.base import STAND_IN
+from datapack.bag.bagit import INFO, parse_info, parse_oxum
+from datapack.bag.changes import Difference, compare_names
+from datapack.bag.listing import Listing
+from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest, sorted_by_bytes
 from datapack.errors import ImageError, MismatchError
-from datapack.image import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder, dataset_of
-from datapack.manifest import Difference, FileStat, Listing, Manifest, compare_names, sorted_by_bytes
-from datapack.oci import LAYER, Descriptor
-from datapack.stored import StoredImage, read_json
-from datapack.verify.outcome import Looked, Mode, Verified, oxum, oxum_problems, raise_if
+from datapack.files import FileStat
+from datapack.image.base import STAND_IN
+from datapack.image.config import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder, dataset_of
+from datapack.oci.image import StoredImage, read_json
+from datapack.oci.spec import LAYER, Descriptor
+from datapack.verify.outcome import Looked, Mode, Verified, oxum_problems, raise_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from datapack.progress import Reporter
     from datapack.reference import Reference
-    from datapack.report import Reporter
 
 _BLOCK = 1 << 20  # bytes
 
@@ -46,7 +48,7 @@ class _Content:
         path = member.name.removeprefix(self.folder)
         if member.isdir() or path == member.name:
             return  # not of the bag
-        if not path.startswith(f"{manifests.PAYLOAD}/"):
+        if not path.startswith(f"{PAYLOAD}/"):
             if file := archive.extractfile(member):
                 self.tags[path] = file.read()
             return
@@ -72,7 +74,7 @@ def verify_image(image: StoredImage, where: str, mode: Mode, reporter: Reporter)
     difference = _difference(manifest, content, mode) if names_are_seen else Difference()
     total, files = sum(file.size for file in content.files.values()), len(content.files)
     if not names_are_seen:
-        total, files = oxum(content.tags) or (0, 0)
+        total, files = (parse_oxum(parse_info(content.tags[INFO])) if INFO in content.tags else None) or (0, 0)
     elif not difference and INFO in content.tags:
         content.problems += oxum_problems(content.tags, total, files)
     raise_if(difference, sorted(content.problems), where)
@@ -104,10 +106,10 @@ def _image_manifest(manifest: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _manifest(content: _Content, where: str) -> Manifest:
-    if manifests.NAME not in content.tags:
+    if MANIFEST not in content.tags:
         problems = "; ".join(content.problems) or "its layers hold no manifest; were they compressed on the way?"
         raise MismatchError("the image carries no dataset that can be read", where=where, found=problems)
-    return Manifest.parse(content.tags[manifests.NAME], where=f"{where} {manifests.NAME}")
+    return Manifest.parse(content.tags[MANIFEST], where=f"{where} {MANIFEST}")
 
 
 def _difference(manifest: Manifest, content: _Content, mode: Mode) -> Difference:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from datapack.bag import INFO, parse_info
-from datapack.base import STAND_IN_MEANS
+from datapack.bag.bagit import INFO, OXUM, parse_info
 from datapack.errors import MismatchError
-from datapack.report import size
+from datapack.image.base import STAND_IN_MEANS
+from datapack.progress import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from datapack.manifest import Difference
+    from datapack.bag.changes import Difference
     from datapack.reference import Reference
+
 
 Mode = Literal["quick", "full"]
 Looked = Literal["full", "quick", "sizes"]
-
 #: How closely it was looked at, in words. Only the first may say "verified".
 LOOKED: dict[Looked, str] = {
     "full": "verified, every byte",
@@ -53,17 +53,10 @@ class Verified:
         return "\n".join(lines)
 
 
-def oxum(tags: Mapping[str, bytes]) -> tuple[int, int] | None:
-    """Return the payload's bytes and files as ``bag-info.txt`` says them, or None where it does not."""
-    number, _, files = parse_info(tags[INFO]).get("Payload-Oxum", "").partition(".")
-    return (int(number), int(files)) if number.isdigit() and files.isdigit() else None
-
-
 def oxum_problems(tags: Mapping[str, bytes], total: int, files: int) -> list[str]:
-    """Give a line where ``bag-info.txt`` says another size than was found."""
-    expected = parse_info(tags[INFO]).get("Payload-Oxum")
-    found = f"{total}.{files}"
-    return [] if expected == found else [f"size     {INFO} says Payload-Oxum {expected}, the payload has {found}"]
+    """Return a line if the size in ``bag-info.txt`` is not the one that was found."""
+    expected, found = parse_info(tags[INFO]).get(OXUM), f"{total}.{files}"
+    return [] if expected == found else [f"size     {INFO} says {OXUM} {expected}, the payload has {found}"]
 
 
 def raise_if(difference: Difference, problems: Iterable[str], where: object) -> None:

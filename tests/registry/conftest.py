@@ -42,7 +42,7 @@ def impatient(monkeypatch):
     """Let no time pass between tries."""
     monkeypatch.setattr("datapack.registry.upload.backoff", lambda *_: 0.0)
     monkeypatch.setattr("datapack.registry.repository.backoff", lambda *_: 0.0)
-    monkeypatch.setattr("datapack.registry.connection.BACKOFF", 0.0)
+    monkeypatch.setattr("datapack.registry.client.BACKOFF", 0.0)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import json
 import re
 import subprocess
 
-from datapack.oci import INDEX, MANIFEST, Descriptor, canonical_json, digest_of
+from datapack.hashing import digest_of
+from datapack.oci.spec import INDEX, MANIFEST, Descriptor, canonical_json
 from datapack.registry import Connection, ImageName, Repository
 from datapack.registry.referrers import attach, statements
 from tests import registries

@@ -79,7 +79,7 @@ def test_plain_http_is_for_loopback_alone(catalog, registry):
         "import socket\nreal = socket.getaddrinfo\n"
         "socket.getaddrinfo = lambda host, *a, **k: real('127.0.0.1' if host == 'elsewhere.test' else host, *a, **k)\n"
     )
-    catalog.env["PYTHONPATH"] = f"{Path(__file__).parents[1]}:{site}"
+    catalog.env["PYTHONPATH"] = f"{Path(__file__).parents[2]}:{site}"
     error = catalog.fails("push", "reef@v1", "--to", f"docker://{elsewhere}/reef")
     assert f"{elsewhere}/reef:v1: the registry does not speak TLS" in error
     assert "--insecure" in error

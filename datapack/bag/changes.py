@@ -1,0 +1,99 @@
+"""Changes: how a folder differs from its manifest, and how one manifest differs from another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datapack.bag.manifest import Manifest, sorted_by_bytes
+from datapack.hashing import hash_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from datapack.bag.listing import Listing
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a folder differs from its manifest: three sorted lists of paths."""
+
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.extra or self.changed)
+
+    def __str__(self) -> str:
+        parts = ((self.missing, "missing"), (self.extra, "extra"), (self.changed, "changed"))
+        return ", ".join(f"{len(paths):,} {kind}" for paths, kind in parts if paths) or "no difference"
+
+    def lines(self) -> tuple[str, ...]:
+        """Give one line a file, all in one order: ``missing``, ``extra``, ``changed``, each sorted."""
+        return (
+            *(f"missing  {path}" for path in self.missing),
+            *(f"extra    {path}" for path in self.extra),
+            *(f"changed  {path}" for path in self.changed),
+        )
+
+
+def compare_names(manifest: Manifest, listing: Listing) -> Difference:
+    """Compare names alone: no byte of a file is read."""
+    present = listing.files.keys() | listing.irregular
+    return Difference(
+        missing=tuple(path for path in manifest.hashes if path not in present),
+        extra=tuple(sorted_by_bytes(present - manifest.hashes.keys())),
+        changed=tuple(path for path in manifest.hashes if path in listing.irregular),
+    )
+
+
+def compare_bytes(
+    manifest: Manifest,
+    bag: Path,
+    listing: Listing,
+    *,
+    workers: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Difference:
+    """Compare every file below ``bag/data`` with the manifest, names and bytes, on all cores.
+
+    Args:
+        manifest: what should be there.
+        bag: the folder that holds ``data/``.
+        listing: what is there.
+        workers: threads that hash; by default one for each core that this process may use.
+        advance: called with the number of bytes that were hashed since its last call.
+
+    Raises:
+        OSError: a file can't be read.
+    """
+    names = compare_names(manifest, listing)
+    present = (path for path in manifest.hashes if path in listing.files)
+    hashed = hash_files(bag, present, workers=workers, advance=advance)
+    changed = (path for path, sha256 in hashed if sha256 != manifest.hashes[path])
+    return Difference(names.missing, names.extra, tuple(sorted_by_bytes({*names.changed, *changed})))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How one manifest differs from another: three sorted lists of paths."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    @classmethod
+    def between(cls, before: Manifest, after: Manifest) -> Changes:
+        old, new = before.hashes, after.hashes
+        return cls(
+            added=tuple(path for path in new if path not in old),
+            removed=tuple(path for path in old if path not in new),
+            changed=tuple(path for path, sha256 in new.items() if old.get(path, sha256) != sha256),
+        )
+
+    def lines(self) -> tuple[str, ...]:
+        """Give one line a file: ``added``, ``removed``, ``changed``, each sorted."""
+        kinds = (("added", self.added), ("removed", self.removed), ("changed", self.changed))
+        return tuple(f"{kind:8} {path}" for kind, paths in kinds for path in paths)

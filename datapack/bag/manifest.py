@@ -1,0 +1,126 @@
+"""The manifest: what every file of a dataset must be, and the check that it is.
+
+The form is BagIt's ``manifest-sha256.txt`` (RFC 8493), which is also what ``sha256sum -c`` reads: a line per file, 64
+hex digits, two spaces, the path below the bag's folder. Ours is stricter: lines sorted by the bytes of their paths, one
+line feed after each, nothing else. So the same payload always has the same manifest, and its sha256, the *dataset
+digest*, names the dataset.
+
+Standard library only: the trainers bring this module into an image that has no other part of datapack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from datapack.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+MANIFEST = "manifest-sha256.txt"
+PAYLOAD = "data"
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
+
+
+def check_path(path: str, where: object = None) -> str:
+    """Return ``path`` if it may stand in a manifest: relative, plain, and the same thing to every tool that reads it.
+
+    Raises:
+        ManifestError: for an absolute path, an empty, ``.`` or ``..`` part, a backslash, a control character, white
+            space at the end, or bytes that are not UTF-8.
+    """
+    if _FORBIDDEN.search(path):
+        reason = "a control character or a backslash"
+    elif path.startswith("/"):
+        reason = "a leading '/'"
+    elif any(part in {"", ".", ".."} for part in path.split("/")):
+        reason = "an empty, '.' or '..' part"
+    elif path != path.rstrip():
+        reason = "white space at its end"  # some readers of manifests strip it
+    elif any("\ud800" <= letter <= "\udfff" for letter in path):
+        reason = "bytes that are not UTF-8"
+    else:
+        return path
+    raise ManifestError(f"the file name {path!a} can't be used", where=where, found=reason, fix="rename the file")
+
+
+def sorted_by_bytes(paths: Iterable[str]) -> list[str]:
+    """Sort paths as ``LC_ALL=C sort`` does, whatever the locale of this machine."""
+    return sorted(paths, key=os.fsencode)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The sha256 (64 hex digits) of each file by its path below the bag's folder, sorted by the paths' bytes."""
+
+    hashes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, hashes: Mapping[str, str]) -> Manifest:
+        """Make a manifest of hashes in any order; raise `ManifestError` for a path that can't stand in one."""
+        return cls({check_path(path): hashes[path] for path in sorted_by_bytes(hashes)})
+
+    @classmethod
+    def parse(cls, content: bytes, where: object = MANIFEST) -> Manifest:
+        """Read a manifest's bytes; raise `ManifestError`, naming the line, for anything that is not its form."""
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            broken = content.count(b"\n", 0, error.start) + 1
+            raise ManifestError("not UTF-8", where=f"{where}:{broken}") from error
+        if not text.endswith("\n"):
+            raise ManifestError(
+                "the last line is cut off" if text else "the manifest is empty",
+                where=where,
+                fix="this copy is damaged: copy it again",
+            )
+        hashes: dict[str, str] = {}
+        last = b""
+        for number, line in enumerate(text[:-1].split("\n"), start=1):
+            path, digest = _parse_line(line, f"{where}:{number}")
+            encoded = path.encode()
+            if encoded <= last:
+                problem = "named twice" if path in hashes else "out of order"
+                raise ManifestError(f"{path} is {problem}", where=f"{where}:{number}")
+            hashes[path] = digest
+            last = encoded
+        return cls(hashes)
+
+    @classmethod
+    def read(cls, bag: Path) -> Manifest:
+        """Read the manifest of the bag in folder ``bag``."""
+        path = bag / MANIFEST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ManifestError(
+                "can't read the manifest", where=path, found=error.strerror, fix="is this folder a bag?"
+            ) from error
+        return cls.parse(content, where=path)
+
+    @cached_property
+    def content(self) -> bytes:
+        """The manifest file's bytes."""
+        return "".join(f"{digest}  {path}\n" for path, digest in self.hashes.items()).encode()
+
+    @cached_property
+    def digest(self) -> str:
+        """The dataset digest: ``sha256:`` and the hex sha256 of `content`."""
+        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+
+
+def _parse_line(line: str, where: str) -> tuple[str, str]:
+    match = _LINE.fullmatch(line)
+    if not match:
+        raise ManifestError(
+            "not a manifest line", where=where, expected="64 hex digits, two spaces and a path", found=f"{line[:100]!a}"
+        )
+    return check_path(match[2], where), match[1]

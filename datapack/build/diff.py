@@ -1,0 +1,247 @@
+"""The difference between two versions: their files, their layers, and what one costs where the other is already.
+
+What is built is taken from the lock; what is not built yet is planned. Nothing is fetched but a manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datapack.bag.bagit import Bag, PayloadFile, read_tags
+from datapack.bag.changes import Changes
+from datapack.bag.listing import list_payload
+from datapack.bag.manifest import Manifest
+from datapack.build.planner import Planner
+from datapack.catalog.lock import Lock
+from datapack.catalog.model import Catalog
+from datapack.errors import BagError, ManifestError, MismatchError, UsageError
+from datapack.fetch.history import find_manifest
+from datapack.fetch.version import FetchedVersion
+from datapack.image.config import dataset_folder
+from datapack.image.layers import data_layers, program_layer, tag_layer
+from datapack.progress import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from datapack.build.planner import Lines
+    from datapack.catalog.lock import LockEntry
+    from datapack.catalog.model import Entry
+    from datapack.fetch.job import FetchOptions
+    from datapack.progress import Reporter
+    from datapack.reference import Reference
+    from datapack.workspace.folder import Workspace
+
+
+NAMES_SHOWN = 3  # of each kind, unless all are asked for
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of files or layers, and their bytes; None where that can't be known any more."""
+
+    count: int
+    bytes: int | None
+
+    @property
+    def size(self) -> str:
+        return "size unknown" if self.bytes is None else size(self.bytes)
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What becomes of one version in another. Bytes of files are what they hold, bytes of layers what is sent."""
+
+    before: Reference
+    after: Reference
+    changes: Changes
+    added: Amount
+    removed: Amount
+    changed: Amount  # with the bytes that they have now
+    same: Amount
+    shared: Amount  # layers, without the base's
+    new: Amount
+    is_built: bool  # whether the lock knows the image of ``after``
+    other_base: bool  # whether the two stand on different bases
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON has it; a size that is not known is null."""
+        files = {
+            "added": {**vars(self.added), "paths": list(self.changes.added)},
+            "removed": {**vars(self.removed), "paths": list(self.changes.removed)},
+            "changed": {**vars(self.changed), "paths": list(self.changes.changed)},
+            "same": vars(self.same),
+        }
+        layers = {"shared": vars(self.shared), "new": vars(self.new)}
+        facts = {"built": self.is_built, "other_base": self.other_base}
+        return {"from": str(self.before), "to": str(self.after), **facts, "files": files, "layers": layers}
+
+
+def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Reporter) -> Diff:
+    """Compare two versions of a dataset.
+
+    Raises:
+        UsageError: the catalog has no such version, or they are the same, or of two datasets.
+        BagError: one of them was never fetched here, or is gone and the lock does not say what was in it.
+    """
+    if before == after:
+        raise UsageError("a version does not differ from itself", where=before, fix="name two versions")
+    if before.name != after.name:
+        raise UsageError(
+            "two datasets share no layer",
+            where=after,
+            expected=f"a version of {before.name}",
+            found=f"one of {after.name}",
+        )
+    catalog = Catalog.read(workspace.catalog)
+    lock = Lock.read(workspace.lock)
+    one, other = (_Version(workspace, catalog.entry(reference), lock, reporter) for reference in (before, after))
+    planner = Planner(workspace, catalog, reporter, partial(_open_version, workspace))
+    layers, others = (planner.layers(version.entry, lock).layers for version in (one, other))
+    return _compare(one, other, layers, others)
+
+
+class _Version:
+    """What is known of a version here."""
+
+    def __init__(self, workspace: Workspace, entry: Entry, lock: Lock, reporter: Reporter) -> None:
+        self.entry, self.reference = entry, entry.reference
+        self.locked: LockEntry | None = lock.entries.get(entry.reference)
+        self._folder = workspace.bag(entry.reference)
+        found = find_manifest(workspace, self.reference, self.locked.digest, reporter) if self.locked else None
+        self.manifest = found or _open(workspace, entry, lock).manifest
+        self.is_here = self._is_here()
+
+    def _is_here(self) -> bool:
+        try:
+            return Manifest.read(self._folder).digest == self.manifest.digest
+        except ManifestError:
+            return False
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each file that is here, by its hash."""
+        files = list_payload(self._folder).files if self.is_here else {}
+        return {sha256: files[path].size for path, sha256 in self.manifest.hashes.items() if path in files}
+
+    def tags(self) -> dict[str, bytes] | None:
+        return read_tags(self._folder) if self.is_here else None
+
+
+def _open_version(workspace: Workspace, entry: Entry, options: FetchOptions, lock: Lock) -> FetchedVersion:
+    """Open the bag that is here, where a build would fetch one that is not."""
+    return FetchedVersion(_open(workspace, entry, lock), lock)
+
+
+def _open(workspace: Workspace, entry: Entry, lock: Lock) -> Bag:
+    """Open the bag that is here; it must be the one that the lock names, where the lock names one."""
+    path, locked = workspace.bag(entry.reference), lock.entries.get(entry.reference)
+    if not path.exists():
+        fix = f"'datapack fetch {entry.reference}' brings it"
+        raise BagError("it is not here, and what is in it is not known", where=entry.reference, fix=fix)
+    bag = Bag.open(path)
+    if locked and locked.digest != bag.manifest.digest:
+        raise MismatchError(
+            "the bag is not the one that the lock names",
+            where=entry.reference,
+            expected=locked.digest,
+            found=bag.manifest.digest,
+        )
+    return bag
+
+
+def _compare(one: _Version, other: _Version, layers: Sequence[Lines], others: Sequence[Lines]) -> Diff:
+    changes = Changes.between(one.manifest, other.manifest)
+    sizes = one.sizes() | other.sizes()
+    old, new = one.manifest.hashes, other.manifest.hashes
+    touched = {*changes.added, *changes.changed}
+    known = set(map(tuple, layers))
+    folder = dataset_folder(other.reference)
+    tags = other.tags()
+    fresh = [_layer_bytes(layer, sizes, folder) for layer in others if tuple(layer) not in known]
+    shared = [_layer_bytes(layer, sizes, folder) for layer in others if tuple(layer) in known]
+    return Diff(
+        before=one.reference,
+        after=other.reference,
+        changes=changes,
+        added=_amount(sizes.get(new[path]) for path in changes.added),
+        removed=_amount(sizes.get(old[path]) for path in changes.removed),
+        changed=_amount(sizes.get(new[path]) for path in changes.changed),
+        same=_amount(sizes.get(sha256) for path, sha256 in new.items() if path not in touched),
+        shared=_amount([program_layer().size, *shared]),
+        new=_amount([None if tags is None else tag_layer(tags, folder).size, *fresh]),
+        is_built=other.locked is not None and other.locked.image is not None,
+        other_base=bool(one.locked and other.locked and None is not one.locked.base != other.locked.base is not None),
+    )
+
+
+def _amount(sizes: Iterable[int | None]) -> Amount:
+    every = list(sizes)
+    known = [size for size in every if size is not None]
+    return Amount(len(every), sum(known) if len(known) == len(every) else None)
+
+
+def _layer_bytes(layer: Lines, sizes: Mapping[str, int], folder: str) -> int | None:
+    """Return what a layer takes as an archive, or None where the size of one of its files is not known."""
+    files = [PayloadFile(path, sizes[sha256], sha256) for path, sha256 in layer if sha256 in sizes]
+    if len(files) < len(layer):
+        return None
+    (made,) = data_layers([files], Path(), folder)
+    return made.size
+
+
+def table(found: Diff, all_names: bool = False) -> str:
+    """Write a difference for people."""
+    rows = (
+        ("FILES", "NUMBER", "SIZE"),
+        *((kind, f"{amount.count:,}", amount.size) for kind, amount in _files(found)),
+        ("", "", ""),
+        ("LAYERS", "NUMBER", "SIZE"),
+        *((kind, f"{amount.count:,}", amount.size) for kind, amount in (("shared", found.shared), ("new", found.new))),
+    )
+    first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = (f"{a:{first}}  {b:>{second}}  {c:>{third}}".rstrip() for a, b, c in rows)
+    names = _names(found.changes, all_names)
+    return "\n".join(
+        [f"{found.before} -> {found.after}", "", *lines, "", *names, *([""] if names else []), *_cost(found)]
+    )
+
+
+def _files(found: Diff) -> tuple[tuple[str, Amount], ...]:
+    return (("added", found.added), ("removed", found.removed), ("changed", found.changed), ("same", found.same))
+
+
+def _names(changes: Changes, all_names: bool) -> list[str]:
+    if all_names:
+        return list(changes.lines())
+    lines: list[str] = []
+    for kind in (Changes(added=changes.added), Changes(removed=changes.removed), Changes(changed=changes.changed)):
+        named = kind.lines()
+        lines += named[:NAMES_SHOWN]
+        if len(named) > NAMES_SHOWN:
+            lines.append(f"{'':8} and {len(named) - NAMES_SHOWN:,} more: --all shows them")
+    return lines
+
+
+def _cost(found: Diff) -> list[str]:
+    """Say what a push and a pull cost."""
+    layers = found.shared.count + found.new.count
+    cost = f"push: {found.new.count:,} of {layers:,} layers, {found.new.size}"
+    if found.new.bytes is not None and found.shared.bytes is not None:
+        whole = found.new.bytes + found.shared.bytes
+        cost += f", {_share(found.new.bytes, whole)} the whole {size(whole)}"
+    lines = [cost, f"pull: the same where {found.before} is already"]
+    if found.other_base:
+        lines.append("The two stand on different bases: the layers of the base come on top.")
+    if not found.is_built:
+        lines.append(f"{found.after} is not built yet: its layers are those of the plan.")
+    return lines
+
+
+def _share(part: int, whole: int) -> str:
+    ratio = whole / part
+    if ratio < 1.1:  # noqa: PLR2004 - about what two digits can tell from 1
+        return "nearly"
+    return f"about {ratio:,.0f} times less than" if ratio > 10 else f"about {ratio:.2g} times less than"  # noqa: PLR2004 - two digits

@@ -1,0 +1,124 @@
+"""The plan: which files of a version go into which layer. Nothing here reads a byte or knows where a file is.
+
+A version that has a parent keeps the parent's layers as far as it can, so that a small change is a small push and a
+small pull. The plan is a pure function: the same files and the same parent give the same layers on every machine.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from datapack.bag.bagit import PayloadFile
+from datapack.errors import ImageError
+from datapack.progress import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+LAYER_BYTES = 512 << 20  # small enough to be pushed again after a broken upload, large enough that few are needed
+MAX_DATA_LAYERS = 100  # Docker and overlay stop at about 127, the base's own included
+NEW_LAYERS = 50  # at most, where all is packed anew: the others are left for the versions that follow
+LAYER_LIMIT = 10 * 1000**3  # bytes: GHCR takes no larger layer
+_HEADERS = 4096  # bytes: no less than what a file's headers, its padding and a folder of its own take in the archive
+Group = list[PayloadFile]  # the files of one layer, sorted by their paths' bytes
+
+
+def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]]] = ()) -> list[Group]:
+    """Spread a version's files over layers.
+
+    A parent's layer is kept if and only if all of its files are in the version unchanged. Kept layers come first, in
+    the parent's order. All other files follow in new layers: first those inside folders of the payload, then those
+    beside the folders, each sorted, and no new layer has both. Where that takes more images than packing everything
+    anew, everything is packed anew; so what fits into one image when packed anew has at most `MAX_DATA_LAYERS` layers.
+
+    Args:
+        files: what the version holds, in any order.
+        parent: the parent's layers, lowest first: the path and the sha256 of each file.
+    """
+    ordered = sorted(files, key=itemgetter(0))  # code points sort as their UTF-8 bytes do
+    limit = _layer_bytes(ordered)
+    others = {file.path: file for file in ordered}
+    kept = list(_take_kept(others, parent))
+    groups = [*kept, *_pack(others.values(), limit)]
+    if len(groups) > MAX_DATA_LAYERS and kept:
+        anew = list(_pack(ordered, limit))
+        if len(images(anew)) < len(images(groups)):
+            return anew
+    return groups
+
+
+def _take_kept(files: dict[str, PayloadFile], parent: Iterable[Iterable[tuple[str, str]]]) -> Iterator[Group]:
+    """Take the files out that a parent's whole layers have, and give them layer by layer."""
+    for layer in parent:
+        lines = list(layer)
+        group = [file for path, sha256 in lines if (file := files.get(path)) and file.sha256 == sha256]
+        if group and len(group) == len(lines):
+            for file in group:
+                del files[file.path]
+            yield group
+
+
+def _layer_bytes(files: Sequence[PayloadFile]) -> int:
+    """Return how many bytes a new layer of a version may hold: more than `LAYER_BYTES` where that makes too many."""
+    if sum(1 for _ in _pack(files, LAYER_BYTES)) <= NEW_LAYERS:
+        return LAYER_BYTES
+    # With this limit every layer but the last inside and the last beside holds more than a 49th of all bytes, so that
+    # there are at most 48 and these two, or as many as `LAYER_LIMIT` makes it.
+    return sum(file.size for file in files) // (NEW_LAYERS - 1) + max(file.size for file in files)
+
+
+def _pack(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
+    """Put sorted files into new layers: those inside folders first, then those beside them in layers of their own.
+
+    What lies beside the folders is most often the labels of what is inside, and changes more often: so a corrected
+    label is a small push.
+    """
+    inside: Group = []
+    beside: Group = []
+    for file in files:
+        (inside if file.path.count("/") > 1 else beside).append(file)  # the first one ends data/
+    yield from _fill(inside, limit)
+    yield from _fill(beside, limit)
+
+
+def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
+    group: Group = []
+    content = archive = 0
+    for file in files:
+        if group and (content + file.size > limit or archive + file.size + _HEADERS > LAYER_LIMIT):
+            yield group
+            group, content, archive = [], 0, 0
+        group.append(file)
+        content += file.size
+        archive += file.size + _HEADERS
+    if group:
+        yield group
+
+
+def images(groups: Sequence[Group]) -> list[Sequence[Group]]:
+    """Spread layers over as many images as they need, in their order."""
+    return [groups[start : start + MAX_DATA_LAYERS] for start in range(0, len(groups), MAX_DATA_LAYERS)]
+
+
+def check_one_image(groups: Sequence[Group], where: object) -> None:
+    """Raise `ImageError` for what one image can't carry to a registry: too many layers, or a file too large for any."""
+    largest = max((file for group in groups for file in group), key=itemgetter(1))
+    if largest.size + _HEADERS > LAYER_LIMIT:
+        raise ImageError(
+            f"{largest.path} is larger than a layer may be",
+            where=where,
+            expected=f"at most {size(LAYER_LIMIT)}",
+            found=size(largest.size),
+            fix="split it into several files",
+        )
+    needed = len(images(groups))
+    if needed > 1:
+        raise ImageError(
+            f"it needs {needed} images",
+            where=where,
+            expected=f"at most {MAX_DATA_LAYERS} layers of {size(LAYER_LIMIT)} in one",
+            found=f"{len(groups):,} layers",
+            fix=f"split it into {needed} versions in the catalog",
+        )

@@ -1,0 +1,104 @@
+"""The writer: writes a base's layers and a version's own to a target, several at once, and reads only what it must."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datapack.executor import run_all
+from datapack.image.layers import LayerContent
+from datapack.oci.blob import Blob
+from datapack.workspace.cache import KnownFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from datapack.bag.bagit import Bag
+    from datapack.executor import Advance
+    from datapack.files import FileStat
+    from datapack.image.base import Base
+    from datapack.image.layers import Layer
+    from datapack.oci.spec import Descriptor
+    from datapack.progress import Reporter
+    from datapack.reference import Reference
+    from datapack.targets import Target
+    from datapack.workspace.cache import HashCache
+
+
+class LayerCache:
+    """Which layers need not be read: those whose files are all as they were when they were hashed last."""
+
+    def __init__(self, bag: Bag, reference: Reference, cache: HashCache, *, verify: bool) -> None:
+        self._bag, self._reference, self._cache = bag, reference, cache
+        self._files = {} if verify else cache.files(reference)
+
+    def digest(self, layer: Layer) -> str:
+        """Return a layer's digest if it is known without reading its files, else an empty string."""
+        return (self._cache.layer(layer.key) or "") if all(map(self._is_known, layer.sources)) else ""
+
+    def _is_known(self, source: Path) -> bool:
+        path = str(source.relative_to(self._bag.path))
+        return self._files.get(path) == KnownFile(self._bag.listing.files[path], self._bag.manifest.hashes[path])
+
+    def found(self, source: Path, stat: FileStat, sha256: str) -> None:
+        """Remember a file that was read and is right."""
+        self._cache.record(self._reference, str(source.relative_to(self._bag.path)), stat, sha256)
+
+    def written(self, layer: Layer, digest: str) -> None:
+        """Remember the digest of a layer that was written."""
+        self._cache.record_layer(layer.key, digest)
+
+
+class _LayerObserver:
+    """Watches one layer: its progress, and the files in it that were read and are right."""
+
+    def __init__(self, advance: Advance, cache: LayerCache) -> None:
+        self.advance, self.wait, self.found = advance, advance.wait, cache.found
+        self._advance, self._starts = advance, 0
+
+    def start(self) -> int:
+        self._starts += 1
+        self._advance.set(0)
+        return self._starts
+
+
+@dataclass(frozen=True)
+class LayerWriter:
+    """Writes layers to a target."""
+
+    target: Target
+    cache: LayerCache
+    reporter: Reporter
+
+    def write(self, base: Base, layers: Sequence[Layer], locked: Sequence[str] = ()) -> list[Descriptor]:
+        """Write the base's layers and ours; return the descriptors of ours.
+
+        Args:
+            base: what the layers are based on.
+            layers: ours, lowest first.
+            locked: the digests of all layers of the image, the base's too, as the lock has them from an earlier build.
+
+        Raises:
+            MismatchError: a file of the bag differs from its manifest.
+            DatapackError: the target can't take a layer.
+        """
+        below = len(base.layers)
+        expected = locked[below:] if len(locked) == below + len(layers) else [""] * len(layers)
+        ours = [self._blob(layer, digest) for layer, digest in zip(layers, expected, strict=True)]
+        blobs = [*base.blobs(), *ours]
+        with self.reporter.progress(self.target.doing, sum(blob.size for blob in blobs), "B") as advance:
+            written = list(run_all(self._write, blobs, workers=self.target.streams, advance=advance))
+        return written[below:]
+
+    def _blob(self, layer: Layer, expected: str) -> Blob:
+        digest = self.cache.digest(layer)
+        trusted = digest if self.target.checks else ""
+        return Blob(layer.media_type, layer.size, digest, LayerContent(layer, trusted), expected)
+
+    def _write(self, blob: Blob, advance: Advance) -> Descriptor:
+        descriptor = self.target.add(blob, _LayerObserver(advance, self.cache))
+        advance.set(blob.size)
+        if isinstance(blob.content, LayerContent):
+            self.cache.written(blob.content.layer, descriptor.digest)
+        return descriptor

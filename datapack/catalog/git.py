@@ -1,0 +1,82 @@
+"""Git: which commit the catalog is of. Where git does not know, nothing is said; it is never an error."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from datapack.urls import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_TIMEOUT = 60  # seconds: a repository on a disk that hangs does not hold a build
+_SCHEMES = {"git", "http", "https", "ssh"}  # of repositories that others reach too
+_SHORT_FORM = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):/?(?P<path>\S+)")  # user@host:path, as ssh has it
+_OF_ANOTHER = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}  # set in a hook: they name the repository of the hook
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The last commit that touched a file."""
+
+    id: str
+    path: str  # of the file, in the repository
+    changed: bool  # whether the file differs from the last commit's now
+    remote: str  # where the repository is to be had, as git+https://... without credentials; empty where not known
+
+
+def last_commit(file: Path) -> Commit | None:
+    """Find the last commit that touched a file.
+
+    Other commits do not count: when ``datasets.lock`` is committed, the catalog's commit stays.
+
+    Returns:
+        None without git, outside a repository, or where no commit has the file.
+    """
+    file = file.resolve()
+    identity = _git(file, "rev-list", "--max-count=1", "HEAD", "--", file.name)
+    changes = _git(file, "status", "--porcelain", "--untracked-files=no", "--", file.name)
+    folder = _git(file, "rev-parse", "--show-prefix")
+    if not identity or changes is None or folder is None:
+        return None
+    remote = _git(file, "config", "--get", "remote.origin.url")
+    return Commit(identity, f"{folder}{file.name}", bool(changes), _public(remote or ""))
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    """Run git in the file's folder; return what it printed, or None where it failed."""
+    program = shutil.which("git")
+    if program is None:
+        return None
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER}
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            cwd=file.parent,
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _public(remote: str) -> str:
+    """Write a remote as others may know it; one on this machine's disk says nothing to them."""
+    if "://" not in remote:
+        short = _SHORT_FORM.fullmatch(remote)
+        remote = f"ssh://{short['host']}/{short['path']}" if short else ""
+    parts = urlsplit(shown(remote))
+    return f"git+{parts._replace(query='', fragment='').geturl()}" if parts.scheme in _SCHEMES else ""

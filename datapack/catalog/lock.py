@@ -1,0 +1,125 @@
+"""The lock, ``datasets.lock``: what each version is, down to the last byte. datapack writes it, git keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+from datapack.catalog.packing import FORM
+from datapack.catalog.validation import Vocabulary, first_problem
+from datapack.errors import CatalogError, UsageError
+from datapack.files import atomic_writer
+from datapack.reference import Reference
+from datapack.yamlfile import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from datapack.yamlfile import Place
+
+
+HEADER = "# Written by datapack: what each version of datasets.yml is. Keep it in git; do not edit it.\n"
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+_DVC_HASH = r"^[0-9a-f]{32}\.dir$"
+_FORMS = {
+    _DIGEST: "sha256:<64 hex digits>",
+    _DVC_HASH: "<32 hex digits>.dir",
+    FORM: "a packing, such as 0*512 2*1 0*33",
+}
+_FIX = "take the file back from git"
+_ONE_LINE = 10_000  # letters: nothing is folded, so that a line of a diff is a whole value
+Digest = Annotated[str, Field(pattern=_DIGEST)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class LockedImage:
+    """An image that was built."""
+
+    digest: Digest  # of the image's manifest: what a registry knows it by
+    id: Digest  # of its config: what an engine shows
+    layers: tuple[Digest, ...]  # the base's among them, lowest first
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class LockEntry:
+    """What one version is. All but the first three are known only after a step that not every command takes."""
+
+    digest: Digest  # of the bag's manifest: the dataset digest
+    bytes: Count  # of the payload
+    files: Count  # in the payload
+    dvc: Annotated[str, Field(pattern=_DVC_HASH)] | None = None  # DVC's hash of the bag
+    catalog: Digest | None = None  # the fingerprint of the catalog's entry that the bag was made from
+    base: Digest | None = None  # of the image that the import container stands on
+    stand_in: Literal[True] | None = None  # whether that is one for tests and the demo only
+    parent: str | None = None  # the version whose layers the images keep where they can
+    packing: Annotated[str, Field(pattern=FORM)] | None = None  # which data layer each file of the manifest is in
+    images: tuple[LockedImage, ...] = ()  # that carry the version
+
+    @property
+    def image(self) -> LockedImage | None:
+        """The one image that carries the version, if it was built."""
+        return self.images[0] if self.images else None
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Every version's entry, by its reference."""
+
+    entries: Mapping[Reference, LockEntry] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Lock:
+        """Read a lock; it is empty where there is no file. Raise `CatalogError`, naming the line, for a broken one."""
+        if not path.exists():
+            return cls()
+        document = Document.read(path)
+        try:
+            entries = _adapter().validate_python({} if document.value is None else document.value)
+        except ValidationError as error:
+            raise first_problem(document, error, Vocabulary(_keys, _FORMS, _FIX)) from error
+        return cls({_reference(document, text): entry for text, entry in entries.items()})
+
+    def with_entry(self, reference: Reference, entry: LockEntry) -> Lock:
+        """Return this lock with one version's entry added or replaced."""
+        return Lock({**self.entries, reference: entry})
+
+    def write_unless(self, written: Lock, path: Path) -> None:
+        """Write the lock unless it equals the one that is on disk already."""
+        if self != written:
+            self.write(path)
+
+    def write(self, path: Path) -> None:
+        """Write the lock, so that it is there whole or as it was before. The same entries give the same bytes."""
+        versions = {
+            str(reference): {key: value for key, value in asdict(entry).items() if value is not None and value != ()}
+            for reference, entry in sorted(self.entries.items())
+        }
+        text = yaml.safe_dump(versions, sort_keys=False, width=_ONE_LINE) if versions else ""
+        with atomic_writer(path) as file:
+            file.write((HEADER + text).encode())
+
+
+@cache
+def _adapter() -> TypeAdapter[dict[str, LockEntry]]:
+    return TypeAdapter(dict[str, LockEntry])
+
+
+def _keys(document: Document, place: Place) -> Iterable[str]:
+    return [known.name for known in fields(LockedImage if "images" in place else LockEntry)]
+
+
+def _reference(document: Document, text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except UsageError as error:
+        raise CatalogError(
+            error.what, where=document.where((text,)), expected=error.expected, found=repr(text), fix=_FIX
+        ) from error

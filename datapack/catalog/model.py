@@ -1,0 +1,264 @@
+"""The catalog, ``datasets.yml``: which datasets there are, in which versions, and where each version's files come from.
+
+``python -m datapack.catalog`` writes the JSON Schema of the file, which ships as ``datasets.schema.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic_core import PydanticCustomError
+
+from datapack.catalog.sources import AnySource, Source
+from datapack.catalog.validation import Vocabulary, first_problem, nearest
+from datapack.errors import CatalogError, UsageError
+from datapack.hashing import digest_of
+from datapack.oci.spec import canonical_json
+from datapack.reference import NAME, VERSION, Reference
+from datapack.yamlfile import Document, Place, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+KINDS: dict[str, type[Source]] = {next(iter(kind.model_fields)): kind for kind in get_args(AnySource)}
+_NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
+_BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
+_REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
+_ADDRESS = r"^https?://[^\s/]+\S*$"
+_FORMS = {  # what each pattern stands for, in an error
+    _NAME: "small letters and digits, with single '.', '_' or '-' between them",
+    _VERSION: "letters, digits, '.', '_' and '-', such as v1, without .dvc or .partial at the end",
+    _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
+    _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
+    _ADDRESS: "an http or https address",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re", str_strip_whitespace=True)
+
+
+def _check_pinned(base: Any) -> Any:
+    """Refuse an image that only a tag names, and say how it gets its digest."""
+    if isinstance(base, str) and ":" in base and "@" not in base and not base.startswith("oci:"):
+        raise PydanticCustomError(
+            "base",
+            "{what}",
+            {
+                "what": "the base is not pinned by its digest",
+                "expected": _FORMS[_BASE],
+                "fix": "run 'datapack base', which looks it up",
+            },
+        )
+    return base
+
+
+class Defaults(_Model):
+    """What holds for every dataset of the catalog."""
+
+    base: Annotated[str, BeforeValidator(_check_pinned)] = Field(
+        pattern=_BASE,
+        description="the image that import containers stand on, pinned by its digest: NAME:TAG@sha256:..., or oci:DIR",
+    )
+    registry: str | None = Field(
+        None, pattern=_REGISTRY, description="the registry and namespace that images go to, such as ghcr.io/my-group"
+    )
+    connections: int = Field(5, strict=True, ge=1, le=64, description="how many connections one host gets at once")
+
+
+def _entry_keys(entry: Any) -> Iterable[str]:
+    """Give the keys of a source, as it stands in the file or as it was read."""
+    return entry.keys() if isinstance(entry, dict) else type(entry).model_fields if isinstance(entry, Source) else ()
+
+
+def _check_kind(entry: Any) -> Any:
+    """Refuse a source that is of no kind or of several, before its keys are looked at."""
+    keys = _entry_keys(entry)
+    kinds = sorted(KINDS.keys() & keys)
+    if len(kinds) != 1:
+        raise PydanticCustomError(
+            "kind",
+            "{what}",
+            {
+                "what": "a source is of one kind" if kinds else "not a source of any kind",
+                "expected": f"one of the keys {', '.join(sorted(KINDS))}",
+                "found": " and ".join(kinds) or ", ".join(keys) or "no key",
+                "fix": None if kinds else next(filter(None, (nearest(key, KINDS) for key in keys)), None),
+            },
+        )
+    return entry
+
+
+def _tag(kind: str) -> str:
+    """Name a kind as no key of the file is named, so that no error's place takes the one for the other."""
+    return f"<{kind}>"
+
+
+if TYPE_CHECKING:
+    SourceEntry = AnySource
+else:
+    SourceEntry = Annotated[
+        reduce(or_, (Annotated[source, Tag(_tag(kind))] for kind, source in KINDS.items())),
+        Discriminator(lambda entry: _tag(min(KINDS.keys() & _entry_keys(entry)))),
+        BeforeValidator(_check_kind),
+    ]
+
+
+class Version(_Model):
+    """One version of a dataset: what its files are. Once it is built, a change is a new version."""
+
+    parent: str | None = Field(
+        None,
+        pattern=_VERSION,
+        description="the version that it follows: what both have in common is neither fetched, stored nor sent again",
+    )
+    sources: tuple[SourceEntry, ...] = Field(min_length=1, description="where its files come from, in this order")
+
+
+class Dataset(_Model):
+    """What a dataset is and who answers for it, in every version."""
+
+    title: str = Field(min_length=1, description="what it is, in a few words")
+    licence: str = Field(min_length=1, description="its licence, as an SPDX expression where there is one")
+    homepage: str | None = Field(None, pattern=_ADDRESS, description="where to read about it")
+    publisher: str | None = Field(None, min_length=1, description="the organisation that it comes from")
+    contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of it")
+    private: bool = Field(False, strict=True, description="whether its images may only go where not everybody can pull")
+    versions: dict[Annotated[str, Field(pattern=_VERSION)], Version] = Field(
+        min_length=1, description="its versions, by their names"
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalog says of one version."""
+
+    reference: Reference
+    dataset: Dataset
+    version: Version
+    defaults: Defaults
+
+    @property
+    def base(self) -> str:
+        return self.defaults.base
+
+    @property
+    def connections(self) -> int:
+        return self.defaults.connections
+
+    @property
+    def sources(self) -> tuple[AnySource, ...]:
+        return self.version.sources
+
+    @property
+    def parent(self) -> Reference | None:
+        """The version that this one follows."""
+        return Reference(self.reference.name, self.version.parent) if self.version.parent else None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what the sources are asked for: it tells whether the entry changed since it was fetched.
+
+        Mirrors are left out, as they say only where the same files are to be had, and so is the parent.
+        """
+        asked = [source.model_dump(mode="json", exclude_defaults=True, exclude={"mirrors"}) for source in self.sources]
+        return digest_of(canonical_json(asked))
+
+
+class Catalog(_Model):
+    """All of ``datasets.yml``."""
+
+    defaults: Defaults = Field(description="what holds for every dataset")
+    datasets: dict[Annotated[str, Field(pattern=_NAME)], Dataset] = Field(
+        min_length=1, description="the datasets, by their names"
+    )
+
+    @classmethod
+    def read(cls, path: Path) -> Catalog:
+        """Read a catalog.
+
+        Raises:
+            CatalogError: it is not one; the error names the line and the place of the first problem, and its
+                ``details`` are the other problems.
+        """
+        document = Document.read(path)
+        try:
+            catalog = cls.model_validate(document.value)
+        except ValidationError as error:
+            raise first_problem(document, error, Vocabulary(_keys, _FORMS)) from error
+        if problems := [problem for entry in catalog.entries() if (problem := _parent_problem(entry, document))]:
+            first, *others = problems
+            first.details = tuple(map(str, others))
+            raise first
+        return catalog
+
+    def entry(self, reference: Reference) -> Entry:
+        """Return what the catalog says of a version; raise `UsageError`, with the nearest one, where it has none."""
+        dataset = self.datasets.get(reference.name)
+        version = dataset.versions.get(reference.version) if dataset else None
+        if dataset is None or version is None:
+            known = [str(entry.reference) for entry in self.entries()]
+            raise UsageError(
+                f"no {reference} in the catalog" if dataset is None else f"{reference.name} has no {reference.version}",
+                expected=f"one of {', '.join(known)}",
+                fix=nearest(str(reference), known),
+            )
+        return Entry(reference, dataset, version, self.defaults)
+
+    def entries(self) -> list[Entry]:
+        """Return every version, in the order of the file."""
+        return [
+            Entry(Reference(name, tag), dataset, version, self.defaults)
+            for name, dataset in self.datasets.items()
+            for tag, version in dataset.versions.items()
+        ]
+
+
+def _parent_problem(entry: Entry, document: Document) -> CatalogError | None:
+    """Say what is wrong with a version's parent: it is no version of the dataset, or leads back to the version."""
+    versions, version = entry.dataset.versions, entry.reference.version
+    way = {version: None}  # in its order
+    parent = versions[version].parent
+    while parent is not None and parent in versions and parent not in way:
+        way[parent] = None
+        parent = versions[parent].parent
+    place = ("datasets", entry.reference.name, "versions", version, "parent")
+    if parent == version:
+        return CatalogError(
+            f"{describe(place)}: a circle of parents",
+            where=document.where(place),
+            expected="a version that was there before",
+            found=" -> ".join([*way, version]),
+        )
+    if entry.version.parent is not None and entry.version.parent not in versions:
+        others = [other for other in versions if other != version]
+        return CatalogError(
+            f"{describe(place)}: not a version of {entry.reference.name}",
+            where=document.where(place),
+            expected=f"one of {', '.join(others)}" if others else "another version, and there is none",
+            found=repr(entry.version.parent),
+            fix=nearest(entry.version.parent, others),
+        )
+    return None
+
+
+def _keys(document: Document, place: Place) -> Iterable[str]:
+    """Give the keys that are known at a place of a catalog."""
+    match place:
+        case ():
+            return Catalog.model_fields
+        case ("defaults",):
+            return Defaults.model_fields
+        case ("datasets", _):
+            return Dataset.model_fields
+        case ("datasets", _, "versions", _):
+            return Version.model_fields
+        case ("datasets", _, "versions", _, "sources", _):
+            return KINDS[min(KINDS.keys() & document.get(place).keys())].model_fields
+    return ()

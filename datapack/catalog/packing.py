@@ -1,0 +1,57 @@
+"""The packing: a plan in the short form that the lock keeps, so that the same layers can be made without the parent.
+
+It goes through the files in the order of the manifest and says which data layer, from 0, each is in, with a count of
+those that follow one another: ``0*512 2*1 0*33``.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, TypeVar
+
+from datapack.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datapack.build.plan import Group
+
+
+FORM = r"^(0|[1-9][0-9]*)\*[1-9][0-9]*( (0|[1-9][0-9]*)\*[1-9][0-9]*)*$"
+File = TypeVar("File")
+
+
+def encode(groups: Sequence[Group]) -> str:
+    """Write a plan's layers as a packing."""
+    placed = sorted((file.path, number) for number, group in enumerate(groups) for file in group)
+    runs = groupby(placed, key=itemgetter(1))
+    return " ".join(f"{number}*{sum(1 for _ in run)}" for number, run in runs)
+
+
+def decode(packing: str, files: Sequence[File], where: object) -> list[list[File]]:
+    """Spread a manifest's files, in its order, over the layers that a packing says.
+
+    Raises:
+        CatalogError: the packing is not one of these files; it names ``where``.
+    """
+    if not re.fullmatch(FORM, packing):
+        raise _wrong(where, "LAYER*FILES, again and again", f"{packing[:60]!r}")
+    runs = [(int(number), int(count)) for number, _, count in (run.partition("*") for run in packing.split(" "))]
+    total, used = sum(count for _, count in runs), {number for number, _ in runs}
+    if total != len(files):
+        raise _wrong(where, f"{len(files):,} files, as in the manifest", f"{total:,}")
+    if used != set(range(len(used))):
+        raise _wrong(where, f"layers from 0 to {len(used) - 1}", f"layer {max(used)}")
+    layers: list[list[File]] = [[] for _ in used]
+    start = 0
+    for number, count in runs:
+        layers[number] += files[start : start + count]
+        start += count
+    return layers
+
+
+def _wrong(where: object, expected: str, found: str) -> CatalogError:
+    fix = "take datasets.lock back from git, or plan its layers anew with --update-lock"
+    return CatalogError("the packing does not fit the files", where=where, expected=expected, found=found, fix=fix)

@@ -1,0 +1,58 @@
+"""The JSON Schema of ``datasets.yml``, for editors and other tools; it ships as ``datasets.schema.json``.
+
+``python -m datapack.catalog.schema`` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from datapack.catalog.model import _ADDRESS, KINDS, Catalog
+
+# What editors can say at once of texts in sources; their own checks are stricter, and are what holds.
+_PATH = r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))"
+_SOURCE_PATTERNS = {
+    **dict.fromkeys(("coco", "files", "into", "local", "name"), _PATH),
+    **dict.fromkeys(("mirrors", "url"), _ADDRESS),
+}
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of the file, for editors and other tools."""
+    schema = _tidy(Catalog.model_json_schema())
+    for kind in KINDS.values():
+        for key, value in schema["$defs"][kind.__name__]["properties"].items():
+            _add_pattern(value, _SOURCE_PATTERNS.get(key))
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "datapack catalog", **schema}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _tidy(schema: Any) -> Any:
+    """Leave out titles, which only say a key's name again, and allow no name that the pattern of names forbids."""
+    if isinstance(schema, list):
+        return [_tidy(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {key: _tidy(value) for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
+    return {**tidy, "additionalProperties": False} if "patternProperties" in tidy else tidy
+
+
+def _add_pattern(schema: dict[str, Any], pattern: str | None) -> None:
+    """Hold every text in a key's value to a pattern."""
+    if pattern is None or "const" in schema:
+        return
+    if schema.get("type") == "string":
+        schema["pattern"] = pattern
+    if "additionalProperties" in schema:
+        schema["propertyNames"] = {"pattern": pattern}
+    for part in (
+        *schema.get("anyOf", ()),
+        *(schema[key] for key in ("items", "additionalProperties") if key in schema),
+    ):
+        _add_pattern(part, pattern)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json_schema())

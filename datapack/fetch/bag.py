@@ -1,0 +1,177 @@
+"""Get the bag of a version: the one that is here, the one that DVC has, or a new one from its sources.
+
+In each case a bag gets its final name only when it is whole and is what the lock says.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from datapack.bag.bagit import Bag, info_fields, write_tags
+from datapack.bag.changes import compare_bytes
+from datapack.bag.fetch_txt import FETCH
+from datapack.bag.listing import list_payload
+from datapack.bag.manifest import PAYLOAD, Manifest
+from datapack.download import Downloader
+from datapack.errors import BagError, ManifestError, MismatchError
+from datapack.fetch import dvc
+from datapack.fetch.context import FetchContext
+from datapack.fetch.payload import Payload
+from datapack.fetch.sources import fetch_sources
+from datapack.files import sync_folder
+from datapack.hashing import hash_files
+from datapack.workspace.cache import KnownFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.fetch.job import FetchJob
+    from datapack.reference import Reference
+
+
+def get_bag(job: FetchJob) -> Bag:
+    """Return a version's bag, complete by names and sizes.
+
+    Raises:
+        FetchError: a source failed. What is whole is kept for the next run.
+        MismatchError: the bag is not what the lock says.
+    """
+    bag = _open_present(job)
+    if bag is not None:
+        job.check_digest(bag.manifest)
+        return bag
+    if job.begun.exists():  # a kill left it
+        shutil.rmtree(job.begun)
+    bag = None if job.must_ask_sources else _restore(job)
+    if bag is None:
+        _reuse_files(job)
+        bag = _fetch(job)
+    job.check_digest(bag.manifest)
+    return _publish(bag, job.path)
+
+
+def _open_present(job: FetchJob) -> Bag | None:
+    """Open the bag that is here, if it may be used; one that is not complete becomes a partial one."""
+    if job.must_ask_sources or not job.path.exists():
+        return None
+    try:
+        return Bag.open(job.path)
+    except (BagError, ManifestError) as error:
+        job.reporter.note(str(error))
+    if job.partial.exists():
+        shutil.rmtree(job.partial)
+    job.path.rename(job.partial)
+    return None
+
+
+def _reuse_files(job: FetchJob) -> None:
+    """Start a new bag with links to the files of an earlier one: that of this version, or else of its parent.
+
+    The sources then add what is new, what comes from elsewhere, and what changed beside the catalog.
+    """
+    if job.options.refresh or job.partial.exists():
+        return
+    own, parent = job.entry.reference, job.entry.parent
+    earlier = next((one for one in (own, parent) if one and job.workspace.bag(one).exists()), None)
+    if earlier is None:
+        return
+    try:
+        sound = _sound_files(job, earlier)
+    except ManifestError as error:
+        job.reporter.note(str(error))
+        return
+    bag, begun = job.workspace.bag(earlier), job.begun
+    (begun / PAYLOAD).mkdir(parents=True)
+    for folder in {(begun / path).parent for path in sound}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, known in sound.items():
+        _link(bag / path, begun / path)
+        job.cache.record(own, path, *known)
+    if (bag / FETCH).exists():  # it says where each file came from
+        _link(bag / FETCH, begun / FETCH)
+    begun.rename(job.partial)
+
+
+def _link(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a disk without hard links
+        shutil.copy2(path, other)
+
+
+def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
+    """Return the files of a bag that match its manifest; those that the cache knows are not read."""
+    bag = job.workspace.bag(earlier)
+    manifest, listing, known = Manifest.read(bag), list_payload(bag), job.cache.files(earlier)
+    here = {
+        path: KnownFile(listing.files[path], sha256)
+        for path, sha256 in manifest.hashes.items()
+        if path in listing.files
+    }
+    unknown = [path for path in here if known.get(path) != here[path]]
+    with job.reporter.progress(f"checking {earlier}", sum(here[path].stat.size for path in unknown), "B") as advance:
+        for path, sha256 in hash_files(bag, unknown, advance=advance):
+            if sha256 != here[path].sha256:
+                job.reporter.note(f"{bag / path}: differs from its manifest, so it is not used")
+                del here[path]
+    return here
+
+
+def _restore(job: FetchJob) -> Bag | None:
+    """Restore the bag from DVC and check its every byte; return None where DVC has none."""
+    if not job.pointer.exists() or not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):
+        return None
+    manifest, listing = Manifest.read(job.partial), list_payload(job.partial)
+    with job.reporter.progress(f"checking {job.entry.reference}", listing.size, "B") as advance:
+        difference = compare_bytes(manifest, job.partial, listing, advance=advance)
+    if difference:
+        dvc.discard(job.workspace, job.pointer, difference.changed)
+        for name in (*difference.changed, *difference.extra):
+            (job.partial / name).unlink()
+        raise MismatchError(
+            "DVC's cache held files that differ from the bag's manifest",
+            where=job.pointer,
+            found=difference,
+            fix="the damaged files were removed from it; run the same command again to get them from the remote",
+            details=difference.lines(),
+        )
+    for name, stat in listing.files.items():
+        job.cache.record(job.entry.reference, name, stat, manifest.hashes[name])
+    return Bag.open(job.partial, listing)
+
+
+def _fetch(job: FetchJob) -> Bag:
+    """Make the bag from its sources, under its temporary name."""
+    entry, dataset = job.entry, job.entry.dataset
+    payload = Payload(entry.reference, job.partial, job.cache, job.reporter)
+    downloader = Downloader(connections=entry.connections, contact=dataset.contact or "", reporter=job.reporter)
+    context = FetchContext(payload, downloader, job.workspace.root, job.reporter)
+    listing = fetch_sources(entry.sources, context, job.workspace.failures(entry.reference))
+    manifest = Manifest.of(payload.hashes)
+    job.check_digest(manifest)
+    facts = {
+        "Source-Organization": dataset.publisher,
+        "Contact-Name": dataset.contact,
+        "External-Description": dataset.title,
+        "Licence": dataset.licence,
+        "Homepage": dataset.homepage,
+    }
+    tags = write_tags(job.partial, manifest, listing, info_fields(entry.reference, facts), payload.urls)
+    return Bag.complete(job.partial, tags, listing)
+
+
+def _publish(bag: Bag, path: Path) -> Bag:
+    """Publish a bag under its final name, replacing an earlier one."""
+    replaced = path.with_name(f"{path.name}.replaced.partial")
+    if replaced.exists():  # a kill left it
+        shutil.rmtree(replaced)
+    if path.exists():
+        path.rename(replaced)
+    bag.path.rename(path)
+    sync_folder(path.parent)
+    if replaced.exists():
+        shutil.rmtree(replaced)
+    return replace(bag, path=path)

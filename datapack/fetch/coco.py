@@ -1,0 +1,96 @@
+"""Fetch the images that a COCO file lists."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from datapack.bag.missing import Missing
+from datapack.errors import FetchError
+from datapack.fetch.context import SourceResult
+from datapack.fetch.payload import WantedFile, payload_path
+from datapack.files import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from datapack.catalog.sources import CocoSource
+    from datapack.download import Failure
+    from datapack.fetch.context import FetchContext
+
+
+def fetch_coco(source: CocoSource, context: FetchContext) -> SourceResult:
+    """Fetch the images. The COCO file is read as a whole: that takes about ten times its size in memory."""
+    wanted = list(_list_wanted(source, context.payload.folder / source.coco))
+    may_miss = _allowed_by_name(source, {file.path for file in wanted})
+    failures = context.download(wanted, f"images of {source.coco}", source.mirrors)
+    may_miss |= _allowed_by_number(source, failures)
+    missing = {
+        file.path: Missing(file.url, failure.reason) for file, failure in failures.items() if file.path in may_miss
+    }
+    return SourceResult(missing, {file: why for file, why in failures.items() if file.path not in may_miss})
+
+
+def _list_wanted(source: CocoSource, path: Path) -> Iterator[WantedFile]:
+    for number, row in enumerate(_read_images(path)):
+        where = _named(row, f"{source.coco}: images[{number}]")
+        name, url = _text(row, where, "file_name"), _text(row, where, "coco_url", "flickr_url")
+        yield WantedFile(payload_path(source.into, name), where, url, pixels=_pixels(row, where))
+
+
+def _allowed_by_name(source: CocoSource, paths: set[str]) -> set[str]:
+    names = source.missing if isinstance(source.missing, tuple) else ()
+    allowed = {payload_path(source.into, name) for name in names}
+    if unknown := allowed - paths:
+        raise FetchError(
+            "'missing' names an image that the COCO file does not list",
+            where=f"coco {source.coco}",
+            found=min(unknown),
+        )
+    return allowed
+
+
+def _allowed_by_number(source: CocoSource, failures: Mapping[WantedFile, Failure]) -> set[str]:
+    """Return the images that may be missing by their number: only those that every URL says it does not have."""
+    gone = {file.path for file, failure in failures.items() if failure.definite}
+    return gone if isinstance(source.missing, int) and len(gone) <= source.missing else set()
+
+
+def _read_images(path: Path) -> list[Any]:
+    """Read the ``images`` of a COCO file. Nothing else of it need be there."""
+    try:
+        with disk_errors(path):
+            content = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise FetchError("not a JSON file", where=path, found=str(error)) from error
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list):
+        raise FetchError("not a COCO file", where=path, expected="an object with a list 'images'")
+    return images
+
+
+def _text(row: object, where: str, *keys: str) -> str:
+    """Return the first of these keys that a row has."""
+    values = (row.get(key) for key in keys) if isinstance(row, dict) else ()
+    value = next((value for value in values if value is not None and value != ""), None)
+    if not isinstance(value, str):
+        found = None if value is None else json.dumps(value)[:100]
+        raise FetchError(f"the row has no {' or '.join(keys)}", where=where, expected="text", found=found)
+    return value
+
+
+def _pixels(row: Mapping[str, object], where: str) -> tuple[int, int] | None:
+    """Return the width and height of a row that has both; some tools write them as 1920.0."""
+    sides = [row.get("width"), row.get("height")]
+    if None in sides:
+        return None
+    whole = [int(side) for side in sides if isinstance(side, int | float) and side == side // 1 and side > 0]
+    if len(whole) != len(sides):
+        found = " x ".join(map(json.dumps, sides))
+        raise FetchError("not an image's size", where=where, expected="whole pixels", found=found)
+    return whole[0], whole[1]
+
+
+def _named(row: object, where: str) -> str:
+    return f"{where} (id {row['id']!r})" if isinstance(row, dict) and "id" in row else where

@@ -1,0 +1,60 @@
+"""What every source needs to be fetched, and what it leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from datapack.download import Request
+from datapack.urls import mirrored, quote_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from datapack.bag.missing import Missing
+    from datapack.download import Downloader, Failure, Fetched
+    from datapack.fetch.payload import Payload, WantedFile
+    from datapack.progress import Reporter
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """What a source could not provide. Everything else that it names is in the payload."""
+
+    missing: Mapping[str, Missing] = field(default_factory=dict)  # what may be missing, by its path in the payload
+    failed: Mapping[WantedFile, Failure] = field(default_factory=dict)  # what must not be missing
+
+
+@dataclass(frozen=True)
+class FetchContext:
+    """The payload that sources are fetched into, and the means to do it."""
+
+    payload: Payload
+    downloader: Downloader
+    catalog_folder: Path  # where local sources are
+    reporter: Reporter
+
+    def download(
+        self, wanted: Sequence[WantedFile], label: str, mirrors: Mapping[str, Sequence[str]] | None = None
+    ) -> dict[WantedFile, Failure]:
+        """Download files from their URLs, or from mirrors of these; return what could not be downloaded, and why.
+
+        Files that are in the payload already, from the same URL and whole, are not downloaded again.
+
+        Raises:
+            FetchError: two files have one name, or the disk failed.
+        """
+        payload = self.payload
+        payload.keep(payload.claim(wanted))
+        by_path = {payload.folder / file.path: file for file in wanted if not payload.has(file.path)}
+        requests = [
+            Request(mirrored(quote_url(file.url), mirrors or {}), path, file.sha256, file.pixels)
+            for path, file in by_path.items()
+        ]
+
+        def arrived(fetched: Fetched) -> None:
+            payload.add(by_path[fetched.request.path], fetched.sha256, fetched.stat)
+
+        failures = self.downloader.fetch(requests, label, arrived)
+        return {by_path[failure.request.path]: failure for failure in failures}

@@ -1,0 +1,85 @@
+"""The job of fetching one version: what is asked for, where it goes, and what the lock says it must be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datapack.bag.changes import Changes
+from datapack.bag.manifest import Manifest
+from datapack.errors import MismatchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.catalog.lock import Lock, LockEntry
+    from datapack.catalog.model import Entry
+    from datapack.progress import Reporter
+    from datapack.workspace.cache import HashCache
+    from datapack.workspace.folder import Workspace
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How a fetch may differ from the usual one."""
+
+    refresh: bool = False  # ask the sources although a bag is here
+    update_lock: bool = False  # accept a result that differs from the lock
+    push_data: bool = False  # send the bag to DVC's remote
+
+
+@dataclass(frozen=True)
+class FetchJob:
+    """All it takes to fetch one version into a workspace that the caller holds."""
+
+    workspace: Workspace
+    cache: HashCache
+    reporter: Reporter
+    lock: Lock
+    entry: Entry
+    options: FetchOptions
+
+    @property
+    def locked(self) -> LockEntry | None:
+        """What the lock says of the version."""
+        return self.lock.entries.get(self.entry.reference)
+
+    @property
+    def path(self) -> Path:
+        return self.workspace.bag(self.entry.reference)
+
+    @property
+    def partial(self) -> Path:
+        return self.workspace.partial_bag(self.entry.reference)
+
+    @property
+    def begun(self) -> Path:
+        """Where links to the files of an earlier bag are made; no version has a ``+`` in its name."""
+        return self.partial.with_name(f"{self.entry.reference.version}+begun.partial")
+
+    @property
+    def pointer(self) -> Path:
+        return self.workspace.pointer(self.entry.reference)
+
+    @property
+    def must_ask_sources(self) -> bool:
+        """Whether the bag that is here, or in DVC, may not be what the catalog asks for now."""
+        locked = self.locked
+        changed = locked is not None and locked.catalog not in {None, self.entry.fingerprint}
+        return self.options.refresh or changed
+
+    def check_digest(self, manifest: Manifest) -> None:
+        """Raise `MismatchError`, with a line per file, if a manifest is not the one in the lock."""
+        locked = self.locked
+        if locked is None or self.options.update_lock or locked.digest == manifest.digest:
+            return
+        kept = self.workspace.manifest(locked.digest)
+        before = Manifest.parse(kept.read_bytes(), where=kept) if kept.exists() else None
+        raise MismatchError(
+            "the data is not what the lock says",
+            where=self.entry.reference,
+            expected=locked.digest,
+            found=manifest.digest,
+            fix="make it a new version, or accept it with --update-lock",
+            details=Changes.between(before, manifest).lines() if before else (),
+        )

@@ -1,0 +1,100 @@
+"""Which Kaggle credential there is, and what is wrong with it. What is in it is never shown.
+
+kagglehub looks in the same places in the same order, but says of a broken one little more than that there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from datapack.errors import FetchError
+
+TOKEN, USERNAME, KEY, CONFIG = "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"
+MAKE_ONE = "make a token at https://www.kaggle.com/settings/api"
+_PLAIN = re.compile(r"[!-~]+")  # what can stand in an HTTP header
+
+
+def find_kaggle_credential() -> str | None:
+    """Return the name of the variable or file that Kaggle will be asked with, or None where there is none.
+
+    Raises:
+        FetchError: there is one that can't be used.
+    """
+    if token := os.environ.get(TOKEN):
+        path = Path(token)
+        _check_plain(_read(path) if _exists(path) else token, TOKEN)
+        return TOKEN
+    for path in _token_files():
+        if _exists(path) and (token := _read(path)):
+            _check_plain(token, path)
+            return str(path)
+    return _find_older()
+
+
+def kaggle_places() -> str:
+    """Say where a credential is looked for."""
+    return f"{TOKEN}, {_token_files()[0]}, {USERNAME} with {KEY}, {_key_file()}"
+
+
+def _find_older() -> str | None:
+    """Look for the pair of user name and key that tokens took the place of."""
+    pair = (os.environ.get(USERNAME), os.environ.get(KEY))
+    if all(pair):
+        return f"{USERNAME} and {KEY}"
+    path = _key_file()
+    if _exists(path):
+        _check_key_file(path)
+        return str(path)
+    if any(pair):
+        there, absent = (USERNAME, KEY) if pair[0] else (KEY, USERNAME)
+        raise FetchError(f"{there} is set, {absent} is not", where="Kaggle credential", fix=f"set both, or {MAKE_ONE}")
+    return None
+
+
+def _check_key_file(path: Path) -> None:
+    try:
+        content = json.loads(_read(path))
+    except ValueError:
+        raise FetchError("not a JSON file", where=path, fix=MAKE_ONE) from None
+    missing = [key for key in ("username", "key") if not isinstance(content, dict) or not content.get(key)]
+    if missing:
+        raise FetchError(f"the Kaggle credential has no '{missing[0]}'", where=path, fix=MAKE_ONE)
+
+
+def _token_files() -> list[Path]:
+    folder = Path("~/.kaggle").expanduser()
+    return [folder / "access_token", folder / "access_token.txt"]
+
+
+def _key_file() -> Path:
+    return Path(os.environ.get(CONFIG) or Path("~/.kaggle").expanduser(), "kaggle.json")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        # a token is no path, and too long for one at times; a folder that can't be entered may hold one
+        return isinstance(error, PermissionError)
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        fix = "let your user read the file"
+        raise FetchError("can't read the Kaggle credential", where=path, found=error.strerror, fix=fix) from None
+    except UnicodeDecodeError:
+        raise FetchError("the Kaggle credential is no text", where=path, fix=MAKE_ONE) from None
+
+
+def _check_plain(token: str, where: object) -> None:
+    if not _PLAIN.fullmatch(token):
+        found = "spaces, line breaks or letters that a token can't have" if token else "nothing"
+        raise FetchError("the Kaggle credential can't be used", where=where, found=found, fix=MAKE_ONE)

@@ -1,0 +1,223 @@
+"""The payload of a bag while its sources are fetched: every file from exactly one source, whole, and nothing else.
+
+Until it is complete, ``fetch.txt`` has the purpose that RFC 8493 gives it: it says where the files that are not here
+yet come from. So a file that an earlier run left counts only if it came from where it would come from now.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+from datapack.bag.fetch_txt import FETCH, format_fetch, read_fetch
+from datapack.bag.listing import Listing, list_payload
+from datapack.bag.manifest import PAYLOAD, sorted_by_bytes
+from datapack.bag.missing import MISSING, Missing, format_missing
+from datapack.download.content import WrongContentError, check_content
+from datapack.fetch.claims import Claims
+from datapack.files import TEMPORARY_PREFIX, FileStat, atomic_writer, disk_errors
+from datapack.hashing import hash_bytes, hash_files
+from datapack.urls import quote_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from datapack.progress import Reporter
+    from datapack.reference import Reference
+    from datapack.workspace.cache import HashCache, KnownFile
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A file that a source is to provide: its path in the payload, and what is known of it before it is there."""
+
+    path: str
+    named_by: str  # the source, or the row of its list, for people
+    url: str = ""  # as the source names it; empty for a file that is not downloaded
+    sha256: str = ""  # what its hash must begin with
+    pixels: tuple[int, int] | None = None  # width and height of an image
+
+    @property
+    def bag_path(self) -> str:
+        """Its path below the bag."""
+        return f"{PAYLOAD}/{self.path}"
+
+
+def payload_path(folder: str, name: str) -> str:
+    """Return the path of a file in a folder of the payload. `Payload.claim` checks it."""
+    return f"{folder}/{name}" if folder else name
+
+
+@dataclass
+class Payload:
+    """The payload folder of a bag, and what is known of its files so far."""
+
+    reference: Reference
+    bag: Path  # the folder that holds data/
+    cache: HashCache
+    reporter: Reporter
+    hashes: dict[str, str] = field(default_factory=dict)  # sha256 of every file, by its path below the bag
+    urls: dict[str, str] = field(default_factory=dict)  # URL of every downloaded file, likewise
+    _claims: Claims = field(default_factory=Claims)
+    _planned: dict[str, str] = field(default_factory=dict)  # what fetch.txt says
+    _known: dict[str, KnownFile] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.bag / PAYLOAD
+
+    def begin(self) -> None:
+        """Make the folder, or remove the temporary files that a killed run left in it."""
+        with disk_errors(self.bag):
+            if self.folder.exists():
+                _remove_temporaries(self.bag)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._planned = read_fetch(self.bag / FETCH)
+        self._known = self.cache.files(self.reference)
+
+    def claim(self, wanted: Sequence[WantedFile]) -> dict[WantedFile, FileStat]:
+        """Claim the paths of a source's files; return the files that an earlier run fetched from the same place.
+
+        Anything else in their places is removed.
+
+        Raises:
+            FetchError: another source, or another row of the same list, names one of them too.
+            ManifestError: a payload can't have a file of that name.
+        """
+        for file in wanted:
+            self._claims.add(file.path, file.named_by)
+        with disk_errors(self.folder):
+            self._remove_links(wanted)
+            present = {file: stat for file in wanted if (stat := self._find_present(file))}
+            self._write_plan(wanted)
+        return present
+
+    def _remove_links(self, wanted: Sequence[WantedFile]) -> None:
+        """Remove links where folders should be: a file below one would be outside the payload."""
+        folders = {folder for file in wanted for folder in PurePosixPath(file.path).parents}
+        for folder in sorted(folders - {PurePosixPath()}):
+            if (self.folder / folder).is_symlink():
+                (self.folder / folder).unlink()
+
+    def _find_present(self, file: WantedFile) -> FileStat | None:
+        path = self.folder / file.path
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            next(folder for folder in path.parents if os.path.lexists(folder) and not folder.is_dir()).unlink()
+            return None
+        if S_ISREG(found.st_mode) and self._planned.get(file.bag_path, "") == quote_url(file.url):
+            return FileStat.of(found)
+        _remove(path)
+        return None
+
+    def _write_plan(self, wanted: Sequence[WantedFile]) -> None:
+        planned = dict(self._planned)
+        for file in wanted:
+            planned.pop(file.bag_path, None)
+            if file.url:
+                planned[file.bag_path] = quote_url(file.url)
+        if planned != self._planned:
+            with atomic_writer(self.bag / FETCH) as out:
+                out.write(format_fetch(planned, {}))
+        self._planned = planned
+
+    def keep(self, present: Mapping[WantedFile, FileStat]) -> None:
+        """Keep the files that are whole; remove the others.
+
+        A file is whole if it is as it was when it was hashed, or else if it passes the checks of a new download.
+        """
+        unknown = []
+        for file, stat in present.items():
+            known = self._known.get(file.bag_path)
+            if known is None or known.stat != stat:
+                unknown.append(file)
+            elif known.sha256.startswith(file.sha256):
+                self._take(file, known.sha256)
+        with disk_errors(self.folder):
+            if unknown:
+                self._check({file: present[file] for file in unknown})
+            for file in present:
+                if not self.has(file.path):
+                    _remove(self.folder / file.path)
+
+    def _check(self, present: Mapping[WantedFile, FileStat]) -> None:
+        hashed = hash_files(self.folder, (file.path for file in present))
+        with self.reporter.progress("checking the files that are here", len(present), "files") as advance:
+            for (file, stat), (_, digest) in zip(present.items(), hashed, strict=True):
+                if digest.startswith(file.sha256) and self._is_sound(file):
+                    self.add(file, digest, stat)
+                advance(1)
+
+    def _is_sound(self, file: WantedFile) -> bool:
+        if not file.url:
+            return True
+        try:
+            with (self.folder / file.path).open("rb") as opened:
+                check_content(opened, file.path, file.pixels)
+        except WrongContentError:
+            return False
+        return True
+
+    def has(self, path: str) -> bool:
+        """Whether the file at a path in the payload is there and whole."""
+        return f"{PAYLOAD}/{path}" in self.hashes
+
+    def add(self, file: WantedFile, sha256: str, stat: FileStat) -> None:
+        """Add a file that has just got its name."""
+        self.cache.record(self.reference, file.bag_path, stat, sha256)
+        self._take(file, sha256)
+
+    def _take(self, file: WantedFile, sha256: str) -> None:
+        self.hashes[file.bag_path] = sha256
+        if file.url:
+            self.urls[file.bag_path] = quote_url(file.url)
+
+    def add_missing(self, missing: Mapping[str, Missing]) -> None:
+        """Write ``missing.csv`` for files that may be missing, by their paths in the payload; without any, none."""
+        if not missing:
+            return
+        file, content = WantedFile(MISSING, "the list of missing files"), format_missing(missing)
+        self._claims.add(file.path, file.named_by)
+        path = self.folder / MISSING
+        with disk_errors(self.folder):
+            if not path.is_file() or path.read_bytes() != content:
+                with atomic_writer(path) as out:
+                    out.write(content)
+            self.add(file, hash_bytes(content), FileStat.of(path.stat()))
+
+    def finish(self) -> Listing:
+        """Remove every file that no source named, and every empty folder; return the listing of the files."""
+        with disk_errors(self.folder):
+            listing = list_payload(self.bag)
+            unnamed = sorted_by_bytes((listing.files.keys() | listing.irregular) - self.hashes.keys())
+            for path in unnamed:
+                (self.bag / path).unlink()
+            needed = {str(folder) for path in self.hashes for folder in PurePosixPath(path).parents}
+            for empty in sorted(listing.folders - needed - {PAYLOAD}, reverse=True):
+                (self.bag / empty).rmdir()
+        if unnamed:
+            others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
+            self.reporter.note(f"removed files that no source names: {unnamed[0]}{others}")
+        files = {path: stat for path, stat in listing.files.items() if path in self.hashes}
+        return Listing(files, frozenset(), frozenset(needed & listing.folders))
+
+
+def _remove_temporaries(bag: Path) -> None:
+    for folder, folders, files in os.walk(bag):
+        for name in (*folders, *files):
+            if name.startswith(TEMPORARY_PREFIX):
+                _remove(Path(folder, name))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

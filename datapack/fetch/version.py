@@ -1,0 +1,66 @@
+"""Fetch a version: make the bag that its catalog entry describes, and have DVC and the lock know it.
+
+This is the first half of a build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from datapack.catalog.lock import Lock, LockEntry
+from datapack.catalog.model import Catalog
+from datapack.fetch import dvc
+from datapack.fetch.bag import get_bag
+from datapack.fetch.history import keep_manifest
+from datapack.fetch.job import FetchJob
+from datapack.workspace.cache import HashCache
+
+if TYPE_CHECKING:
+    from datapack.bag.bagit import Bag
+    from datapack.fetch.job import FetchOptions
+    from datapack.progress import Reporter
+    from datapack.reference import Reference
+    from datapack.workspace.folder import Workspace
+
+
+class FetchedVersion(NamedTuple):
+    """A version's bag, and the lock that describes it."""
+
+    bag: Bag
+    lock: Lock
+
+
+def fetch(workspace: Workspace, reference: Reference, options: FetchOptions, reporter: Reporter) -> Bag:
+    """Fetch a version; return its bag.
+
+    Raises:
+        DatapackError: with what is wrong and what to do; the same call goes on where this one stopped.
+    """
+    entry = Catalog.read(workspace.catalog).entry(reference)
+    with workspace.exclusive(f"fetch {reference}"), HashCache.open(workspace.hashes) as cache:
+        lock = Lock.read(workspace.lock)
+        return fetch_version(FetchJob(workspace, cache, reporter, lock, entry, options)).bag
+
+
+def fetch_version(job: FetchJob) -> FetchedVersion:
+    """Fetch a version into a workspace that the caller holds; the lock is on disk when this returns."""
+    bag = get_bag(job)
+    locked = job.locked
+    if locked is None or locked.digest != bag.manifest.digest:
+        locked = LockEntry(digest=bag.manifest.digest, bytes=bag.bytes, files=bag.files)
+    entry = replace(locked, dvc=_track(job, bag, locked), catalog=job.entry.fingerprint)
+    lock = job.lock.with_entry(job.entry.reference, entry)
+    lock.write_unless(job.lock, job.workspace.lock)
+    keep_manifest(job.workspace, bag.manifest)
+    return FetchedVersion(bag, lock)
+
+
+def _track(job: FetchJob, bag: Bag, locked: LockEntry) -> str:
+    """Have DVC track the bag, unless it does so already; return DVC's hash of it."""
+    tracked = dvc.tracked_hash(job.pointer)
+    if job.options.push_data or tracked is None or tracked != locked.dvc:
+        tracked = dvc.add(job.workspace, bag, job.reporter)
+    if job.options.push_data:
+        dvc.push(job.workspace, job.pointer, job.reporter)
+    return tracked

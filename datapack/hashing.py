@@ -1,0 +1,94 @@
+"""Hashing: sha256 of files and bytes, in one pass and on several cores."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from datapack.executor import run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from datapack.executor import Advance
+
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_BATCH = 16  # files per unit of work: small files are hashed faster than a unit is handed to a worker
+_BUFFER = 1 << 20  # bytes a read: large enough that Python's own time does not count
+
+
+def hash_files(
+    root: Path,
+    paths: Iterable[str],
+    *,
+    workers: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[str, str]]:
+    """Hash files below ``root`` in parallel; yield each path with its sha256 in hex, in the order of ``paths``."""
+    remaining = iter(paths)
+    batches = (_Batch(root, batch) for batch in iter(lambda: list(islice(remaining, _BATCH)), []))
+    for hashed in run_all(_hash_batch, batches, workers=workers, advance=advance):
+        yield from hashed
+
+
+class _Batch(NamedTuple):
+    """Files to hash, by their paths below ``root``."""
+
+    root: Path
+    paths: list[str]
+
+
+def _hash_batch(batch: _Batch, advance: Advance) -> list[tuple[str, str]]:
+    buffer = new_buffer()
+    return [(path, hash_file(batch.root / path, buffer=buffer, advance=advance)) for path in batch.paths]
+
+
+def hash_file(path: Path, *, buffer: memoryview | None = None, advance: Callable[[int], None] = lambda _: None) -> str:
+    """Return the sha256 of a regular file as 64 hex digits. A link is not followed: it raises `OSError`."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0, opener=open_regular) as file:
+        for block in read_blocks(file.readinto, buffer or new_buffer()):
+            digest.update(block)
+            advance(len(block))
+    return digest.hexdigest()
+
+
+def new_buffer() -> memoryview:
+    """Make the 1 MiB that `read_blocks` reads into; a thread makes one and uses it for file after file."""
+    return memoryview(bytearray(_BUFFER))
+
+
+def read_blocks(readinto: Callable[[memoryview], int | None], buffer: memoryview) -> Iterator[memoryview]:
+    """Read to the end, a block at a time. Every block is a view of ``buffer``: use it before the next is asked for."""
+    while count := readinto(buffer):
+        yield buffer[:count]
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file, for ``open(opener=...)``; a link or a device raises `OSError` before a byte is read."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"not a regular file: {path}")
+    return descriptor
+
+
+def hash_bytes(content: bytes) -> str:
+    """Return the sha256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest, ``sha256:`` and 64 hex digits, of some bytes."""
+    return f"sha256:{hash_bytes(content)}"
+
+
+def is_digest(text: object) -> bool:
+    """Say whether this is a sha256 digest, the only kind that datapack reads and writes."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None

@@ -1,0 +1,165 @@
+"""The image: what a base, some layers and a dataset's facts make, as OCI's config and manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from datapack.image.base import STAND_IN, STAND_IN_MEANS
+from datapack.oci.spec import CONFIG, MANIFEST, Descriptor, canonical_json
+from datapack.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from datapack.catalog.model import Entry
+    from datapack.image.base import Base
+    from datapack.image.layers import Layer
+
+
+ENTRYPOINT = ["/usr/local/bin/import"]
+CREATED = "1970-01-01T00:00:00Z"  # fixed: the same input gives the same image
+DIGEST_LABEL = "io.github.datapack.dataset.digest"
+DATASET_VARIABLE = "DATAPACK_DATASET"
+DIGEST_VARIABLE = "DATAPACK_DIGEST"
+
+
+def dataset_folder(reference: Reference) -> str:
+    """Return where the bag is in an image, without a leading slash.
+
+    It does not depend on the version: a layer that two versions have in common has the same paths in both.
+    """
+    return f"dataset/{reference.name}"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image by its parts; the layers' bytes are elsewhere."""
+
+    reference: Reference
+    config: bytes
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+
+    @cached_property
+    def config_descriptor(self) -> Descriptor:
+        return Descriptor.of(CONFIG, self.config)
+
+    @property
+    def tag(self) -> str:
+        """What the image is called where nothing else is asked for: ``name:version``."""
+        return f"{self.reference.name}:{self.reference.version}"
+
+    @property
+    def id(self) -> str:
+        """The image id, as engines show it: the config's digest."""
+        return self.config_descriptor.digest
+
+    @cached_property
+    def manifest(self) -> bytes:
+        """The image manifest's bytes."""
+        return canonical_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": self.config_descriptor.to_json(),
+                "layers": [layer.to_json() for layer in self.layers],
+                "annotations": dict(self.annotations),
+            }
+        )
+
+    @cached_property
+    def descriptor(self) -> Descriptor:
+        return Descriptor.of(MANIFEST, self.manifest)
+
+    @property
+    def digest(self) -> str:
+        """The image digest: what a registry knows it by."""
+        return self.descriptor.digest
+
+
+def dataset_of(environment: Iterable[str]) -> tuple[Reference, str] | None:
+    """Return the reference and the dataset digest that an import container names in its environment.
+
+    Raises:
+        UsageError: what stands there is no reference.
+    """
+    variables = dict(line.partition("=")[::2] for line in environment)
+    if DATASET_VARIABLE in variables and DIGEST_VARIABLE in variables:
+        return Reference.parse(variables[DATASET_VARIABLE]), variables[DIGEST_VARIABLE]
+    return None
+
+
+def compose(
+    base: Base,
+    reference: Reference,
+    labels: Mapping[str, str],
+    dataset_digest: str,
+    layers: Sequence[Layer],
+    descriptors: Sequence[Descriptor],
+) -> Image:
+    """Put an image together.
+
+    Args:
+        base: what the layers stand on.
+        reference: the version that the image carries.
+        labels: the facts that it shows, as labels and as annotations.
+        dataset_digest: the digest of the bag's manifest.
+        layers: what stands on the base, lowest first.
+        descriptors: the same layers as they were written. They are uncompressed: digest and diff_id are one.
+    """
+    config = json.loads(base.config)
+    labels = {**labels, DIGEST_LABEL: dataset_digest}
+    runtime: dict[str, Any] = {
+        key: value for key, value in config.get("config", {}).items() if key in {"Env", "Labels", "WorkingDir"}
+    }
+    runtime["Entrypoint"] = ENTRYPOINT
+    runtime["Env"] = [
+        *(runtime.get("Env") or ()),
+        f"{DATASET_VARIABLE}={reference}",
+        f"{DIGEST_VARIABLE}={dataset_digest}",
+    ]
+    runtime["Labels"] = {**(runtime.get("Labels") or {}), **labels}
+    image_config = {
+        "architecture": config["architecture"],
+        "os": config["os"],
+        "created": CREATED,
+        "config": runtime,
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [*config["rootfs"]["diff_ids"], *(layer.digest for layer in descriptors)],
+        },
+        "history": [
+            *config.get("history", ()),
+            *({"created": CREATED, "created_by": f"datapack: {layer.purpose}"} for layer in layers),
+        ],
+    }
+    return Image(
+        reference=reference,
+        config=canonical_json(image_config),
+        layers=(*base.layers, *descriptors),
+        annotations=labels,
+    )
+
+
+def labels(entry: Entry, base: Base) -> dict[str, str]:
+    """Give the facts that an image shows of its dataset and its base, under the names that OCI has for them.
+
+    An image on a stand-in says so in its title, and by the label that its base has.
+    """
+    title = entry.dataset.title
+    facts = {
+        "title": f"{title} (on {STAND_IN_MEANS})" if base.is_stand_in else title,
+        "version": entry.reference.version,
+        "licenses": entry.dataset.licence,
+        "vendor": entry.dataset.publisher,
+        "authors": entry.dataset.contact,
+        "url": entry.dataset.homepage,
+        "source": entry.dataset.homepage,
+        "base.name": base.name,
+        "base.digest": base.digest,
+    }
+    shown = {f"org.opencontainers.image.{name}": value for name, value in facts.items() if value}
+    return {**shown, STAND_IN: "true"} if base.is_stand_in else shown

@@ -1,0 +1,256 @@
+"""Layers: the tar archives that an image is made of, the same bit for bit on every machine.
+
+A layer is a value: its members and what each of them must contain. It knows its size before a byte is read, and it is
+written in one pass that hashes every file against the manifest and the layer itself. The form is USTAR, uncompressed,
+with PAX headers only for the names that need them; owner 0:0, modification time 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tarfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from datapack.bag.manifest import sorted_by_bytes
+from datapack.errors import MismatchError
+from datapack.files import FileStat
+from datapack.hashing import new_buffer, open_regular, read_blocks
+from datapack.oci.blob import UNOBSERVED, Blocks, Observer
+from datapack.oci.spec import LAYER, canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+
+    from datapack.bag.bagit import PayloadFile
+    from datapack.oci.blob import Blocks
+
+
+FILE_MODE = 0o444
+FOLDER_MODE = 0o755
+PROGRAM_MODE = 0o555
+_BLOCK = tarfile.BLOCKSIZE
+_END = b"\0" * (2 * _BLOCK)
+_USTAR_MAX_SIZE = 8 << 30  # bytes: what eleven octal digits hold
+_SMALL = 64 << 10  # bytes: less than this is joined with what comes next
+
+
+class Member(NamedTuple):
+    """One entry of a layer. Without ``source`` it is a folder."""
+
+    name: str  # path from the image's root, without a leading slash
+    mode: int
+    size: int = 0  # bytes
+    sha256: str = ""  # hex
+    source: Path | bytes | None = None
+
+    def header(self) -> bytes:
+        """Return the tar header, with its PAX records where the name or the size needs them."""
+        info = tarfile.TarInfo(self.name)
+        info.mode, info.size = self.mode, self.size
+        info.type = tarfile.DIRTYPE if self.source is None else tarfile.REGTYPE
+        if self.name.isascii() and self.size < _USTAR_MAX_SIZE:
+            with contextlib.suppress(ValueError):  # a name that is too long for USTAR
+                return info.tobuf(tarfile.USTAR_FORMAT)
+        return info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="strict")
+
+    @property
+    def padding(self) -> int:
+        """Bytes from the end of the content to the next header."""
+        return -self.size % _BLOCK
+
+    @property
+    def tar_size(self) -> int:
+        """Bytes that the entry takes in the archive, with its header and padding."""
+        plain = self.name.isascii() and len(self.name) <= tarfile.LENGTH_NAME and self.size < _USTAR_MAX_SIZE
+        return (_BLOCK if plain else len(self.header())) + self.size + self.padding
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer by its content, before and after it is written. ``purpose`` is what the image's history says of it."""
+
+    purpose: str
+    members: Iterable[Member]  # sorted by the bytes of their names; they can be gone through again and again
+
+    media_type = LAYER
+
+    @cached_property
+    def size(self) -> int:
+        """The tar archive's size in bytes."""
+        return len(_END) + sum(member.tar_size for member in self.members)
+
+    @cached_property
+    def key(self) -> str:
+        """What the layer's digest depends on, as one hash that needs no byte of a file: names, modes, sizes, hashes."""
+        content = [(member.name, member.mode, member.size, member.sha256) for member in self.members]
+        return hashlib.sha256(canonical_json(content)).hexdigest()
+
+    @property
+    def sources(self) -> Iterator[Path]:
+        """The files on disk that the layer is made of."""
+        return (member.source for member in self.members if isinstance(member.source, Path))
+
+    def blocks(self, observer: Observer = UNOBSERVED) -> Blocks:
+        """Give the archive's bytes, checking each file against its sha256, then the archive's digest.
+
+        Raises:
+            MismatchError: a file differs from the manifest, or is gone. All bytes until then must be thrown away.
+        """
+        digest = hashlib.sha256()
+        for block in _joined(self._pieces(observer, check=True)):
+            digest.update(block)
+            yield block
+        return f"sha256:{digest.hexdigest()}"
+
+    def unchecked_blocks(self, digest: str, observer: Observer) -> Blocks:
+        """Give the archive's bytes as the files are now, then the digest that they should have.
+
+        For a receiver that checks them against that digest itself: nothing is hashed here.
+        """
+        yield from _joined(self._pieces(observer, check=False))
+        return digest
+
+    def _pieces(self, observer: Observer, *, check: bool) -> Iterator[bytes | memoryview]:
+        """Give every entry's header, content and padding."""
+        buffer = new_buffer()
+        for member in self.members:
+            yield member.header()
+            if isinstance(member.source, Path):
+                stat = yield from _read(member, member.source, buffer, observer, check=check)
+                if check:
+                    observer.found(member.source, stat, member.sha256)
+            elif member.source is not None:
+                yield member.source
+            yield bytes(member.padding)
+        yield _END
+
+
+@dataclass(frozen=True)
+class LayerContent:
+    """A layer as the content of a blob.
+
+    ``trusted`` is its digest if that is known and the receiver checks it: then the files are not hashed here. If the
+    receiver asks for the bytes again, something was wrong with them, and the files are checked to find out what.
+    """
+
+    layer: Layer
+    trusted: str = ""
+
+    def blocks(self, observer: Observer) -> Blocks:
+        if observer.start() == 1 and self.trusted:
+            return (yield from self.layer.unchecked_blocks(self.trusted, observer))
+        return (yield from self.layer.blocks(observer))
+
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Join small pieces, headers and small files, into blocks that are worth a call; large ones pass as they are."""
+    small = bytearray()
+    for piece in pieces:
+        if len(piece) < _SMALL:
+            small += piece
+        if small and (len(small) >= _SMALL or len(piece) >= _SMALL):
+            yield bytes(small)
+            small.clear()
+        if len(piece) >= _SMALL:
+            yield piece
+    if small:
+        yield bytes(small)
+
+
+def _read(
+    member: Member, source: Path, buffer: memoryview, observer: Observer, *, check: bool
+) -> Generator[memoryview, None, FileStat]:
+    """Give a file's content and then its size and time; with ``check`` hash it on the way, else check only its size."""
+    digest, remaining = hashlib.sha256(), member.size
+    try:
+        with open(source, "rb", buffering=0, opener=open_regular) as file:  # Path.open has no opener
+            stat = FileStat.of(os.fstat(file.fileno()))
+            if stat.size != member.size:
+                raise _changed(source, f"{member.size} bytes", f"{stat.size} bytes")
+            for block in read_blocks(file.readinto, buffer):
+                remaining -= len(block)
+                if remaining < 0:
+                    break
+                if check:
+                    digest.update(block)
+                yield block
+                observer.advance(len(block))
+    except OSError as error:
+        raise MismatchError("a file of the bag can't be read", where=source, found=error.strerror or error) from error
+    if remaining or (check and digest.hexdigest() != member.sha256):
+        raise _changed(source, f"sha256 {member.sha256}", f"sha256 {digest.hexdigest()}")
+    return stat
+
+
+def _changed(source: Path, expected: str, found: str) -> MismatchError:
+    return MismatchError(
+        "the file is not what the bag's manifest says",
+        where=source,
+        expected=expected,
+        found=found,
+        fix="remove it and run 'datapack fetch' to get it again",
+    )
+
+
+@dataclass(frozen=True)
+class _DataMembers:
+    """The members of a data layer, made whenever they are gone through: a version may have millions of files."""
+
+    files: Sequence[PayloadFile]
+    bag: Path
+    folder: str
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(
+            tree(
+                Member(f"{self.folder}/{file.path}", FILE_MODE, file.size, file.sha256, self.bag / file.path)
+                for file in self.files
+            )
+        )
+
+
+def data_layers(groups: Sequence[Sequence[PayloadFile]], bag: Path, folder: str) -> list[Layer]:
+    """Make the layers with a bag's files.
+
+    Args:
+        groups: the files of each layer, lowest first, as they were planned.
+        bag: the folder on disk that their paths are below.
+        folder: the folder in the image that their paths are below, without a leading slash.
+    """
+    return [
+        Layer(f"data {number} of {len(groups)}", _DataMembers(group, bag, folder))
+        for number, group in enumerate(groups, start=1)
+    ]
+
+
+def tree(files: Iterable[Member]) -> tuple[Member, ...]:
+    """Put every parent folder, once, before the files, all sorted by the bytes of their names."""
+    members = {member.name: member for member in files}
+    for name in list(members):
+        folder = name.rpartition("/")[0]
+        while folder and f"{folder}/" not in members:
+            members[f"{folder}/"] = Member(f"{folder}/", FOLDER_MODE)
+            folder = folder.rpartition("/")[0]
+    return tuple(members[name] for name in sorted_by_bytes(members))
+
+
+def program_layer() -> Layer:
+    """Make the layer with the import program and the places where the Safe Haven mounts its folders."""
+    program = Path(__file__).with_name("import.sh").read_bytes()
+    member = Member("usr/local/bin/import", PROGRAM_MODE, len(program), hashlib.sha256(program).hexdigest(), program)
+    mounts = (Member(f"{name}/", FOLDER_MODE) for name in ("safe_data", "safe_outputs", "scratch"))
+    return Layer(purpose="the import program", members=tree([member, *mounts]))
+
+
+def tag_layer(tags: Mapping[str, bytes], folder: str) -> Layer:
+    """Make the layer with the bag's tag files."""
+    members = (
+        Member(f"{folder}/{name}", FILE_MODE, len(content), hashlib.sha256(content).hexdigest(), content)
+        for name, content in tags.items()
+    )
+    return Layer(purpose="the bag's tag files", members=tree(members))

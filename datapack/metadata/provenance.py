@@ -1,0 +1,154 @@
+"""Provenance: what an image was made of and by what, in the form that other tools read.
+
+An in-toto Statement v1 (https://in-toto.io/Statement/v1) with a SLSA Provenance v1 predicate
+(https://slsa.dev/provenance/v1). It holds no time and nothing of the machine: the same build gives the same bytes.
+It is not signed. ``docs/provenance.md`` describes every field, and how a reviewer checks them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from datapack import __version__
+from datapack.bag.manifest import MANIFEST
+from datapack.errors import ImageError
+from datapack.files import atomic_writer, remove_temporaries
+from datapack.image.base import STAND_IN
+from datapack.oci.spec import canonical_json
+from datapack.urls import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.bag.bagit import Bag
+    from datapack.catalog.git import Commit
+    from datapack.catalog.model import Entry
+    from datapack.image.base import Base
+    from datapack.image.config import Image
+    from datapack.reference import Reference
+    from datapack.workspace.folder import Workspace
+
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://datapack.github.io/provenance/build/v1"
+BUILDER = "https://datapack.github.io/provenance/builder/v1"
+_ON_DISK = {"oci", "oci-archive"}  # the targets that have something on disk to stand beside
+
+
+def statement(entry: Entry, base: Base, bag: Bag, image: Image, tracked: str | None, commit: Commit | None) -> bytes:
+    """Say what an image was made of.
+
+    Args:
+        entry: what the catalog asked for.
+        base: what the image stands on.
+        bag: what the sources gave.
+        image: what became of it: the statement's subject.
+        tracked: DVC's hash of the bag, ``<32 hex digits>.dir``.
+        commit: the catalog's when it was read, where git knows it.
+    """
+    dependencies = [_base(base), _manifest(bag), *_dvc(entry.reference, tracked), *_catalog(commit)]
+    return canonical_json(
+        {
+            "_type": STATEMENT,
+            "subject": [{"name": image.tag, "digest": _digest(image.digest)}],
+            "predicateType": PREDICATE,
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": BUILD_TYPE,
+                    "externalParameters": _parameters(entry, base),
+                    "resolvedDependencies": dependencies,
+                },
+                "runDetails": {"builder": {"id": BUILDER, "version": {"datapack": __version__}}},
+            },
+        }
+    )
+
+
+def write(workspace: Workspace, reference: Reference, target: str | None, content: bytes) -> Path:
+    """Write a statement beside the image that it is about, and return where.
+
+    Args:
+        workspace: held by the caller.
+        reference: the version that the image carries.
+        target: the target as it was asked for; what is not on disk has its statement in ``dist/``.
+        content: the statement.
+
+    Raises:
+        ImageError: a folder is in its place.
+    """
+    form, _, name = (target or "").partition(":")
+    beside = workspace.root / name if form in _ON_DISK and name != "-" else workspace.dist(reference)
+    path = beside.parent.resolve() / f"{beside.name}.provenance.json"
+    if path.is_relative_to(workspace.root):
+        remove_temporaries(path.parent)
+    if path.is_dir():
+        raise ImageError("a folder is in the place of the provenance", where=path, fix="move it away, run this again")
+    if not (path.is_file() and path.read_bytes() == content):
+        with atomic_writer(path) as file:
+            file.write(content)
+    return path
+
+
+def _parameters(entry: Entry, base: Base) -> dict[str, Any]:
+    """Give what was asked for: the base, and the version's part of the catalog as it stands, without defaults."""
+    asked = entry.version.model_dump(mode="json", exclude_defaults=True)
+    return {"reference": str(entry.reference), "base": base.text, **_without_secrets(asked)}
+
+
+def _without_secrets(value: Any) -> Any:
+    """Show addresses as people may see them, wherever they stand."""
+    match value:
+        case dict():
+            return {_without_secrets(key): _without_secrets(part) for key, part in value.items()}
+        case list():
+            return [_without_secrets(part) for part in value]
+        case str() if value.startswith(("http://", "https://")):
+            return shown(value)
+        case _:
+            return value
+
+
+def _digest(digest: str) -> dict[str, str]:
+    algorithm, _, value = digest.partition(":")
+    return {algorithm: value}
+
+
+def _base(base: Base) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": "base", "digest": _digest(base.digest)}
+    if not base.is_on_disk:
+        found["uri"] = _package_url(base)
+    if base.is_stand_in:
+        found["annotations"] = {STAND_IN: "true"}
+    return found
+
+
+def _package_url(base: Base) -> str:
+    """Name an image of a registry as the package URL specification does for the type ``oci``."""
+    folder, slash, last = base.name.rpartition("/")
+    name, _, tag = last.partition(":")
+    qualifiers = {"repository_url": f"{folder}{slash}{name}", "tag": tag}
+    written = "&".join(f"{key}={quote(value, safe='/:')}" for key, value in qualifiers.items() if value)
+    return f"pkg:oci/{quote(name, safe='')}@{quote(base.digest, safe='')}?{written}"
+
+
+def _manifest(bag: Bag) -> dict[str, Any]:
+    return {"name": MANIFEST, "digest": _digest(bag.manifest.digest)}
+
+
+def _dvc(reference: Reference, tracked: str | None) -> list[dict[str, Any]]:
+    if tracked is None:
+        return []
+    return [{"name": f"data/{reference.name}/{reference.version}", "digest": {"md5": tracked.removesuffix(".dir")}}]
+
+
+def _catalog(commit: Commit | None) -> list[dict[str, Any]]:
+    if commit is None:
+        return []
+    found: dict[str, Any] = {
+        "name": commit.path,
+        "digest": {"gitCommit": commit.id},
+        "annotations": {"changed": commit.changed},
+    }
+    return [{**found, "uri": f"{commit.remote}@{commit.id}"} if commit.remote else found]

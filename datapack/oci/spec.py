@@ -1,0 +1,91 @@
+"""The OCI image format: media types, descriptors and the JSON of manifests (image-spec 1.1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from datapack.errors import ImageError
+from datapack.hashing import digest_of, is_digest
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+STATEMENT = "application/vnd.in-toto+json"  # of a provenance statement, as BuildKit stores it too
+#: Docker's names for the same things, as Docker Hub and `docker save` still write them.
+DOCKER_EQUIVALENTS = {
+    "application/vnd.docker.distribution.manifest.list.v2+json": INDEX,
+    "application/vnd.docker.distribution.manifest.v2+json": MANIFEST,
+    "application/vnd.docker.container.image.v1+json": CONFIG,
+    "application/vnd.docker.image.rootfs.diff.tar": LAYER,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER + "+gzip",
+}
+REF_NAME = "org.opencontainers.image.ref.name"
+LAYOUT_FILE = {"imageLayoutVersion": "1.0.0"}
+
+
+def canonical_json(value: object) -> bytes:
+    """Write JSON in the one way that gives the same bytes for the same value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What one part of an image names another by: media type, digest, and size in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    @classmethod
+    def of(cls, media_type: str, content: bytes) -> Descriptor:
+        """Describe some bytes."""
+        return cls(media_type, digest_of(content), len(content))
+
+    @classmethod
+    def parse(cls, value: Any, where: object) -> Descriptor:
+        """Read a descriptor, giving OCI's name to a Docker media type; raise `ImageError` for anything else."""
+        try:
+            media_type, digest, size = value["mediaType"], value["digest"], value["size"]
+        except (TypeError, KeyError) as error:
+            raise ImageError("not an OCI descriptor", where=where, found=json.dumps(value)[:100]) from error
+        if not (is_digest(digest) and isinstance(size, int) and size >= 0):
+            raise ImageError(
+                "not an OCI descriptor with a sha256 digest and a size", where=where, found=f"{digest!r}, {size!r}"
+            )
+        return cls(DOCKER_EQUIVALENTS.get(media_type, str(media_type)), digest, size)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the descriptor as it stands in a manifest."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+
+def parse_object(content: bytes, where: object) -> dict[str, Any]:
+    """Read the JSON object that a manifest, a config or an index is; raise `ImageError` for anything else."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImageError("not a part of an image", where=where, expected="a JSON object", found=f"{content[:40]!a}")
+    return value
+
+
+def single_image(index: Any, where: object) -> Descriptor:
+    """Return the descriptor of the one image that an ``index.json`` names."""
+    images = index.get("manifests", []) if isinstance(index, dict) else []
+    if len(images) != 1:
+        raise ImageError("not a layout of one image", where=where, expected="1 image", found=len(images))
+    return Descriptor.parse(images[0], where=where)
+
+
+def checked(content: bytes, digest: str, where: object) -> bytes:
+    """Return ``content`` if it has this digest; raise `ImageError` if not."""
+    found = digest_of(content)
+    if found != digest:
+        raise ImageError(
+            "damaged: the bytes are not those that the digest names", where=where, expected=digest, found=found
+        )
+    return content

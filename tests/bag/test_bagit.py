@@ -1,0 +1,103 @@
+"""The bag: BagIt 1.0 as other tools read it, and nothing that is not whole."""
+
+import subprocess
+import sys
+
+import pytest
+
+from datapack.bag.bagit import Bag, info_fields, write_tags
+from datapack.bag.listing import list_payload
+from datapack.bag.manifest import Manifest
+from datapack.errors import BagError, ManifestError
+from datapack.hashing import hash_files
+from datapack.reference import Reference
+
+REEF = Reference("reef", "v1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bag of three files, one of them fetched from the web."""
+    for name, content in (("a.png", b"one"), ("deep/b c%20.png", b"two"), ("deep/ö.png", b"")):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    manifest = Manifest.of(dict(hash_files(tmp_path, list_payload(tmp_path).files)))
+    facts = {"Licence": "CC0-1.0", "Contact-Name": None, "External-Description": "Two\nlines"}
+    origins = {"data/a.png": "https://example.org/a b%20c.png", "data/deep/b c%20.png": "https://example.org/b"}
+    write_tags(tmp_path, manifest, info_fields(REEF, facts), origins)
+    return tmp_path
+
+
+def test_bagit_validates_it(folder):
+    """The Library of Congress's own program finds the bag valid."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bagit", "--validate", folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_sha256sum_finds_it_right(folder):
+    """sha256sum -c passes on the manifest and on the tag manifest."""
+    for name in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
+        subprocess.run(["sha256sum", "--check", "--strict", "--quiet", name], cwd=folder, check=True)
+
+
+def test_tag_files_are_the_same_each_time(folder):
+    """Nothing in a tag file changes from run to run."""
+    assert (folder / "bagit.txt").read_text() == "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+    assert (folder / "bag-info.txt").read_text() == (
+        "External-Description: Two lines\nExternal-Identifier: reef@v1\nLicence: CC0-1.0\nPayload-Oxum: 6.3\n"
+    )
+    assert (folder / "fetch.txt").read_text() == (
+        "https://example.org/a%20b%20c.png 3 data/a.png\nhttps://example.org/b 3 data/deep/b c%2520.png\n"
+    )
+
+
+def test_it_is_opened_without_reading_the_payload(folder):
+    """Names, sizes and tag files make an open bag."""
+    bag = Bag.open(folder)
+    assert (bag.files, bag.bytes, bag.info["External-Identifier"]) == (3, 6, "reef@v1")
+    assert set(bag.tags) == {"bagit.txt", "bag-info.txt", "fetch.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt"}
+
+
+def test_digest_depends_on_the_payload_alone(folder):
+    """Other facts and other addresses make another tag manifest, but the same dataset digest."""
+    before = Bag.open(folder)
+    write_tags(folder, before.manifest, info_fields(REEF, {"Licence": "another"}), {})
+    after = Bag.open(folder)
+    assert after.manifest.digest == before.manifest.digest
+    assert "fetch.txt" not in after.tags
+    assert after.tags["tagmanifest-sha256.txt"] != before.tags["tagmanifest-sha256.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("bag-info.txt", b"External-Identifier: other@v1\n", "bag-info.txt: the bag's tag file is damaged"),
+        ("manifest-sha256.txt", b"", "manifest-sha256.txt: the bag's tag file is damaged"),
+        ("data/a.png", b"longer", "the payload's size is not what bag-info.txt says: expected 6.3, found 9.3"),
+        ("data/new", b"", "1 extra, such as data/new"),
+    ],
+)
+def test_what_is_not_whole_is_not_opened(folder, name, content, says):
+    """A damaged tag file, another size, another file: each is named."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(BagError) as error:
+        Bag.open(folder)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["bag-info.txt", "tagmanifest-sha256.txt", "manifest-sha256.txt"])
+def test_a_bag_without_a_tag_file_is_none(folder, name):
+    """Every tag file must be there."""
+    (folder / name).unlink()
+    with pytest.raises(BagError, match=f"a tag file can't be read.*No such file|{name}"):
+        Bag.open(folder)
+
+
+def test_a_tag_manifest_that_names_files_elsewhere_is_refused(folder):
+    """Tag files are only read below the bag."""
+    (folder / "tagmanifest-sha256.txt").write_text(f"{'0' * 64}  ../secret\n")
+    with pytest.raises(ManifestError, match="can't be used"):
+        Bag.open(folder)

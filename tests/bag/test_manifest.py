@@ -1,0 +1,187 @@
+"""The manifest: its form, what it refuses, and the check of a folder against it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datapack.bag.changes import Difference, compare_bytes, compare_names
+from datapack.bag.listing import list_payload
+from datapack.bag.manifest import Manifest, check_path
+from datapack.errors import ManifestError
+from datapack.hashing import hash_file, hash_files
+
+A, B = "a" * 64, "b" * 64
+
+part = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters="/\\"), min_size=1).filter(
+    lambda text: text not in {".", ".."}
+)
+paths = st.lists(part, min_size=1, max_size=4).map("/".join).filter(lambda path: path == path.rstrip())
+digests = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    """A folder with three payload files and their manifest."""
+    for name, content in (("a.png", b"one"), ("deep/b c.png", b"two"), ("deep/ö.png", b"")):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    hashes = dict(hash_files(tmp_path, list_payload(tmp_path).files))
+    (tmp_path / "manifest-sha256.txt").write_bytes(Manifest.of(hashes).content)
+    return tmp_path
+
+
+@given(st.dictionaries(paths, digests, min_size=1))
+def test_what_is_written_is_read_back(hashes):
+    """Any manifest survives the way through its bytes."""
+    manifest = Manifest.of(hashes)
+    assert Manifest.parse(manifest.content) == manifest
+    assert Manifest.parse(manifest.content).digest == manifest.digest
+
+
+@given(st.dictionaries(paths, digests, min_size=1), st.randoms())
+def test_order_of_input_does_not_matter(hashes, random):
+    """The same files in any order have one digest."""
+    shuffled = list(hashes.items())
+    random.shuffle(shuffled)
+    assert Manifest.of(dict(shuffled)).digest == Manifest.of(hashes).digest
+
+
+def test_lines_are_sorted_by_bytes():
+    """The order is that of LC_ALL=C sort, not of any locale or of code units."""
+    names = ["data/ä", "data/Z", "data/a", "data/a-b", "data/a/b", "data/\U0001f41f", "data/\uffee"]
+    assert list(Manifest.of(dict.fromkeys(names, A)).hashes) == sorted(names, key=str.encode)
+
+
+def test_digest_is_that_of_the_bytes():
+    """The dataset digest is what sha256sum says of the manifest file: a golden value."""
+    manifest = Manifest.of({"data/b": A, "data/a": B})
+    assert manifest.content == f"{B}  data/a\n{A}  data/b\n".encode()
+    assert manifest.digest == "sha256:6d3ef3807fc28c9552351118c59a521ced14a05caa27d48718ecfc8fd5ec9a35"
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (f"{A}  data/a\n{A[:63]}  data/b\n", ":2: not a manifest line"),
+        (f"{A} data/a\n", ":1: not a manifest line"),
+        (f"{A} *data/a\n", ":1: not a manifest line"),
+        (f"{A.upper()}  data/a\n", ":1: not a manifest line"),
+        (f"# a comment\n{A}  data/a\n", ":1: not a manifest line"),
+        (f"\\{A}  data/a\\nb\n", ":1: not a manifest line"),
+        (f"{A}  data/a\r\n", ":1: the file name"),
+        (f"{A}  data/a\n\n", ":2: not a manifest line"),
+        (f"{A}  data/a\n{B}  data/a\n", ":2: data/a is named twice"),
+        (f"{A}  data/b\n{B}  data/a\n", ":2: data/a is out of order"),
+        (f"{A}  data/../a\n", ":1: the file name 'data/../a' can't be used"),
+        (f"{A}  /data/a\n", ":1: the file name '/data/a' can't be used"),
+        (f"{A}  data//a\n", ":1: the file name"),
+        (f"{A}  data/a\tb\n", ":1: the file name"),
+        (f"{A}  data/a\\b\n", ":1: the file name"),
+        (f"{A}  data/a", "the last line is cut off"),
+        ("", "the manifest is empty"),
+    ],
+)
+def test_refuses_every_other_form(lines, says):
+    """A line that is not in the one form is refused by its number."""
+    with pytest.raises(ManifestError, match="manifest") as error:
+        Manifest.parse(lines.encode())
+    assert says in str(error.value)
+
+
+def test_refuses_what_is_not_utf8():
+    """Bytes that are no UTF-8 are refused by their line."""
+    with pytest.raises(ManifestError, match=":2: not UTF-8"):
+        Manifest.parse(f"{A}  data/a\n{A}  data/".encode() + b"\xff\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\x7f", "a\u2028b", "..", "a/../b", "/a", "a\\b", "", "a//b", "\udc80", "a ", "a\u00a0"]
+)
+def test_refuses_names_that_tools_read_differently(name):
+    """Names that one of the tools on the way would read as something else are refused."""
+    with pytest.raises(ManifestError, match="can't be used"):
+        check_path(name)
+
+
+@given(st.binary(max_size=2000))
+def test_parser_never_fails_otherwise(content):
+    """Whatever the bytes, the parser accepts them or raises its own error."""
+    try:
+        manifest = Manifest.parse(content)
+    except ManifestError:
+        return
+    assert manifest.content == content
+
+
+def test_coreutils_and_busybox_accept_it(bag):
+    """sha256sum -c reads our manifest as it is, and so does busybox where it is there."""
+    subprocess.run(["sha256sum", "-c", "--strict", "--quiet", "manifest-sha256.txt"], cwd=bag, check=True)
+    if Path("/bin/busybox").exists():
+        subprocess.run(["/bin/busybox", "sha256sum", "-c", "-s", "manifest-sha256.txt"], cwd=bag, check=True)
+
+
+def test_whole_folder_has_no_difference(bag):
+    """A folder that is as its manifest says differs in nothing, by names and by bytes."""
+    manifest = Manifest.read(bag)
+    assert not compare_names(manifest, list_payload(bag))
+    assert not compare_bytes(manifest, bag)
+
+
+def test_every_difference_is_found_at_once(bag):
+    """Missing, extra and changed files are all reported, sorted."""
+    (bag / "data/a.png").write_bytes(b"One")
+    (bag / "data/deep/b c.png").unlink()
+    (bag / "data/z").write_bytes(b"")
+    (bag / "data/deep/y").write_bytes(b"")
+    difference = compare_bytes(Manifest.read(bag), bag)
+    assert difference == Difference(("data/deep/b c.png",), ("data/deep/y", "data/z"), ("data/a.png",))
+    assert str(difference) == "1 missing, 2 extra, 1 changed"
+    assert difference.lines() == (
+        "missing  data/deep/b c.png",
+        "extra    data/deep/y",
+        "extra    data/z",
+        "changed  data/a.png",
+    )
+
+
+@given(st.integers(0, 2), st.integers(0, 7))
+def test_any_flipped_bit_is_found(tmp_path_factory, byte, bit):
+    """One flipped bit in a file is a change, although its size and its name are the same."""
+    folder = tmp_path_factory.mktemp("flip")
+    (folder / "data").mkdir()
+    path = folder / "data" / "a"
+    path.write_bytes(b"abc")
+    manifest = Manifest.of({"data/a": hash_file(path)})
+    content = bytearray(b"abc")
+    content[byte] ^= 1 << bit
+    path.write_bytes(content)
+    assert compare_bytes(manifest, folder).changed == ("data/a",)
+
+
+def test_a_link_is_no_payload_file(bag):
+    """A link with the right content is still a change: payload files are regular files."""
+    target = bag / "elsewhere"
+    (bag / "data/a.png").rename(target)
+    (bag / "data/a.png").symlink_to(target)
+    assert compare_bytes(Manifest.read(bag), bag).changed == ("data/a.png",)
+    with pytest.raises(OSError, match=r"a\.png"):
+        hash_file(bag / "data/a.png")
+
+
+def test_a_device_is_not_opened(tmp_path):
+    """A fifo does not make the check wait for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        hash_file(tmp_path / "fifo")
+
+
+def test_progress_counts_every_byte(bag):
+    """What `advance` is told adds up to the bytes of all files."""
+    seen = []
+    compare_bytes(Manifest.read(bag), bag, advance=seen.append)
+    assert sum(seen) == 6

@@ -1,0 +1,386 @@
+"""Build: the way from the catalog to a target, as a user walks it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from datapack.oci.layout import Layout
+from tests.conftest import fact, make_base
+
+OCI = "org.opencontainers.image"
+
+
+def layout(catalog) -> Layout:
+    return Layout(catalog.root / "dist/reef-v1")
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_golden_digests(catalog):
+    """The same input gives these digests on every machine: a change of them is a change of every image."""
+    output = catalog.ok("build", "reef@v1")
+    assert fact(output, "dataset") == "sha256:6c5909b871c57499ce51f28a4fc51b6c6827d4c971be86ebc0528b91a1509286"
+    image = json.loads(layout(catalog).read(layout(catalog).image()))
+    assert [layer["digest"] for layer in image["layers"]][2:] == [
+        "sha256:a7420cf96272c68df22d0a0fc44bbceaab8a6fa29c1aa9caac2f052d4d1dff1a",
+        "sha256:13d712524dfde385283ff35afea1f573fce437d1d62ff08be4992f22638d7af5",
+        "sha256:9c516c019f7f5740d959b7694bfdb420ad39bc549fd52f78ca7d5e03c1c1af12",
+    ]
+
+
+def test_same_image_in_another_folder_with_another_umask_and_order(catalog, tmp_path):
+    """Where, when, by whom and in which order the files were made leaves no trace in the image."""
+    first = fact(catalog.ok("build", "reef@v1"), "image")
+    other = tmp_path / "elsewhere"
+    names = sorted(catalog.root.joinpath("source").rglob("*"), reverse=True)
+    for path in [p for p in names if p.is_file()]:
+        copy = other / path.relative_to(catalog.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        copy.chmod(0o600)
+    shutil.copy(catalog.root / "datasets.yml", other)
+    make_base(other / "base")
+    command = f"umask 077; exec {' '.join(catalog.command('build', 'reef@v1'))}"
+    env = {**catalog.options()["env"], "TZ": "Asia/Kathmandu", "LC_ALL": "C"}
+    done = subprocess.run(["sh", "-c", command], cwd=other, env=env, capture_output=True, text=True, check=True)
+    assert fact(done.stdout, "image") == first
+
+
+def test_second_build_writes_nothing(catalog):
+    """When nothing changed, nothing is written, not even the lock."""
+    catalog.ok("build", "reef@v1")
+    before = state(catalog.root / "dist") | state(catalog.root / "data")
+    lock = (catalog.root / "datasets.lock").stat().st_mtime_ns
+    catalog.ok("build", "reef@v1")
+    assert state(catalog.root / "dist") | state(catalog.root / "data") == before
+    assert (catalog.root / "datasets.lock").stat().st_mtime_ns == lock
+
+
+def test_disk_holds_the_data_once(catalog):
+    """DVC's cache and the bag share their files."""
+    catalog.ok("build", "reef@v1")
+    picture = catalog.root / "data/reef/v1/data/images/a b.png"
+    blocks = {p.stat().st_ino for p in (catalog.root / ".dvc/cache").rglob("*") if p.is_file()}
+    assert picture.stat().st_ino in blocks or picture.stat().st_nlink == 1  # a reflink has an inode of its own
+    assert picture.stat().st_ino in blocks or "reflink" in (catalog.root / ".dvc/config.local").read_text()
+
+
+def test_image_is_whole_and_says_what_it_is(catalog):
+    """Entrypoint, environment, labels, annotations: what an engine and a reviewer look at."""
+    output = catalog.ok("build", "reef@v1")
+    image = json.loads(layout(catalog).read(layout(catalog).image()))
+    config = json.loads(layout(catalog).blob(image["config"]["digest"]).read_bytes())
+    runtime = config["config"]
+    assert runtime["Entrypoint"] == ["/usr/local/bin/import"]
+    assert "Cmd" not in runtime
+    assert "User" not in runtime
+    digest = fact(output, "dataset")
+    assert runtime["Env"] == ["PATH=/bin", "DATAPACK_DATASET=reef@v1", f"DATAPACK_DIGEST={digest}"]
+    for facts in (runtime["Labels"], image["annotations"]):
+        assert facts["org.opencontainers.image.title"] == "A small reef"
+        assert facts["org.opencontainers.image.licenses"] == "CC0-1.0"
+        assert facts["org.opencontainers.image.version"] == "v1"
+        assert facts["org.opencontainers.image.base.name"] == "oci:base"
+        assert digest in facts.values()
+    assert config["rootfs"]["diff_ids"] == [layer["digest"] for layer in image["layers"]]
+    assert len(config["history"]) == len(image["layers"]) == 5
+
+
+def test_all_targets_hold_one_image(catalog):
+    """A layout, an archive and a pipe carry the same image, and all verify."""
+    digests = {
+        fact(catalog.ok("build", "reef@v1", "--to", target), "image") for target in ("oci:other", "oci-archive:x.tar")
+    }
+    piped = subprocess.run(
+        catalog.command("build", "reef@v1", "--to", "oci-archive:-"),
+        **catalog.options(),
+        capture_output=True,
+        check=True,
+    )
+    (catalog.root / "piped.tar").write_bytes(piped.stdout)
+    assert fact(piped.stderr.decode(), "image") in digests
+    assert len(digests) == 1
+    for image in ("oci:other", "oci-archive:x.tar", "oci-archive:piped.tar"):
+        assert catalog.ok("verify", image).startswith("verified, every byte")
+    assert not catalog.leftovers()
+
+
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.parametrize("target", ["oci:out", "oci-archive:out.tar"])
+def test_skopeo_reads_targets_as_they_are(catalog, target):
+    """skopeo sees the digest that datapack printed, and copies the image without changing it."""
+    digest = fact(catalog.ok("build", "reef@v1", "--to", target), "image")
+    seen = subprocess.run(["skopeo", "inspect", target], cwd=catalog.root, capture_output=True, text=True, check=True)
+    assert json.loads(seen.stdout)["Digest"] == digest
+    subprocess.run(["skopeo", "copy", "-q", target, "dir:copy"], cwd=catalog.root, check=True)
+    assert json.loads((catalog.root / "copy/manifest.json").read_bytes())["layers"]
+
+
+def test_lock_that_differs_stops_the_build(catalog):
+    """Other files than the lock says are shown one by one, and accepted only when asked."""
+    catalog.ok("build", "reef@v1")
+    shutil.rmtree(catalog.root / "data")
+    (catalog.root / "source/z").write_bytes(b"Z")
+    (catalog.root / "source/new").write_bytes(b"")
+    (catalog.root / "source/train.json").unlink()
+    before = state(catalog.root / "dist")
+    error = catalog.fails("build", "reef@v1", status=3)
+    assert "reef@v1: this is not what the lock says" in error
+    assert "  added    data/new\n  removed  data/train.json\n  changed  data/z\n" in error
+    assert state(catalog.root / "dist") == before
+    assert not (catalog.root / "data/reef/v1").exists()
+    catalog.ok("build", "reef@v1", "--update-lock")
+    assert catalog.ok("verify", "oci:dist/reef-v1").startswith("verified")
+    catalog.ok("build", "reef@v1")
+
+
+def test_changed_catalog_entry_is_noticed(catalog):
+    """Sources that changed since the lock are asked again; the bag that is there stays until that is accepted."""
+    catalog.ok("build", "reef@v1")
+    text = (catalog.root / "datasets.yml").read_text()
+    (catalog.root / "datasets.yml").write_text(text + "          - {local: extra, into: more}\n")
+    (catalog.root / "extra").write_bytes(b"x")
+    error = catalog.fails("build", "reef@v1", status=3)
+    assert "added    data/more/extra" in error
+    assert not (catalog.root / "data/reef/v1/data/more").exists()
+    catalog.ok("build", "reef@v1", "--update-lock")
+    assert (catalog.root / "data/reef/v1/data/more/extra").read_bytes() == b"x"
+    assert "verified" in catalog.ok("verify", "reef@v1")
+
+
+def test_changed_base_stops_the_build(catalog):
+    """A base with another digest than the lock's is named before anything is fetched or written."""
+    catalog.ok("build", "reef@v1")
+    locked = json.loads(layout(catalog).read(layout(catalog).image()))["annotations"][f"{OCI}.base.digest"]
+    shutil.rmtree(catalog.root / "base")
+    shutil.rmtree(catalog.root / "data")
+    shutil.rmtree(catalog.root / "source")
+    before = state(catalog.root / "dist")
+    digest = make_base(catalog.root / "base", label="another")
+    error = catalog.fails("build", "reef@v1", status=3)
+    assert (
+        f"error: reef@v1: the base is not the one that the lock names: expected {locked}, found {digest} (oci:base); "
+        "take the base back, or accept it with --update-lock\n"
+    ) in error
+    assert not (catalog.root / "data").exists()
+    assert state(catalog.root / "dist") == before
+
+
+def test_changed_base_is_accepted_when_asked(catalog):
+    """Another base is another image, which `--update-lock` accepts; then it is the one that the lock names."""
+    first = fact(catalog.ok("build", "reef@v1"), "image")
+    make_base(catalog.root / "base", label="another")
+    second = fact(catalog.ok("build", "reef@v1", "--update-lock"), "image")
+    assert first != second
+    assert fact(catalog.ok("build", "reef@v1"), "image") == second
+
+
+def test_another_image_of_the_same_layers_stops_the_build(catalog):
+    """What only the image's configuration shows, such as a title, is held against the lock too."""
+    catalog.ok("build", "reef@v1")
+    path = catalog.root / "datasets.yml"
+    path.write_text(path.read_text().replace("A small reef", "A large reef"))
+    error = catalog.fails("build", "reef@v1", status=3)
+    assert "the image is not the one that the lock names" in error
+    assert "  changed  the image's configuration" in error
+
+
+def test_a_withdrawn_file_is_in_no_layer(catalog):
+    """After an accepted change the layout holds no blob of the former image."""
+    catalog.ok("build", "reef@v1")
+    (catalog.root / "source/images/a b.png").unlink()
+    catalog.ok("build", "reef@v1", "--refresh", "--update-lock")
+    blobs = list(layout(catalog).blobs.iterdir())
+    assert not any(b"a" * 3000 in blob.read_bytes() for blob in blobs)
+    assert len(blobs) == 7  # manifest, config, the base's layer and four of ours
+
+
+def test_a_withdrawn_file_does_not_outlive_a_kill(catalog):
+    """A blob that a killed build could not remove any more goes away with the next one, though nothing changed."""
+    catalog.ok("build", "reef@v1")
+    stale = layout(catalog).blob("sha256:" + "0" * 64)
+    stale.write_bytes(b"withdrawn")
+    catalog.ok("build", "reef@v1")
+    assert not stale.exists()
+
+
+def test_flipped_byte_in_the_bag_is_found(catalog):
+    """A byte that changed in the bag is named before it is in an image, and is healed by fetching again."""
+    good = fact(catalog.ok("build", "reef@v1"), "image")
+    shutil.rmtree(catalog.root / "dist")
+    victim = catalog.root / "data/reef/v1/data/images/a b.png"
+    victim.chmod(0o644)
+    victim.write_bytes(b"b" + victim.read_bytes()[1:])
+    error = catalog.fails("build", "reef@v1", status=3)
+    assert "images/a b.png: the file is not what the bag's manifest says" in error
+    assert not (catalog.root / "dist/reef-v1").exists()
+    error = catalog.fails("verify", "reef@v1", status=3)
+    assert "  changed  data/images/a b.png" in error
+    shutil.rmtree(catalog.root / ".dvc/cache")
+    victim.unlink()
+    assert fact(catalog.ok("build", "reef@v1"), "image") == good
+
+
+def test_flip_that_keeps_the_time_is_found_by_verify(catalog):
+    """Where size and time are kept, `--verify` reads the bytes all the same."""
+    catalog.ok("build", "reef@v1")
+    victim = catalog.root / "data/reef/v1/data/z"
+    stat = victim.stat()
+    victim.chmod(0o644)
+    victim.write_bytes(b"Z")
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    catalog.ok("build", "reef@v1")
+    assert "data/z" in catalog.fails("build", "reef@v1", "--verify", status=3)
+
+
+def test_flipped_byte_in_a_layer_is_found(catalog):
+    """A damaged blob is named by its digest and its file, and a build heals it."""
+    catalog.ok("build", "reef@v1")
+    image = json.loads(layout(catalog).read(layout(catalog).image()))
+    blob = layout(catalog).blob(image["layers"][2]["digest"])
+    content = blob.read_bytes()
+    blob.write_bytes(content.replace(b"aaaa", b"aaba", 1))
+    error = catalog.fails("verify", "oci:dist/reef-v1", status=3)
+    assert "changed  data/images/a b.png" in error
+    assert f"layer    {image['layers'][2]['digest']} is damaged" in error
+    assert catalog.ok("verify", "--quick", "oci:dist/reef-v1").startswith("complete by names and sizes")
+    catalog.ok("build", "reef@v1", "--verify")
+    assert catalog.ok("verify", "oci:dist/reef-v1").startswith("verified")
+
+
+def test_two_builds_at_once(catalog):
+    """The second of two builds in one folder says who is at work, and harms nothing."""
+    first = catalog.start("build", "reef@v1")
+    while not (catalog.root / ".datapack/writer").exists() or not (catalog.root / ".datapack/writer").read_text():
+        time.sleep(0.01)
+    error = catalog.fails("build", "reef@v1")
+    assert "another datapack is at work in this folder: found build reef@v1 (process " in error
+    assert first.wait() == 0
+    catalog.ok("build", "reef@v1")
+
+
+@pytest.mark.parametrize("moment", [f"{n / 100:.2f}" for n in (15, 30, 45, 60, 80, 100, 120, 140, 160, 180)])
+def test_killed_at_any_moment(catalog, moment):
+    """A kill at any moment leaves nothing half-made under a final name, and the same command goes on."""
+    process = catalog.start("build", "reef@v1")
+    time.sleep(float(moment))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    bag, image = catalog.root / "data/reef/v1", catalog.root / "dist/reef-v1"
+    if bag.exists():
+        subprocess.run(["sha256sum", "-c", "--quiet", "manifest-sha256.txt"], cwd=bag, check=True)
+    if image.exists():
+        catalog.ok("verify", "oci:dist/reef-v1")
+    catalog.ok("build", "reef@v1")
+    assert catalog.ok("verify", "oci:dist/reef-v1").startswith("verified")
+    assert not catalog.leftovers()
+    assert not list(catalog.root.rglob("*.partial"))
+
+
+def test_terminated_build_says_so(catalog):
+    """SIGTERM ends a build with one line and a status that is not zero."""
+    process = catalog.start("build", "reef@v1")
+    while not (catalog.root / ".dvc").exists():  # DVC's work is the longest here
+        time.sleep(0.01)
+    process.terminate()
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "stopped; the same command goes on from here"
+    catalog.ok("build", "reef@v1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build", "reef"], "'reef': not a reference: expected name@version"),
+        (["build", "reef@v9"], "did you mean 'reef@v1'?"),
+        (["build", "riif@v1"], "did you mean 'reef@v1'?"),
+        (["build", "reef@v1", "--to", "tar:x"], "'tar:x': not a target: expected oci:DIR"),
+        (["build", "reef@v1", "--to", "oci:a:b"], "'oci:a:b': not a target"),
+        (["verify", "nothing"], "'nothing': nothing to verify"),
+    ],
+)
+def test_wrong_use(catalog, arguments, says):
+    """What can't be meant is refused before anything is done."""
+    assert says in catalog.fails(*arguments, status=2)
+    assert not (catalog.root / "data").exists()
+
+
+def test_target_that_holds_something_else(catalog):
+    """A folder with other files, or with another image, is not written to."""
+    (catalog.root / "other").mkdir()
+    (catalog.root / "other/precious").write_text("mine")
+    assert "other: this folder holds something else" in catalog.fails("build", "reef@v1", "--to", "oci:other")
+    assert [p.name for p in (catalog.root / "other").iterdir()] == ["precious"]
+    text = (catalog.root / "datasets.yml").read_text()
+    (catalog.root / "datasets.yml").write_text(text.replace("  reef:", "  atoll:"))
+    catalog.ok("build", "atoll@v1", "--to", "oci:taken")
+    (catalog.root / "datasets.yml").write_text(text)
+    error = catalog.fails("build", "reef@v1", "--to", "oci:taken")
+    assert "this layout holds another image: expected reef@v1, found atoll@v1" in error
+
+
+def test_folder_that_cannot_be_written(catalog):
+    """A read-only folder is one clear line."""
+    if os.getuid() == 0:
+        root = catalog.root
+        script = f'mount --bind {root} {root} && mount -o remount,bind,ro {root} && cd {root} && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", script, "sh", *catalog.command("build", "reef@v1")]
+        done = subprocess.run(command, **catalog.options(), capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"{catalog.root}: can't write here: found Read-only file system; work in a folder that" in done.stderr
+    else:
+        catalog.root.chmod(0o555)
+        assert "can't write here: found Permission denied" in catalog.fails("build", "reef@v1")
+        catalog.root.chmod(0o755)
+
+
+def test_no_catalog(tmp_path, catalog):
+    """Outside of any catalog the message says how to start one."""
+    catalog.root = tmp_path
+    assert "no datasets.yml here or in any folder above; run 'datapack init'" in catalog.fails("list", status=2)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("size", ["8k", "24k", "36k", "44k"])
+@pytest.mark.parametrize("target", ["oci:dist/reef-v1", "oci-archive:dist/reef.tar"])
+def test_full_disk_while_writing_layers(catalog, size, target):
+    """A disk that fills up is one line; nothing has a final name, and with room the same command goes on."""
+    (catalog.root / "dist").mkdir()
+    script = (
+        f'mount -t tmpfs -o size={size} tmpfs dist && cd . && "$@"; echo "status $?"; find dist -type f; '
+        'mount -o remount,size=10m dist && "$@"'
+    )
+    command = catalog.command("build", "reef@v1", "--to", target)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        **catalog.options(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "status 1\n" in done.stdout
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "not enough space on the disk: expected" in error or "No space left on device" in error
+    left = [line for line in done.stdout.splitlines() if line.startswith("dist/")]
+    assert not [name for name in left if not name.startswith("dist/reef-v1.partial/blobs/sha256/")]
+    assert not [name for name in left if ".datapack-" in name]
+
+
+def test_what_a_killed_replacement_left_is_no_obstacle(catalog):
+    """A former bag that a kill left aside does not stand in the way of the next replacement."""
+    catalog.ok("build", "reef@v1")
+    shutil.copytree(catalog.root / "data/reef/v1", catalog.root / "data/reef/v1.replaced.partial")
+    (catalog.root / "source/z").write_bytes(b"Z")
+    catalog.ok("build", "reef@v1", "--refresh", "--update-lock")
+    assert (catalog.root / "data/reef/v1/data/z").read_bytes() == b"Z"
+    assert not list(catalog.root.rglob("*.partial"))

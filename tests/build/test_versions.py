@@ -1,0 +1,348 @@
+"""Versions that share layers: what the next one keeps, what it costs, and that it can be made without its parent."""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datapack.bag.manifest import Manifest
+from datapack.build import plan as planning
+from datapack.build.build import Options, build
+from datapack.errors import ImageError
+from datapack.progress import Silent
+from datapack.reference import Reference
+from datapack.workspace.folder import Workspace
+from tests.conftest import fact
+from tests.fetch.test_dvc import clone, dvc, git
+from tests.servers import Reply, Server
+from tests.versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """What files hold, when they were changed, and what is at their names."""
+    stats = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.read_bytes(), s.st_mtime_ns, s.st_ino) for path, s in stats}
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def reef(catalog):
+    return make_reef(catalog.root)
+
+
+def test_layers_of_the_parent_are_kept_bit_for_bit(reef):
+    """Layers whose files are all still there have the digests that they have in the parent; the others are new."""
+    reef.ok("build", "reef@v1")
+    reef.ok("build", "reef@v2")
+    one, two = reef.data("v1"), reef.data("v2")
+    assert (len(one), len(two)) == (3, 4)
+    assert two[:2] == [one[0], one[2]]  # a/1 and a/2, and c, which is beside the folders
+    assert not set(two[2:]) & set(one)
+    assert reef.layers("v2")[:2] == reef.layers("v1")[:2]
+    assert reef.ok("verify", "oci:dist/reef-v2").startswith("verified, every byte")
+    assert reef.lock["reef@v1"]["packing"] == "0*2 1*2 2*1"
+    assert reef.lock["reef@v2"]["packing"] == "0*2 2*1 1*1 3*1"
+    assert "parent" not in reef.lock["reef@v1"]
+    assert reef.lock["reef@v2"]["parent"] == "v1"
+
+
+def test_new_labels_for_the_same_images_send_no_image(catalog):
+    """Where only a file beside the folders is another, the layers are the parent's but for the one that it is in."""
+    reef = make_labelled(catalog.root)
+    reef.ok("build", "reef@v1")
+    reef.ok("build", "reef@v2")
+    one, two = reef.data("v1"), reef.data("v2")
+    assert reef.lock["reef@v1"]["packing"] == reef.lock["reef@v2"]["packing"] == "3*1 0*3 1*3 2*1 3*1"
+    assert two[:-1] == one[:-1]
+    assert two[-1] not in one
+    assert reef.ok("verify", "oci:dist/reef-v2").startswith("verified, every byte")
+
+
+def test_a_withdrawn_file_is_nowhere(reef):
+    """Its bytes are in no blob of the next version and its name is not in the bag; the parent stays as it was."""
+    reef.ok("build", "reef@v1")
+    before = contents(reef.bag("v1")) | contents(reef.root / "dist/reef-v1")
+    reef.ok("build", "reef@v2")
+    assert FIRST["b/1"] in reef.blobs("v1")
+    assert b"withdrawn" not in reef.blobs("v2")
+    assert {path for path in contents(reef.bag("v2")) if path.startswith("data/")} == {f"data/{n}" for n in SECOND}
+    assert contents(reef.bag("v1")) | contents(reef.root / "dist/reef-v1") == before
+    for version in ("v1", "v2"):
+        assert reef.ok("verify", f"reef@{version}").startswith("verified, every byte")
+
+
+def test_a_changed_file_does_not_change_the_parent(reef):
+    """The versions' bags share their files on disk, and still a file that is another in the next one is two files."""
+    reef.write("v2", {"a/1": b"ONE " * 400, "c": b"no longer empty"})
+    os.utime(reef.root / "v2/a/1")
+    reef.ok("build", "reef@v1")
+    before = contents(reef.bag("v1"))
+    reef.ok("build", "reef@v2")
+    assert contents(reef.bag("v1")) == before
+    assert (reef.bag("v2") / "data/a/1").read_bytes() == b"ONE " * 400
+    assert (reef.bag("v2") / "data/a/2").stat().st_ino == (reef.bag("v1") / "data/a/2").stat().st_ino
+    assert not set(reef.data("v1")) & set(reef.data("v2"))  # each layer of the parent has lost a file
+
+
+def test_what_the_parent_has_is_stored_once(reef):
+    """DVC's cache gets the new file and the tag files that differ, and nothing else."""
+    reef.ok("fetch", "reef@v1")
+    before = reef.objects()
+    reef.ok("fetch", "reef@v2")
+    new = reef.objects() - before
+    tags = ("bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt")
+    pointer = yaml.safe_load((reef.root / "data/reef/v2.dvc").read_text())["outs"][0]["md5"]
+    assert new == {md5(SECOND["d"]), pointer, *(md5((reef.bag("v2") / name).read_bytes()) for name in tags)}
+
+
+def test_what_the_parent_has_is_not_fetched_again(reef):
+    """Of a version's addresses only those are asked that its parent does not name, or that must have another hash."""
+    with Server({f"/{name}": Reply(f"content of {name}".encode()) for name in "abcd"}) as server:
+        a, b, c, d = ({"url": f"{server.url}/{name}", "name": f"{name}.txt"} for name in "abcd")
+        other_c = {**c, "sha256": hashlib.sha256(b"another").hexdigest()}
+        document = yaml.safe_load((reef.root / "datasets.yml").read_text())
+        versions = {"v1": {"sources": [a, b, c]}, "v2": {"parent": "v1", "sources": [a, other_c, d]}}
+        document["datasets"]["reef"]["versions"] = versions
+        (reef.root / "datasets.yml").write_text(yaml.safe_dump(document))
+        reef.ok("fetch", "reef@v1")
+        server.reply("/c", Reply(b"another"))
+        reef.ok("fetch", "reef@v2")
+        assert server.asked == {"/a": 1, "/b": 1, "/c": 2, "/d": 1}
+    assert sorted(path.name for path in (reef.bag("v2") / "data").iterdir()) == ["a.txt", "c.txt", "d.txt"]
+    assert (reef.bag("v2") / "fetch.txt").read_text().count("\n") == 3
+    assert (reef.bag("v1") / "fetch.txt").read_text().count("\n") == 3
+    assert (reef.bag("v1") / "data/c.txt").read_bytes() == b"content of c"
+
+
+def test_what_the_parent_has_is_not_hashed_again(reef):
+    """Its hash is known by size and time: a fetch does not see a change that keeps both; `--verify` does."""
+    reef.ok("fetch", "reef@v1")
+    victim = reef.bag("v1") / "data/a/1"
+    stat = victim.stat()
+    victim.chmod(0o644)
+    victim.write_bytes(b"ONE " * 400)
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    reef.ok("fetch", "reef@v2")
+    assert Manifest.read(reef.bag("v2")).hashes["data/a/1"] == hashlib.sha256(FIRST["a/1"]).hexdigest()
+    assert "data/a/1: the file is not what the bag's manifest says" in reef.fails(
+        "build", "reef@v2", "--verify", status=3
+    )
+
+
+def test_a_damaged_file_of_the_parent_is_not_taken_over(reef):
+    """A file that is not what the parent's manifest says is brought by the source."""
+    reef.ok("fetch", "reef@v1")
+    victim = reef.bag("v1") / "data/a/1"
+    victim.chmod(0o644)
+    victim.write_bytes(b"ONE " * 400)
+    shutil.rmtree(reef.root / ".dvc/cache")
+    done = reef.run("fetch", "reef@v2")
+    assert "data/reef/v1/data/a/1: not what the manifest says, so it is not used" in done.stderr
+    assert (reef.bag("v2") / "data/a/1").read_bytes() == FIRST["a/1"]
+
+
+def test_a_parent_that_is_not_here_is_obtained_first(reef):
+    """A chain can be built from its end: each parent comes before its child, and shares its layers when it is built."""
+    reef.ok("build", "reef@v3")
+    assert set(reef.lock) == {"reef@v1", "reef@v2", "reef@v3"}
+    assert reef.lock["reef@v3"]["packing"] == "0*2 2*1 1*1 3*1 4*1"
+    for version in ("v1", "v2"):
+        reef.ok("build", f"reef@{version}")
+    assert reef.data("v3")[:-1] == reef.data("v2")
+    assert reef.data("v3")[0] == reef.data("v1")[0]
+
+
+def test_a_child_is_the_same_however_its_parent_came(reef, tmp_path):
+    """With the parent built before, or only fetched on the way, the image is the same."""
+    other = Reef(shutil.copytree(reef.root, tmp_path / "other"))
+    for version in ("v1", "v2"):
+        reef.ok("build", f"reef@{version}")
+    images = {fact(place.ok("build", "reef@v3"), "image") for place in (reef, other)}
+    assert len(images) == 1
+
+
+@pytest.fixture
+def published(reef, tmp_path):
+    """v1 and v2 are built; git and DVC's remote have v2, and of v1 they have what both have in common."""
+    git(reef, "init", "-q")
+    dvc(reef, "init", "-q")
+    dvc(reef, "remote", "add", "--default", "shelf", str(tmp_path / "remote"))
+    (reef.root / ".gitignore").write_text(".datapack/\ndist/\n*.partial/\n")
+    reef.ok("build", "reef@v1")
+    reef.image = fact(reef.ok("build", "reef@v2", "--push-data"), "image")
+    git(reef, "add", "datasets.yml", "datasets.lock", ".gitignore", ".dvc", "data", "base")
+    git(reef, "commit", "-qm", "reef@v2")
+    return reef
+
+
+def test_a_clone_makes_the_same_image_without_the_parent(published, tmp_path):
+    """The lock is enough: nothing of the parent is there, and a later datapack has other limits."""
+    there = Reef(clone(published, tmp_path / "clone").root, layer=2000)
+    shutil.rmtree(published.root)
+    assert fact(there.ok("build", "reef@v2"), "image") == published.image
+    assert not there.bag("v1").exists()
+    assert md5(FIRST["b/1"]) not in there.objects()
+    assert git(there, "status", "--porcelain") == ""
+
+
+def test_a_parent_that_is_gone_for_good_changes_nothing(published):
+    """Withdrawn everywhere, in the lock too, the parent is not asked for where the layers are known."""
+    for path in (published.bag("v1"), published.root / "v1", published.root / ".datapack", published.root / "dist"):
+        shutil.rmtree(path)
+    (published.root / "data/reef/v1.dvc").unlink()
+    lock = {reference: entry for reference, entry in published.lock.items() if reference != "reef@v1"}
+    (published.root / "datasets.lock").write_text(yaml.safe_dump(lock))
+    assert fact(published.ok("build", "reef@v2"), "image") == published.image
+
+
+def test_of_a_parent_only_the_manifest_is_fetched(published, tmp_path):
+    """A clone that makes the next version asks DVC's remote for one file of the parent, and shares its layers."""
+    there = Reef(clone(published, tmp_path / "clone").root)
+    there.write("v3", {name: content for name, content in THIRD.items() if name != "d"})
+    done = there.run("build", "reef@v3")
+    assert done.returncode == 0, done.stderr
+    assert "asking DVC's remote for data/reef/v2/manifest-sha256.txt" in done.stderr
+    assert not there.bag("v2").exists()
+    assert md5(SECOND["d"]) not in there.objects()
+    assert there.data("v3")[0] == published.data("v2")[0]
+
+
+def test_a_damaged_manifest_in_the_cache_is_not_used(published):
+    """What DVC's cache holds of the parent counts only if it is what the lock says; otherwise the whole is obtained."""
+    content = (published.bag("v2") / "manifest-sha256.txt").read_bytes()
+    cached = published.root / ".dvc/cache/files/md5" / md5(content)[:2] / md5(content)[2:]
+    for path in (published.bag("v2"), published.root / ".datapack"):
+        shutil.rmtree(path)
+    cached.chmod(0o644)
+    cached.write_bytes(content.replace(b"data/d", b"data/e"))
+    published.ok("build", "reef@v3")
+    assert published.data("v3")[:-1] == published.data("v2")
+
+
+def test_another_parent_is_another_image(reef):
+    """A changed parent stops the build, which names it; where it is accepted the layers are planned anew."""
+    for version in ("v1", "v2"):
+        reef.ok("build", f"reef@{version}")
+    before, lock = contents(reef.root / "dist/reef-v2"), (reef.root / "datasets.lock").read_bytes()
+    reef.describe(v1=None, v2=None, v3="v2")
+    error = reef.fails("build", "reef@v2", status=3)
+    assert "reef@v2: the image is not the one that the lock names" in error
+    assert "  changed  the parent: v1 is now none\n" in error
+    assert (reef.root / "datasets.lock").read_bytes() == lock
+    assert {path: before[path] for path in before} == {
+        path: found for path, found in contents(reef.root / "dist/reef-v2").items() if path in before
+    }
+    reef.ok("build", "reef@v2", "--update-lock")
+    assert "parent" not in reef.lock["reef@v2"]
+    assert reef.lock["reef@v2"]["packing"] == "0*3 1*2"
+    assert not set(reef.data("v2")) & set(reef.data("v1"))
+    reef.describe(v1=None, v2="v1", v3="v2")
+    assert "  changed  the parent: none is now v1\n" in reef.fails("build", "reef@v2", status=3)
+
+
+def test_other_limits_change_a_version_only_when_that_is_asked_for(reef):
+    """A datapack whose layers are smaller makes the locked image; `--update-lock` plans it anew."""
+    image = fact(reef.ok("build", "reef@v1"), "image")
+    reef.layer = 2000
+    shutil.rmtree(reef.root / "dist")
+    assert fact(reef.ok("build", "reef@v1"), "image") == image
+    reef.ok("build", "reef@v1", "--update-lock")
+    assert len(reef.data("v1")) == 5
+    reef.ok("build", "reef@v1")
+    assert len(reef.data("v1")) == 5
+
+
+def test_a_lock_without_a_packing_gets_one(reef):
+    """Where the lock does not say it the layers are planned, and from then on the lock has it."""
+    reef.ok("build", "reef@v1")
+    path = reef.root / "datasets.lock"
+    text = path.read_text()
+    path.write_text(re.sub(r"  packing: .*\n", "", text))
+    assert path.read_text() != text
+    reef.ok("build", "reef@v1")
+    assert path.read_text() == text
+
+
+def test_a_packing_that_does_not_fit_is_told(reef):
+    """A lock that was merged wrongly is one line, whether it is the version's or its parent's."""
+    reef.ok("build", "reef@v1")
+    path = reef.root / "datasets.lock"
+    path.write_text(path.read_text().replace("packing: 0*2 1*2 2*1", "packing: 0*2 1*2"))
+    for version in ("v1", "v2"):
+        error = reef.fails("build", f"reef@{version}", status=2)
+        assert "reef@v1: the packing does not fit the files: expected 5 files, as in the manifest, found 4" in error
+    assert not (reef.root / "dist/reef-v2").exists()
+
+
+def test_a_parent_that_cannot_be_had(reef):
+    """It is one line that names the child, the parent, why, and what to do, at whichever place of the chain it is."""
+    shutil.rmtree(reef.root / "v1")
+    error = reef.fails("build", "reef@v3")
+    assert f"reef@v2: its parent reef@v1 is needed and can't be had: found {reef.root / 'v1'}: can't read" in error
+    assert "take 'parent' out of the catalog" in error
+    assert not (reef.root / "dist").exists()
+    assert not (reef.root / "datasets.lock").exists()
+
+
+def test_a_circle_is_refused(reef):
+    """Before anything is done."""
+    reef.describe(v1="v3", v2="v1", v3="v2")
+    assert "a circle of parents" in reef.fails("build", "reef@v1", status=2)
+    assert not (reef.root / "data").exists()
+
+
+@pytest.mark.parametrize("moment", [f"{n / 100:.2f}" for n in (40, 60, 80, 110, 140, 180)])
+def test_killed_at_any_moment(reef, moment):
+    """The same command goes on, and both versions are whole: the child does not keep what its parent alone has."""
+    reef.ok("build", "reef@v1")
+    before = contents(reef.bag("v1"))
+    process = reef.start("build", "reef@v2")
+    time.sleep(float(moment))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    reef.ok("build", "reef@v2")
+    assert reef.data("v2")[0] == reef.data("v1")[0]
+    assert b"withdrawn" not in reef.blobs("v2")
+    assert contents(reef.bag("v1")) == before
+    assert not reef.leftovers()
+    assert not list(reef.root.rglob("*.partial"))
+
+
+def test_a_bag_that_a_kill_left_half_linked_is_begun_anew(reef):
+    """Links to the parent's files count only when all of them are there."""
+    reef.ok("fetch", "reef@v1")
+    begun = reef.bag("v2").with_name("v2+begun.partial") / "data/a"
+    begun.mkdir(parents=True)
+    (begun / "1").write_bytes(b"half")
+    reef.ok("fetch", "reef@v2")
+    assert reef.ok("verify", "reef@v2").startswith("verified")
+    assert (reef.bag("v2") / "data/a/1").stat().st_ino == (reef.bag("v1") / "data/a/1").stat().st_ino
+    assert not list(reef.root.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (
+            {"LAYER_BYTES": 2000, "MAX_DATA_LAYERS": 2},
+            r"^reef@v1: it needs 3 images: .*, found 5 layers; split it into 3 versions",
+        ),
+        ({"LAYER_LIMIT": 6000}, r"^reef@v1: data/b/1 is larger than a layer may be: expected at most 6 kB, found 3 kB"),
+    ],
+)
+def test_what_no_image_can_hold_stops_before_anything_is_written(reef, monkeypatch, limits, says):
+    """The error comes before a byte of an image is on disk."""
+    for name, value in limits.items():
+        monkeypatch.setattr(planning, name, value)
+    with pytest.raises(ImageError, match=says):
+        build(Workspace(reef.root), Reference("reef", "v1"), Options(), Silent())
+    assert not (reef.root / "dist").exists()

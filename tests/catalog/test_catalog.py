@@ -1,0 +1,395 @@
+"""The catalog: what is read, what each mistake is told, and the JSON Schema beside it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapack.catalog.model import KINDS, Catalog, Version
+from datapack.catalog.schema import json_schema
+from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
+from datapack.errors import CatalogError, UsageError
+from datapack.reference import Reference
+
+ROOT = Path(__file__).parents[2]
+BASE = "docker.io/library/alpine:3.22@sha256:" + "a" * 64
+CATALOG = f"""\
+defaults:
+  base: {BASE}
+datasets:
+  reef:
+    title: A reef
+    licence: CC0-1.0
+    versions:
+      v1:
+        sources:
+          - local: images/*.png
+            into: images
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """A function that writes a catalog and reads it."""
+
+    def read(text: str) -> Catalog:
+        path = tmp_path / "datasets.yml"
+        path.write_text(text)
+        return Catalog.read(path)
+
+    return read
+
+
+def with_sources(*sources: object) -> str:
+    """The catalog with other sources."""
+    document = yaml.safe_load(CATALOG)
+    document["datasets"]["reef"]["versions"]["v1"]["sources"] = list(sources)
+    return yaml.safe_dump(document)
+
+
+def changed(old: str, new: str) -> str:
+    """The catalog with one part of its text replaced, which must be there."""
+    assert old in CATALOG
+    return CATALOG.replace(old, new)
+
+
+def test_a_small_catalog_needs_little(read):
+    """What is not written has its default."""
+    entry = read(CATALOG).entry(Reference("reef", "v1"))
+    assert entry.base == BASE
+    assert entry.connections == 5
+    assert entry.defaults.registry is None
+    assert entry.sources == (LocalSource(local="images/*.png", into="images"),)
+    assert (entry.dataset.private, entry.dataset.publisher, entry.dataset.contact) == (False, None, None)
+
+
+def test_each_kind_of_source_is_read(read):
+    """The key that is a kind's name says which kind an entry is."""
+    sources = [
+        {"kaggle": "fathomnet2024", "files": ["train.json"]},
+        {"coco": "train.json", "into": "images", "missing": ["a.png"]},
+        {"url": "https://example.org/a.csv", "sha256": "0123abcd"},
+        {"local": "notes.txt"},
+    ]
+    kinds = [type(source) for source in read(with_sources(*sources)).entry(Reference("reef", "v1")).sources]
+    assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource]
+    assert set(KINDS.values()) == set(kinds)
+
+
+def test_a_version_can_be_made_of_sources():
+    """Whoever uses the library can make a version of sources, not only of what stands in a file."""
+    source = LocalSource(local="a")
+    assert Version(sources=(source,)).sources == (source,)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", ":1: wrong value: expected keys with values, found nothing"),
+        ("- a\n", ":1: wrong value: expected keys with values, found a list"),
+        ("datasets: {}\n", ":1: datasets: wrong value: expected at least one entry, found no keys"),
+        (changed(f"defaults:\n  base: {BASE}\n", ""), ":1: the key 'defaults' is missing"),
+        (
+            changed("datasets:", "dataset:"),
+            ":3: unknown key 'dataset': expected one of datasets, defaults; did you mean 'datasets'?",
+        ),
+        (changed("    title: A reef\n", ""), ":4: datasets.reef: the key 'title' is missing"),
+        (changed("A reef", "[a]"), ":5: datasets.reef.title: wrong value: expected text, found a list"),
+        (changed("A reef", ""), ":5: datasets.reef.title: wrong value: expected text, found nothing"),
+        (changed("A reef", "' '"), ":5: datasets.reef.title: wrong value: expected some text"),
+        (changed("A reef", "2024"), ":5: datasets.reef.title: wrong value: expected text, found the number 2024"),
+        (
+            changed("licence: CC0-1.0", "licence: CC0-1.0\n    license: MIT"),
+            ":7: datasets.reef: unknown key 'license': expected one of contact, homepage, licence",
+        ),
+        (
+            changed("licence: CC0-1.0", "licence: CC0-1.0\n    private: perhaps"),
+            ":7: datasets.reef.private: wrong value: expected true or false, found 'perhaps'",
+        ),
+        (
+            changed("licence: CC0-1.0", "licence: CC0-1.0\n    homepage: example.org"),
+            ":7: datasets.reef.homepage: wrong value: expected an http or https address, found 'example.org'",
+        ),
+        (changed("  reef:", "  Reef:"), ":4: datasets.Reef: wrong name: expected small letters and digits"),
+        (changed("v1:", "v 1:"), ":8: datasets.reef.versions['v 1']: wrong name: expected letters, digits"),
+        (changed("v1:", "v1.partial:"), ":8: datasets.reef.versions.v1.partial: wrong name: expected letters, digits"),
+        (
+            changed(BASE, "docker.io/library/alpine:3.22"),
+            ":2: defaults.base: the base is not pinned by its digest: expected REGISTRY/NAME:TAG",
+        ),
+        (
+            changed(BASE, "docker.io/library/alpine:3.22"),
+            ", or oci:DIR, found 'docker.io/library/alpine:3.22'; run 'datapack base', which looks it up",
+        ),
+        (changed(BASE, "alpine:3.22"), ":2: defaults.base: the base is not pinned by its digest"),
+        (changed(BASE, BASE[:-1]), ":2: defaults.base: wrong value: expected REGISTRY/NAME:TAG@sha256:<64 hex digits>"),
+        (changed(BASE, "'oci:'"), ":2: defaults.base: wrong value"),
+        (
+            changed(BASE, BASE + "\n  connections: -1"),
+            ":3: defaults.connections: wrong value: expected a number of at least 1, found the number -1",
+        ),
+        (
+            changed(BASE, BASE + "\n  connections: '5'"),
+            ":3: defaults.connections: wrong value: expected a whole number, found '5'",
+        ),
+        (
+            changed(BASE, BASE + "\n  registry: https://ghcr.io/x"),
+            ":3: defaults.registry: wrong value: expected a registry",
+        ),
+    ],
+)
+def test_each_mistake_is_told_by_its_line_and_place(read, text, says):
+    """A mistake is one line: the file, the line, the place, what was expected and what was found."""
+    with pytest.raises(CatalogError) as error:
+        read(text)
+    assert (f"datasets.yml{says}" if says.startswith(":") else says) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+COCO = {"coco": "a.json", "into": "images"}
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ({}, ": not a source of any kind: expected one of the keys coco, kaggle, local, url, found no key"),
+        ("a.txt", ": not a source of any kind"),
+        ({"kagle": "x"}, ": not a source of any kind: .*, found kagle; did you mean 'kaggle'\\?"),
+        ({"local": "a", "url": "https://a.org/b"}, ": a source is of one kind: .*, found local and url"),
+        ({"coco": "a.json"}, ": the key 'into' is missing"),
+        (
+            {**COCO, "mirors": {}},
+            ": unknown key 'mirors': expected one of coco, into, mirrors, missing; did you mean 'mirrors'\\?",
+        ),
+        ({**COCO, "into": 5}, r"\.into: wrong value: expected text, found the number 5"),
+        (
+            {**COCO, "missing": -1},
+            r"\.missing: .*expected 'fail' or a list or a number of at least 0, found the number -1",
+        ),
+        ({**COCO, "missing": "some"}, r"\.missing: .*expected 'fail' or a list or a whole number, found 'some'"),
+        ({**COCO, "missing": ["a", 7]}, r"\.missing\[1\]: wrong value: expected text, found the number 7"),
+        ({**COCO, "missing": True}, r"\.missing: .*expected 'fail' or a list or a whole number, found true"),
+        (
+            {**COCO, "mirrors": {"https://a.org": "https://b.org"}},
+            r"\.mirrors\['https://a\.org'\]: wrong value: expected a list, found 'https://b\.org'",
+        ),
+        ({"kaggle": "x"}, ": the key 'files' is missing"),
+        ({"kaggle": "x", "files": []}, r"\.files: wrong value: expected at least one entry, found an empty list"),
+        ({"url": "ftp://example.org/a"}, r"\.url: "),
+        ({"url": "file:///etc/passwd"}, r"\.url: "),
+        ({"url": "https://example.org/a", "sha256": "12"}, r"\.sha256: wrong value"),
+        ({"local": "/etc/passwd"}, r"\.local: "),
+        ({"local": "../a"}, r"\.local: "),
+        ({"local": "a", "into": "/b"}, r"\.into: "),
+        ({"local": "a", "into": "b/../../c"}, r"\.into: "),
+    ],
+)
+def test_each_mistake_in_a_source_is_told_by_its_place(read, source, says):
+    """A mistake in a source is told like any other, whatever kind the source is of."""
+    with pytest.raises(CatalogError, match=r"datasets\.reef\.versions\.v1\.sources\[0\]" + says) as error:
+        read(with_sources(source))
+    assert error.value.details == ()
+
+
+def test_a_version_without_sources_is_refused(read):
+    """A version of nothing is a mistake."""
+    with pytest.raises(CatalogError, match=r"sources: wrong value: expected at least one entry, found an empty list"):
+        read(with_sources())
+
+
+def test_a_password_in_an_address_is_not_shown(read):
+    """What may be a secret does not stand in an error."""
+    with pytest.raises(CatalogError, match=r"sources\[0\]\.url") as error:
+        read(with_sources({"url": "https://me:hunter2@example.org/a"}))
+    assert "hunter2" not in str(error.value)
+
+
+def test_every_mistake_is_told_at_once(read):
+    """The first mistake of the file is the error; the others are its details, in the order of the file."""
+    text = changed("A reef", "5").replace("into:", "inot:").replace("  reef:", "  Reef:")
+    with pytest.raises(CatalogError) as error:
+        read(text)
+    lines = [line.partition("datasets.yml")[2].split(": ")[0] for line in (str(error.value), *error.value.details)]
+    assert lines == [":4", ":5", ":11"]
+
+
+words = st.sampled_from(
+    ["\n", "  ", "- ", ": ", "[", "{}", "*fathomnet", "&a ", "!!int ", "~", "1", "'", "#", "\t", "<<: "]
+)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), words), min_size=1, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_mistyped_is_told_by_its_line(tmp_path_factory, edits):
+    """A file with random mistakes is read or refused, in one line that names the file's line; nothing else happens."""
+    text = (ROOT / "datasets.yml").read_text()
+    for part, removed, added in edits:
+        at = int(part * len(text))
+        text = text[:at] + added + text[at + removed :]
+    path = tmp_path_factory.mktemp("typo") / "datasets.yml"
+    path.write_text(text)
+    try:
+        Catalog.read(path)
+    except CatalogError as error:
+        for line in (str(error), *error.details):
+            assert re.match(rf"{re.escape(str(path))}:\d+: \S.*$", line)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("reaf@v1", r"no reaf@v1 in the catalog: expected one of reef@v1; did you mean 'reef@v1'\?"),
+        ("reef@v2", r"reef has no v2: expected one of reef@v1; did you mean 'reef@v1'\?"),
+        ("quite-another@2", r"no quite-another@2 in the catalog: expected one of reef@v1$"),
+    ],
+)
+def test_an_unknown_reference_names_the_nearest(read, reference, says):
+    """A reference that the catalog has not is answered with those that it has."""
+    with pytest.raises(UsageError, match=says):
+        read(CATALOG).entry(Reference.parse(reference))
+
+
+def test_entries_come_in_the_order_of_the_file():
+    """The catalog that ships lists what it has, as it is written."""
+    entries = Catalog.read(ROOT / "datasets.yml").entries()
+    assert [str(entry.reference) for entry in entries] == ["fathom24@v1", "resnet50@imagenet1k-v2", "reef@v1"]
+    assert [entry.dataset.private for entry in entries] == [True, False, False]
+
+
+def fingerprint(read, *sources: object) -> str:
+    """The fingerprint of a version that has these sources."""
+    return read(with_sources(*sources)).entry(Reference("reef", "v1")).fingerprint
+
+
+def test_the_fingerprint_is_of_what_is_asked_for(read):
+    """It changes with any source, their order and what may be missing, and is a golden value: the lock holds it."""
+    one, two = {"local": "a"}, {"coco": "a.json", "into": "i"}
+    prints = [fingerprint(read, *some) for some in ([one], [one, two], [two, one], [one, {**two, "missing": 3}])]
+    assert len(set(prints)) == 4
+    assert prints[0] == "sha256:629841b3d349727921f7ebe569ba9019e2963933620141120c0738aba230a37c"
+
+
+def test_the_fingerprint_does_not_change_for_nothing(read):
+    """A default that is written out, another title, and a mirror ask for the same files."""
+    plain = fingerprint(read, {"coco": "a.json", "into": "i"})
+    mirrors = {"https://a.org": ["https://b.org"]}
+    assert fingerprint(read, {"into": "i", "coco": "a.json", "missing": "fail", "mirrors": mirrors}) == plain
+
+
+def test_the_schema_that_ships_is_that_of_the_models():
+    """datasets.schema.json is what `python -m datapack.catalog` prints."""
+    shipped = (ROOT / "datapack/catalog/datasets.schema.json").read_text()
+    assert shipped == json_schema()
+    done = subprocess.run(
+        [sys.executable, "-m", "datapack.catalog"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == shipped
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    """The schema, which must itself be one."""
+    jsonschema.Draft202012Validator.check_schema(json.loads(json_schema()))
+    return jsonschema.Draft202012Validator(json.loads(json_schema()))
+
+
+def test_the_schema_accepts_what_we_accept(schema):
+    """The catalog that ships, and the small one, are valid."""
+    for text in ((ROOT / "datasets.yml").read_text(), CATALOG):
+        assert list(schema.iter_errors(yaml.safe_load(text))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed("datasets:", "dataset:"),
+        changed("    title: A reef\n", ""),
+        changed("A reef", "2024"),
+        changed("licence:", "license:"),
+        changed("  reef:", "  Reef:"),
+        changed("v1:", "v1.dvc:"),
+        changed(BASE, "alpine:3.22"),
+        changed(BASE, BASE + "\n  connections: 0"),
+        with_sources(),
+        with_sources({}),
+        with_sources({"kagle": "x", "files": ["a"]}),
+        with_sources({"local": "a", "url": "https://a.org/b"}),
+        with_sources({"local": "a", "inot": "b"}),
+        with_sources({"local": "/a"}),
+        with_sources({"local": "a/../../b"}),
+        with_sources({"coco": "a.json", "into": "../i"}),
+        with_sources({"coco": "a.json", "into": "i", "missing": -1}),
+        with_sources({"coco": "a.json", "into": "i", "mirrors": {"a.org": ["https://b.org"]}}),
+        with_sources({"coco": "a.json", "into": "i", "mirrors": {"https://a.org": ["b.org"]}}),
+        with_sources({"kaggle": "x", "files": ["../a"]}),
+        with_sources({"url": "file:///etc/passwd"}),
+    ],
+)
+def test_the_schema_refuses_what_we_refuse(read, schema, text):
+    """What an editor marks as wrong, datapack refuses, and the other way round."""
+    assert not schema.is_valid(yaml.safe_load(text))
+    with pytest.raises(CatalogError):
+        read(text)
+
+
+def with_parents(**parents: str | None) -> str:
+    """The catalog with these versions, each with its parent."""
+    document = yaml.safe_load(CATALOG)
+    sources = document["datasets"]["reef"]["versions"]["v1"]["sources"]
+    versions = {version: {"parent": parent, "sources": sources} for version, parent in parents.items()}
+    document["datasets"]["reef"]["versions"] = versions
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def test_a_version_names_its_parent(read):
+    """A parent is a version of the same dataset, before it in the file or after it."""
+    catalog = read(with_parents(v1=None, v3="v2", v2="v1"))
+    parents = {entry.reference.version: entry.parent for entry in catalog.entries()}
+    assert parents == {"v1": None, "v3": Reference("reef", "v2"), "v2": Reference("reef", "v1")}
+
+
+def test_a_parent_is_nothing_that_sources_are_asked_for(read):
+    """A change of the parent alone is no reason to ask the sources again."""
+    one, other = (read(with_parents(v1=None, v2=parent)).entry(Reference("reef", "v2")) for parent in (None, "v1"))
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("parents", "says"),
+    [
+        (
+            {"v10": None, "v11": None, "v2": "v01"},
+            ":17: datasets.reef.versions.v2.parent: not a version of reef: expected one of v10, v11, found 'v01'; did",
+        ),
+        ({"v2": "v1"}, "datasets.reef.versions.v2.parent: not a version of reef: expected another version, and there"),
+        (
+            {"v1": "v1"},
+            "datasets.reef.versions.v1.parent: a circle of parents: expected a version that was there befor",
+        ),
+        ({"v1": "v3", "v2": "v1", "v3": "v2"}, ".v1.parent: a circle of parents: .*, found v1 -> v3 -> v2 -> v1$"),
+        ({"v1": "v 2"}, "datasets.reef.versions.v1.parent: wrong value: expected letters, digits"),
+    ],
+)
+def test_a_parent_that_cannot_be(read, tmp_path, parents, says):
+    """A parent that is no other version, or a circle, is told with its line and its place."""
+    with pytest.raises(CatalogError) as error:
+        read(with_parents(**parents))
+    assert str(error.value).startswith(f"{tmp_path / 'datasets.yml'}:")
+    assert re.search(says, str(error.value))
+
+
+def test_every_wrong_parent_is_told(read):
+    """The first is the error; the others stand below it. A version that only leads into a circle is none of it."""
+    with pytest.raises(CatalogError, match=r"v1\.parent: a circle") as error:
+        read(with_parents(v1="v2", v2="v1", v3="v2", v4="v5"))
+    assert [line.partition(" datasets.reef.versions.")[2][:10] for line in error.value.details] == [
+        "v2.parent:",
+        "v4.parent:",
+    ]

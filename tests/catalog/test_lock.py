@@ -1,0 +1,169 @@
+"""The lock: what is written is read back, and a broken file is told by its line."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapack.catalog.lock import HEADER, Lock, LockEntry
+from datapack.errors import CatalogError
+from datapack.reference import Reference
+
+REEF, FATHOM = Reference("reef", "v1"), Reference("fathom24", "v1")
+A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
+FETCHED = LockEntry(digest=A, bytes=1234, files=56)
+BUILT = replace(
+    FETCHED,
+    dvc="1" * 32 + ".dir",
+    catalog=B,
+    base=B,
+    image=C,
+    image_id=A,
+    layers=(A, B),
+    parent="v0",
+    packing="0*9 1*47",
+)
+
+digests = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format)
+hashes = st.text("0123456789abcdef", min_size=32, max_size=32).map("{}.dir".format)
+references = st.builds(
+    Reference,
+    st.from_regex(r"[a-z0-9]{1,8}([._-][a-z0-9]{1,8})?", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}", fullmatch=True).filter(lambda text: not text.endswith(".dvc")),
+)
+maybe = st.none() | digests
+entries = st.builds(
+    LockEntry,
+    digest=digests,
+    bytes=st.integers(0),
+    files=st.integers(0),
+    dvc=st.none() | hashes,
+    catalog=maybe,
+    base=maybe,
+    image=maybe,
+    image_id=maybe,
+    layers=st.lists(digests).map(tuple),
+    parent=st.none() | st.just("v0"),
+    packing=st.none() | st.just("0*1") | st.just("0*512 2*1 0*33"),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "datasets.lock"
+
+
+def test_no_file_is_an_empty_lock(path):
+    """Before the first fetch nothing is locked, and a file of comments locks nothing either."""
+    assert Lock.read(path) == Lock()
+    path.write_text(HEADER)
+    assert Lock.read(path) == Lock()
+
+
+@given(st.dictionaries(references, entries, max_size=4))
+@settings(max_examples=25, deadline=None)  # each is synced to the disk
+def test_what_is_written_is_read_back(tmp_path_factory, entries):
+    """Any lock survives the way through its file."""
+    path = tmp_path_factory.mktemp("lock") / "datasets.lock"
+    Lock(entries).write(path)
+    assert Lock.read(path) == Lock(entries)
+
+
+def test_the_file_is_as_people_read_it_in_git(path):
+    """A golden file: versions sorted, a line a fact, what is not known left out."""
+    Lock().with_entry(REEF, FETCHED).with_entry(FATHOM, BUILT).write(path)
+    assert path.read_text() == (
+        "# Written by datapack: what each version of datasets.yml is. Keep it in git; do not edit it.\n"
+        "fathom24@v1:\n"
+        f"  digest: {A}\n"
+        "  bytes: 1234\n"
+        "  files: 56\n"
+        "  dvc: 11111111111111111111111111111111.dir\n"
+        f"  catalog: {B}\n"
+        f"  base: {B}\n"
+        f"  image: {C}\n"
+        f"  image_id: {A}\n"
+        "  layers:\n"
+        f"  - {A}\n"
+        f"  - {B}\n"
+        "  parent: v0\n"
+        "  packing: 0*9 1*47\n"
+        "reef@v1:\n"
+        f"  digest: {A}\n"
+        "  bytes: 1234\n"
+        "  files: 56\n"
+    )
+    assert yaml.safe_load(path.read_text())["reef@v1"]["files"] == 56
+
+
+def test_the_order_of_work_leaves_no_trace(path):
+    """The same entries give the same bytes, whichever was locked first."""
+    Lock().with_entry(REEF, FETCHED).with_entry(FATHOM, BUILT).write(path)
+    first = path.read_bytes()
+    Lock().with_entry(FATHOM, BUILT).with_entry(REEF, FETCHED).write(path)
+    assert path.read_bytes() == first
+
+
+def test_an_entry_is_added_or_replaced_in_a_new_lock():
+    """A lock is a value: the old one stays as it is."""
+    old = Lock().with_entry(REEF, FETCHED)
+    new = old.with_entry(REEF, BUILT).with_entry(FATHOM, FETCHED)
+    assert old.entries == {REEF: FETCHED}
+    assert new.entries == {REEF: BUILT, FATHOM: FETCHED}
+
+
+def test_a_write_that_fails_leaves_the_old_lock(path, monkeypatch):
+    """The file is there whole, old or new; a disk that fails in between leaves no half of one and nothing beside it."""
+    Lock().with_entry(REEF, FETCHED).write(path)
+    before = path.read_bytes()
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        Lock().with_entry(REEF, BUILT).write(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+ENTRY = f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ENTRY.replace(A, "sha256:abc"), ":2: reef@v1.digest: wrong value: expected sha256:<64 hex digits>, found"),
+        (ENTRY.replace("  files: 1\n", ""), ":1: reef@v1: the key 'files' is missing"),
+        (ENTRY.replace("bytes: 1", "bytes: -1"), ":3: reef@v1.bytes: wrong value: expected a number of at least 0"),
+        (ENTRY.replace("bytes: 1", "bytes: '1'"), ":3: reef@v1.bytes: wrong value: expected a whole number, found '1'"),
+        (ENTRY + "  dvc: abc\n", ":5: reef@v1.dvc: wrong value: expected <32 hex digits>.dir, found 'abc'"),
+        (ENTRY + "  packing: 0-9\n", ":5: reef@v1.packing: wrong value: expected a packing, such as 0*512 2*1 0*3"),
+        (ENTRY + "  layers: [1]\n", ":5: reef@v1.layers[0]: wrong value: expected text, found the number 1"),
+        (ENTRY + "  imaje: x\n", ":5: reef@v1: unknown key 'imaje': expected one of base, bytes, "),
+        (ENTRY.replace("reef@v1", "reef"), ":1: not a reference: expected name@version, such as"),
+        (ENTRY + ENTRY, ":5: the key 'reef@v1' stands twice in one place"),
+        ("[]\n", ":1: wrong value: expected keys with values, found an empty list"),
+        ("reef@v1:\n", ":1: reef@v1: wrong value: expected keys with values, found nothing"),
+        (f"<<<<<<< HEAD\n{ENTRY}=======\n{ENTRY}>>>>>>> other\n", ":1: a merge conflict is not resolved"),
+        ("reef@v1: {digest: \n", "not YAML"),
+    ],
+)  # fmt: skip
+def test_a_broken_lock_is_told_by_its_line(path, text, says):
+    """A lock that was edited or merged wrongly is refused in one line that names the place."""
+    path.write_text(text)
+    with pytest.raises(CatalogError) as error:
+        Lock.read(path)
+    assert says in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_error_says_where_the_right_lock_is(path):
+    """Nobody should mend a lock by hand."""
+    path.write_text(ENTRY.replace("bytes: 1", "bytes: x"))
+    with pytest.raises(CatalogError, match=r"take the file back from git$"):
+        Lock.read(path)

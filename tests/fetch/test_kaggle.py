@@ -1,0 +1,209 @@
+"""Files from Kaggle, by the real kagglehub, from a stand-in for its servers: Kaggle itself can't be had here."""
+
+import json
+import os
+
+import pytest
+from pydantic import ValidationError
+
+from datapack.catalog.sources import KaggleSource
+from datapack.errors import FetchError
+from tests.servers import FakeKaggle, Reply
+from tests.workplace import Workplace
+
+FILES = {"train.json": b'{"images": []}', "eval.json": b"{}", "sub/a b.csv": b"1,2\n"}
+SOURCE = KaggleSource(kaggle="fathomnet2024", files=["train.json", "eval.json"])
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Workplace(tmp_path)
+
+
+@pytest.fixture
+def kaggle(tmp_path, monkeypatch):
+    """The stand-in, and an environment without any credential but its own."""
+    for name in [name for name in os.environ if name.startswith("KAGGLE") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home/.kaggle"))
+    (tmp_path / "home/.kaggle").mkdir(parents=True)
+    with FakeKaggle(FILES) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def test_files_of_a_competition_arrive_with_their_origin(place, kaggle, capfd):
+    """Nothing but the files is left in the payload, and kagglehub prints nothing."""
+    payload = place.fill(SOURCE)
+    assert (place.bag / "data/train.json").read_bytes() == FILES["train.json"]
+    assert payload.origins == {
+        "data/train.json": "https://www.kaggle.com/api/v1/competitions/data/download/fathomnet2024/train.json",
+        "data/eval.json": "https://www.kaggle.com/api/v1/competitions/data/download/fathomnet2024/eval.json",
+    }
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_there_needs_neither_kaggle_nor_a_credential(place, kaggle, monkeypatch):
+    """A second run asks for nothing."""
+    place.fill(SOURCE)
+    asked = sum(kaggle.asked.values())
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    place.fill(SOURCE)
+    assert sum(kaggle.asked.values()) == asked
+
+
+def test_files_of_a_dataset_arrive(place, kaggle):
+    """In folders, under the folder that was asked for, with the version in the origin where it was named."""
+    payload = place.fill(KaggleSource(kaggle="owner/name/versions/2", files=["sub/a b.csv"], into="x"))
+    address = "https://www.kaggle.com/api/v1/datasets/download/owner/name/sub/a%20b.csv?datasetVersionNumber=2"
+    assert payload.origins == {"data/x/sub/a b.csv": address}
+    assert place.fill(KaggleSource(kaggle="owner/name", files=["eval.json"])).hashes
+
+
+def test_without_a_credential_the_error_says_where_one_may_be(place, kaggle, monkeypatch):
+    """All the places, and where to make one."""
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    with pytest.raises(FetchError) as error:
+        place.fill(SOURCE)
+    for part in ("no Kaggle credential", "KAGGLE_API_TOKEN", ".kaggle/access_token", "KAGGLE_USERNAME", "kaggle.json"):
+        assert part in str(error.value)
+    assert "https://www.kaggle.com/settings/api" in str(error.value)
+    assert not kaggle.asked
+
+
+@pytest.mark.parametrize("form", ["token file", "token file by variable", "user name and key", "key file"])
+def test_every_form_of_credential_works(place, kaggle, monkeypatch, tmp_path, form):
+    """Tokens, and the older pair of user name and key."""
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    folder = tmp_path / "home/.kaggle"
+    match form:
+        case "token file":
+            (folder / "access_token").write_text(kaggle.TOKEN + "\n")
+        case "token file by variable":
+            (tmp_path / "token").write_text(kaggle.TOKEN)
+            monkeypatch.setenv("KAGGLE_API_TOKEN", str(tmp_path / "token"))
+        case "user name and key":
+            monkeypatch.setenv("KAGGLE_USERNAME", "user")
+            monkeypatch.setenv("KAGGLE_KEY", "key")
+        case "key file":
+            (folder / "kaggle.json").write_text(json.dumps({"username": "user", "key": "key"}))
+    assert len(place.fill(SOURCE).hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "content", "message"),
+    [
+        ("KAGGLE_API_TOKEN", "two s3cret words", "KAGGLE_API_TOKEN: the Kaggle credential can't be used"),
+        ("KAGGLE_API_TOKEN", "s3cret" * 100 + " ", "KAGGLE_API_TOKEN: the Kaggle credential can't be used"),
+        ("KAGGLE_USERNAME", "s3cret", "KAGGLE_USERNAME is set, KAGGLE_KEY is not"),
+        ("KAGGLE_KEY", "s3cret", "KAGGLE_KEY is set, KAGGLE_USERNAME is not"),
+        ("access_token", "two s3cret\nlines", ".kaggle/access_token: the Kaggle credential can't be used"),
+        ("access_token", b"\xff\xfe", ".kaggle/access_token: the Kaggle credential is no text"),
+        ("access_token", None, ".kaggle/access_token: can't read the Kaggle credential: found Is a directory"),
+        ("kaggle.json", "s3cret", ".kaggle/kaggle.json: not a JSON file"),
+        ("kaggle.json", '{"username": "s3cret"}', ".kaggle/kaggle.json: the Kaggle credential has no 'key'"),
+        ("kaggle.json", '["s3cret"]', ".kaggle/kaggle.json: the Kaggle credential has no 'username'"),
+    ],
+)
+def test_a_broken_credential_is_named_but_not_shown(place, kaggle, monkeypatch, tmp_path, where, content, message):
+    """The variable or file, what is wrong with it, and where to make another."""
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    path = tmp_path / "home/.kaggle" / where
+    if where.startswith("KAGGLE"):
+        monkeypatch.setenv(where, content)
+    elif content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(FetchError) as error:
+        place.fill(SOURCE)
+    assert message in str(error.value)
+    assert "s3cret" not in str(error.value)
+    assert not kaggle.asked
+
+
+def test_a_file_that_may_not_be_read_is_named(place, kaggle, monkeypatch, tmp_path):
+    """The mode of a credential's file is often the trouble; root may read all, so another user is asked for it."""
+    if os.getuid() == 0:
+        pytest.skip("root may read every file")
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    path = tmp_path / "home/.kaggle/access_token"
+    path.write_text("x")
+    path.chmod(0)
+    with pytest.raises(FetchError, match="access_token: can't read the Kaggle credential: found Permission denied"):
+        place.fill(SOURCE)
+
+
+def test_a_credential_that_kaggle_does_not_accept(place, kaggle, monkeypatch):
+    """The message says which one was used, not what it is."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "s3cret")
+    with pytest.raises(FetchError, match="found 401 Unauthorized, asked with KAGGLE_API_TOKEN; is") as error:
+        place.fill(SOURCE)
+    assert "s3cret" not in str(error.value)
+
+
+def test_rules_that_were_not_accepted(place, kaggle):
+    """A 403 says what to do, and where."""
+    kaggle.first = [Reply(b'{"code": 403, "message": "no"}', 403, {"Content-Type": "application/json"})]
+    rules = "accept the competition's rules in the browser at https://www.kaggle.com/competitions/fathomnet2024/rules"
+    with pytest.raises(FetchError, match=f"403 Forbidden, asked with KAGGLE_API_TOKEN; {rules}"):
+        place.fill(SOURCE)
+    assert place.hashes() == {}
+
+
+def test_a_file_that_kaggle_does_not_have(place, kaggle):
+    """The file and the page to look at; what came before it is kept."""
+    with pytest.raises(
+        FetchError, match=r"fathomnet2024/test.json: Kaggle has no such file.*look at https://www.kaggle.com/"
+    ):
+        place.fill(KaggleSource(kaggle="fathomnet2024", files=["train.json", "test.json"]))
+    assert list(place.hashes()) == ["data/train.json"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [Reply(status=429, headers={"Retry-After": "1"}), Reply(status=503), Reply(b"x" * 100, cut=10)]
+)
+def test_trouble_that_passes_is_waited_for(place, kaggle, trouble):
+    """A limit, an outage and a cut connection; the wait is announced."""
+    kaggle.first = [trouble]
+    assert len(place.fill(SOURCE).hashes) == 2
+    assert "asked again in" in place.notes[0]
+
+
+def test_a_limit_that_stays_is_one_clear_error(place, kaggle):
+    """Five tries, then the advice to come back; a wait of a day is not begun."""
+    kaggle.first = [Reply(status=429)] * 9
+    with pytest.raises(
+        FetchError, match=r"Kaggle gave no file: found 429 Too Many Requests; run the same command again"
+    ):
+        place.fill(SOURCE)
+    assert len(kaggle.first) == 4
+    kaggle.first = [Reply(status=429, headers={"Retry-After": "86400"})]
+    with pytest.raises(FetchError, match="429 Too Many Requests"):
+        place.fill(SOURCE)
+
+
+def test_a_file_that_is_not_what_its_md5_says_is_fetched_again(place, kaggle):
+    """And never gets its name if it stays so."""
+    kaggle.damaged = 1
+    assert len(place.fill(SOURCE).hashes) == 2
+    kaggle.damaged = 99
+    with pytest.raises(FetchError, match="Kaggle gave no file: found a file that is not what its md5 says"):
+        place.fill(KaggleSource(kaggle="fathomnet2024", files=["sub/a b.csv"]))
+    assert sorted(place.hashes()) == ["data/eval.json", "data/train.json"]
+
+
+def test_a_web_page_in_place_of_a_file_is_refused(place, kaggle):
+    """As with every other source."""
+    kaggle.files["train.json"] = b"<!DOCTYPE html><title>Kaggle</title>"
+    with pytest.raises(FetchError, match="Kaggle gave a web page instead of the file"):
+        place.fill(SOURCE)
+
+
+@pytest.mark.parametrize("fields", [{"kaggle": "a/b/c"}, {"kaggle": "https://x"}, {"files": []}, {"files": ["../x"]}])
+def test_what_a_catalog_must_not_say(fields):
+    """It is refused where the catalog is read."""
+    with pytest.raises(ValidationError):
+        KaggleSource(**{"kaggle": "fathomnet2024", "files": ["train.json"], **fields})

@@ -1,0 +1,79 @@
+"""One file from the web."""
+
+import hashlib
+
+import pytest
+from pydantic import ValidationError
+
+from datapack.catalog.sources import UrlSource
+from datapack.errors import FetchError
+from tests.servers import Reply, Server
+from tests.workplace import Workplace
+
+DIGEST = hashlib.sha256(b"hello").hexdigest()
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Workplace(tmp_path)
+
+
+@pytest.fixture
+def server():
+    with Server({"/a%20b.bin": Reply(b"hello"), "/x?id=1": Reply(b"hello")}) as running:
+        yield running
+
+
+def test_the_name_is_the_last_part_of_the_address(place, server):
+    """What is quoted there is plain in the name."""
+    payload = place.fill(UrlSource(url=f"{server.url}/a%20b.bin", into="files"))
+    assert payload.hashes == {"data/files/a b.bin": DIGEST}
+    assert payload.origins == {"data/files/a b.bin": f"{server.url}/a%20b.bin"}
+
+
+def test_a_name_can_be_chosen(place, server):
+    """Where the address has no good one."""
+    assert list(place.fill(UrlSource(url=f"{server.url}/x?id=1", name="y.bin")).hashes) == ["data/y.bin"]
+
+
+@pytest.mark.parametrize("digest", [DIGEST, DIGEST[:8], DIGEST[:20].upper()])
+def test_the_right_hash_passes(place, server, digest):
+    """Whole, or its first digits, in either case."""
+    assert place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256=digest)).hashes
+
+
+def test_a_wrong_hash_fails_and_leaves_nothing(place, server):
+    """The error has what was expected and what was found."""
+    with pytest.raises(FetchError, match=f"sha256 expected 12345678, found {DIGEST}"):
+        place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256="12345678"))
+    assert place.hashes() == {}
+
+
+def test_a_hash_that_is_added_later_is_checked_against_what_is_there(place, server):
+    """A file that is there with another hash is fetched again, and fails if it comes with that again."""
+    place.fill(UrlSource(url=f"{server.url}/a%20b.bin"))
+    place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256=DIGEST))
+    assert server.asked["/a%20b.bin"] == 1
+    with pytest.raises(FetchError, match="sha256"):
+        place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256="0" * 64))
+    assert server.asked["/a%20b.bin"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"url": "file:///etc/passwd"}, "not an http or https address"),
+        ({"url": "http://user:secret@example.org/a"}, "an address with a user name or password in it"),
+        ({"url": "https://example.org/"}, "does not end in a file name"),
+        ({"url": "https://example.org/a%2fb"}, "does not end in a file name"),
+        ({"url": "https://example.org/a", "sha256": "1234567"}, "sha256"),
+        ({"url": "https://example.org/a", "sha256": "0" * 65}, "sha256"),
+        ({"url": "https://example.org/a", "into": "../x"}, "can't be used as a path"),
+        ({"url": "https://example.org/a", "name": "/x"}, "can't be used as a path"),
+        ({"url": "https://example.org/a", "md5": "x"}, "md5"),
+    ],
+)
+def test_what_a_catalog_must_not_say(fields, message):
+    """It is refused where the catalog is read, before anything is asked."""
+    with pytest.raises(ValidationError, match=message):
+        UrlSource(**fields)

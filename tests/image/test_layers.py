@@ -1,0 +1,162 @@
+"""Layers: the same bits everywhere, one pass, and nothing but what the manifest says."""
+
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from datapack.bag.bagit import PayloadFile
+from datapack.errors import MismatchError
+from datapack.image.layers import Layer, Member, data_layers, program_layer, tag_layer, tree
+from datapack.oci.blob import write_blocks
+
+CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
+
+
+def write(layer: Layer) -> tuple[str, bytes]:
+    out = io.BytesIO()
+    return write_blocks(layer.blocks(), out), out.getvalue()
+
+
+def make_bag(folder: Path, contents: dict[str, bytes]) -> list[PayloadFile]:
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return [PayloadFile(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in contents.items()]
+
+
+@pytest.fixture
+def layer(tmp_path: Path) -> Layer:
+    (made,) = data_layers([make_bag(tmp_path, CONTENTS)], tmp_path, "dataset/reef")
+    return made
+
+
+def test_golden_digest(layer):
+    """The bits of a layer are part of the format: a change of this value is a change of every image."""
+    assert write(layer)[0] == "sha256:35134495fb7d74f14b7774ba197eaf176aba2bf243849cbf4f3068a4ff75d543"
+
+
+def test_what_the_disk_says_does_not_matter(tmp_path):
+    """Modes, times, owners and the order of creation leave no trace in the layer."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    files = make_bag(first, CONTENTS)
+    make_bag(second, dict(reversed(CONTENTS.items())))
+    for path in second.rglob("*.png"):
+        path.chmod(0o600)
+        os.utime(path, (1, 1))
+    (one,), (two,) = (data_layers([files], bag, "dataset/reef") for bag in (first, second))
+    assert one.key == two.key
+    assert write(one) == write(two)
+
+
+def test_size_is_known_before_a_byte_is_read(layer):
+    """The size that is planned is the size that is written, long names and all."""
+    assert layer.size == len(write(layer)[1])
+
+
+def test_digest_is_that_of_the_bytes(layer):
+    """The digest is the sha256 of the archive."""
+    digest, content = write(layer)
+    assert digest == "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def test_archive_is_plain(layer):
+    """Root owns everything, nothing is writable but folders by root, times are 0, and parents come first, once."""
+    with tarfile.open(fileobj=io.BytesIO(write(layer)[1])) as archive:
+        members = archive.getmembers()
+        assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
+        assert {m.mode for m in members if m.isfile()} == {0o444}
+        assert {m.mode for m in members if m.isdir()} == {0o755}
+        names = [m.name for m in members]
+        assert names == [*sorted(names, key=str.encode)]
+        assert len(names) == len(set(names))
+        assert names[:3] == ["dataset", "dataset/reef", "dataset/reef/data"]
+        for name, content in CONTENTS.items():
+            assert archive.extractfile(f"dataset/reef/{name}").read() == content
+
+
+def test_gnu_tar_reads_it(layer, tmp_path):
+    """The system's tar lists the same names."""
+    (tmp_path / "layer.tar").write_bytes(write(layer)[1])
+    listed = subprocess.run(
+        ["tar", "--quoting-style=literal", "-tf", "layer.tar"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert {f"dataset/reef/{name}" for name in CONTENTS} <= set(listed.stdout.split("\n"))
+
+
+def test_pax_headers_only_where_a_name_needs_them():
+    """A plain name has one header block; a long or a non-ASCII one has PAX records before it."""
+    assert len(Member("a", 0o444, 1, "", b"x").header()) == 512
+    assert len(Member("d/" * 49 + "a" * 90, 0o444, 1, "", b"x").header()) == 512  # USTAR's prefix holds it
+    assert len(Member("a" * 200, 0o444, 1, "", b"x").header()) == 1536
+    assert len(Member("ö", 0o444, 1, "", b"x").header()) == 1536
+    assert len(Member("a", 0o444, 9 << 30, "", b"x").header()) == 1536
+
+
+@pytest.mark.parametrize("content", [b"One", b"on", b"one more"], ids=["flipped", "short", "long"])
+def test_a_file_that_differs_stops_the_writing(layer, tmp_path, content):
+    """A file that is not what the manifest says is named, with what was expected and what was found."""
+    (tmp_path / "data/a.png").write_bytes(content)
+    with pytest.raises(
+        MismatchError, match=r"data/a\.png: the file is not what the bag's manifest says: expected .*found"
+    ):
+        write(layer)
+
+
+def test_a_file_that_is_gone_stops_the_writing(layer, tmp_path):
+    """A file that disappeared is named."""
+    (tmp_path / "data/a.png").unlink()
+    with pytest.raises(MismatchError, match=r"data/a\.png: a file of the bag can't be read: found No such file"):
+        write(layer)
+
+
+def test_a_link_in_place_of_a_file_stops_the_writing(layer, tmp_path):
+    """A link is not followed, whatever it points to."""
+    (tmp_path / "data/a.png").rename(tmp_path / "one")
+    (tmp_path / "data/a.png").symlink_to(tmp_path / "one")
+    with pytest.raises(MismatchError, match=r"data/a\.png"):
+        write(layer)
+
+
+def test_each_file_that_is_right_is_told(layer, tmp_path):
+    """`found` hears of every file on disk, with the stat and the hash that it had."""
+    told = {}
+    blocks = layer.blocks(found=lambda source, stat, sha256: told.update({source: (stat.size, sha256)}))
+    write_blocks(blocks, io.BytesIO())
+    assert told == {tmp_path / n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENTS.items()}
+
+
+def test_key_follows_the_content(layer):
+    """Another name, mode, size or hash gives another key; another folder on disk does not."""
+    *others, last = layer.members
+    for change in ({"name": "other"}, {"mode": 0o555}, {"size": 9}, {"sha256": "0" * 64}):
+        other = Layer(layer.purpose, (*others, last._replace(**change)))
+        assert other.key != layer.key
+    assert Layer("another purpose", layer.members).key == layer.key
+
+
+def test_parents_are_written_once():
+    """A folder stands once before its files, however many there are."""
+    members = tree(Member(name, 0o444, 0, "", b"") for name in ("a/b/2", "a/b/1", "a/c"))
+    assert [m.name for m in members] == ["a/", "a/b/", "a/b/1", "a/b/2", "a/c"]
+
+
+def test_program_layer_holds_the_program_and_the_mounts():
+    """The import program is root's, executable and not writable; the three mount points are empty folders."""
+    members = {m.name: m for m in program_layer().members}
+    assert members["usr/local/bin/import"].mode == 0o555
+    assert {"safe_data/", "safe_outputs/", "scratch/"} < members.keys()
+    assert members["usr/local/bin/import"].source.startswith(b"#!/bin/sh\n")
+
+
+def test_tag_layer_holds_the_tag_files():
+    """The tag files come from memory."""
+    digest, content = write(tag_layer({"bagit.txt": b"x"}, "dataset/reef"))
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        assert archive.extractfile("dataset/reef/bagit.txt").read() == b"x"
+    assert digest.startswith("sha256:")

@@ -1,0 +1,90 @@
+"""A stand-in base, for tests and the demo: whoever sees an image that stands on it sees that."""
+
+import json
+import tarfile
+
+import pytest
+
+from datapack.errors import UsageError
+from datapack.image.base import STAND_IN, refuse_stand_in
+from datapack.oci.layout import Layout
+from tests.conftest import make_base
+
+MEANS = "a stand-in base, for tests and the demo only"
+
+
+@pytest.fixture
+def stood_in(catalog):
+    """A catalog whose version is built on a stand-in."""
+    make_base(catalog.root / "stand-in", **{STAND_IN: "true"})
+    catalog.ok("build", "reef@v1", "--base", "oci:stand-in")
+    return catalog
+
+
+def facts(catalog) -> tuple[dict[str, str], dict[str, str]]:
+    """The labels and the annotations of the image that was built."""
+    layout = Layout(catalog.root / "dist/reef-v1")
+    manifest = json.loads(layout.read(layout.image()))
+    return json.loads(layout.blob(manifest["config"]["digest"]).read_bytes())["config"]["Labels"], manifest[
+        "annotations"
+    ]
+
+
+def test_image_says_it(stood_in):
+    """Labels and annotations have the mark and a title that says it."""
+    for shown in facts(stood_in):
+        assert shown[STAND_IN] == "true"
+        assert shown["org.opencontainers.image.title"] == f"A small reef (on {MEANS})"
+
+
+def test_image_on_a_real_base_does_not_say_it(catalog):
+    """The mark is nowhere where the base has none."""
+    output = catalog.ok("build", "reef@v1") + catalog.ok("verify", "oci:dist/reef-v1") + catalog.ok("list")
+    assert "stand-in" not in output
+    for shown in facts(catalog):
+        assert STAND_IN not in shown
+        assert shown["org.opencontainers.image.title"] == "A small reef"
+    assert "stand_in" not in (catalog.root / "datasets.lock").read_text()
+
+
+@pytest.mark.parametrize("mode", ["--quick", "--full"])
+def test_verify_says_it(stood_in, mode):
+    """An image that is whole, and yet not for a Safe Haven, is told apart, in each form."""
+    stood_in.ok("build", "reef@v1", "--base", "oci:stand-in", "--to", "oci-archive:reef.tar")
+    for what in ("oci:dist/reef-v1", "oci-archive:reef.tar"):
+        assert stood_in.ok("verify", mode, what).endswith(f"not for a Safe Haven: this image stands on {MEANS}\n")
+    assert "stand-in" not in stood_in.ok("verify", "reef@v1")
+
+
+def test_list_says_it(stood_in):
+    """The listing shows it, also where the image is not here; a build on a real base takes it away."""
+    says = f"its image is not for a Safe Haven: it stands on {MEANS}"
+    assert says in stood_in.ok("list")
+    (stood_in.root / "dist").rename(stood_in.root / "gone")
+    assert says in stood_in.ok("list")
+    stood_in.ok("build", "reef@v1", "--update-lock")
+    assert "stand-in" not in stood_in.ok("list")
+
+
+def test_screen_says_it_for_a_base_in_an_archive_too(stood_in):
+    """Each build says it, whatever the target."""
+    done = stood_in.run("build", "reef@v1", "--base", "oci:stand-in", "--to", "oci-archive:reef.tar")
+    assert f"oci:stand-in is {MEANS}: no image for a Safe Haven stands on it" in done.stderr
+    assert tarfile.is_tarfile(stood_in.root / "reef.tar")
+
+
+@pytest.mark.parametrize("registry", ["localhost", "localhost:5000", "127.0.0.1:5000", "127.8.9.1", "[::1]:5000/me"])
+def test_registry_on_this_machine_takes_it(registry):
+    """Tests and the demo may push it to a registry of their own."""
+    assert refuse_stand_in({STAND_IN: "true"}, registry) is None  # and does not raise
+
+
+@pytest.mark.parametrize(
+    "registry",
+    ["ghcr.io", "docker.io/me", "10.0.0.1:5000", "localhost.example.org", "registry:5000", "", "[x", "127.1"],
+)
+def test_no_other_registry_takes_it(registry):
+    """It does not leave this machine, whatever the registry's name looks like; an image without the mark does."""
+    with pytest.raises(UsageError, match=f"this image stands on {MEANS}: expected a registry on this machine"):
+        refuse_stand_in({STAND_IN: "true"}, registry)
+    refuse_stand_in({"org.opencontainers.image.title": "A small reef"}, registry)

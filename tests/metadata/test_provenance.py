@@ -1,0 +1,278 @@
+"""Provenance: a statement that has the published form, says what is so, and is the same for the same build."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+from urllib.parse import urlsplit
+
+import pytest
+
+from datapack import __version__
+from datapack.build.build import Options, build
+from datapack.image.base import STAND_IN
+from datapack.metadata.provenance import BUILD_TYPE, BUILDER, _without_secrets
+from datapack.oci.layout import Layout
+from datapack.progress import Silent
+from datapack.reference import Reference
+from datapack.workspace.folder import Workspace
+from tests.catalog.test_git import git
+from tests.conftest import PROJECT, fact, make_base
+from tests.registries import push, serve
+
+HEX = {"sha256": 64, "md5": 32, "gitCommit": 40}
+
+
+def check_descriptor(value: dict) -> None:
+    """Hold a value against in-toto's ResourceDescriptor v1."""
+    assert value.keys() <= {"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
+    assert value.keys() & {"uri", "digest", "content"}
+    for key in value.keys() & {"name", "uri", "downloadLocation", "mediaType"}:
+        assert isinstance(value[key], str)
+        assert value[key]
+    for key in value.keys() & {"uri", "downloadLocation"}:
+        assert urlsplit(value[key]).scheme
+    for algorithm, digest in value.get("digest", {}).items():
+        assert re.fullmatch(f"[0-9a-f]{{{HEX[algorithm]}}}", digest)
+    base64.b64decode(value.get("content", ""), validate=True)
+    assert isinstance(value.get("annotations", {}), dict)
+
+
+def check_statement(value: dict) -> None:
+    """Hold a value against in-toto's Statement v1 and SLSA's Provenance v1, field by field."""
+    assert value.keys() == {"_type", "subject", "predicateType", "predicate"}
+    assert value["_type"] == "https://in-toto.io/Statement/v1"
+    assert value["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert value["subject"]
+    for subject in value["subject"]:
+        check_descriptor(subject)
+        assert subject["digest"]
+    assert len({subject["name"] for subject in value["subject"]}) == len(value["subject"])
+    predicate = value["predicate"]
+    assert predicate.keys() == {"buildDefinition", "runDetails"}
+    definition, run = predicate["buildDefinition"], predicate["runDetails"]
+    assert definition.keys() <= {"buildType", "externalParameters", "internalParameters", "resolvedDependencies"}
+    assert isinstance(definition["externalParameters"], dict)
+    for dependency in definition["resolvedDependencies"]:
+        check_descriptor(dependency)
+    assert run.keys() <= {"builder", "metadata", "byproducts"}
+    assert run["builder"].keys() <= {"id", "builderDependencies", "version"}
+    for uri in (definition["buildType"], run["builder"]["id"]):
+        assert urlsplit(uri).scheme
+        assert urlsplit(uri).netloc
+    assert all(isinstance(part, str) for pair in run["builder"]["version"].items() for part in pair)
+
+
+def read(catalog, path: str = "dist/reef-v1.provenance.json") -> dict:
+    statement = json.loads((catalog.root / path).read_bytes())
+    check_statement(statement)
+    return statement
+
+
+def dependencies(statement: dict) -> dict[str, dict]:
+    found = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert len({dependency["name"] for dependency in found}) == len(found)
+    return {dependency["name"]: dependency for dependency in found}
+
+
+def test_statement_says_what_is_so(catalog):
+    """Subject, parameters and dependencies are what anybody can look up on disk."""
+    output = catalog.ok("build", "reef@v1")
+    assert fact(output, "provenance") == "dist/reef-v1.provenance.json"
+    statement = read(catalog)
+    image = Layout(catalog.root / "dist/reef-v1").image()
+    assert statement["subject"] == [{"name": "reef:v1", "digest": {"sha256": image.digest.removeprefix("sha256:")}}]
+    definition = statement["predicate"]["buildDefinition"]
+    assert definition["externalParameters"] == {
+        "reference": "reef@v1",
+        "base": "oci:base",
+        "sources": [{"local": "source"}],
+    }
+    manifest = (catalog.root / "data/reef/v1/manifest-sha256.txt").read_bytes()
+    pointer = (catalog.root / "data/reef/v1.dvc").read_text()
+    base = Layout(catalog.root / "base").image().digest
+    assert dependencies(statement) == {
+        "base": {"name": "base", "digest": {"sha256": base.removeprefix("sha256:")}},
+        "manifest-sha256.txt": {
+            "name": "manifest-sha256.txt",
+            "digest": {"sha256": hashlib.sha256(manifest).hexdigest()},
+        },
+        "data/reef/v1": {
+            "name": "data/reef/v1",
+            "digest": {"md5": re.search(r"md5: ([0-9a-f]{32})\.dir", pointer)[1]},
+        },
+    }
+    assert statement["predicate"]["runDetails"]["builder"]["version"] == {"datapack": __version__}
+
+
+def test_documentation_has_a_real_example():
+    """The page that the two URIs stand for names them, and its example has the published form and our fields."""
+    page = (PROJECT / "docs/provenance.md").read_text()
+    assert f"### `buildType`: `{BUILD_TYPE}`" in page
+    assert f"### `builder.id`: `{BUILDER}`" in page
+    example = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    check_statement(example)
+    definition = example["predicate"]["buildDefinition"]
+    assert definition["buildType"] == BUILD_TYPE
+    assert example["predicate"]["runDetails"]["builder"]["id"] == BUILDER
+    for name in (*definition["externalParameters"], "manifest-sha256.txt", "base"):
+        assert f"| `{name}` |" in page
+
+
+def test_same_build_gives_the_same_bytes(catalog):
+    """Neither the time nor the target nor the folder is in a statement; what is there already is not written again."""
+    catalog.ok("build", "reef@v1")
+    path = catalog.root / "dist/reef-v1.provenance.json"
+    first, stat = path.read_bytes(), path.stat()
+    catalog.ok("build", "reef@v1")
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
+    moved = catalog.root.rename(catalog.root.with_name("moved"))
+    (moved / "dist").rename(moved / "gone")
+    catalog.root = moved
+    catalog.ok("build", "reef@v1")
+    assert (moved / "dist/reef-v1.provenance.json").read_bytes() == first
+
+
+def test_it_stands_beside_the_image(catalog):
+    """A layout and an archive have theirs under their own names, a pipe has it in dist; all are the same bytes."""
+    places = {
+        "oci:out/layout": "out/layout.provenance.json",
+        "oci:out/other/": "out/other.provenance.json",
+        "oci-archive:out/reef.tar": "out/reef.tar.provenance.json",
+        "oci-archive:-": "dist/reef-v1.provenance.json",
+    }
+    for target, place in places.items():
+        command = catalog.command("build", "reef@v1", "--to", target)
+        done = subprocess.run(command, **catalog.options(), capture_output=True, check=True)
+        assert fact((done.stdout + done.stderr).decode(errors="replace"), "provenance") == place
+    assert len({(catalog.root / place).read_bytes() for place in places.values()}) == 1
+    assert not catalog.leftovers()
+
+
+def test_callers_get_the_statement(catalog):
+    """Who builds by the library knows where the statement of the image is."""
+    built = build(Workspace(catalog.root), Reference("reef", "v1"), Options(), Silent())
+    assert built.provenance == catalog.root / "dist/reef-v1.provenance.json"
+    (subject,) = json.loads(built.provenance.read_bytes())["subject"]
+    assert f"sha256:{subject['digest']['sha256']}" == built.image.digest
+
+
+def test_a_new_image_has_a_new_statement(catalog):
+    """When the image changes, its statement does too."""
+    catalog.ok("build", "reef@v1")
+    first = read(catalog)
+    (catalog.root / "source/z").write_bytes(b"Z")
+    image = fact(catalog.ok("build", "reef@v1", "--refresh", "--update-lock"), "image")
+    second = read(catalog)
+    assert second["subject"][0]["digest"]["sha256"] == image.removeprefix("sha256:")
+    for name in ("manifest-sha256.txt", "data/reef/v1"):
+        assert dependencies(first)[name]["digest"] != dependencies(second)[name]["digest"]
+
+
+def test_what_a_killed_build_left_is_removed(catalog):
+    """A temporary file beside the statement goes away with the next build."""
+    (catalog.root / "dist").mkdir()
+    (catalog.root / "dist/.datapack-0123").write_bytes(b"{")
+    catalog.ok("build", "reef@v1")
+    read(catalog)
+    assert not catalog.leftovers()
+
+
+def test_temporary_files_of_others_are_left_alone(catalog):
+    """Outside the catalog's folder, what looks like a leftover may be at work."""
+    other = catalog.root.parent / ".datapack-0123"
+    other.write_bytes(b"{")
+    catalog.ok("build", "reef@v1", "--to", "oci:../layout")
+    assert other.exists()
+    read(catalog, "../layout.provenance.json")
+
+
+def test_base_of_a_registry_is_named_for_all(catalog, tmp_path):
+    """A base has its package URL, from which a scanner finds it; the parameter has what the catalog says."""
+    with serve(tmp_path) as registry:
+        text = push(catalog.root / "base", registry, "library/tiny:1.0")
+        catalog.ok("build", "reef@v1", "--base", text)
+    statement = read(catalog)
+    digest = text.rpartition(":")[2]
+    assert statement["predicate"]["buildDefinition"]["externalParameters"]["base"] == text
+    assert dependencies(statement)["base"] == {
+        "name": "base",
+        "uri": f"pkg:oci/tiny@sha256%3A{digest}?repository_url={registry}/library/tiny&tag=1.0",
+        "digest": {"sha256": digest},
+    }
+
+
+def test_stand_in_is_said(catalog):
+    """A base that is for tests only is marked here too."""
+    make_base(catalog.root / "stand-in", **{STAND_IN: "true"})
+    catalog.ok("build", "reef@v1", "--base", "oci:stand-in")
+    assert dependencies(read(catalog))["base"]["annotations"] == {STAND_IN: "true"}
+
+
+def test_commit_of_the_catalog_is_said(catalog):
+    """In a repository the statement names the catalog's commit, and stays when only the lock is committed."""
+    root = catalog.root
+    git(root, "init", "--quiet")
+    git(root, "remote", "add", "origin", "https://me:secret@example.org/data.git")
+    git(root, "add", "datasets.yml")
+    git(root, "commit", "--quiet", "--message", "first")
+    commit = git(root, "rev-parse", "HEAD")
+    catalog.ok("build", "reef@v1")
+    first = (root / "dist/reef-v1.provenance.json").read_bytes()
+    assert dependencies(read(catalog))["datasets.yml"] == {
+        "name": "datasets.yml",
+        "uri": f"git+https://example.org/data.git@{commit}",
+        "digest": {"gitCommit": commit},
+        "annotations": {"changed": False},
+    }
+    assert b"secret" not in first
+    git(root, "add", "datasets.lock", "data/reef/v1.dvc")
+    git(root, "commit", "--quiet", "--message", "the lock")
+    catalog.ok("build", "reef@v1")
+    assert (root / "dist/reef-v1.provenance.json").read_bytes() == first
+    (root / "datasets.yml").write_text((root / "datasets.yml").read_text() + "# a change\n")
+    catalog.ok("build", "reef@v1")
+    assert dependencies(read(catalog))["datasets.yml"]["annotations"] == {"changed": True}
+
+
+def test_sources_stand_as_the_catalog_has_them(catalog):
+    """Sources are written without what holds by default."""
+    path = catalog.root / "datasets.yml"
+    (catalog.root / "list.json").write_text('{"images": []}')
+    path.write_text(
+        path.read_text()
+        + "          - {local: list.json, into: lists}\n"
+        + "          - coco: lists/list.json\n            into: pictures\n"
+        + "            mirrors: {'http://a.example/x': ['http://b.example']}\n"
+    )
+    catalog.ok("build", "reef@v1")
+    assert read(catalog)["predicate"]["buildDefinition"]["externalParameters"]["sources"] == [
+        {"local": "source"},
+        {"local": "list.json", "into": "lists"},
+        {"coco": "lists/list.json", "into": "pictures", "mirrors": {"http://a.example/x": ["http://b.example"]}},
+    ]
+
+
+def test_no_address_keeps_its_password():
+    """The catalog refuses passwords in addresses; should one be there all the same, it is not written."""
+    value = {
+        "https://me:secret@a.example": ["https://me:secret@b.example/x?y=1", {"url": "http://secret@c.example"}, 7]
+    }
+    assert _without_secrets(value) == {"https://a.example": ["https://b.example/x?y=1", {"url": "http://c.example"}, 7]}
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_place_that_is_taken(catalog, what):
+    """Something else under the statement's name is replaced if it is a file, and is one clear line if not."""
+    path = catalog.root / "dist/reef-v1.provenance.json"
+    path.parent.mkdir()
+    if what == "folder":
+        path.mkdir()
+        assert "reef-v1.provenance.json: a folder is in the place of the provenance" in catalog.fails(
+            "build", "reef@v1"
+        )
+    else:
+        path.write_text("old")
+        catalog.ok("build", "reef@v1")
+        read(catalog)

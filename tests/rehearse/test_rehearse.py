@@ -1,0 +1,387 @@
+"""`datapack run` without an engine: what people write is read, what can't be is one clear line; folders and bags."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from datapack.bag.bagit import write_tags
+from datapack.bag.manifest import Manifest
+from datapack.engine import Engine
+from datapack.errors import ImageError, MismatchError, UsageError
+from datapack.progress import Silent
+from datapack.rehearse.arguments import limited, strict, with_gpu, with_mounts
+from datapack.rehearse.arrival import brings_nothing, list_files, verify_arrival
+from datapack.rehearse.flags import FLAGS, read_opt_file, volumes
+from datapack.rehearse.folders import is_abandoned, open_folders, remove_abandoned
+from datapack.rehearse.settings import parse_bytes, read_env_file, read_words, show_bytes
+from datapack.rehearse.subject import Dataset
+from tests.conftest import PROJECT
+from tests.workplace import REFERENCE
+
+PODMAN = Engine("Podman", "4.3.1", limits_memory=True, limits_swap=True)
+DOCKER = Engine("Docker", "20.10.24", limits_memory=True, limits_swap=True)
+
+# ---- What people write
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("4g", 4 << 30), ("4 Gb", 4 << 30), ("512m", 512 << 20), ("1.5GiB", 3 << 29), ("100", 100), ("1t", 1 << 40)],
+)
+def test_an_amount_of_memory(text, amount):
+    """Amounts are read as docker and podman read them, and written so that they can be read again."""
+    assert parse_bytes(text) == amount
+    assert parse_bytes(show_bytes(amount)) == amount
+
+
+@pytest.mark.parametrize("text", ["", "4x", "-1g", "0", "many", "4g4"])
+def test_no_amount_of_memory(text):
+    """Anything else says what an amount is."""
+    with pytest.raises(ValueError, match="such as 4g"):
+        parse_bytes(text)
+
+
+def test_an_env_file(tmp_path, monkeypatch):
+    """Values stand as they are; a name alone has the value that it has here, and none where it is not set here."""
+    monkeypatch.setenv("HERE", "value")
+    monkeypatch.delenv("NOT_HERE", raising=False)
+    path = tmp_path / "variables"
+    path.write_text('\ufeff# a remark\n\n  A=b c \nQUOTED="x"\nEMPTY=\nHERE\nNOT_HERE\nE=1=2\n', encoding="utf-8")
+    assert read_env_file(path) == ["A=b c ", 'QUOTED="x"', "EMPTY=", "HERE=value", "E=1=2"]
+
+
+@pytest.mark.parametrize("line", ["=value", "A KEY=value", "A KEY"])
+def test_a_line_that_is_no_variable(tmp_path, line):
+    """It is named with its file, its number and what it should be."""
+    path = tmp_path / "variables"
+    path.write_text(f"A=b\n{line}\n")
+    with pytest.raises(UsageError) as error:
+        read_env_file(path)
+    expected = f"{path}:2: not an environment variable: expected KEY=VALUE, with no space in KEY, found {line!r}"
+    assert str(error.value) == expected
+
+
+def test_words_of_a_file(tmp_path):
+    """Several words a line, quoted as in a shell; an open quotation is named with its line."""
+    path = tmp_path / "arguments"
+    path.write_text("train --config '/safe_data/my train.yml' # a remark\n\n--seed 1\n")
+    words = [(1, "train"), (1, "--config"), (1, "/safe_data/my train.yml"), (3, "--seed"), (3, "1")]
+    assert list(read_words(path)) == words
+    path.write_text("train\n--config 'oh\n")
+    with pytest.raises(UsageError, match=f"^{path}:2: can't be split into words: found No closing quotation"):
+        list(read_words(path))
+
+
+def test_files_that_can_not_be_read(tmp_path):
+    """A file that is missing, or is no text, is named."""
+    with pytest.raises(UsageError, match="missing: can't be read: found No such file"):
+        read_env_file(tmp_path / "missing")
+    (tmp_path / "binary").write_bytes(b"A=\xff\n")
+    with pytest.raises(UsageError, match="binary: not text in UTF-8"):
+        read_env_file(tmp_path / "binary")
+
+
+# ---- Podman's flags
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("-e A=1 --env B=2 --env=C=3 -eD=4", {"environment": ["A=1", "B=2", "C=3", "D=4"]}),
+        ("-m 1g\n--memory=2g", {"mem_limit": 2 << 30}),
+        ("--cpus 1.5", {"nano_cpus": 1_500_000_000}),
+        ("--shm-size=64m", {"shm_size": 64 << 20}),
+        ("-u 1:2 -w /work -h name", {"user": "1:2", "working_dir": "/work", "hostname": "name"}),
+        ("--read-only", {"read_only": True}),
+        ("--read-only=false --user 1", {"read_only": False, "user": "1"}),
+        ("--tmpfs /a --tmpfs=/b/:size=1m", {"tmpfs": {"/a": "", "/b": "size=1m"}}),
+        ("--entrypoint /bin/sh", {"entrypoint": ["/bin/sh"]}),
+        ("""--entrypoint '["sh", "-c"]'""", {"entrypoint": ["sh", "-c"]}),
+        ("--ulimit nofile=1:2", {"ulimits": [{"name": "nofile", "soft": 1, "hard": 2}]}),
+        ("--ulimit core=-1", {"ulimits": [{"name": "core", "soft": -1, "hard": -1}]}),
+        ("--pids-limit -1", {"pids_limit": -1}),
+        ("--cap-drop ALL --cap-drop=A,B", {"cap_drop": ["ALL", "A", "B"]}),
+        ("--security-opt no-new-privileges", {"security_opt": ["no-new-privileges"]}),
+        ("--label a=b -l c", {"labels": {"a": "b", "c": ""}}),
+        ("-v /tmp:/in/ --volume=/:/root:ro", {"volumes": ["/tmp:/in:rw", "/:/root:ro"]}),
+        ("--net none --network=none", {"network_mode": "none"}),
+        ("# nothing\n", {}),
+    ],
+)
+def test_flags_and_what_they_are(tmp_path, text, arguments):
+    """Each flag of the list is the argument of docker's SDK that means the same."""
+    path = tmp_path / "options"
+    path.write_text(text)
+    assert read_opt_file(path) == arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("--user 1\n--privileged", "2: this flag can't be rehearsed: expected one of --cap-drop, --cpus, "),
+        ("--privileged=true", "1: this flag can't be rehearsed: "),
+        ("-p 80:80", "1: this flag can't be rehearsed: "),
+        ("--memry 1g", "found --memry; did you mean '--memory'?"),
+        ("\nimage", "2: not a flag: "),
+        ("--user 1 2", "1: not a flag: "),
+        ("--memory", "1: --memory needs a value"),
+        ("--memory much", "1: wrong value for --memory: expected a number of bytes"),
+        ("--network host", "1: wrong value for --network: expected none: a container in the Safe Haven has no network"),
+        ("--net=bridge", "1: wrong value for --network: "),
+        ("--cpus none", "1: wrong value for --cpus: expected a number of cores, such as 2 or 0.5, found 'none'"),
+        ("--cpus 0", "1: wrong value for --cpus: "),
+        ("--read-only=maybe", "1: wrong value for --read-only: expected true or false"),
+        ("--security-opt seccomp=unconfined", "1: wrong value for --security-opt: "),
+        ("--tmpfs tmp", "1: wrong value for --tmpfs: "),
+        ("--ulimit nofile", "1: wrong value for --ulimit: "),
+        ("--ulimit host", "1: wrong value for --ulimit: "),
+        ("--entrypoint '[1]'", "1: wrong value for --entrypoint: expected a program, or a JSON list of words"),
+        ("--entrypoint '[\"a\"'", "1: wrong value for --entrypoint: "),
+        ("--pids-limit few", "1: wrong value for --pids-limit: expected a whole number, found 'few'"),
+        ("-v name:/in", "1: wrong value for --volume: expected /FOLDER/HERE:/FOLDER/INSIDE"),
+        ("-v /no/such/folder:/in", "expected a file or folder that there is on this machine"),
+        ("-e =1", "1: wrong value for --env: expected KEY=VALUE"),
+    ],
+)
+def test_flags_that_can_not_be(tmp_path, text, line):
+    """What has no place here is an error that names the flag, the file and the line."""
+    path = tmp_path / "options"
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        read_opt_file(path)
+    assert str(error.value).startswith(f"{path}:")
+    assert line in str(error.value)
+
+
+def test_the_reference_lists_every_flag():
+    """The documentation names what --opt-file takes, and nothing else."""
+    section = (PROJECT / "docs" / "reference.md").read_text().split("## Flags of `--opt-file`")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `--([a-z-]+)`", section, re.MULTILINE) == sorted(FLAGS)
+
+
+# ---- What the engine is asked for
+
+
+def test_a_memory_limit_is_asked_for_where_it_can_be_had():
+    """Swap is part of the limit; an engine that says that it can limit nothing is not asked to."""
+    assert limited({}, 64, DOCKER) == {"mem_limit": 64, "memswap_limit": 64}
+    assert limited({}, 64, Engine("Docker", "1", limits_memory=True, limits_swap=False))["memswap_limit"] is None
+    nothing = {"mem_limit": None, "memswap_limit": None}
+    assert limited({"mem_limit": 64}, 64, Engine("Docker", "1", limits_memory=False, limits_swap=False)) == nothing
+
+
+def test_strict_wins_over_flags_and_keeps_their_memory_folders():
+    """A user or capabilities from a flag do not weaken --strict; a tmpfs that was asked for is there."""
+    flags = {"user": "0", "cap_drop": ["A"], "read_only": False, "tmpfs": {"/tmp": "size=1m"}}
+    for engine, hidden in ((DOCKER, {}), (PODMAN, {"/run": "ro", "/var/tmp": "ro"})):
+        asked = strict(flags, engine)
+        assert (asked["user"], asked["cap_drop"], asked["read_only"]) == ("54321:54321", ["ALL"], True)
+        assert asked["tmpfs"] == {"/tmp": "size=1m", **hidden}
+
+
+def test_a_gpu():
+    """Docker is asked for devices, a new Podman for CDI's; an old one would leave them out and say nothing."""
+    (request,) = with_gpu({}, DOCKER)["device_requests"]
+    assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
+    for version in ("5.4.0", "6.0.0-dev", "10.1"):
+        (request,) = with_gpu({}, Engine("Podman", version, True, True))["device_requests"]
+        assert (request["Driver"], request["DeviceIDs"]) == ("cdi", ["nvidia.com/gpu=all"])
+    for version in ("4.9.3", "5.3.2", "?"):
+        with pytest.raises(ImageError, match=r"expected Podman 5\.4 or newer, or Docker"):
+            with_gpu({}, Engine("Podman", version, True, True))
+
+
+def test_two_mounts_at_one_place(tmp_path):
+    """A flag can't mount over what the Safe Haven mounts, however it is written."""
+    options = tmp_path / "options"
+    for text in (f"-v {tmp_path}:/scratch/", "--tmpfs /scratch"):
+        options.write_text(text)
+        flags = read_opt_file(options)
+        with pytest.raises(UsageError, match="something is mounted there already: found /scratch"):
+            with_mounts(flags, {"/scratch": (tmp_path, False)}, options)
+    options.write_text(f"-v {tmp_path}:/other")
+    assert volumes(read_opt_file(options)) == {"/other": tmp_path}
+
+
+# ---- Folders
+
+
+def test_folders_are_private_and_writable_only_for_a_while(tmp_path):
+    """Nobody else reaches the folders; what was opened to any user is closed again; what is empty goes."""
+    outputs, data = tmp_path / "outputs", tmp_path / "data"
+    data.mkdir(mode=0o750)
+    with open_folders(tmp_path / "kept", data, outputs, anyone=True) as folders:
+        assert stat.S_IMODE(folders.root.stat().st_mode) == 0o700
+        assert stat.S_IMODE(folders.scratch.stat().st_mode) == stat.S_IMODE(outputs.stat().st_mode) == 0o777
+        assert stat.S_IMODE(data.stat().st_mode) == 0o750
+        (folders.scratch / "x").write_text("x")
+        assert is_abandoned(folders.root) is False
+    assert stat.S_IMODE(outputs.stat().st_mode) & 0o002 == 0
+    assert not folders.root.exists()
+    assert is_abandoned(folders.root) is None
+    with open_folders(tmp_path / "kept", None, None, anyone=False) as folders:
+        assert stat.S_IMODE(folders.outputs.stat().st_mode) & 0o002 == 0
+        (folders.outputs / "x").write_text("x")
+    assert list(folders.root.rglob("*")) == [folders.outputs, folders.outputs / "x"]
+
+
+def test_a_failure_keeps_the_outputs(tmp_path):
+    """What was written until something failed stays; the rest goes."""
+
+    def interrupted() -> None:
+        with open_folders(tmp_path, None, None, anyone=True) as folders:
+            (folders.outputs / "x").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (root,) = tmp_path.iterdir()
+    assert [path.name for path in root.iterdir()] == ["safe_outputs"]
+
+
+def test_a_killed_process_is_known_to_be_gone(tmp_path):
+    """The kernel lets go of a rehearsal's folder however its process ends; its outputs stay."""
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from datapack.rehearse.folders import open_folders
+with open_folders(Path({str(tmp_path)!r}), None, None, True) as folders:
+    (folders.outputs / "x").write_text("x")
+    (folders.scratch / "x").write_text("x")
+    print(folders.root, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (root,) = tmp_path.iterdir()
+    assert str(root) == done.stdout.strip()
+    assert is_abandoned(root) is True
+    remove_abandoned(root)
+    assert [path.name for path in root.iterdir()] == ["safe_outputs"]
+    assert is_abandoned(root) is True  # its container may still have to be removed
+
+
+def test_a_folder_that_is_no_rehearsals_is_left(tmp_path):
+    """Whatever a container's label says, only a folder that a rehearsal made loses its scratch."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "precious").write_text("x")
+    remove_abandoned(tmp_path)
+    assert (tmp_path / "scratch" / "precious").exists()
+
+
+# ---- What arrived
+
+
+@pytest.fixture
+def arrived(tmp_path):
+    """Give the outputs of an import as they should be, and what the image says of them."""
+    outputs = tmp_path / "outputs"
+    bag = outputs / "reef" / "v1"
+    (bag / "data").mkdir(parents=True)
+    (bag / "data" / "z").write_bytes(b"z")
+    manifest = Manifest.of({"data/z": hashlib.sha256(b"z").hexdigest()})
+    write_tags(bag, manifest, {"External-Identifier": "reef@v1"}, {})
+    (outputs / "reef" / "v1.import.txt").write_text(f"files 1\nIMPORT OK reef@v1 {manifest.digest}\n")
+    return outputs, Dataset(REFERENCE, manifest.digest)
+
+
+def test_what_arrived_is_found_where_it_was_sent(arrived):
+    """`--to` below any folder that was mounted is followed; the last one counts."""
+    outputs, dataset = arrived
+    for arguments, mounts in (
+        ((), {"/safe_outputs": outputs}),
+        (("--to", "/x", "--to", "/safe_data/"), {"/safe_data": outputs}),
+        (("--to", "/safe_outputs/below"), {"/safe_outputs": outputs.parent, "/safe_outputs/below": outputs}),
+        (("--to", f"/up/{outputs.name}"), {"/up": outputs.parent}),
+    ):
+        found = verify_arrival(dataset, arguments, mounts, Silent())
+        assert (found.verified.looked, found.verified.digest) == ("full", dataset.digest)
+    with pytest.raises(MismatchError, match="no folder of this machine was mounted at /elsewhere"):
+        verify_arrival(dataset, ("--to", "/elsewhere"), {"/safe_outputs": outputs}, Silent())
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "problem"),
+    [
+        ("reef/v1/data/z", b"Z", "1 changed"),
+        ("reef/v1/data/extra", b"", "1 extra"),
+        ("reef/v1/data/z", None, "1 missing"),
+        ("reef/v1/bag-info.txt", b"", "the bag's tag file is damaged"),
+        ("reef/v1/manifest-sha256.txt", b"", "the bag's tag file is damaged"),
+        ("reef/v1/tagmanifest-sha256.txt", None, "not a bag: a tag file can't be read"),
+        ("reef/v1.import.txt", b"IMPORT FAILED: stopped\n", "found IMPORT FAILED: stopped"),
+        ("reef/v1.import.txt", None, "found no receipt"),
+    ],
+)
+def test_what_differs_is_a_mismatch(arrived, path, content, problem):
+    """Whatever is wrong with what arrived, datapack ends with 3."""
+    outputs, dataset = arrived
+    (outputs / path).unlink(missing_ok=True)
+    if content is not None:
+        (outputs / path).write_bytes(content)
+    with pytest.raises(MismatchError) as error:
+        verify_arrival(dataset, (), {"/safe_outputs": outputs}, Silent())
+    assert problem in str(error.value)
+    assert error.value.exit_code == 3
+
+
+def test_another_dataset_is_a_mismatch(arrived):
+    """A whole bag that is not the one that the image names does not pass."""
+    outputs, _ = arrived
+    with pytest.raises(MismatchError, match="another dataset arrived than the image names: expected sha256:0000"):
+        verify_arrival(Dataset(REFERENCE, f"sha256:{'0' * 64}"), (), {"/safe_outputs": outputs}, Silent())
+
+
+def test_questions_to_the_import():
+    """Only with --list and --help an import is not expected to bring anything."""
+    assert brings_nothing(["--list"])
+    assert brings_nothing(["--jobs", "1", "--help"])
+    assert not brings_nothing([])
+    assert not brings_nothing(["--check"])
+
+
+def test_files_are_listed(tmp_path):
+    """Every file is listed by its path with its size, links as links."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "b").write_bytes(b"123")
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert list_files(tmp_path) == [("a", 0), ("link", len("nowhere")), ("run/b", 3)]
+
+
+# ---- The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--data", "missing"], "--data: no such folder: found "),
+        (["--data", "datasets.yml"], "--data: no such folder: found "),
+        (["--outputs", "source"], "source: the folder for the outputs is not empty; name another with --outputs"),
+        (["--outputs", "datasets.yml"], "--outputs: not a folder: found "),
+        (["--memory", "lots"], "--memory: not an amount of memory: expected a number of bytes, "),
+        (["--cores", "0"], "--cores: can't be had: expected a number of cores, such as 2 or 0.5, found 0.0"),
+        (["--env-file", "missing"], "missing: can't be read: found No such file"),
+        (["--arg-file", "missing"], "missing: can't be read: found No such file"),
+        (["--opt-file", "datasets.yml"], "datasets.yml:1: not a flag: "),
+        (["--launch", "podman", "--outputs", "x"], "--launch podman: nothing is mounted for outputs"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_done(catalog, arguments, line):
+    """What was written wrongly is said with status 2, before an engine is asked for anything."""
+    catalog.env["DOCKER_HOST"] = f"unix://{catalog.root}/nobody.sock"
+    assert line in catalog.fails("run", "reef@v1", *arguments, status=2)
+    assert not (catalog.root / "dist").exists()
+
+
+def test_no_engine_is_one_line(catalog):
+    """Without an engine the message names the socket and what to start."""
+    catalog.env["DOCKER_HOST"] = f"unix://{catalog.root}/nobody.sock"
+    assert "nobody.sock: no container engine answers; start Docker, or 'podman" in catalog.fails("run", "reef@v1")

@@ -1,0 +1,70 @@
+"""What people see of long work: amounts they can read, and lines in a log now and then."""
+
+import io
+
+import pytest
+
+from datapack import progress as report
+from datapack.progress import Console, size
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (3003, "3 kB"),
+        (2_671_025, "2.67 MB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (3_986_269_917, "3.99 GB"),
+        (22_000_000_000_000, "22 TB"),
+    ],
+)
+def test_sizes_are_written_as_people_read_them(count, text):
+    """Decimal units, three digits."""
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(3, 10), (0.75, 3)])
+def test_a_log_gets_a_line_now_and_then(monkeypatch, seconds, lines):
+    """Elsewhere than on a terminal, progress is a line every tenth, but not more often than every two seconds."""
+    now = [0.0]
+    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with Console(out).progress("images", 1000, "files") as advance:
+        for _ in range(10):
+            now[0] += seconds
+            advance(100)
+    said = out.getvalue().splitlines()
+    assert len(said) == lines
+    if seconds == 3:
+        assert said[0] == "images: 10 %, 100 of 1,000 files, 3 s"
+        assert said[-1] == "images: 100 %, 1,000 of 1,000 files, 30 s"
+
+
+def test_a_slow_step_is_not_silent(monkeypatch):
+    """Once a minute there is a line, however little was done."""
+    now = [0.0]
+    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with Console(out).progress("images", 10_000, "files") as advance:
+        for _ in range(3):
+            now[0] += 61
+            advance(1)
+    assert len(out.getvalue().splitlines()) == 3
+
+
+def test_a_terminal_gets_a_bar():
+    """On a terminal progress is a bar that goes away."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    with Console(out).progress("layers", 100, "B") as advance:
+        advance(100)
+    assert "layers:" in out.getvalue()
+    assert "\r" in out.getvalue()

@@ -1,0 +1,114 @@
+"""Addresses: which may be asked, how they are sent, and how they are shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datapack.urls import UrlError, check_url, host_of, is_public, mirrored, quote_url, shown
+
+
+@pytest.mark.parametrize(
+    ("address", "sent"),
+    [
+        ("https://x.org/Doc%20Ricketts/1.png", "https://x.org/Doc%20Ricketts/1.png"),
+        (" https://x.org/Doc Ricketts/ö.png\n", "https://x.org/Doc%20Ricketts/%C3%B6.png"),
+        ("http://x.org:8080/a?b=c&d=%2F#e", "http://x.org:8080/a?b=c&d=%2F#e"),
+        ("http://[2001:db8::1]/a", "http://[2001:db8::1]/a"),
+    ],
+)
+def test_an_address_goes_out_as_it_is_but_for_what_can_not(address, sent):
+    """What is quoted stays so; only what no request can hold is quoted."""
+    assert check_url(address) == sent
+
+
+@given(st.text())
+def test_quoting_twice_is_quoting_once(text):
+    """An address that went through the bag's fetch.txt is still the same."""
+    assert quote_url(quote_url(text)) == quote_url(text)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "a.png",
+        "//x.org/a",
+        "file:///etc/passwd",
+        "ftp://x.org/a",
+        "http://",
+        "http://:80/a",
+        "http://x.org:port/a",
+        "http://[::1/a",
+        "http://u:p@x.org/a",
+        "http://u@x.org/a",
+        "http://x y.org/a",
+        "javascript:alert(1)",
+    ],
+)
+def test_what_must_not_be_asked(address):
+    """No other scheme, no host, no password."""
+    with pytest.raises(UrlError):
+        check_url(address)
+
+
+def test_a_password_is_not_shown():
+    """Nor is the user name; the rest is."""
+    assert shown("https://user:s3cret@x.org:8080/a?b=c") == "https://x.org:8080/a?b=c"
+    assert "s3cret" not in shown("http://user:s3cret@[::1")
+
+
+def test_a_host_is_a_name_and_a_port():
+    """The port that goes without saying is said."""
+    assert [host_of(text) for text in ("https://X.org/a", "http://x.org/a", "http://x.org:81/")] == [
+        "x.org:443",
+        "x.org:80",
+        "x.org:81",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "addresses"),
+    [
+        ("https://a.org/x/1", ("https://a.org/x/1", "https://b.org/x/1")),
+        ("https://a.org", ("https://a.org", "https://b.org")),
+        ("https://a.org?x", ("https://a.org?x", "https://b.org?x")),
+        ("https://a.org/deep/1", ("https://c.org/1",)),
+        ("https://a.org.evil/1", ("https://a.org.evil/1",)),
+        ("https://a.org:8443/1", ("https://a.org:8443/1",)),
+        ("http://a.org/1", ("http://a.org/1",)),
+    ],
+)
+def test_mirrors_stand_for_the_longest_whole_prefix(address, addresses):
+    """All of them, in their order; the original only if it is one of them."""
+    mirrors = {"https://a.org": ["https://a.org", "https://b.org"], "https://a.org/deep/": ["https://c.org/"]}
+    assert mirrored(address, mirrors) == addresses
+
+
+@pytest.mark.parametrize(
+    ("number", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("::ffff:8.8.8.8", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("ff0e::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_which_numbers_are_of_the_open_internet(number, public):
+    """Loopback, private, link-local, shared, multicast and reserved ones are not, in whichever form."""
+    assert is_public(number) is public

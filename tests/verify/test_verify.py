@@ -1,0 +1,146 @@
+"""Verify: every difference at once, and never more said than was looked at."""
+
+import io
+import json
+import shutil
+import tarfile
+
+import pytest
+
+from datapack.oci.layout import Layout
+from datapack.oci.spec import Descriptor, canonical_json
+
+
+@pytest.fixture
+def built(catalog):
+    """A catalog whose version is built as a layout and as an archive."""
+    catalog.ok("build", "reef@v1")
+    catalog.ok("build", "reef@v1", "--to", "oci-archive:reef.tar")
+    return catalog
+
+
+def test_only_full_makes_the_claim(built):
+    """Quick looks at names and sizes and says so."""
+    for what in ("reef@v1", "data/reef/v1", "oci:dist/reef-v1", "oci-archive:reef.tar"):
+        assert built.ok("verify", what).startswith(f"verified, every byte: {what}: ")
+        assert "4 files, 3 kB, sha256:6c5909b871c5" in built.ok("verify", what)
+        quick = built.ok("verify", "--quick", what)
+        assert quick.startswith("complete by names and sizes, no byte was read: ")
+        assert "verified" not in quick
+
+
+def test_a_bag_shows_every_difference_sorted(built):
+    """Missing, extra and changed files are listed, in that order."""
+    bag = built.root / "data/reef/v1"
+    (bag / "data/train.json").unlink()
+    (bag / "data/extra").write_bytes(b"")
+    (bag / "data/z").unlink()
+    (bag / "data/z").write_bytes(b"Z")
+    error = built.fails("verify", "reef@v1", status=3)
+    assert error.endswith("  missing  data/train.json\n  extra    data/extra\n  changed  data/z\n")
+    quick = built.fails("verify", "--quick", "reef@v1", status=3)
+    assert quick.endswith("  missing  data/train.json\n  extra    data/extra\n")
+
+
+def test_quick_sees_another_size(built):
+    """A file that grew is seen by the payload's size."""
+    victim = built.root / "data/reef/v1/data/z"
+    victim.unlink()
+    victim.write_bytes(b"zz")
+    assert "Payload-Oxum 3003.4, the payload has 3004.4" in built.fails("verify", "--quick", "reef@v1", status=3)
+
+
+def test_lock_is_part_of_a_reference(built):
+    """A bag that is right in itself, but not the one that the lock names, is not the version."""
+    lock = built.root / "datasets.lock"
+    lock.write_text(lock.read_text().replace("digest: sha256:6c59", "digest: sha256:0000"))
+    assert "the bag is not the one that the lock names" in built.fails("verify", "reef@v1", status=3)
+
+
+@pytest.mark.parametrize("what", ["oci:dist/reef-v1", "oci-archive:reef.tar"])
+@pytest.mark.parametrize("mode", ["--quick", "--full"])
+def test_a_part_that_is_missing_is_found(built, what, mode):
+    """A layer that is gone is named by its digest, and the files that were in it are missing."""
+    layout = Layout(built.root / "dist/reef-v1")
+    data = json.loads(layout.read(layout.image()))["layers"][2]["digest"]
+    layout.blob(data).unlink()
+    with tarfile.open(built.root / "reef.tar") as old, tarfile.open(built.root / "new.tar", "w") as new:
+        for member in old:
+            if member.name != f"blobs/sha256/{data[7:]}":
+                new.addfile(member, old.extractfile(member))
+    (built.root / "new.tar").replace(built.root / "reef.tar")
+    error = built.fails("verify", mode, what, status=3)
+    assert f"layer    {data} is missing" in error
+    assert "missing  data/images/a b.png" in error
+
+
+def test_an_archive_with_a_flipped_byte(built):
+    """A byte that changed in an archive is found, with the file that it is in."""
+    archive = built.root / "reef.tar"
+    archive.write_bytes(archive.read_bytes().replace(b"aaaaaaaa", b"aaaabaaa", 1))
+    error = built.fails("verify", "oci-archive:reef.tar", status=3)
+    assert "changed  data/images/a b.png" in error
+    assert "is damaged: its bytes have sha256:" in error
+
+
+def test_a_swapped_manifest_is_found(built):
+    """An image whose environment names another dataset digest than its manifest has is refused."""
+    layout = Layout(built.root / "dist/reef-v1")
+    manifest = json.loads(layout.read(layout.image()))
+    config = json.loads(layout.blob(manifest["config"]["digest"]).read_bytes())
+    config["config"]["Env"][-1] = "DATAPACK_DIGEST=sha256:" + "0" * 64
+
+    def put(value, descriptor):
+        content = canonical_json(value)
+        new = Descriptor.of(descriptor["mediaType"], content)
+        layout.blob(new.digest).write_bytes(content)
+        return {**descriptor, **new.to_json()}
+
+    manifest["config"] = put(config, manifest["config"])
+    index = json.loads(layout.index.read_bytes())
+    index["manifests"][0] = put(manifest, index["manifests"][0])
+    layout.index.write_bytes(canonical_json(index))
+    assert "digest   the image says sha256:0000" in built.fails("verify", "oci:dist/reef-v1", status=3)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("oci:nothing", "not an OCI layout"),
+        ("oci-archive:nothing.tar", "the archive can't be read: found No such file"),
+        ("oci-archive:datasets.yml", "not an archive"),
+        ("oci:base", "not an import container: found no DATAPACK_DATASET and DATAPACK_DIGEST in its environment"),
+        ("source", "not a bag"),
+        ("reef@v9", "reef@v9: there is no bag of it here; 'datapack fetch reef@v9' brings it"),
+    ],
+)
+def test_what_is_no_image_or_bag(built, what, says):
+    """What can't be verified at all is one clear line."""
+    assert says in built.fails("verify", what, status=1)
+
+
+def test_it_works_outside_of_any_catalog(built, tmp_path):
+    """An image or a bag can be verified where there is no datasets.yml."""
+    shutil.move(built.root / "dist/reef-v1", tmp_path / "image")
+    built.root = tmp_path
+    assert built.ok("verify", "oci:image").startswith("verified")
+    assert "nothing to verify" in built.fails("verify", "reef@v1", status=2)
+
+
+def test_a_file_that_a_layer_hides_is_seen_as_the_engine_sees_it(built):
+    """Of two layers with one file, the upper one counts."""
+    layout = Layout(built.root / "dist/reef-v1")
+    manifest = json.loads(layout.read(layout.image()))
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        member = tarfile.TarInfo("dataset/reef/data/z")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"!"))
+    layer = Descriptor.of("application/vnd.oci.image.layer.v1.tar", out.getvalue())
+    layout.blob(layer.digest).write_bytes(out.getvalue())
+    manifest["layers"].append(layer.to_json())
+    content = canonical_json(manifest)
+    image = Descriptor.of(layout.image().media_type, content)
+    layout.blob(image.digest).write_bytes(content)
+    layout.index.write_bytes(canonical_json({"manifests": [image.to_json()]}))
+    assert "changed  data/z" in built.fails("verify", "oci:dist/reef-v1", status=3)
