@@ -1,4 +1,4 @@
-"""The reef: the files that ship are what the script draws, and the COCO file says exactly what is in them."""
+"""The reef: the shipped files match the drawing script, and the COCO file describes them exactly."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ REEF = ROOT / "examples/reef"
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module; `animals`, which it imports, lies beside it."""
+    """The script as a module; it imports `animals` from its own folder."""
     sys.path.insert(0, str(REEF))
     try:
         yield importlib.import_module("draw")
@@ -29,18 +29,18 @@ def script():
 
 @pytest.fixture(scope="module")
 def drawn(script):
-    """Every picture, drawn anew, with its animals."""
-    return {number: script.draw(number) for number in range(1, script.PICTURES + 1)}
+    """Every image, drawn again, with its animals."""
+    return {number: script.draw(number) for number in range(1, script.IMAGES + 1)}
 
 
 @pytest.fixture(scope="module")
 def coco():
-    """The COCO file that ships."""
+    """The shipped COCO file."""
     return json.loads((REEF / "train.json").read_text())
 
 
-def test_the_script_draws_the_files_that_ship(script, drawn):
-    """The COCO file is the same text, and each picture has the same pixels; PNG's bytes depend on the zlib at hand."""
+def test_the_script_draws_the_shipped_files(script, drawn):
+    """The COCO file has the same text and each image the same pixels. PNG bytes may differ: they depend on zlib."""
     assert script.coco(drawn) == (REEF / "train.json").read_text()
     assert sorted(path.name for path in (REEF / "images").iterdir()) == sorted(map(script.name, drawn))
     for number, (image, _) in drawn.items():
@@ -50,12 +50,12 @@ def test_the_script_draws_the_files_that_ship(script, drawn):
 
 
 def test_every_box_is_tight_and_inside(drawn, coco):
-    """Each box's four sides touch the animal, nothing of it is outside, and its area is the number of its pixels."""
+    """All four sides of a box touch the animal, no pixel is outside, and the area is the number of pixels."""
     masks = [(number, animal) for number, (_, animals) in drawn.items() for animal in animals]
     assert len(masks) == len(coco["annotations"])
     names = {category["id"]: category["name"] for category in coco["categories"]}
     for row, (number, animal) in zip(coco["annotations"], masks, strict=True):
-        assert (row["image_id"], names[row["category_id"]]) == (number, animal.kind)
+        assert (row["image_id"], names[row["category_id"]]) == (number, animal.category)
         x, y, width, height = map(int, row["bbox"])
         inside = animal.mask[y : y + height, x : x + width]
         assert inside.shape == (height, width)
@@ -63,8 +63,8 @@ def test_every_box_is_tight_and_inside(drawn, coco):
         assert inside.sum() == animal.mask.sum() == row["area"]
 
 
-def test_no_two_boxes_of_a_picture_overlap(coco):
-    """Each animal is seen whole, so that its box is right."""
+def test_boxes_in_an_image_do_not_overlap(coco):
+    """No animal hides another, so every box is correct."""
     for image in coco["images"]:
         seen = np.zeros((image["height"], image["width"]), dtype=int)
         for row in coco["annotations"]:
@@ -75,7 +75,7 @@ def test_no_two_boxes_of_a_picture_overlap(coco):
 
 
 def test_the_file_is_consistent(coco):
-    """Ids are unique, every reference leads somewhere, every category is used, and sizes are those of the pictures."""
+    """Ids are unique, all references resolve, every category is used, and sizes match the images."""
     assert list(coco) == ["info", "licenses", "images", "annotations", "categories"]
     for rows in (coco["images"], coco["annotations"], coco["categories"], coco["licenses"]):
         assert len({row["id"] for row in rows}) == len(rows)
@@ -89,7 +89,7 @@ def test_the_file_is_consistent(coco):
 
 
 def test_a_detector_can_learn_from_it(coco):
-    """Enough pictures of several sizes, some empty, at most five animals each, and none too small to be seen."""
+    """There are enough images of several sizes, some empty; at most five animals each, none too small to see."""
     animals = Counter(row["image_id"] for row in coco["annotations"])
     assert len(coco["images"]) >= 60
     assert len({(image["width"], image["height"]) for image in coco["images"]}) == 3
@@ -100,14 +100,14 @@ def test_a_detector_can_learn_from_it(coco):
 
 
 def test_it_is_small_enough_to_ship():
-    """The whole folder is below 3 MB, the contact sheet in its README below 200 kB."""
+    """The folder is below 3 MB, and the contact sheet in its README below 200 kB."""
     files = [path for path in REEF.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sum(path.stat().st_size for path in files) < 3_000_000
     assert (REEF / "contact-sheet.png").stat().st_size < 200_000
 
 
 def test_the_catalog_names_it():
-    """reef@v1 is made of the COCO file and the pictures, and of nothing else."""
+    """reef@v1 consists of the COCO file and the images, and nothing else."""
     entry = Catalog.read(ROOT / "datasets.yml").entry(Reference("reef", "v1"))
     assert [source.local for source in entry.sources] == ["examples/reef/train.json", "examples/reef/images"]
     assert all((ROOT / source.local).exists() for source in entry.sources)

@@ -25,13 +25,13 @@ class Part:
 
 
 def ellipse(x: float, y: float, width: float, height: float, points: int = 40) -> Array:
-    """Outline an ellipse by its centre and its half axes."""
+    """Outline an ellipse, given its centre and its half axes."""
     turns = [2 * math.pi * n / points for n in range(points)]
     return np.array([(x + width * math.cos(turn), y + height * math.sin(turn)) for turn in turns])
 
 
 def ribbon(line: Sequence[tuple[float, float]], start: float, end: float) -> Array:
-    """Outline a line whose width goes from ``start`` to ``end``."""
+    """Outline a line whose width changes from ``start`` to ``end``."""
     left, right = [], []
     for n, (x, y) in enumerate(line):
         (ax, ay), (bx, by) = line[max(n - 1, 0)], line[min(n + 1, len(line) - 1)]
@@ -44,7 +44,7 @@ def ribbon(line: Sequence[tuple[float, float]], start: float, end: float) -> Arr
 
 
 def moved(outline: Array, x: float, y: float, scale: float = 1.0, turn: float = 0.0, mirror: bool = False) -> Array:
-    """Turn an outline by ``turn`` radians, scale it, and move it."""
+    """Rotate an outline by ``turn`` radians, scale it, and move it."""
     sine, cosine = math.sin(turn), math.cos(turn)
     across = -outline[:, 0] if mirror else outline[:, 0]
     down = outline[:, 1]
@@ -59,7 +59,7 @@ def shade(colour: Colour, by: float) -> Colour:
 
 @dataclass(frozen=True)
 class Dice:
-    """Chance, from one seed."""
+    """Random choices from one generator."""
 
     random: np.random.Generator
 
@@ -67,11 +67,11 @@ class Dice:
         return low + (high - low) * float(self.random.random())
 
     def count(self, low: int, high: int) -> int:
-        """Give a whole number, both ends included."""
+        """Return a random integer, both ends included."""
         return int(self.random.integers(low, high + 1))
 
     def one_of(self, colours: Sequence[Colour]) -> Colour:
-        """Pick a colour, and change it a little."""
+        """Pick a colour and vary its brightness a little."""
         return shade(colours[self.count(0, len(colours) - 1)], self.between(0.9, 1.08))
 
 
@@ -97,7 +97,7 @@ def starfish(dice: Dice) -> Iterator[Part]:
 
 
 def jellyfish(dice: Dice) -> Iterator[Part]:
-    """Draw a bell that lets light through, with long tentacles below."""
+    """Draw a translucent bell with long tentacles below."""
     colour = dice.one_of([(238, 142, 214), (196, 150, 246), (250, 172, 190)])
     phase, wave = dice.between(0, 6.28), dice.between(0.05, 0.1)
     for n in range(6):
@@ -118,7 +118,7 @@ def jellyfish(dice: Dice) -> Iterator[Part]:
 
 
 def fish(dice: Dice) -> Iterator[Part]:
-    """Draw a body to the left, two fins, a forked tail, bands and an eye."""
+    """Draw a body that faces left, with two fins, a forked tail, bands and an eye."""
     colour = dice.one_of([(250, 206, 52), (255, 224, 92), (246, 180, 40)])
     band = dice.one_of([(44, 62, 150), (30, 40, 92), (70, 92, 190)])
     deep = dice.between(0.4, 0.5)
@@ -175,4 +175,4 @@ ANIMALS: dict[str, Callable[[Dice], Iterator[Part]]] = {
     "fish": fish,
     "crab": crab,
 }
-LEAN = {"starfish": math.pi, "jellyfish": 0.6, "fish": 0.45, "crab": 0.5}  # how far each may turn, in radians
+LEAN = {"starfish": math.pi, "jellyfish": 0.6, "fish": 0.45, "crab": 0.5}  # largest rotation, in radians

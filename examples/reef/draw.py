@@ -1,9 +1,9 @@
-"""Draw the reef: 72 pictures of four kinds of sea animals, and their COCO file.
+"""Draw the reef: 72 images of four kinds of sea animals, and their COCO file.
 
     python examples/reef/draw.py
 
-writes images/, train.json and contact-sheet.png beside this script. The same script draws the same pictures everywhere:
-each has a seed of its own, and every pixel comes from plain arithmetic in numpy. Pillow only writes the PNG files.
+writes images/, train.json and contact-sheet.png beside this script. The script draws the same images on every machine:
+each image has its own seed, and every pixel comes from plain arithmetic in numpy. Pillow only writes the PNG files.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 SEED = 2024
-PICTURES = 72
-EMPTY_EVERY = 9  # each ninth picture has no animal, as in real data
+IMAGES = 72
+EMPTY_EVERY = 9  # every ninth image has no animal, as in real data
 SIZES = ((192, 144), (160, 160), (240, 160))  # width and height in pixels
 SMALLEST, LARGEST = 15.0, 34.0  # an animal's radius in pixels
-FINE = 4  # samples a pixel, along each side
+FINE = 4  # samples per pixel along each side
 GAP = 3  # pixels between the boxes of two animals
 
 
 @dataclass(frozen=True)
 class Animal:
-    """What was drawn: its category's name, and the pixels that it covers by at least half."""
+    """A drawn animal: its category, and the pixels of which it covers at least half."""
 
-    kind: str
+    category: str
     mask: Mask
 
     @property
@@ -54,7 +54,7 @@ class Animal:
 
 
 def coverage(outline: Array, width: int, height: int) -> tuple[slice, slice, Array]:
-    """Say how much of each pixel an outline covers: the rows and columns that it reaches, and the shares there."""
+    """Return the rows and columns that an outline touches, and the share of each pixel there that it covers."""
     (x0, y0), (x1, y1) = outline.min(axis=0), outline.max(axis=0)
     top, bottom = (min(max(y, 0), height) for y in (math.floor(y0), math.ceil(y1)))
     left, right = (min(max(x, 0), width) for x in (math.floor(x0), math.ceil(x1)))
@@ -72,7 +72,7 @@ def coverage(outline: Array, width: int, height: int) -> tuple[slice, slice, Arr
 
 
 def paint(pixels: Array, outline: Array, colour: Colour, opacity: float = 1.0) -> Mask:
-    """Fill an outline in a picture; return the pixels that it covers by at least half."""
+    """Fill an outline in an image; return the pixels of which it covers at least half."""
     height, width, _ = pixels.shape
     rows, columns, share = coverage(outline, width, height)
     weight = (share * opacity)[:, :, None]
@@ -86,7 +86,7 @@ def paint(pixels: Array, outline: Array, colour: Colour, opacity: float = 1.0) -
 
 
 def soft_noise(dice: Dice, width: int, height: int, cell: int) -> Array:
-    """Give smooth noise between -1 and 1 that changes over ``cell`` pixels."""
+    """Return smooth noise between -1 and 1 that varies over ``cell`` pixels."""
     grid = 2 * dice.random.random((height // cell + 2, width // cell + 2)) - 1
 
     def steps(length: int) -> tuple[np.ndarray, Array]:
@@ -160,7 +160,7 @@ def weeds(dice: Dice, pixels: Array) -> None:
 
 
 def specks(dice: Dice, pixels: Array) -> None:
-    """Paint what drifts in the water: marine snow, and sometimes bubbles."""
+    """Paint drifting particles: marine snow, and sometimes bubbles."""
     height, width, _ = pixels.shape
     for _ in range(dice.count(12, 30)):
         size = dice.between(0.4, 1.1)
@@ -171,20 +171,21 @@ def specks(dice: Dice, pixels: Array) -> None:
         paint(pixels, ellipse(x - size * 0.3, y - size * 0.3, size * 0.35, size * 0.35, 10), (250, 255, 255), 0.8)
 
 
-# Pictures
+# Images
 
 
 @dataclass
 class Scene:
-    """A picture while it is drawn, and the animals in it."""
+    """An image being drawn, and the animals in it."""
 
     pixels: Array
     animals: list[Animal] = field(default_factory=list)
 
-    def place(self, dice: Dice, kind: str) -> None:
-        """Draw an animal where there is room for it; leave it out where none is found."""
+    def place(self, dice: Dice, category: str) -> None:
+        """Draw an animal at a free position; skip it if none is found."""
         height, width, _ = self.pixels.shape
-        parts, turn, mirror = list(ANIMALS[kind](dice)), dice.between(-LEAN[kind], LEAN[kind]), dice.count(0, 1) == 1
+        lean = LEAN[category]
+        parts, turn, mirror = list(ANIMALS[category](dice)), dice.between(-lean, lean), dice.count(0, 1) == 1
         for _ in range(40):
             radius = dice.between(SMALLEST, LARGEST)
             x, y = (dice.between(radius + 1, side - radius - 1) for side in (width, height))
@@ -194,7 +195,7 @@ class Scene:
                     paint(self.pixels, outline, part.colour, part.opacity)
                     for outline, part in zip(outlines, parts, strict=True)
                 ]
-                self.animals.append(Animal(kind, np.logical_or.reduce(masks)))
+                self.animals.append(Animal(category, np.logical_or.reduce(masks)))
                 return
 
     def _is_free(self, points: Array) -> bool:
@@ -207,7 +208,7 @@ class Scene:
 
 
 def draw(number: int) -> tuple[Image.Image, list[Animal]]:
-    """Draw one picture; the same number always gives the same picture."""
+    """Draw one image; the same number always gives the same image."""
     dice = Dice(np.random.default_rng([SEED, number]))
     width, height = SIZES[number % len(SIZES)]
     scene = Scene(water(dice, width, height))
@@ -215,9 +216,9 @@ def draw(number: int) -> tuple[Image.Image, list[Animal]]:
         seabed(dice, scene.pixels)
     if dice.between(0, 1) < 0.55:
         weeds(dice, scene.pixels)
-    kinds = list(ANIMALS)
+    categories = list(ANIMALS)
     for n in range(0 if number % EMPTY_EVERY == 0 else dice.count(1, 5)):
-        scene.place(dice, kinds[(number + n * dice.count(1, 3)) % len(kinds)])
+        scene.place(dice, categories[(number + n * dice.count(1, 3)) % len(categories)])
     specks(dice, scene.pixels)
     noise = 3 * dice.random.integers(-1, 2, (height, width, 1))
     pixels = np.clip(np.rint(scene.pixels) + noise, 0, 255).astype(np.uint8)
@@ -225,13 +226,13 @@ def draw(number: int) -> tuple[Image.Image, list[Animal]]:
 
 
 def name(number: int) -> str:
-    """Name a picture's file."""
+    """Return the file name of an image."""
     return f"reef-{number:03}.png"
 
 
 def coco(drawn: dict[int, tuple[Image.Image, list[Animal]]]) -> str:
-    """Describe the pictures and their animals as COCO does; the same pictures give the same text."""
-    categories = {kind: number for number, kind in enumerate(ANIMALS, start=1)}
+    """Write the COCO file of the images and their animals; the same images give the same text."""
+    categories = {category: number for number, category in enumerate(ANIMALS, start=1)}
     found = [(number, animal) for number, (_, animals) in drawn.items() for animal in animals]
     rows = {
         "images": [
@@ -249,7 +250,7 @@ def coco(drawn: dict[int, tuple[Image.Image, list[Animal]]]) -> str:
             {
                 "id": n,
                 "image_id": number,
-                "category_id": categories[animal.kind],
+                "category_id": categories[animal.category],
                 "bbox": [float(side) for side in animal.box],
                 "area": float(animal.area),
                 "segmentation": [],
@@ -257,7 +258,7 @@ def coco(drawn: dict[int, tuple[Image.Image, list[Animal]]]) -> str:
             }
             for n, (number, animal) in enumerate(found, start=1)
         ],
-        "categories": [{"id": n, "name": kind, "supercategory": "animal"} for kind, n in categories.items()],
+        "categories": [{"id": n, "name": name, "supercategory": "animal"} for name, n in categories.items()],
     }
     licence = {"id": 1, "name": "CC0-1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
     info = {"description": "Drawn animals of a reef", "version": "1", "year": 2026, "date_created": "2026-01-01"}
@@ -267,7 +268,7 @@ def coco(drawn: dict[int, tuple[Image.Image, list[Animal]]]) -> str:
 
 
 def contact_sheet(images: Sequence[Image.Image], across: int = 4) -> Image.Image:
-    """Put pictures of one size beside each other, smaller and with fewer shades, so that the file is small."""
+    """Arrange images of one size in a grid, scaled down and with fewer colours to keep the file small."""
     wide, high, edge = images[0].width * 3 // 4, images[0].height * 3 // 4, 6
     down = -(-len(images) // across)
     sheet = Image.new("RGB", (across * (wide + edge) + edge, down * (high + edge) + edge), (255, 255, 255))
@@ -278,15 +279,15 @@ def contact_sheet(images: Sequence[Image.Image], across: int = 4) -> Image.Image
 
 
 def main() -> None:
-    """Draw everything, beside this script."""
-    drawn = {number: draw(number) for number in range(1, PICTURES + 1)}
+    """Draw all files beside this script."""
+    drawn = {number: draw(number) for number in range(1, IMAGES + 1)}
     (FOLDER / "images").mkdir(exist_ok=True)
     for number, (image, _) in drawn.items():
         image.save(FOLDER / "images" / name(number), optimize=True)
     (FOLDER / "train.json").write_text(coco(drawn))
     shown = [image for image, animals in drawn.values() if image.size == SIZES[0] and len(animals) > 1]
     contact_sheet(shown[:12]).save(FOLDER / "contact-sheet.png", optimize=True)
-    print(f"{len(drawn)} pictures, {sum(len(animals) for _, animals in drawn.values())} animals")
+    print(f"{len(drawn)} images, {sum(len(animals) for _, animals in drawn.values())} animals")
 
 
 if __name__ == "__main__":
