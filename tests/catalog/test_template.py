@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from datapack.catalog import model as catalog
+from datapack.catalog import schema
 from datapack.catalog import template as init
 from datapack.catalog.model import Catalog
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
@@ -26,7 +26,7 @@ def test_the_starter_catalog_is_valid(tmp_path):
     assert entry.sources == (LocalSource(local="my-dataset"),)
     assert (tmp_path / "my-dataset").is_dir()
     assert entry.dataset.private
-    jsonschema.validate(yaml.safe_load(workspace.catalog.read_text()), yaml.safe_load(catalog.json_schema()))
+    jsonschema.validate(yaml.safe_load(workspace.catalog.read_text()), yaml.safe_load(schema.json_schema()))
 
 
 def test_every_commented_example_is_valid(tmp_path):
