@@ -39,7 +39,8 @@ def make_coco(boxes, labels, *, size=(200, 100), categories=3, crowd=None, ids=N
 
 
 def outputs(boxes, labels, scores):
-    return {"boxes": np.array(boxes, np.float32), "labels": np.array(labels), "scores": np.array(scores, np.float32)}
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    return {"boxes": boxes, "labels": np.array(labels, np.int64), "scores": np.array(scores, np.float32)}
 
 
 def judge(coco: Coco, *found, score=0.5) -> Evaluation:

@@ -5,8 +5,8 @@ import platform
 from datetime import UTC, datetime
 
 import torch
-from judging import a_record
 
+from tests.trainers.judging import a_record
 from trainers.run import record
 from trainers.run.record import RunRecord
 
@@ -22,7 +22,7 @@ def test_versions_are_those_that_run():
     versions = record.versions()
     assert versions["python"] == platform.python_version()
     assert versions["torch"] == torch.__version__
-    assert all(versions[name] for name in ("trainers", "torchvision", "pycocotools", "numpy", "pillow"))
+    assert all(versions[name] for name in ("trainers", "torchvision", "hotcoco", "numpy", "pillow"))
     assert versions["cuda"] == torch.version.cuda
 
 
