@@ -1,8 +1,7 @@
-"""A YAML file that is read with the lines of everything in it, so that an error can name the place."""
+"""YAML files read with line numbers, so that an error can name the line. Duplicate keys are errors."""
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,16 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from datapack.errors import DatapackError
 
-Place = tuple[str | int, ...]  # the keys and the list positions that lead to a value
+
+Place = tuple[str | int, ...]  # the keys and list indexes that lead to a value
 _MERGE, _TEXT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "str", "timestamp"))
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w.@-]+")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml's, where PyYAML has it
-    """PyYAML's safe loader, but a date is the text that it is."""
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml's loader, if PyYAML has it
+    """PyYAML's safe loader, except that dates stay strings."""
 
     yaml_implicit_resolvers: ClassVar = {
         letter: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE]
@@ -33,88 +34,85 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 @dataclass(frozen=True)
-class Document:
-    """The content of a YAML file and where it stands. Keys are kept as they are written: ``1.0:`` is ``"1.0"``."""
+class YamlFile:
+    """The content of a YAML file, with line numbers. Keys stay strings: ``1.0:`` is ``"1.0"``."""
 
     path: Path
     text: str
     value: Any
+    error: type[DatapackError]  # what a problem in this file raises
     _node: yaml.Node | None
 
     @classmethod
-    def read(cls, path: Path) -> Document:
-        """Read a file; raise `CatalogError`, naming the line, where it can't be read as YAML without doubt."""
-        return cls.parse(path, _text(path))
+    def read(cls, path: Path, error: type[DatapackError] = CatalogError) -> YamlFile:
+        """Read a file; raise ``error``, naming the line, if it is not valid, unambiguous YAML."""
+        return cls.parse(path, _read_text(path, error), error)
 
     @classmethod
-    def parse(cls, path: Path, text: str) -> Document:
-        """Read what is the text of a file, or will be; it fails as `read` does."""
+    def parse(cls, path: Path, text: str, error: type[DatapackError] = CatalogError) -> YamlFile:
+        """Parse the text of a file that may not be written yet; fail as `read` does."""
         if conflict := _CONFLICT.search(text):
-            raise CatalogError(
-                "a merge conflict is not resolved",
+            raise error(
+                "unresolved merge conflict",
                 where=f"{path}:{_line_at(text, conflict.start())}",
                 found=conflict.group(),
-                fix="keep what is right of both sides, and remove the three marker lines",
+                fix="resolve it and remove the three marker lines",
             )
         try:
             loader = _Loader(text.removeprefix(_BYTE_ORDER_MARK))
             node = loader.get_single_node()
-            for part in _nodes(node):
-                _check_tag(path, part, loader)
+            for place, part in _nodes(node):
+                _check_tag(path, part, loader, error)
                 if isinstance(part, yaml.MappingNode):
-                    _check_keys(path, part)
-            return cls(path, text, None if node is None else loader.construct_document(node), node)
-        except yaml.YAMLError as error:
-            raise _not_yaml(path, text, error) from error
+                    _check_keys(path, place, part, error)
+            return cls(path, text, None if node is None else loader.construct_document(node), error, node)
+        except (yaml.YAMLError, RecursionError, ValueError) as cause:
+            raise _not_yaml(path, text, cause, error) from cause
 
     def get(self, place: Place) -> Any:
-        """Return the value at a place that is in the file."""
+        """Return the value at a place; the place must exist."""
         value = self.value
         for step in place:
             value = value[step]
         return value
 
     def line(self, place: Place) -> int:
-        """Return the line, from 1, where a place begins, or the nearest place around it that is in the file."""
+        """Return the line, from 1, where a place begins, or its nearest enclosing place if it does not exist."""
         line = 1
-        for start, _ in self._way(place):
+        for start, _ in self._path_to(place):
             line = int(start.start_mark.line) + 1
         return line
 
     def where(self, place: Place) -> str:
-        """Name the file and the line of a place, as editors and terminals link it."""
+        """Return ``FILE:LINE`` of a place, which editors and terminals link."""
         return f"{self.path}:{self.line(place)}"
 
-    def changed(self, place: Place, new: str) -> Document:
-        """Return this document with another text at a place in a mapping; every other byte of the file stays.
+    def with_value(self, place: Place, new: str) -> YamlFile:
+        """Return this file with another text at a place in a mapping; every other byte stays the same.
 
         Raises:
-            CatalogError: the text does not stand there in one piece, or stands for other places too.
+            DatapackError: the text is split up in the file, or an alias uses it elsewhere too; of class ``error``.
         """
-        value = copy.deepcopy(self.value)
-        parent, old = value, self.get(place)
-        for step in place[:-1]:
-            parent = parent[step]
-        parent[place[-1]] = new
-        *_, (_, node) = self._way(place)
+        *_, (_, node) = self._path_to(place)
         mark = len(self.text) - len(self.text.removeprefix(_BYTE_ORDER_MARK))
         start, end = mark + node.start_mark.index, mark + node.end_mark.index
         written = self.text[start:end]
         try:
-            document = self.parse(self.path, self.text[:start] + written.replace(old, new) + self.text[end:])
-        except CatalogError:
-            document = self
-        if document.value != value:
-            raise CatalogError(
-                f"{describe(place)}: only an editor can change this",
+            text = self.text[:start] + written.replace(self.get(place), new) + self.text[end:]
+            changed = self.parse(self.path, text, self.error)
+        except self.error:
+            changed = self
+        if changed.value != _replaced(self.value, place, new):
+            raise self.error(
+                f"{describe(place)}: can't be changed automatically",
                 where=self.where(place),
                 found=written,
-                fix=f"write {new}",
+                fix=f"change it to {new} in an editor",
             )
-        return document
+        return changed
 
-    def _way(self, place: Place) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-        """Give the nodes on the way to a place, as far as it is in the file: where each begins, and the node itself."""
+    def _path_to(self, place: Place) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        """Yield, for each step of a place that exists, the node where the step begins and the node of its value."""
         node = self._node
         for step in place:
             found = _descend(node, step)
@@ -125,7 +123,7 @@ class Document:
 
 
 def describe(place: Place) -> str:
-    """Write a place as people read it: ``datasets.reef.versions.v1.sources[0]``."""
+    """Format a place for people: ``datasets.reef.versions.v1.sources[0]``."""
     text = ""
     for step in place:
         if isinstance(step, int):
@@ -137,72 +135,83 @@ def describe(place: Place) -> str:
     return text.removeprefix(".")
 
 
-def _text(path: Path) -> str:
+def _replaced(value: Any, place: Place, new: str) -> Any:
+    """Return a value with another text at a place. Aliases share objects, so only what is on the path is copied."""
+    if not place:
+        return new
+    copy = value.copy()
+    copy[place[0]] = _replaced(value[place[0]], place[1:], new)
+    return copy
+
+
+def _read_text(path: Path, error: type[DatapackError]) -> str:
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise CatalogError("the file can't be read", where=path, found=error.strerror) from error
+    except OSError as cause:
+        raise error("can't read the file", where=path, found=cause.strerror) from cause
     try:
         return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise CatalogError("not UTF-8", where=f"{path}:{line}", fix="save the file as UTF-8") from error
+    except UnicodeDecodeError as cause:
+        line = content.count(b"\n", 0, cause.start) + 1
+        raise error("not UTF-8", where=f"{path}:{line}", fix="save the file as UTF-8") from cause
 
 
 def _line_at(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> CatalogError:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line = mark.line + 1 if mark else _line_at(text, getattr(error, "position", 0))
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+def _not_yaml(path: Path, text: str, cause: Exception, error: type[DatapackError]) -> DatapackError:
+    mark = getattr(cause, "problem_mark", None) or getattr(cause, "context_mark", None)
+    line = mark.line + 1 if mark else _line_at(text, getattr(cause, "position", 0))
+    reason = getattr(cause, "problem", None) or getattr(cause, "reason", None) or str(cause)
     written = [*text.splitlines(), ""][line - 1 : line]
     tab = any("\t" in line[: len(line) - len(line.lstrip())] for line in written)
     fix = "indent with spaces, not with tabs" if tab else None
-    return CatalogError("not YAML", where=f"{path}:{line}", found=reason, fix=fix)
+    return error("not valid YAML", where=f"{path}:{line}", found=reason, fix=fix)
 
 
-def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
-    """Give every node once, in the order of the file, however many aliases lead to it."""
-    waiting, seen = [node], set()
-    while waiting:
-        node = waiting.pop()
+def _nodes(root: yaml.Node | None) -> Iterator[tuple[Place, yaml.Node]]:
+    """Yield every node once, in the order of the file, however many aliases lead to it."""
+    pending: list[tuple[Place, yaml.Node | None]] = [((), root)]
+    seen = set()
+    while pending:
+        place, node = pending.pop()
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        yield node
+        yield place, node
         if isinstance(node, yaml.MappingNode):
-            waiting += [part for pair in reversed(node.value) for part in reversed(pair)]
+            for key, value in reversed(node.value):
+                pending += [((*place, str(key.value)), value), (place, key)]
         elif isinstance(node, yaml.SequenceNode):
-            waiting += reversed(node.value)
+            pending += reversed([((*place, index), item) for index, item in enumerate(node.value)])
 
 
-def _check_tag(path: Path, node: yaml.Node, loader: _Loader) -> None:
-    """Refuse a tag such as ``!!python/object``: a value is what it looks like."""
+def _check_tag(path: Path, node: yaml.Node, loader: _Loader, error: type[DatapackError]) -> None:
+    """Refuse a tag that changes a value's type, such as ``!!python/object``."""
     plain = isinstance(node, yaml.ScalarNode) and not node.style
     if node.tag not in {_TEXT, loader.resolve(type(node), node.value, (plain, not plain))}:
-        raise CatalogError(
-            "a tag is not allowed here",
+        raise error(
+            "tags are not allowed",
             where=f"{path}:{node.start_mark.line + 1}",
             found=node.tag,
-            fix="write the value without it",
+            fix="remove the tag",
         )
 
 
-def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
-    """Refuse a key that stands twice, which YAML forbids and PyYAML lets pass, and make every key the text it is."""
+def _check_keys(path: Path, place: Place, mapping: yaml.MappingNode, error: type[DatapackError]) -> None:
+    """Refuse duplicate keys, which YAML forbids but PyYAML accepts, and make every key a string."""
     lines: dict[str, int] = {}
     for key, _ in mapping.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise CatalogError("a key must be plain text", where=f"{path}:{line}", found="a list or a mapping")
+            raise error("a key must be plain text", where=f"{path}:{line}", found="a list or a mapping")
         if key.value in lines:
-            raise CatalogError(
-                f"the key {key.value!r} stands twice in one place",
+            raise error(
+                f"duplicate key {describe((*place, key.value))}",
                 where=f"{path}:{line}",
-                found=f"the first on line {lines[key.value]}",
-                fix="keep one of them",
+                found=f"the first one on line {lines[key.value]}",
+                fix="keep only one",
             )
         lines[key.value] = line
         if key.tag != _MERGE:
@@ -210,7 +219,7 @@ def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
 
 
 def _descend(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:
-    """Return the node where a step begins, a key or a list's item, and the node that it leads to."""
+    """Return the node where a step begins (a key or a list item) and the node that it leads to."""
     if isinstance(node, yaml.MappingNode):
         pairs = {key.value: (key, value) for key, value in node.value}  # of merged keys the last one counts
         return pairs.get(step)

@@ -1,55 +1,56 @@
-"""A YAML file with its lines: what is read, what is refused, and where things stand."""
+"""YAML files with line numbers: values, their lines, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from datapack.errors import CatalogError
-from datapack.yamlfile import Document, describe
+from datapack.errors import CatalogError, DatapackError
+from datapack.yamlfile import YamlFile, describe
 
 
 @pytest.fixture
 def read(tmp_path: Path):
-    """A function that writes a file and reads it as a document."""
+    """A function that writes a file and reads it as YAML."""
 
-    def read(content: str | bytes) -> Document:
+    def read(content: str | bytes, **options) -> YamlFile:
         path = tmp_path / "file.yml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return Document.read(path)
+        return YamlFile.read(path, **options)
 
     return read
 
 
 def test_values_and_their_lines(read):
     """Every value is found by its place, and every place has the line that it begins on."""
-    document = read("a:\n  b: 1\n\n  c:\n    - x\n    - d: y\n")
-    assert document.value == {"a": {"b": 1, "c": ["x", {"d": "y"}]}}
+    file = read("a:\n  b: 1\n\n  c:\n    - x\n    - d: y\n")
+    assert file.value == {"a": {"b": 1, "c": ["x", {"d": "y"}]}}
     places = [(), ("a",), ("a", "b"), ("a", "c"), ("a", "c", 0), ("a", "c", 1, "d")]
-    assert [document.line(place) for place in places] == [1, 1, 2, 4, 5, 6]
-    assert document.get(("a", "c", 1, "d")) == "y"
-    assert document.where(("a", "b")).endswith("file.yml:2")
+    assert [file.line(place) for place in places] == [1, 1, 2, 4, 5, 6]
+    assert file.get(("a", "c", 1, "d")) == "y"
+    assert file.where(("a", "b")).endswith("file.yml:2")
 
 
-def test_a_place_that_is_not_there_has_the_line_around_it(read):
-    """A key that is missing is shown at what it is missing in."""
+def test_missing_place_has_the_line_of_its_parent(read):
+    """A missing key is shown at the line of the mapping that should have it."""
     assert read("a:\n\n  b: 1\nc: [1]").line(("c", 7, "x")) == 4
 
 
-def test_keys_stay_as_they_are_written(read):
-    """A version called 1.0, a name called yes and a date are text, not a number, a truth or a day."""
-    document = read("1.0: a\nyes: b\n2024-01-01: 2024-01-01\n")
-    assert document.value == {"1.0": "a", "yes": "b", "2024-01-01": "2024-01-01"}
+def test_keys_and_dates_stay_strings(read):
+    """A version 1.0, a name 'yes' and a date are strings, not a number, a boolean or a date object."""
+    file = read("1.0: a\nyes: b\n2024-01-01: 2024-01-01\n")
+    assert file.value == {"1.0": "a", "yes": "b", "2024-01-01": "2024-01-01"}
 
 
-def test_an_alias_and_a_merged_key_are_read(read):
-    """YAML's own ways not to write a thing twice work, and the key that stands there itself wins."""
-    document = read("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: *a\n")
-    assert document.value == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
-    assert document.line(("b", "y")) == 4
+def test_aliases_and_merge_keys_work(read):
+    """YAML's aliases and merge keys work, and a mapping's own key overrides a merged one."""
+    file = read("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: *a\n")
+    assert file.value == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
+    assert file.line(("b", "y")) == 4
 
 
-def test_an_empty_file_has_no_value(read):
-    """A file of nothing, or of comments, is None."""
+def test_empty_file_has_no_value(read):
+    """The value of an empty file, or of one with only comments, is None."""
     assert read("").value is None
     assert read("# nothing\n").value is None
     assert read("").line(("a",)) == 1
@@ -58,42 +59,81 @@ def test_an_empty_file_has_no_value(read):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
+        ("a: 1\na: 2\n", "file.yml:2: duplicate key a: found the first one on line 1; keep only one"),
         (
-            "a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n",
-            "file.yml:5: the key 'c' stands twice in one place: found the first on line 3",
+            "a: 1\nb:\n  - c: 1\n    d: 2\n    c: 3\n",
+            "file.yml:5: duplicate key b\\[0\\].c: found the first one on line 3; keep only one",
         ),
-        ("a: [1, 2\n", "file.yml:2: not YAML"),
-        ("a:\n\tb: 1\n", "file.yml:2: not YAML: found .*indent with spaces"),
-        ("a: b: c\n", "file.yml:1: not YAML: found mapping values are not allowed"),
-        ("a: *b\n", "file.yml:1: not YAML: found .*alias"),
-        ("a: 1\n---\nb: 1\n", "file.yml:2: not YAML"),
-        ("a: !!python/object:os.system {}\n", "file.yml:1: a tag is not allowed here: found .*os.system"),
-        ("a: 1\nb: !!int x\n", "file.yml:2: a tag is not allowed here: found .*int; write the value without it"),
-        ("a: !!timestamp x\n", "file.yml:1: a tag is not allowed here"),
-        ("a: =\n", "file.yml:1: not YAML: found could not determine a constructor"),
+        ("a: [1, 2\n", "file.yml:2: not valid YAML"),
+        ("a:\n\tb: 1\n", "file.yml:2: not valid YAML: found .*indent with spaces"),
+        ("a: b: c\n", "file.yml:1: not valid YAML: found mapping values are not allowed"),
+        ("a: *b\n", "file.yml:1: not valid YAML: found .*alias"),
+        ("a: 1\n---\nb: 1\n", "file.yml:2: not valid YAML"),
+        ("a: !!python/object:os.system {}\n", "file.yml:1: tags are not allowed: found .*os.system"),
+        ("a: 1\nb: !!int x\n", "file.yml:2: tags are not allowed: found .*int; remove the tag"),
+        ("a: !!timestamp x\n", "file.yml:1: tags are not allowed"),
+        ("a: =\n", "file.yml:1: not valid YAML: found could not determine a constructor"),
         ("? [a, b]\n: 1\n", "file.yml:1: a key must be plain text: found a list or a mapping"),
-        ("a: 1\nb: \x00\n", "file.yml:2: not YAML"),
+        ("a: 1\nb: \x00\n", "file.yml:2: not valid YAML"),
+        pytest.param("[" * 10_000, "file.yml:1: not valid YAML: found .*maximum", id="deep"),
+        pytest.param("1" * 5_000, "file.yml:1: not valid YAML: found Exceeds the limit", id="number"),
         (b"a: 1\nb: \xff\n", "file.yml:2: not UTF-8; save the file as UTF-8"),
-        ("a: 1\n<<<<<<< ours\nb: 1\n=======\nb: 2\n>>>>>>> theirs\n", "file.yml:2: a merge conflict is not resolved"),
+        ("a: 1\n<<<<<<< ours\nb: 1\n=======\nb: 2\n>>>>>>> theirs\n", "file.yml:2: unresolved merge conflict"),
     ],
 )
-def test_what_is_in_doubt_is_refused_by_its_line(read, content, says):
-    """A file that can't be read in one way only is refused in one line that names the file's line."""
-    with pytest.raises(CatalogError, match=says) as error:
+def test_invalid_or_ambiguous_file_is_refused_by_line(read, content, says):
+    """A file that can't be read in exactly one way is refused in one line that names the line in the file."""
+    with pytest.raises(CatalogError) as error:
         read(content)
+    assert re.search(says, str(error.value))
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_can_not_be_read_is_named(tmp_path):
-    """A folder in the place of the file, or no file, is refused by its path."""
-    with pytest.raises(CatalogError, match=r"can't be read: found Is a directory"):
-        Document.read(tmp_path)
-    with pytest.raises(CatalogError, match=r"none\.yml: the file can't be read: found No such file"):
-        Document.read(tmp_path / "none.yml")
+def test_unreadable_file_is_named(tmp_path):
+    """A folder in place of the file, or no file at all, is refused with its path."""
+    with pytest.raises(CatalogError, match=r"can't read the file: found Is a directory"):
+        YamlFile.read(tmp_path)
+    with pytest.raises(CatalogError, match=r"none\.yml: can't read the file: found No such file"):
+        YamlFile.read(tmp_path / "none.yml")
 
 
-def test_places_are_written_as_people_read_them():
-    """Keys with dots between them, positions in brackets, and quotes where a key would be misread."""
+@pytest.mark.parametrize("content", ["a: 1\na: 2\n", "a: [\n", "a: !x 1\n", b"\xff", "=======\n"])
+def test_caller_chooses_the_error(read, content):
+    """Each problem in the file raises the error that the caller asks for."""
+
+    class OwnError(DatapackError):
+        pass
+
+    with pytest.raises(OwnError, match=r"file\.yml:"):
+        read(content, error=OwnError)
+
+
+@pytest.mark.parametrize(
+    ("content", "changed"),
+    [
+        ("# c\na: {b: old, c: old}  # d\n", "# c\na: {b: new, c: old}  # d\n"),
+        ('\ufeffa:\n  b: "old"\r\n', '\ufeffa:\n  b: "new"\r\n'),
+    ],
+)
+def test_one_value_changes_and_every_other_byte_stays(read, content, changed):
+    """A changed value leaves comments, quotes, line ends and a byte order mark as they are."""
+    file = read(content).with_value(("a", "b"), "new")
+    assert file.text == changed
+    assert file.get(("a", "b")) == "new"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a: {b: &x old}\nc: *x\n", "a: &x {b: old}\nc: *x\n", "a: &x {b: old}\nc: {<<: *x}\n", 'a: {b: "o\\x6cd"}\n'],
+)
+def test_value_that_is_used_elsewhere_too_is_not_changed(read, content):
+    """A value that an alias repeats, or that is written with escapes, is left to the user."""
+    with pytest.raises(CatalogError, match=r"a\.b: can't be changed automatically: found .*; change it to new in an"):
+        read(content).with_value(("a", "b"), "new")
+
+
+def test_places_are_formatted_for_people():
+    """Keys are joined by dots, indexes are in brackets, and unusual keys are in quotes."""
     assert (
         describe(("datasets", "reef", "versions", "v1", "sources", 0, "local"))
         == "datasets.reef.versions.v1.sources[0].local"

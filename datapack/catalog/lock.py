@@ -14,7 +14,7 @@ from datapack.catalog.validation import Vocabulary, first_problem
 from datapack.errors import CatalogError, UsageError
 from datapack.files import atomic_writer
 from datapack.reference import Reference
-from datapack.yamlfile import Document
+from datapack.yamlfile import YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,12 +80,12 @@ class Lock:
         """Read a lock; it is empty where there is no file. Raise `CatalogError`, naming the line, for a broken one."""
         if not path.exists():
             return cls()
-        document = Document.read(path)
+        file = YamlFile.read(path)
         try:
-            entries = _adapter().validate_python({} if document.value is None else document.value)
+            entries = _adapter().validate_python({} if file.value is None else file.value)
         except ValidationError as error:
-            raise first_problem(document, error, Vocabulary(_keys, _FORMS, _FIX)) from error
-        return cls({_reference(document, text): entry for text, entry in entries.items()})
+            raise first_problem(file, error, Vocabulary(_keys, _FORMS, _FIX)) from error
+        return cls({_reference(file, text): entry for text, entry in entries.items()})
 
     def with_entry(self, reference: Reference, entry: LockEntry) -> Lock:
         """Return this lock with one version's entry added or replaced."""
@@ -112,14 +112,14 @@ def _adapter() -> TypeAdapter[dict[str, LockEntry]]:
     return TypeAdapter(dict[str, LockEntry])
 
 
-def _keys(document: Document, place: Place) -> Iterable[str]:
+def _keys(file: YamlFile, place: Place) -> Iterable[str]:
     return [known.name for known in fields(LockedImage if "images" in place else LockEntry)]
 
 
-def _reference(document: Document, text: str) -> Reference:
+def _reference(file: YamlFile, text: str) -> Reference:
     try:
         return Reference.parse(text)
     except UsageError as error:
         raise CatalogError(
-            error.what, where=document.where((text,)), expected=error.expected, found=repr(text), fix=_FIX
+            error.what, where=file.where((text,)), expected=error.expected, found=repr(text), fix=_FIX
         ) from error

@@ -19,7 +19,7 @@ from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
 from datapack.oci.spec import canonical_json
 from datapack.reference import NAME, VERSION, Reference
-from datapack.yamlfile import Document, Place, describe
+from datapack.yamlfile import Place, YamlFile, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -187,12 +187,12 @@ class Catalog(_Model):
             CatalogError: it is not one; the error names the line and the place of the first problem, and its
                 ``details`` are the other problems.
         """
-        document = Document.read(path)
+        file = YamlFile.read(path)
         try:
-            catalog = cls.model_validate(document.value)
+            catalog = cls.model_validate(file.value)
         except ValidationError as error:
-            raise first_problem(document, error, Vocabulary(_keys, _FORMS)) from error
-        if problems := [problem for entry in catalog.entries() if (problem := _parent_problem(entry, document))]:
+            raise first_problem(file, error, Vocabulary(_keys, _FORMS)) from error
+        if problems := [problem for entry in catalog.entries() if (problem := _parent_problem(entry, file))]:
             first, *others = problems
             first.details = tuple(map(str, others))
             raise first
@@ -220,7 +220,7 @@ class Catalog(_Model):
         ]
 
 
-def _parent_problem(entry: Entry, document: Document) -> CatalogError | None:
+def _parent_problem(entry: Entry, file: YamlFile) -> CatalogError | None:
     """Say what is wrong with a version's parent: it is no version of the dataset, or leads back to the version."""
     versions, version = entry.dataset.versions, entry.reference.version
     way = {version: None}  # in its order
@@ -232,7 +232,7 @@ def _parent_problem(entry: Entry, document: Document) -> CatalogError | None:
     if parent == version:
         return CatalogError(
             f"{describe(place)}: a circle of parents",
-            where=document.where(place),
+            where=file.where(place),
             expected="a version that was there before",
             found=" -> ".join([*way, version]),
         )
@@ -240,7 +240,7 @@ def _parent_problem(entry: Entry, document: Document) -> CatalogError | None:
         others = [other for other in versions if other != version]
         return CatalogError(
             f"{describe(place)}: not a version of {entry.reference.name}",
-            where=document.where(place),
+            where=file.where(place),
             expected=f"one of {', '.join(others)}" if others else "another version, and there is none",
             found=repr(entry.version.parent),
             fix=nearest(entry.version.parent, others),
@@ -248,7 +248,7 @@ def _parent_problem(entry: Entry, document: Document) -> CatalogError | None:
     return None
 
 
-def _keys(document: Document, place: Place) -> Iterable[str]:
+def _keys(file: YamlFile, place: Place) -> Iterable[str]:
     """Give the keys that are known at a place of a catalog."""
     match place:
         case ():
@@ -260,5 +260,5 @@ def _keys(document: Document, place: Place) -> Iterable[str]:
         case ("datasets", _, "versions", _):
             return Version.model_fields
         case ("datasets", _, "versions", _, "sources", _):
-            return KINDS[min(KINDS.keys() & document.get(place).keys())].model_fields
+            return KINDS[min(KINDS.keys() & file.get(place).keys())].model_fields
     return ()

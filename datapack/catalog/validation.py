@@ -1,6 +1,6 @@
-"""What is wrong in a YAML file that people write: each problem with its file, line, place, and what was expected there.
+"""Validation errors of YAML files that people write: one line each, with the file, the line, the place and what to do.
 
-pydantic finds the problems; here they become our one-line errors.
+pydantic finds the problems; this module words them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datapack.errors import CatalogError
 from datapack.yamlfile import describe
 
 if TYPE_CHECKING:
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-    from datapack.yamlfile import Document, Place
+    from datapack.errors import DatapackError
+    from datapack.yamlfile import Place, YamlFile
 
 
-# What was expected, by pydantic's name of the error; what is not here is said in pydantic's own words.
+# What was expected, by pydantic's error type. For other types pydantic's own words are used.
 _EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -42,49 +42,50 @@ _EXPECTED = {
 }
 _MISSING = {"missing", "missing_argument"}
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
-_LONGEST = 60  # letters of a value that an error shows
+_LONGEST = 60  # characters of a value that an error shows
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of one kind of file: its keys by their place, what its patterns stand for, and what always helps."""
+    """What an error may say about one type of file: the known keys at a place, its patterns in words, a general fix."""
 
-    keys: Callable[[Document, Place], Iterable[str]]
+    keys: Callable[[YamlFile, Place], Iterable[str]]
     forms: Mapping[str, str]
     fix: str | None = None
 
 
-def first_problem(document: Document, error: ValidationError, vocabulary: Vocabulary) -> CatalogError:
-    """Make an error of the first problem in a file; its ``details`` are the others, a line each."""
+def first_problem(file: YamlFile, error: ValidationError, vocabulary: Vocabulary) -> DatapackError:
+    """Return an error for the first problem in a file; its ``details`` are the other problems, a line each."""
     names: list[tuple[Place, list[ErrorDetails]]] = []
     values: dict[Place, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        place = _place(document.value, detail)
+        place = _place(file.value, detail)
         if _is_name(detail):
             names.append((place, [detail]))
         else:
             values.setdefault(place, []).append(detail)
-    # A value may be of several types: where one of them is nearly met, only what is wrong deeper inside is of interest.
+    # For a value that may have several types, pydantic reports why each of them fails. If one of them nearly fits, only
+    # the problems deeper inside it are of interest.
     deepest = [(place, values[place]) for place in values if not any(_is_inside(other, place) for other in values)]
-    ordered = sorted([*names, *deepest], key=lambda found: _order(document, *found))
-    first, *others = (_problem(document, place, details, vocabulary) for place, details in ordered)
+    ordered = sorted([*names, *deepest], key=lambda found: _order(file, *found))
+    first, *others = (_problem(file, place, details, vocabulary) for place, details in ordered)
     first.details = tuple(str(other) for other in others)
     return first
 
 
 def nearest(text: str, known: Iterable[str]) -> str | None:
-    """Ask whether one of the known names was meant, where one is near."""
+    """Suggest the most similar known name, if one is similar enough."""
     matches = difflib.get_close_matches(text, list(known), n=1)
     return f"did you mean {matches[0]!r}?" if matches else None
 
 
-def _order(document: Document, place: Place, details: list[ErrorDetails]) -> tuple[bool, int, str]:
-    """Tell problems in the order of the file; a missing key last, as it is often there and only spelt wrongly."""
-    return details[0]["type"] in _MISSING, document.line(place), describe(place)
+def _order(file: YamlFile, place: Place, details: list[ErrorDetails]) -> tuple[bool, int, str]:
+    """Sort problems by line, but missing keys last: often such a key is there and only misspelt."""
+    return details[0]["type"] in _MISSING, file.line(place), describe(place)
 
 
 def _is_name(detail: ErrorDetails) -> bool:
-    """Whether it is the name before a value that is wrong, not the value."""
+    """Whether the key is wrong, not its value."""
     return detail["loc"][-1:] == ("[key]",)
 
 
@@ -93,7 +94,7 @@ def _is_inside(place: Place, other: Place) -> bool:
 
 
 def _place(value: Any, detail: ErrorDetails) -> Place:
-    """Give the place of an error in the file, without pydantic's own steps, such as the branch of a union."""
+    """Return the place of an error in the file, without steps that only pydantic has, such as a branch of a union."""
     place: list[str | int] = []
     for step in detail["loc"]:
         inside: Any = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
@@ -105,24 +106,24 @@ def _place(value: Any, detail: ErrorDetails) -> Place:
     return tuple(place)
 
 
-def _problem(document: Document, place: Place, details: list[ErrorDetails], vocabulary: Vocabulary) -> CatalogError:
-    """Say what is wrong at one place; there are several details where several types were tried."""
-    detail, where = details[0], document.where(place)
+def _problem(file: YamlFile, place: Place, details: list[ErrorDetails], vocabulary: Vocabulary) -> DatapackError:
+    """Word the problem at one place; there are several details if several types were tried."""
+    detail, where = details[0], file.where(place)
     if detail["type"] in _MISSING:
-        return CatalogError(_at(place[:-1], f"the key {place[-1]!r} is missing"), where=where, fix=vocabulary.fix)
+        return file.error(_at(place[:-1], f"missing key {place[-1]!r}"), where=where, fix=vocabulary.fix)
     if detail["type"] in _UNKNOWN:
-        known = sorted(vocabulary.keys(document, place[:-1]))
-        return CatalogError(
+        known = sorted(vocabulary.keys(file, place[:-1]))
+        return file.error(
             _at(place[:-1], f"unknown key {place[-1]!r}"),
             where=where,
             expected=f"one of {', '.join(known)}",
             fix=nearest(str(place[-1]), known) or vocabulary.fix,
         )
     context = detail.get("ctx", {})
-    if detail["type"] == "value_error":  # a model's own words; the value may hold a secret
-        return CatalogError(_at(place, str(context["error"])), where=where)
-    return CatalogError(
-        _at(place, context.get("what", "wrong name" if _is_name(detail) else "wrong value")),
+    if detail["type"] == "value_error":  # worded by the model itself; the value may hold a secret, so it is not shown
+        return file.error(_at(place, str(context["error"])), where=where)
+    return file.error(
+        _at(place, context.get("what", "invalid name" if _is_name(detail) else "invalid value")),
         where=where,
         expected=" or ".join(dict.fromkeys(_expected(one, vocabulary) for one in details)),
         found=context.get("found", _show(detail["input"])),
@@ -137,14 +138,14 @@ def _at(place: Place, what: str) -> str:
 def _expected(detail: ErrorDetails, vocabulary: Vocabulary) -> str:
     context = detail.get("ctx", {})
     if detail["type"] == "string_pattern_mismatch":
-        return vocabulary.forms.get(context["pattern"], f"text of the form {context['pattern']}")
+        return vocabulary.forms.get(context["pattern"], f"text that matches {context['pattern']}")
     if detail["type"] in _EXPECTED:
         return _EXPECTED[detail["type"]].format(**context)
     return str(context.get("expected") or detail["msg"].removeprefix("Input should be "))
 
 
 def _show(value: Any) -> str:
-    """Write a value in short, as it stands in YAML."""
+    """Format a value briefly, as YAML writes it."""
     match value:
         case None:
             return "nothing"

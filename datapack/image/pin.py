@@ -11,7 +11,7 @@ from datapack.errors import CatalogError, UsageError
 from datapack.files import atomic_writer
 from datapack.image.base import resolve
 from datapack.registry import ImageName
-from datapack.yamlfile import Document
+from datapack.yamlfile import YamlFile
 
 if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
@@ -44,33 +44,33 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
         ImageError: the registry does not have it, or not for linux/amd64.
     """
     with workspace.exclusive("base"):
-        document = Document.read(workspace.catalog)
-        old = _written(document)
-        name = _full_name(image or old, None if image else document)
+        file = YamlFile.read(workspace.catalog)
+        old = _written(file)
+        name = _full_name(image or old, None if image else file)
         new = str(replace(name, digest=resolve(str(name), workspace.bases)))
         if new != old:
             _write(workspace, old, new)
     return Pinned(old, new)
 
 
-def _written(document: Document) -> str:
+def _written(file: YamlFile) -> str:
     """Return what stands in the catalog."""
     try:
-        text = document.get(PLACE)
+        text = file.get(PLACE)
     except (KeyError, TypeError, IndexError):
         text = None
     if not isinstance(text, str):
         raise CatalogError(
             "the catalog names no base",
-            where=document.where(PLACE),
+            where=file.where(PLACE),
             expected="defaults: {base: NAME:TAG}",
             fix="write one there, such as docker.io/library/alpine:3.22",
         )
     return text
 
 
-def _full_name(text: str, document: Document | None) -> ImageName:
-    """Read an image's name as Docker completes it, without a digest. It stands in ``document``, or nowhere yet."""
+def _full_name(text: str, file: YamlFile | None) -> ImageName:
+    """Read an image's name as Docker completes it, without a digest. It stands in ``file``, or nowhere yet."""
     registry, slash, _ = text.partition("/")
     complete = text if slash and ("." in registry or ":" in registry) else f"{_HUB}/{text}"
     try:
@@ -80,9 +80,9 @@ def _full_name(text: str, document: Document | None) -> ImageName:
         if not name.tag:
             raise UsageError("no tag to look up", where=repr(text), expected=_EXPECTED)
     except UsageError as error:
-        if document is None:
+        if file is None:
             raise
-        where, fix = document.where(PLACE), "'datapack base NAME:TAG' sets another one"
+        where, fix = file.where(PLACE), "'datapack base NAME:TAG' sets another one"
         raise CatalogError(error.what, where=where, expected=error.expected, found=repr(text), fix=fix) from error
     if name.registry == _HUB and "/" not in name.repository:
         name = replace(name, repository=f"library/{name.repository}")
@@ -91,13 +91,13 @@ def _full_name(text: str, document: Document | None) -> ImageName:
 
 def _write(workspace: Workspace, old: str, new: str) -> None:
     """Write the catalog with another base in it, with the permissions that it has, where it is."""
-    document = Document.read(workspace.catalog)  # again: a registry may be slow, and an editor open
-    if _written(document) != old:
+    file = YamlFile.read(workspace.catalog)  # again: a registry may be slow, and an editor open
+    if _written(file) != old:
         raise CatalogError(
-            "the base in the catalog was changed meanwhile", where=document.where(PLACE), fix="run this again"
+            "the base in the catalog was changed meanwhile", where=file.where(PLACE), fix="run this again"
         )
-    content = document.changed(PLACE, new).text.encode()
+    content = file.with_value(PLACE, new).text.encode()
     path = workspace.catalog.resolve()  # a link stays one
-    with atomic_writer(path) as file:
-        os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-        file.write(content)
+    with atomic_writer(path) as out:
+        os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
+        out.write(content)

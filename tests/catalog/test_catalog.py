@@ -92,34 +92,37 @@ def test_a_version_can_be_made_of_sources():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", ":1: wrong value: expected keys with values, found nothing"),
-        ("- a\n", ":1: wrong value: expected keys with values, found a list"),
-        ("datasets: {}\n", ":1: datasets: wrong value: expected at least one entry, found no keys"),
-        (changed(f"defaults:\n  base: {BASE}\n", ""), ":1: the key 'defaults' is missing"),
+        ("", ":1: invalid value: expected keys with values, found nothing"),
+        ("- a\n", ":1: invalid value: expected keys with values, found a list"),
+        ("datasets: {}\n", ":1: datasets: invalid value: expected at least one entry, found no keys"),
+        (changed(f"defaults:\n  base: {BASE}\n", ""), ":1: missing key 'defaults'"),
         (
             changed("datasets:", "dataset:"),
             ":3: unknown key 'dataset': expected one of datasets, defaults; did you mean 'datasets'?",
         ),
-        (changed("    title: A reef\n", ""), ":4: datasets.reef: the key 'title' is missing"),
-        (changed("A reef", "[a]"), ":5: datasets.reef.title: wrong value: expected text, found a list"),
-        (changed("A reef", ""), ":5: datasets.reef.title: wrong value: expected text, found nothing"),
-        (changed("A reef", "' '"), ":5: datasets.reef.title: wrong value: expected some text"),
-        (changed("A reef", "2024"), ":5: datasets.reef.title: wrong value: expected text, found the number 2024"),
+        (changed("    title: A reef\n", ""), ":4: datasets.reef: missing key 'title'"),
+        (changed("A reef", "[a]"), ":5: datasets.reef.title: invalid value: expected text, found a list"),
+        (changed("A reef", ""), ":5: datasets.reef.title: invalid value: expected text, found nothing"),
+        (changed("A reef", "' '"), ":5: datasets.reef.title: invalid value: expected some text"),
+        (changed("A reef", "2024"), ":5: datasets.reef.title: invalid value: expected text, found the number 2024"),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    license: MIT"),
             ":7: datasets.reef: unknown key 'license': expected one of contact, homepage, licence",
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    private: perhaps"),
-            ":7: datasets.reef.private: wrong value: expected true or false, found 'perhaps'",
+            ":7: datasets.reef.private: invalid value: expected true or false, found 'perhaps'",
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    homepage: example.org"),
-            ":7: datasets.reef.homepage: wrong value: expected an http or https address, found 'example.org'",
+            ":7: datasets.reef.homepage: invalid value: expected an http or https address, found 'example.org'",
         ),
-        (changed("  reef:", "  Reef:"), ":4: datasets.Reef: wrong name: expected small letters and digits"),
-        (changed("v1:", "v 1:"), ":8: datasets.reef.versions['v 1']: wrong name: expected letters, digits"),
-        (changed("v1:", "v1.partial:"), ":8: datasets.reef.versions.v1.partial: wrong name: expected letters, digits"),
+        (changed("  reef:", "  Reef:"), ":4: datasets.Reef: invalid name: expected small letters and digits"),
+        (changed("v1:", "v 1:"), ":8: datasets.reef.versions['v 1']: invalid name: expected letters, digits"),
+        (
+            changed("v1:", "v1.partial:"),
+            ":8: datasets.reef.versions.v1.partial: invalid name: expected letters, digits",
+        ),
         (
             changed(BASE, "docker.io/library/alpine:3.22"),
             ":2: defaults.base: the base is not pinned by its digest: expected REGISTRY/NAME:TAG",
@@ -129,19 +132,22 @@ def test_a_version_can_be_made_of_sources():
             ", or oci:DIR, found 'docker.io/library/alpine:3.22'; run 'datapack base', which looks it up",
         ),
         (changed(BASE, "alpine:3.22"), ":2: defaults.base: the base is not pinned by its digest"),
-        (changed(BASE, BASE[:-1]), ":2: defaults.base: wrong value: expected REGISTRY/NAME:TAG@sha256:<64 hex digits>"),
-        (changed(BASE, "'oci:'"), ":2: defaults.base: wrong value"),
+        (
+            changed(BASE, BASE[:-1]),
+            ":2: defaults.base: invalid value: expected REGISTRY/NAME:TAG@sha256:<64 hex digits>",
+        ),
+        (changed(BASE, "'oci:'"), ":2: defaults.base: invalid value"),
         (
             changed(BASE, BASE + "\n  connections: -1"),
-            ":3: defaults.connections: wrong value: expected a number of at least 1, found the number -1",
+            ":3: defaults.connections: invalid value: expected a number of at least 1, found the number -1",
         ),
         (
             changed(BASE, BASE + "\n  connections: '5'"),
-            ":3: defaults.connections: wrong value: expected a whole number, found '5'",
+            ":3: defaults.connections: invalid value: expected a whole number, found '5'",
         ),
         (
             changed(BASE, BASE + "\n  registry: https://ghcr.io/x"),
-            ":3: defaults.registry: wrong value: expected a registry",
+            ":3: defaults.registry: invalid value: expected a registry",
         ),
     ],
 )
@@ -163,28 +169,28 @@ COCO = {"coco": "a.json", "into": "images"}
         ("a.txt", ": not a source of any kind"),
         ({"kagle": "x"}, ": not a source of any kind: .*, found kagle; did you mean 'kaggle'\\?"),
         ({"local": "a", "url": "https://a.org/b"}, ": a source is of one kind: .*, found local and url"),
-        ({"coco": "a.json"}, ": the key 'into' is missing"),
+        ({"coco": "a.json"}, ": missing key 'into'"),
         (
             {**COCO, "mirors": {}},
             ": unknown key 'mirors': expected one of coco, into, mirrors, missing; did you mean 'mirrors'\\?",
         ),
-        ({**COCO, "into": 5}, r"\.into: wrong value: expected text, found the number 5"),
+        ({**COCO, "into": 5}, r"\.into: invalid value: expected text, found the number 5"),
         (
             {**COCO, "missing": -1},
             r"\.missing: .*expected 'fail' or a list or a number of at least 0, found the number -1",
         ),
         ({**COCO, "missing": "some"}, r"\.missing: .*expected 'fail' or a list or a whole number, found 'some'"),
-        ({**COCO, "missing": ["a", 7]}, r"\.missing\[1\]: wrong value: expected text, found the number 7"),
+        ({**COCO, "missing": ["a", 7]}, r"\.missing\[1\]: invalid value: expected text, found the number 7"),
         ({**COCO, "missing": True}, r"\.missing: .*expected 'fail' or a list or a whole number, found true"),
         (
             {**COCO, "mirrors": {"https://a.org": "https://b.org"}},
-            r"\.mirrors\['https://a\.org'\]: wrong value: expected a list, found 'https://b\.org'",
+            r"\.mirrors\['https://a\.org'\]: invalid value: expected a list, found 'https://b\.org'",
         ),
-        ({"kaggle": "x"}, ": the key 'files' is missing"),
-        ({"kaggle": "x", "files": []}, r"\.files: wrong value: expected at least one entry, found an empty list"),
+        ({"kaggle": "x"}, ": missing key 'files'"),
+        ({"kaggle": "x", "files": []}, r"\.files: invalid value: expected at least one entry, found an empty list"),
         ({"url": "ftp://example.org/a"}, r"\.url: "),
         ({"url": "file:///etc/passwd"}, r"\.url: "),
-        ({"url": "https://example.org/a", "sha256": "12"}, r"\.sha256: wrong value"),
+        ({"url": "https://example.org/a", "sha256": "12"}, r"\.sha256: invalid value"),
         ({"local": "/etc/passwd"}, r"\.local: "),
         ({"local": "../a"}, r"\.local: "),
         ({"local": "a", "into": "/b"}, r"\.into: "),
@@ -200,7 +206,7 @@ def test_each_mistake_in_a_source_is_told_by_its_place(read, source, says):
 
 def test_a_version_without_sources_is_refused(read):
     """A version of nothing is a mistake."""
-    with pytest.raises(CatalogError, match=r"sources: wrong value: expected at least one entry, found an empty list"):
+    with pytest.raises(CatalogError, match=r"sources: invalid value: expected at least one entry, found an empty list"):
         read(with_sources())
 
 
@@ -288,7 +294,7 @@ def test_the_schema_that_ships_is_that_of_the_models():
     shipped = (ROOT / "datapack/catalog/datasets.schema.json").read_text()
     assert shipped == json_schema()
     done = subprocess.run(
-        [sys.executable, "-m", "datapack.catalog"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "datapack.catalog.schema"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == shipped
 
@@ -374,7 +380,7 @@ def test_a_parent_is_nothing_that_sources_are_asked_for(read):
             "datasets.reef.versions.v1.parent: a circle of parents: expected a version that was there befor",
         ),
         ({"v1": "v3", "v2": "v1", "v3": "v2"}, ".v1.parent: a circle of parents: .*, found v1 -> v3 -> v2 -> v1$"),
-        ({"v1": "v 2"}, "datasets.reef.versions.v1.parent: wrong value: expected letters, digits"),
+        ({"v1": "v 2"}, "datasets.reef.versions.v1.parent: invalid value: expected letters, digits"),
     ],
 )
 def test_a_parent_that_cannot_be(read, tmp_path, parents, says):

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datapack.catalog.lock import HEADER, Lock, LockEntry
+from datapack.catalog.lock import HEADER, Lock, LockedImage, LockEntry
 from datapack.errors import CatalogError
 from datapack.reference import Reference
 
@@ -20,11 +20,9 @@ BUILT = replace(
     dvc="1" * 32 + ".dir",
     catalog=B,
     base=B,
-    image=C,
-    image_id=A,
-    layers=(A, B),
     parent="v0",
     packing="0*9 1*47",
+    images=(LockedImage(C, A, (A, B)),),
 )
 
 digests = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format)
@@ -43,11 +41,9 @@ entries = st.builds(
     dvc=st.none() | hashes,
     catalog=maybe,
     base=maybe,
-    image=maybe,
-    image_id=maybe,
-    layers=st.lists(digests).map(tuple),
     parent=st.none() | st.just("v0"),
     packing=st.none() | st.just("0*1") | st.just("0*512 2*1 0*33"),
+    images=st.lists(st.builds(LockedImage, digests, digests, st.lists(digests).map(tuple)), max_size=2).map(tuple),
 )
 
 
@@ -84,13 +80,14 @@ def test_the_file_is_as_people_read_it_in_git(path):
         "  dvc: 11111111111111111111111111111111.dir\n"
         f"  catalog: {B}\n"
         f"  base: {B}\n"
-        f"  image: {C}\n"
-        f"  image_id: {A}\n"
-        "  layers:\n"
-        f"  - {A}\n"
-        f"  - {B}\n"
         "  parent: v0\n"
         "  packing: 0*9 1*47\n"
+        "  images:\n"
+        f"  - digest: {C}\n"
+        f"    id: {A}\n"
+        "    layers:\n"
+        f"    - {A}\n"
+        f"    - {B}\n"
         "reef@v1:\n"
         f"  digest: {A}\n"
         "  bytes: 1234\n"
@@ -136,23 +133,26 @@ ENTRY = f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n"
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (ENTRY.replace(A, "sha256:abc"), ":2: reef@v1.digest: wrong value: expected sha256:<64 hex digits>, found"),
-        (ENTRY.replace("  files: 1\n", ""), ":1: reef@v1: the key 'files' is missing"),
-        (ENTRY.replace("bytes: 1", "bytes: -1"), ":3: reef@v1.bytes: wrong value: expected a number of at least 0"),
-        (ENTRY.replace("bytes: 1", "bytes: '1'"), ":3: reef@v1.bytes: wrong value: expected a whole number, found '1'"),
-        (ENTRY + "  dvc: abc\n", ":5: reef@v1.dvc: wrong value: expected <32 hex digits>.dir, found 'abc'"),
-        (ENTRY + "  packing: 0-9\n", ":5: reef@v1.packing: wrong value: expected a packing, such as 0*512 2*1 0*3"),
-        (ENTRY + "  layers: [1]\n", ":5: reef@v1.layers[0]: wrong value: expected text, found the number 1"),
+        (ENTRY.replace(A, "sha256:abc"), ":2: reef@v1.digest: invalid value: expected sha256:<64 hex digits>, found"),
+        (ENTRY.replace("  files: 1\n", ""), ":1: reef@v1: missing key 'files'"),
+        (ENTRY.replace("bytes: 1", "bytes: -1"), ":3: reef@v1.bytes: invalid value: expected a number of at least 0"),
+        (ENTRY.replace("bytes: 1", "bytes: '1'"), ":3: reef@v1.bytes: invalid value: expected a whole number, found"),
+        (ENTRY + "  dvc: abc\n", ":5: reef@v1.dvc: invalid value: expected <32 hex digits>.dir, found 'abc'"),
+        (ENTRY + "  packing: 0-9\n", ":5: reef@v1.packing: invalid value: expected a packing, such as 0*512 2*1 0*3"),
+        (
+            ENTRY + f"  images: [{{digest: {A}, id: {A}, layers: [1]}}]\n",
+            ":5: reef@v1.images[0].layers[0]: invalid value: expected text, found the number 1",
+        ),
         (ENTRY + "  imaje: x\n", ":5: reef@v1: unknown key 'imaje': expected one of base, bytes, "),
         (ENTRY.replace("reef@v1", "reef"), ":1: not a reference: expected name@version, such as"),
-        (ENTRY + ENTRY, ":5: the key 'reef@v1' stands twice in one place"),
-        ("[]\n", ":1: wrong value: expected keys with values, found an empty list"),
-        ("reef@v1:\n", ":1: reef@v1: wrong value: expected keys with values, found nothing"),
-        (f"<<<<<<< HEAD\n{ENTRY}=======\n{ENTRY}>>>>>>> other\n", ":1: a merge conflict is not resolved"),
-        ("reef@v1: {digest: \n", "not YAML"),
+        (ENTRY + ENTRY, ":5: duplicate key reef@v1: found the first one on line 1"),
+        ("[]\n", ":1: invalid value: expected keys with values, found an empty list"),
+        ("reef@v1:\n", ":1: reef@v1: invalid value: expected keys with values, found nothing"),
+        (f"<<<<<<< HEAD\n{ENTRY}=======\n{ENTRY}>>>>>>> other\n", ":1: unresolved merge conflict"),
+        ("reef@v1: {digest: \n", "not valid YAML"),
     ],
 )  # fmt: skip
-def test_a_broken_lock_is_told_by_its_line(path, text, says):
+def test_broken_lock_is_refused_by_line(path, text, says):
     """A lock that was edited or merged wrongly is refused in one line that names the place."""
     path.write_text(text)
     with pytest.raises(CatalogError) as error:
@@ -162,8 +162,8 @@ def test_a_broken_lock_is_told_by_its_line(path, text, says):
     assert "\n" not in str(error.value)
 
 
-def test_the_error_says_where_the_right_lock_is(path):
-    """Nobody should mend a lock by hand."""
+def test_error_says_where_to_get_the_right_lock(path):
+    """Nobody should repair a lock by hand."""
     path.write_text(ENTRY.replace("bytes: 1", "bytes: x"))
     with pytest.raises(CatalogError, match=r"take the file back from git$"):
         Lock.read(path)

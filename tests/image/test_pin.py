@@ -12,7 +12,7 @@ from datapack.image.pin import _full_name, pin
 from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, canonical_json
 from datapack.workspace.folder import Workspace
-from datapack.yamlfile import Document
+from datapack.yamlfile import YamlFile
 from tests.conftest import make_base
 from tests.registries import push
 from tests.servers import Reply, Server
@@ -39,7 +39,7 @@ def test_tag_becomes_the_digest_that_the_registry_has(catalog, registry, pushed)
     assert f"old base {name}\nnew base {name}@{digest}\n" in output
     assert written(catalog) == before.replace(name.encode(), f"{name}@{digest}".encode())
     catalog.ok("build", "reef@v1")
-    assert Document.read(catalog.root / "datasets.lock").get(("reef@v1", "base")) == digest
+    assert YamlFile.read(catalog.root / "datasets.lock").get(("reef@v1", "base")) == digest
     assert not catalog.leftovers()
 
 
@@ -119,7 +119,7 @@ def test_text_that_stands_for_more_than_the_base_is_left_alone(catalog, registry
     (catalog.root / "datasets.yml").write_bytes(before)
     error = catalog.fails("base", status=2)
     assert (
-        f"datasets.yml:1: defaults.base: only an editor can change this: found &x {registry}/anchor/tiny:1; write "
+        f"datasets.yml:1: defaults.base: can't be changed automatically: found &x {registry}/anchor/tiny:1; change it "
         in error
     )
     assert written(catalog) == before
