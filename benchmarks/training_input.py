@@ -131,9 +131,9 @@ def ours(root: Path) -> dict[str, Work]:
     from trainers.log import Log
     from trainers.pytorch.augment import Augment
     from trainers.pytorch.loader import Loader
-    from trainers.pytorch.normalize import Prepare
+    from trainers.pytorch.normalize import NormalizeAndPad
 
-    wanted, prepare = config.load(root / "train.yml"), Prepare()
+    wanted, prepare = config.load(root / "train.yml"), NormalizeAndPad()
     flip = AugmentationSection(scale=(1, 1), brightness=0, contrast=0, saturation=0)
 
     def read(data: PreparedData, section: AugmentationSection, times: int = 1) -> None:

@@ -103,11 +103,11 @@ class FileStat(NamedTuple):
         return cls(stat.st_size, stat.st_mtime_ns)
 
 
-_AGAIN = "then run the same command again: what is whole is kept"
+_MAKE_ROOM = "make room, then run the same command again: finished work is kept"
 
 
 def check_space(folder: Path, needed: int, error: type[DatapackError] = FetchError) -> None:
-    """Raise ``error`` unless the disk under an existing folder has room for so many bytes."""
+    """Raise ``error`` unless the disk of an existing folder has room for ``needed`` bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise error(
@@ -115,26 +115,26 @@ def check_space(folder: Path, needed: int, error: type[DatapackError] = FetchErr
             where=folder,
             expected=size(needed),
             found=f"{size(free)} free",
-            fix=f"make room, {_AGAIN}",
+            fix=_MAKE_ROOM,
         )
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` of the disk that holds ``path`` into a `FetchError` that says what to do."""
+def disk_errors(path: Path, error: type[DatapackError] = FetchError) -> Iterator[None]:
+    """Turn an `OSError` about ``path`` into an ``error`` that says what to do."""
     try:
         yield
-    except OSError as error:
-        raise _disk_error(error, path) from error
+    except OSError as cause:
+        raise _disk_error(cause, path, error) from cause
 
 
-def _disk_error(error: OSError, path: Path) -> FetchError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return FetchError("the disk is full", where=path.parent, found=_free(path), fix=f"make room, {_AGAIN}")
-    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+def _disk_error(cause: OSError, path: Path, error: type[DatapackError]) -> DatapackError:
+    if cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return error("the disk is full", where=path.parent, found=_free(path), fix=_MAKE_ROOM)
+    if cause.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
         fix = "work in a folder that you may write to"
-        return FetchError("can't write here", where=path.parent, found=error.strerror, fix=fix)
-    return FetchError("can't read or write the file", where=path, found=error.strerror or str(error))
+        return error("can't write here", where=path.parent, found=cause.strerror, fix=fix)
+    return error("can't read or write the file", where=path, found=cause.strerror or str(cause))
 
 
 def _free(path: Path) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from havens import Haven, small_files
+
+from tests.trainers.havens import Haven, small_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from bags import write_bag
 from PIL import Image
+
+from tests.bags import write_bag
 
 PROJECT = Path(__file__).parents[2]
 REEF = PROJECT / "examples" / "reef"

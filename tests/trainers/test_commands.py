@@ -7,9 +7,10 @@ import re
 import subprocess
 
 import pytest
-from havens import Haven, png, small_files
 from pycocotools.coco import COCO
-from workplace import mount
+
+from tests.trainers.havens import Haven, png, small_files
+from tests.workplace import mount
 
 FILES = {"checkpoint.pt", "coco_eval.json", "log.txt", "metrics.jsonl", "model.pt", "report.html", "run.json"}
 
@@ -129,7 +130,9 @@ def test_full_outputs_end_the_job_in_one_line(haven):
     finally:
         subprocess.run(["umount", haven.outputs], check=True)
     assert done.returncode == 1, done.stdout
-    assert re.search(r"TRAINING FAILED: .*no room for .*: expected \d+ MB free, found .* MB; make room", last(done))
+    assert re.search(
+        r"TRAINING FAILED: .*not enough space on the disk: expected \d+ MB, found .* MB free; make room", last(done)
+    )
     assert not {"checkpoint.pt", "model.pt"} & left
     assert not [name for name in left if name.startswith(".")]
 

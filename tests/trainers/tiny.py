@@ -26,7 +26,7 @@ from trainers.pytorch.distributed import Group
 from trainers.pytorch.loader import Loader
 from trainers.pytorch.loop import Job
 from trainers.pytorch.model import keep_boxes_exact
-from trainers.pytorch.normalize import Prepare
+from trainers.pytorch.normalize import NormalizeAndPad
 from trainers.run.folder import Run
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def tiny_detector(seed: int = 0) -> nn.Module:
         rpn_batch_size_per_image=16,
         box_batch_size_per_image=16,
     )
-    model.transform = Prepare()
+    model.transform = NormalizeAndPad()
     keep_boxes_exact(model)
     return model
 

@@ -25,7 +25,7 @@ def main() -> int:
     made: list[nn.Module] = []
 
     def build(config: Config, _classes: int, **_: object) -> nn.Module:
-        from tiny import tiny_detector
+        from tests.trainers.tiny import tiny_detector
 
         detector = tiny_detector(config.seed)
         if os.environ.get("TINY_FAILS") == os.environ["RANK"]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from datapack.progress import size
+from trainers.dataset.decode import BrokenImageError, decode
 from trainers.dataset.verify import read_file
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 
 _FORM = 1  # of the file: another number where older files can't be read
 _ALIGNED = 64  # bytes, a cache line
-
-
-class BrokenImageError(ValueError):
-    """An image that does not decode, or not to the size that its COCO file says."""
 
 
 class Pixels(Protocol):
@@ -85,41 +80,6 @@ def scaled(sizes: NDArray[np.int32], shorter: int, longer: int) -> NDArray[np.in
     factors = np.minimum(shorter / sizes.min(axis=1, initial=2**31 - 1), longer / sizes.max(axis=1, initial=1))
     scaled: NDArray[np.int32] = np.maximum(1, np.floor(sizes * factors[:, None] + 1e-6)).astype(np.int32)
     return scaled
-
-
-def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array:
-    """Decode an image and resize it.
-
-    Args:
-        content: a whole file that Pillow reads.
-        given: width and height that it must have, pixels.
-        wanted: width and height of the result, pixels.
-
-    Raises:
-        BrokenImageError: it does not decode, or has another size.
-    """
-    from PIL import Image, ImageOps
-
-    Image.MAX_IMAGE_PIXELS = None  # the size is held against the COCO file before a pixel is decoded
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image: Image.Image = opened
-            if image.size != tuple(given) and image.size == tuple(given)[::-1]:
-                image = ImageOps.exif_transpose(image)  # a photograph that lies on its side
-            if image.size != tuple(given):
-                expected, found = ("{} x {}".format(*numbers) for numbers in (given, image.size))
-                raise BrokenImageError(f"expected {expected} pixels, found {found}")
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:  # what Pillow raises for broken files
-        if isinstance(error, BrokenImageError):
-            raise
-        raise BrokenImageError(f"it does not decode: {error}") from error
-    width, height = map(int, wanted)
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from datapack.progress import size
+from trainers.dataset.decode import BrokenImageError, decode
 from trainers.dataset.images import list_images
-from trainers.dataset.pixels import BrokenImageError, CacheWriter, decode
+from trainers.dataset.pixels import CacheWriter
 from trainers.dataset.split import Split, split
 from trainers.dataset.verify import Receipt, check_bytes, check_names, in_threads, open_dataset, read_file, summary
 from trainers.errors import ConfigError, MismatchError, TrainingError

@@ -1,7 +1,7 @@
-"""What is varied about the images in training, at random: drawn for each image, then done with torchvision's v2.
+"""Random augmentation of the training images: drawn for each image, then applied with torchvision's transforms v2.
 
-What is drawn depends on one generator, never on torch's own: threads may draw at once, and a resumed run draws alike.
-Boxes are varied where they are, and images on the device that they are on.
+The draws use a generator that the caller passes, never torch's own: threads can draw at the same time, and a resumed
+run draws the same. Boxes are augmented on the CPU, images on the device that they are on.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from trainers.config import AugmentationSection
 
-_SMALLEST_CROP = 0.5  # of each side
+_SMALLEST_CROP = 0.5  # share of each side
 
 
 @dataclass(frozen=True)
-class Variation:
+class Augmentation:
     """What is done to one image."""
 
     source: tuple[int, int]  # height and width of the image, pixels
-    crop: tuple[int, int, int, int]  # top, left, height and width of the part that is kept
-    size: tuple[int, int]  # height and width that this part is resized to
+    crop: tuple[int, int, int, int]  # top, left, height and width
+    size: tuple[int, int]  # height and width that the crop is resized to
     flip: bool
     brightness: float = 1.0  # factors; 1 changes nothing
     contrast: float = 1.0
@@ -40,18 +40,18 @@ class Variation:
     hue: float = 0.0  # turns of the colour wheel
 
     def image(self, image: Tensor) -> Tensor:
-        """Vary a uint8 image (3, H, W) whose memory is channels_last; return another such."""
+        """Apply it to a uint8 image (3, H, W) in channels_last memory; return a new one."""
         image = self._move(image)
         if self._recolours:
             image = self._recolour(image)
-        # a part of an image, and some of the above, are not in one piece, or in another order
+        # a crop, and the result of some operations above, is not contiguous or has another memory format
         return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
     def boxes(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Vary boxes (n, 4), x1 y1 x2 y2 in pixels; return those that are left, and which (n, bool) they are.
+        """Apply it to boxes (n, 4), x1 y1 x2 y2 in pixels; return the boxes that remain, and which (n, bool) they are.
 
-        As in torchvision's `RandomIoUCrop`, a box is left if its centre is in the part that is kept; it is clamped to
-        it, and dropped if a side is at most 1 pixel.
+        As in torchvision's `RandomIoUCrop`, a box remains if its centre is in the crop. It is clamped to the crop, and
+        dropped if a side is at most 1 pixel long.
         """
         top, left, height, width = self.crop
         x, y = (boxes[:, :2] + boxes[:, 2:]).div(2).unbind(1)
@@ -74,7 +74,7 @@ class Variation:
         return (self.brightness, self.contrast, self.saturation, self.hue) != (1, 1, 1, 0)
 
     def _recolour(self, image: Tensor) -> Any:
-        """Change the colours; in float32, which takes half as long on a CPU as rounding after each step."""
+        """Change the colours, in float32: on a CPU that takes half as long as rounding after each step."""
         colours = F.to_dtype(image, torch.float32, scale=True)
         if self.brightness != 1:
             colours = F.adjust_brightness(colours, self.brightness)
@@ -88,25 +88,25 @@ class Variation:
 
 
 class Augment:
-    """Draws variations, as the configuration asks for."""
+    """Draws the augmentation of each image, as the configuration says."""
 
     def __init__(self, section: AugmentationSection) -> None:
         self.section = section
 
     def scale(self, draw: np.random.Generator) -> float:
-        """Draw the factor of the size for all images of a step.
+        """Draw the scale of all images of a batch.
 
-        Images of a batch are padded to the largest: with a factor for each, a third of a batch of 8 would be padding.
+        A batch is padded to its largest image: with a scale for each image, a third of a batch of 8 would be padding.
         """
         return float(draw.uniform(*self.section.scale))
 
     def draw(
         self, size: tuple[int, int], boxes: NDArray[np.float32], scale: float, draw: np.random.Generator
-    ) -> Variation:
-        """Draw what is done to an image of this size, height and width in pixels, with boxes (n, 4)."""
+    ) -> Augmentation:
+        """Draw the augmentation of an image of this size, height and width in pixels, with boxes (n, 4)."""
         section = self.section
-        crop = _part(size, boxes, draw) if draw.random() < section.crop else (0, 0, *size)
-        return Variation(
+        crop = _draw_crop(size, boxes, draw) if draw.random() < section.crop else (0, 0, *size)
+        return Augmentation(
             source=size,
             crop=crop,
             size=(max(1, round(crop[2] * scale)), max(1, round(crop[3] * scale))),
@@ -118,8 +118,10 @@ class Augment:
         )
 
 
-def _part(size: tuple[int, int], boxes: NDArray[np.float32], draw: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a part of an image, in its proportions, that holds the centre of a box if there is one."""
+def _draw_crop(
+    size: tuple[int, int], boxes: NDArray[np.float32], draw: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Draw a crop with the proportions of the image that holds the centre of a box, if there is one."""
     share = draw.uniform(_SMALLEST_CROP, 1)
     height, width = (max(1, round(side * share)) for side in size)
     if len(boxes):
@@ -131,6 +133,6 @@ def _part(size: tuple[int, int], boxes: NDArray[np.float32], draw: np.random.Gen
 
 
 def _start(centre: float, length: int, whole: int, draw: np.random.Generator) -> int:
-    """Draw where a part of this length starts that holds ``centre``."""
+    """Draw the start of a side of this length that holds ``centre``."""
     first, last = max(0, math.ceil(centre - length)), min(whole - length, math.floor(centre))
     return int(draw.integers(first, last + 1))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from datapack.files import check_space
 from trainers.config import WITHOUT_EFFECT
 from trainers.errors import ConfigError, TrainingError
 from trainers.pytorch.weights import Weights, load
-from trainers.run.folder import CHECKPOINT, MODEL, need_room, whole
+from trainers.run.folder import CHECKPOINT, MODEL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,43 +23,45 @@ if TYPE_CHECKING:
     from trainers.dataset.coco import Coco
     from trainers.run.folder import Run
 
-_FORM = 2  # of a checkpoint: another number where older ones can't be gone on from
+_FORM = 2  # of a checkpoint; it changes when older checkpoints can no longer be resumed
 _PARTS = {"form", "job", "training"}
 _MODEL_PARTS = {"model", "name", "categories", "min_size", "max_size", "dataset"}
-_AROUND = 1 << 20  # bytes of a file besides its tensors, more than there are
+_AROUND = 1 << 20  # bytes: an upper bound for what a file holds besides its tensors
 _SHOWN = 10  # keys in an error message
 
 
 def job_facts(config: Config, dataset: str, split: str, processes: int) -> dict[str, Any]:
-    """Return what must be the same for a training to go on: to its numbers all of this makes a difference."""
+    """Return what must not change when a training resumes: its numbers depend on all of this."""
     facts = {"dataset": dataset, "split": split, "processes": processes}
     return {"config": config.model_dump(mode="json", exclude=WITHOUT_EFFECT), **facts}
 
 
-def save(run: Run, job: Mapping[str, Any], training: Mapping[str, Any]) -> None:
-    """Write `checkpoint.pt`; the one that is there stays until the new one is whole.
+def save_checkpoint(run: Run, job: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    """Write `checkpoint.pt`; an earlier one stays until the new one is complete.
 
     Args:
-        run: whose folder it goes to.
-        job: what `job_facts` says.
-        training: tensors and plain values: all that the training goes on from.
+        run: the run that it belongs to.
+        job: from `job_facts`.
+        training: tensors and plain values: everything that the training resumes from.
 
     Raises:
         TrainingError: there is no room for it.
     """
-    _save(run.path(CHECKPOINT), {"form": _FORM, "job": dict(job), "training": dict(training)}, "a checkpoint")
+    _save(run, CHECKPOINT, {"form": _FORM, "job": dict(job), "training": dict(training)})
 
 
 def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what `save` was given as ``training``.
+    """Return the ``training`` that `save_checkpoint` was given.
 
     Raises:
-        TrainingError: it is of another job, of another kind, or damaged.
+        TrainingError: the file belongs to another job, is another kind of file, or is damaged.
     """
     anew = "set resume to never to start anew, or run to another name"
     content = load(path, "checkpoint", TrainingError, fix=anew)
-    if not isinstance(content, Mapping) or not content.keys() >= _PARTS or content["form"] != _FORM:
-        raise TrainingError("not a checkpoint that this version can go on from", where=path, fix=anew)
+    if not isinstance(content, Mapping) or not content.keys() >= _PARTS:
+        raise TrainingError("not a checkpoint", where=path, fix=anew)
+    if content["form"] != _FORM:
+        raise TrainingError("a checkpoint of another version of the trainers", where=path, fix=anew)
     then, now = _flat(content["job"]), _flat(job)
     differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
     if not differing:
@@ -66,15 +69,19 @@ def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         return training
     if "dataset" in differing:
         raise TrainingError(
-            "a checkpoint of another dataset", where=path, expected=now["dataset"], found=then["dataset"], fix=anew
+            "this checkpoint is of another dataset",
+            where=path,
+            expected=now["dataset"],
+            found=then["dataset"],
+            fix=anew,
         )
     shown = [f"{key} {now.get(key)!r} was {then.get(key)!r}" for key in differing[:_SHOWN]]
     more = ", ..." if len(differing) > _SHOWN else ""
-    raise TrainingError("a checkpoint of another training", where=path, found=", ".join(shown) + more, fix=anew)
+    raise TrainingError("this checkpoint is of another training", where=path, found=", ".join(shown) + more, fix=anew)
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return values by their keys in `train.yml`, ``training.epochs``; what is not from there by its own name."""
+    """Return nested values by their path, as in `train.yml`: ``training.epochs``."""
     flat: dict[str, Any] = {}
     for key, value in facts.items():
         name = "" if key == "config" else f"{prefix}{key}"
@@ -84,7 +91,7 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A `model.pt`: weights, and what they were trained for."""
+    """A `model.pt`: weights, and the categories and sizes they were trained for."""
 
     weights: Weights
     name: str
@@ -95,17 +102,17 @@ class TrainedModel:
 
     @classmethod
     def read(cls, path: Path) -> TrainedModel:
-        """Read a `model.pt`; raise `ConfigError` where it is something else, or damaged."""
+        """Read a `model.pt`; raise `ConfigError` if it is something else, or damaged."""
         content = load(path, "model", ConfigError)
         if not isinstance(content, Mapping) or not content.keys() >= _MODEL_PARTS:
-            raise ConfigError("not a model.pt", where=path, expected="one that a training of ours wrote")
+            raise ConfigError("not a model.pt", where=path, expected="one that `trainers` wrote")
         categories = tuple((int(identity), str(name)) for identity, name in content["categories"])
         facts = {key: content[key] for key in ("name", "min_size", "max_size", "dataset")}
         return cls(Weights.of(content, path, content["name"]), categories=categories, **facts)
 
 
 def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Coco, dataset: str) -> None:
-    """Write `model.pt`; raise `TrainingError` where there is no room for it."""
+    """Write `model.pt`; raise `TrainingError` if there is no room for it."""
     content = {
         "model": {name: tensor.cpu() for name, tensor in tensors.items()},
         "name": config.model.name,
@@ -114,22 +121,22 @@ def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Co
         "max_size": config.image.max_size,
         "dataset": dataset,
     }
-    _save(run.path(MODEL), content, "the model")
+    _save(run, MODEL, content)
 
 
-def _save(path: Path, content: Mapping[str, Any], purpose: str) -> None:
-    need_room(path.parent, _bytes(content) + _AROUND, purpose)
-    with whole(path) as file:
+def _save(run: Run, name: str, content: Mapping[str, Any]) -> None:
+    check_space(run.folder, _bytes(content) + _AROUND, TrainingError)
+    with run.write(name) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch closes its archive all the same, and fails in that too
+            if isinstance(error.__context__, OSError):  # torch then also fails to close its archive
                 raise error.__context__ from None
             raise
 
 
 def _bytes(value: Any) -> int:
-    """Return how many bytes the tensors in ``value`` take."""
+    """Return the size of the tensors in ``value``, bytes."""
     if isinstance(value, torch.Tensor):
         return value.nbytes
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """The processes of one training, on one node or several: `torchrun` starts them, here they meet.
 
-Gradients go by NCCL between GPUs and by gloo between CPUs. What the processes have to agree on goes by gloo in any
-case, so that asking never waits for a GPU.
+Gradients go over NCCL between GPUs and over gloo between CPUs. Whatever else the processes have to agree on always goes
+over gloo, so that it never waits for a GPU.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
     from trainers.process import Place
 
-_REASON = "trainers/reason"  # why a process failed, for the one that talks
+_REASON = "trainers/reason"  # the store's key for why a process failed; the first process reports it
 
 
 @dataclass(frozen=True)
 class Group:
-    """All processes of a training, as one of them sees them."""
+    """All processes of a training, as seen by one of them."""
 
     place: Place
     device: torch.device
-    control: dist.ProcessGroup | None = None  # None: this process is alone
+    control: dist.ProcessGroup | None = None  # None: there is only this process
 
     @property
     def is_first(self) -> bool:
-        """Say whether this is the one process that writes and talks."""
+        """Whether this is the one process that writes files and logs."""
         return self.place.is_first
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -46,11 +46,11 @@ class Group:
             return model
         return DistributedDataParallel(model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
-    def any(self, *questions: bool) -> tuple[bool, ...]:
-        """Return for each question whether the answer is yes in any process."""
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set in any process."""
         if self.control is None:
-            return questions
-        answers = torch.tensor(questions, dtype=torch.int32)
+            return flags
+        answers = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(answers, dist.ReduceOp.MAX, group=self.control)
         return tuple(map(bool, answers.tolist()))
 
@@ -62,22 +62,30 @@ class Group:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the first process's value."""
         values = [value]
         if self.control is not None:
             dist.broadcast_object_list(values, 0, group=self.control)
         return values[0]
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give each process the first one's statistics of BatchNorm: each has those of its own last images."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Give every process the first one's BatchNorm statistics: each has those of its own images."""
         if self.control is not None:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
 
+def gradient_sync(parallel: nn.Module, *, enabled: bool) -> contextlib.AbstractContextManager[None]:
+    """Average the gradients of a backward pass over all processes or, if not ``enabled``, only accumulate them."""
+    if enabled or not isinstance(parallel, DistributedDataParallel):
+        return contextlib.nullcontext()
+    accumulating: contextlib.AbstractContextManager[None] = parallel.no_sync()
+    return accumulating
+
+
 def choose_device(name: str, place: Place) -> torch.device:
-    """Return this process's device; raise `TrainingError` where there is no such GPU."""
+    """Return this process's device; raise `TrainingError` if there is no such GPU."""
     if name == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -89,13 +97,13 @@ def choose_device(name: str, place: Place) -> torch.device:
             fix="start it with ces-gpu-run, with as many processes as GPUs, or set device to cpu",
         )
     torch.cuda.set_device(place.local_rank)
-    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32, as convolutions have it anyway
+    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32, which convolutions use anyway
     return torch.device("cuda", place.local_rank)
 
 
 @contextlib.contextmanager
-def joined(place: Place, device: str) -> Iterator[Group]:
-    """Meet the other processes; part from them at the end.
+def join_group(place: Place, device: str) -> Iterator[Group]:
+    """Join the other processes, and leave them at the end.
 
     Raises:
         TrainingError: there is no such device; the others can't be reached; or one of them is gone, with its reason.
@@ -111,20 +119,20 @@ def joined(place: Place, device: str) -> Iterator[Group]:
         control: Any = dist.new_group(backend="gloo")
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            "can't reach the other processes", expected=f"{place.world} of them", found=_first_line(error)
+            "can't reach the other processes", expected=f"{place.world} processes", found=_first_line(error)
         ) from error
     try:
         yield Group(place, own, control)
     except StoppedError:
         dist.destroy_process_group()
         raise
-    except Exception as error:  # the others are told, and the one that talks says why
+    except Exception as error:  # the others are told, and the first process reports why
         raise _reason(error, store, place) from error
     dist.destroy_process_group()
 
 
 def _reason(error: Exception, store: Any, place: Place) -> Exception:
-    """Return the error that this process ends with: its own, which the others are told, or the one it was told."""
+    """Return the error to end with: this process's own, which it tells the others, or the one that it was told."""
     lost = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and _is_of_network(error)
     if not lost:
         with contextlib.suppress(RuntimeError):
@@ -136,7 +144,7 @@ def _reason(error: Exception, store: Any, place: Place) -> Exception:
             return TrainingError(store.get(_REASON).decode())
     return TrainingError(
         "another process of this training is gone: killed, or out of memory",
-        fix="start the same job again: with resume: auto it goes on from its last checkpoint",
+        fix="start the same job again: with resume: auto it resumes from its last checkpoint",
     )
 
 

@@ -1,4 +1,4 @@
-"""A detector at work on images that it is not trained on: what it finds, and how good that is."""
+"""Run a detector on held-out images: its detections, and how good they are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def evaluate(
     log: Log,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation | None:
-    """Judge a model by the images of a loader, as `detect`; only the first process gets the evaluation."""
+    """Evaluate a model on the images of a loader, as `detect` does; only the first process gets the evaluation."""
     detect(model, loader, evaluator, config, group=group, log=log, between=between)
     return evaluator.summarize(config.report.score) if group.is_first else None
 
@@ -48,23 +48,23 @@ def detect(
     log: Log,
     between: Callable[[], None] = lambda: None,
 ) -> None:
-    """Show a model the images of a loader.
+    """Run a model on the images of a loader.
 
     Args:
         model: a detector.
         loader: the images; each process has a part of them.
-        evaluator: of all these images; it has all detections afterwards, in the first process.
+        evaluator: of all these images; afterwards the one of the first process has all detections.
         config: the precision.
         group: the processes.
         log: where progress is shown.
-        between: called after each batch, in all processes equally often.
+        between: called after each batch, equally often in all processes.
     """
     model.eval()
     rounds = max(group.gather(loader.batches))
     with (
         torch.inference_mode(),
         contextlib.closing(loader.epoch(0)) as batches,
-        log.progress("looking at images", rounds, "batches") as advance,
+        log.progress("running the detector", rounds, "batches") as advance,
         memory_errors("evaluation.batch_size", config.evaluation.batch_size),
     ):
         for _ in range(rounds):
@@ -82,14 +82,14 @@ def detect(
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
-    """Return the context in which a detector computes in the configuration's precision."""
+    """Return the context in which a detector computes with the configuration's precision."""
     dtype = optim.precision(config.training, device)
     return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
 
 @contextlib.contextmanager
 def memory_errors(key: str, batch_size: int) -> Iterator[None]:
-    """Say which batch size to try where memory, of the GPU or of the machine, is not enough."""
+    """If memory runs out, of the GPU or of the machine, raise `TrainingError` that says which batch size to try."""
     try:
         yield
     except RuntimeError as error:

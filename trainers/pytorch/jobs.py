@@ -1,4 +1,4 @@
-"""A training, an evaluation, a prediction, put together from data that is right. From here on with torch."""
+"""A training, an evaluation, a prediction: each put together from checked data and run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from trainers.errors import ConfigError
 from trainers.evaluation.coco import Evaluator
 from trainers.log import Log
 from trainers.process import Place
-from trainers.pytorch import inference, loop
+from trainers.pytorch import inference
 from trainers.pytorch.augment import Augment
 from trainers.pytorch.checkpoint import TrainedModel
-from trainers.pytorch.distributed import Group, joined
+from trainers.pytorch.distributed import Group, join_group
 from trainers.pytorch.loader import Loader
-from trainers.pytorch.model import first_model, trained_model
+from trainers.pytorch.loop import Job, Outcome, Trainer
+from trainers.pytorch.model import new_model, trained_model
 from trainers.report import write
 from trainers.report.report import MOST_SAMPLES
 from trainers.report.samples import Sample
@@ -38,44 +39,48 @@ if TYPE_CHECKING:
     from trainers.run.inputs import Start
 
 
-def train(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start) -> loop.Outcome:
-    """Train a detector; what comes of it is in the folder of the run."""
-    coco, validation = data.coco, data.split.validation
-    with joined(context.place, config.device) as group:
-        job = loop.Job(
-            config=config,
-            coco=coco,
-            dataset=data.dataset.manifest.digest,
-            split=hashlib.sha256(validation.tobytes()).hexdigest(),
-            model=first_model(config, len(coco.categories) + 1, start.weights, group.device, context.log),
-            training=_training_loader(config, data, group),
-            validation=_evaluation_loader(config, data, validation, group),
-            evaluator=lambda: Evaluator(coco, validation, data.pixels.sizes),
-            run=run,
-            log=context.log,
-            group=group,
-            started=start.time,
-        )
-        record = write.begin(config, data, run, start.weights, device=str(group.device), world=group.place.world)
+def train(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start) -> Outcome:
+    """Train a detector; the results go to the folder of the run."""
+    with join_group(context.place, config.device) as group:
+        job = _job(config, context, run, data, start, group)
+        record = write.begin(config, data, run, start.weights, device=str(group.device), processes=group.place.world)
         with write.recorded(run, record, first=group.is_first):
-            outcome = loop.train(job, start.checkpoint)
+            outcome = Trainer(job, start.checkpoint).train()
             if group.is_first:
                 write.finish(run, record, outcome.resumed, _samples(config, data, run, group))
         return outcome
 
 
-def evaluate(config: Config, context: RunContext, data: PreparedData, path: Path) -> Evaluation | None:
-    """Judge a `model.pt` by the validation images; only the first process gets the evaluation.
+def _job(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start, group: Group) -> Job:
+    coco, validation = data.coco, data.split.validation
+    return Job(
+        config=config,
+        coco=coco,
+        dataset=data.dataset.manifest.digest,
+        split=hashlib.sha256(validation.tobytes()).hexdigest(),
+        model=new_model(config, len(coco.categories) + 1, start.weights, group.device, context.log),
+        training=_training_loader(config, data, group),
+        validation=_evaluation_loader(config, data, validation, group),
+        evaluator=lambda: Evaluator(coco, validation, data.pixels.sizes),
+        run=run,
+        log=context.log,
+        group=group,
+        started=start.time,
+    )
+
+
+def evaluate(config: Config, context: RunContext, data: PreparedData, model: Path) -> Evaluation | None:
+    """Evaluate a `model.pt` on the validation images; only the first process gets the evaluation.
 
     Raises:
-        ConfigError: it knows other categories than the images show.
+        ConfigError: the model has other categories than the images.
     """
-    trained = TrainedModel.read(path)
+    trained = TrainedModel.read(model)
     theirs, ours = trained.categories, tuple((category.id, category.name) for category in data.coco.categories)
     if theirs != ours:
-        raise ConfigError("this model.pt is of other categories", expected=_names(ours), found=_names(theirs))
+        raise ConfigError("this model.pt has other categories", expected=_names(ours), found=_names(theirs))
     validation = data.split.validation
-    with joined(context.place, config.device) as group:
+    with join_group(context.place, config.device) as group:
         return inference.evaluate(
             trained_model(config, trained, group.device),
             _evaluation_loader(config, data, validation, group),
@@ -86,12 +91,12 @@ def evaluate(config: Config, context: RunContext, data: PreparedData, path: Path
         )
 
 
-def predict(config: Config, context: RunContext, data: PreparedData, path: Path) -> Evaluator:
-    """Find what a `model.pt` knows in the images; in the first process the evaluator has all detections."""
-    trained, images = TrainedModel.read(path), data.split.validation
+def predict(config: Config, context: RunContext, data: PreparedData, model: Path) -> Evaluator:
+    """Run a `model.pt` on the images; in the first process the evaluator has all detections."""
+    trained, images = TrainedModel.read(model), data.split.validation
     coco = replace(data.coco, categories=tuple(Category(*category) for category in trained.categories))
     evaluator = Evaluator(coco, images, data.pixels.sizes)
-    with joined(context.place, config.device) as group:
+    with join_group(context.place, config.device) as group:
         inference.detect(
             trained_model(config, trained, group.device),
             _evaluation_loader(config, data, images, group),
@@ -104,19 +109,17 @@ def predict(config: Config, context: RunContext, data: PreparedData, path: Path)
 
 
 def _samples(config: Config, data: PreparedData, run: Run, group: Group) -> list[Sample]:
-    """Show the best weights a few validation images with boxes, where such images may be in the report."""
+    """Run the best weights on a few validation images with boxes, if images may be in the report."""
     if not config.report.samples:
         return []
-    with_boxes = [
-        index for index in data.split.validation.tolist() if data.coco.offsets[index + 1] > data.coco.offsets[index]
-    ]
+    boxes = np.diff(data.coco.offsets)
+    with_boxes = [index for index in data.split.validation.tolist() if boxes[index]]
     chosen = np.array(with_boxes[:: max(1, len(with_boxes) // MOST_SAMPLES)][:MOST_SAMPLES], np.int64)
     alone = Group(Place(), group.device)
     evaluator = Evaluator(data.coco, chosen, data.pixels.sizes)
     model = trained_model(config, TrainedModel.read(run.path(MODEL)), group.device)
-    inference.detect(
-        model, _evaluation_loader(config, data, chosen, alone), evaluator, config, group=alone, log=Log(quiet=True)
-    )
+    loader = _evaluation_loader(config, data, chosen, alone)
+    inference.detect(model, loader, evaluator, config, group=alone, log=Log(quiet=True))
     found = evaluator.state()
     ends = np.cumsum(found["counts"])[:-1]
     parts = zip(*(np.split(found[name], ends) for name in ("boxes", "labels", "scores")), strict=True)
@@ -127,7 +130,7 @@ def _sample(
     data: PreparedData, index: int, boxes: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
 ) -> Sample:
     own = slice(data.coco.offsets[index], data.coco.offsets[index + 1])
-    scale = np.tile(data.pixels.sizes[index] / data.coco.sizes[index], 2)  # of boxes: in the file's pixels
+    scale = np.tile(data.pixels.sizes[index] / data.coco.sizes[index], 2)  # boxes are in the file's pixels
     return Sample(
         name=data.coco.file_names[index],
         image=data.pixels.read(index),

@@ -1,7 +1,7 @@
-"""Batches for a model: images read ahead in threads, in an order and with variations that a resumed run repeats.
+"""Batches for a model: threads read images ahead, in an order and with augmentations that a resumed run repeats.
 
-Threads, not processes: a container's ``/dev/shm`` is too small for what processes hand each other, and copying,
-decoding and torchvision's transforms let go of the interpreter.
+Threads, not processes: the ``/dev/shm`` of a container is too small for what processes pass to each other, and copying,
+decoding and torchvision's transforms release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
     from trainers.dataset.coco import Coco
     from trainers.dataset.pixels import Pixels
-    from trainers.pytorch.augment import Augment, Variation
+    from trainers.pytorch.augment import Augment, Augmentation
 
-_SHAPES = 2 ** np.linspace(-1, 1, 7)  # width by height: the bounds of groups, those of torchvision's reference
-_ORDER, _SCALE, _IMAGE = range(3)  # what random numbers are for: to each its own
+_SHAPES = 2 ** np.linspace(-1, 1, 7)  # bounds of width / height that group images, as in torchvision's reference
+_ORDER, _SCALE, _IMAGE = range(3)  # each use of random numbers has a generator of its own
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A few images and what is to be found on them, on the loader's device."""
+    """A few images and their targets, on the loader's device."""
 
     images: list[Tensor]  # each uint8 (3, H, W), RGB, memory channels_last
     targets: list[dict[str, Tensor]]  # boxes float32 (n, 4) x1 y1 x2 y2 in the image's pixels, labels int64 (n,)
-    indices: list[int]  # places in the Coco
+    indices: list[int]  # in the Coco
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A batch that is to be: its place among an epoch's, and its images."""
+class _PlannedBatch:
+    """A batch that is not read yet: its number in the epoch, and its images."""
 
     epoch: int
     number: int
@@ -51,33 +51,33 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Example:
-    """An image that was read."""
+    """An image that has been read."""
 
     image: Tensor
     boxes: Tensor
     labels: Tensor
-    variation: Variation | None  # that is to be done to the image yet
+    augmentation: Augmentation | None  # to be applied to the image on its device
 
 
 class Loader:
     """The images of a part of the data, in batches of images with similar shapes.
 
-    With ``shuffle``, for training, each epoch has another order, and all processes have as many batches, of as many
-    images at each step: where images can't be shared evenly, up to ``world`` - 1 of them come twice. Without, for
-    evaluation, each image comes once, and a process may have an image or a batch less than another.
+    With ``shuffle``, for training, each epoch has its own order. All processes have the same number of batches, of the
+    same size at each step: if the images can't be divided evenly, up to ``world`` - 1 of them come twice. Without it,
+    for evaluation, each image comes once, and a process may have an image or a batch less than another.
 
     Args:
-        coco: images and boxes. Crowds, and boxes that are at most 1 pixel on a side once scaled, are no targets.
-        pixels: what the images look like.
-        indices: the images of ``coco`` that are this part.
-        batch_size: images in a batch of this process; one batch of an epoch may have less.
-        workers: threads that read images; 0: each is read when it is asked for.
-        device: where batches are wanted.
-        seed: of the order and the variations.
+        coco: images and boxes. Crowds, and boxes with a side of at most 1 pixel after scaling, are not targets.
+        pixels: the decoded images.
+        indices: the images of ``coco`` in this part.
+        batch_size: images in a batch of this process; one batch of an epoch may have fewer.
+        workers: threads that read images; with 0, each image is read when it is needed.
+        device: where the batches go.
+        seed: of the order and the augmentations.
         shuffle: for training.
         rank: of this process.
-        world: processes in all.
-        augment: what is varied.
+        world: number of processes.
+        augment: draws the augmentations, if there are any.
     """
 
     def __init__(
@@ -105,34 +105,35 @@ class Loader:
         self.batches = len(self._plan(0))  # of this process, in any epoch
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
-        """Give the batches of an epoch from the ``start``-th on: the same ones each time.
+        """Yield the batches of an epoch from number ``start`` on; they are the same every time.
 
-        Few of them are in memory at once. The threads end with the iteration, also where that is given up.
+        Few of them are in memory at a time. The threads end with the iteration, even if it is abandoned.
 
         Raises:
-            DatapackError: an image can't be read; it is named.
+            DatapackError: an image can't be read; the error names it.
         """
-        steps = self._plan(epoch)[start:]
+        plan = self._plan(epoch)[start:]
         if not self._workers:
-            for step in steps:
-                yield self._batch(step, (self._example(step, index) for index in step.indices))
+            for batch in plan:
+                yield self._batch(batch, (self._example(batch, index) for index in batch.indices))
             return
-        torch.get_num_threads()  # asked once, or a thread that sets its own number sets this one's too
+        torch.get_num_threads()  # without this call, a thread that sets its own number also sets this one's
         pool = ThreadPoolExecutor(self._workers, "images", initializer=torch.set_num_threads, initargs=(1,))
-        ahead = 1 + -(-self._workers // self._batch_size)  # batches, so that no thread waits for the slowest of one
-        begun: deque[tuple[_Step, list[Future[_Example]]]] = deque()
+        # batches to read ahead, so that no thread waits for the slowest image of a batch
+        ahead = 1 + -(-self._workers // self._batch_size)
+        started: deque[tuple[_PlannedBatch, list[Future[_Example]]]] = deque()
         try:
-            for step in steps:
-                begun.append((step, [pool.submit(self._example, step, index) for index in step.indices]))
-                if len(begun) > ahead:
-                    yield self._finish(*begun.popleft())
-            while begun:
-                yield self._finish(*begun.popleft())
+            for batch in plan:
+                started.append((batch, [pool.submit(self._example, batch, index) for index in batch.indices]))
+                if len(started) > ahead:
+                    yield self._finish(*started.popleft())
+            while started:
+                yield self._finish(*started.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _plan(self, epoch: int) -> list[_Step]:
-        """Say which images this process has at each step: images of one shape, in all processes."""
+    def _plan(self, epoch: int) -> list[_PlannedBatch]:
+        """Return the batches of this process. At each step, all processes have images of similar shape."""
         draw = np.random.default_rng([_ORDER, self._seed, epoch])
         order = draw.permutation(self._indices) if self._shuffle else self._indices
         order = order[np.argsort(self._shapes[order], kind="stable")]
@@ -141,61 +142,61 @@ class Loader:
         length = self._batch_size * self._world
         parts = [order[at : at + length][self._rank :: self._world].tolist() for at in range(0, len(order), length)]
         places = draw.permutation(len(parts)) if self._shuffle else range(len(parts))
-        return [_Step(epoch, number, parts[place]) for number, place in enumerate(places) if parts[place]]
+        return [_PlannedBatch(epoch, number, parts[place]) for number, place in enumerate(places) if parts[place]]
 
-    def _example(self, step: _Step, index: int) -> _Example:
-        """Read one image; vary it, but not its image where that is wanted on a GPU: that is faster there."""
+    def _example(self, batch: _PlannedBatch, index: int) -> _Example:
+        """Read and augment one image. If it goes to a GPU, its pixels are augmented there, which is faster."""
         try:
             pixels = self._pixels.read(index)
             image = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._on_gpu)
             np.copyto(image.numpy(), pixels)
-            variation, boxes, labels = self._vary(step, index)
+            augmentation, boxes, labels = self._augmented_targets(batch, index)
             image = image.permute(2, 0, 1)
-            if variation and self._device.type == "cpu":
-                return _Example(variation.image(image), boxes, labels, None)
-            return _Example(image, boxes, labels, variation)
+            if augmentation and self._device.type == "cpu":
+                return _Example(augmentation.image(image), boxes, labels, None)
+            return _Example(image, boxes, labels, augmentation)
         except DatapackError:
             raise  # it names the image
         except Exception as error:
             raise TrainingError("can't read this image", where=self._names[index], found=error) from error
 
-    def _vary(self, step: _Step, index: int) -> tuple[Variation | None, Tensor, Tensor]:
-        """Return what is done to the image, and its boxes and labels thereafter."""
+    def _augmented_targets(self, batch: _PlannedBatch, index: int) -> tuple[Augmentation | None, Tensor, Tensor]:
+        """Draw the augmentation of an image; return it, and the augmented boxes with their labels."""
         place = slice(self._offsets[index], self._offsets[index + 1])
         boxes, labels = torch.tensor(self._boxes[place]), torch.tensor(self._labels[place])
         if not self._augment:
             return None, boxes, labels
-        scale = self._augment.scale(np.random.default_rng([_SCALE, self._seed, step.epoch, step.number]))
-        draw = np.random.default_rng([_IMAGE, self._seed, step.epoch, index])
+        scale = self._augment.scale(np.random.default_rng([_SCALE, self._seed, batch.epoch, batch.number]))
+        draw = np.random.default_rng([_IMAGE, self._seed, batch.epoch, index])
         width, height = map(int, self._pixels.sizes[index])
-        variation = self._augment.draw((height, width), self._boxes[place], scale, draw)
-        boxes, kept = variation.boxes(boxes)
-        return variation, boxes, labels[kept]
+        augmentation = self._augment.draw((height, width), self._boxes[place], scale, draw)
+        boxes, kept = augmentation.boxes(boxes)
+        return augmentation, boxes, labels[kept]
 
-    def _finish(self, step: _Step, begun: list[Future[_Example]]) -> Batch:
-        return self._batch(step, (future.result() for future in begun))
+    def _finish(self, batch: _PlannedBatch, started: list[Future[_Example]]) -> Batch:
+        return self._batch(batch, (future.result() for future in started))
 
-    def _batch(self, step: _Step, examples: Iterable[_Example]) -> Batch:
-        """Bring examples to the device, where images are varied if they are not yet."""
+    def _batch(self, planned: _PlannedBatch, examples: Iterable[_Example]) -> Batch:
+        """Move examples to the device, and augment the images there unless that is done."""
         images, boxes, labels = [], [], []
         for example in examples:
             image = self._move(example.image)
-            images.append(example.variation.image(image) if example.variation else image)
+            images.append(example.augmentation.image(image) if example.augmentation else image)
             boxes.append(example.boxes)
             labels.append(example.labels)
         counts = [len(some) for some in boxes]
         moved = (torch.split(self._move(torch.cat(parts)), counts) for parts in (boxes, labels))  # one copy for all
         targets = [{"boxes": some, "labels": theirs} for some, theirs in zip(*moved, strict=True)]
-        return Batch(images, targets, step.indices)
+        return Batch(images, targets, planned.indices)
 
     def _move(self, tensor: Tensor) -> Tensor:
-        """Bring a tensor to the device, without waiting for what a GPU is still busy with."""
-        tensor = tensor.pin_memory() if self._on_gpu else tensor  # no copy where it is pinned
+        """Move a tensor to the device without waiting for the work that a GPU still has to do."""
+        tensor = tensor.pin_memory() if self._on_gpu else tensor  # no copy if it is pinned already
         return tensor.to(self._device, non_blocking=True)
 
 
 def _targets(coco: Coco, sizes: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Scale the boxes to images of these sizes; return those that are targets, their labels, and each image's."""
+    """Scale the boxes to images of these sizes; return the targets, their labels, and the offsets of each image."""
     owners = coco.owners
     edges = np.tile(sizes, 2)[owners].astype(np.float32)
     boxes = np.minimum(coco.boxes * (edges / np.tile(coco.sizes, 2)[owners].astype(np.float32)), edges)

@@ -1,7 +1,7 @@
-"""The training: epoch by epoch over the images, an evaluation, the best weights kept, a checkpoint; and again.
+"""The training loop: train an epoch, evaluate, keep the best weights, save a checkpoint.
 
-All that is random in a step follows from the seed, the epoch, the batch and the process: so a training that goes on
-from a checkpoint gives the same numbers as one that was never stopped.
+Every random draw in a step follows from the seed, the epoch, the batch and the rank, so a training that resumes from a
+checkpoint gives the same numbers as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import StoppedError, TrainingError
-from trainers.pytorch.checkpoint import job_facts, load_checkpoint, save, save_model
-from trainers.pytorch.inference import autocast, evaluate, memory_errors
+from trainers.pytorch import checkpoint, inference
+from trainers.pytorch.distributed import gradient_sync
 from trainers.pytorch.losses import DeferredLosses, StepLosses, Sums, summary
+from trainers.pytorch.optim import clip_gradient
 from trainers.pytorch.state import State
-from trainers.pytorch.stopping import Ending
-from trainers.run.folder import CHECKPOINT, EVALUATION, METRICS, MODEL, disk_errors, whole
+from trainers.pytorch.stopping import Stopping
+from trainers.run.folder import CHECKPOINT, EVALUATION, METRICS, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, on what, by whom."""
+    """A model, the data to train and validate it on, and where the results go."""
 
     config: Config
     coco: Coco
     dataset: str  # digest
-    split: str  # what tells this split from another
+    split: str  # a hash of the split: another split, another hash
     model: nn.Module  # on its device
     training: Loader
     validation: Loader
-    evaluator: Callable[[], Evaluator]  # of the validation images
+    evaluator: Callable[[], Evaluator]  # a new one for the validation images
     run: Run
     log: Log
     group: Group
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch; the last of them may have fewer batches than `accumulate`."""
+        """Steps of an epoch; the last one may have fewer batches than `accumulate`."""
         return -(-self.training.batches // self.config.training.accumulate)
 
     @property
@@ -70,132 +70,244 @@ class Job:
 
     @property
     def facts(self) -> dict[str, Any]:
-        return job_facts(self.config, self.dataset, self.split, self.group.place.world)
+        return checkpoint.job_facts(self.config, self.dataset, self.split, self.group.place.world)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a training ended."""
 
-    finished: bool  # else its time was over
+    finished: bool  # False: the time limit ended it
     best: dict[str, Any]  # the line in metrics.jsonl of the weights in model.pt
-    resumed: int  # epochs that earlier jobs had done
+    resumed: int  # epochs that earlier jobs had finished
 
 
-def train(job: Job, resume: Path | None = None) -> Outcome:
-    """Train to the last epoch, or until the time is over; what comes of it is in the folder of the run.
+class Trainer:
+    """Trains the model of a job; the results go to the folder of its run.
 
     Args:
-        job: what is to be done.
-        resume: the checkpoint to go on from.
+        job: what to train, and on what.
+        resume: the checkpoint to resume from; None starts a new training.
 
     Raises:
-        StoppedError: a signal came; there is a checkpoint.
-        TrainingError: a loss is not finite, memory or disk is short, or the checkpoint can't be used.
+        TrainingError: the checkpoint can't be used, or the processes were started for different jobs.
     """
-    state, epochs = _begin(job, resume), job.config.training.epochs
-    in_time, resumed = True, state.epoch
-    with Ending(job.group, job.deadline) as ending:
-        while in_time and state.epoch < epochs:
-            in_time = train_one_epoch(job, state, ending)
-            _finish_epoch(job, state, ending)
-    if state.epoch < epochs:
-        at = f"epoch {state.epoch + 1} of {epochs}, step {state.step} of {job.steps}"
-        job.log.note(f"training.max_hours is over: ended in {at}; {_how_to_go_on(job)}")
-    best = job.group.share(state.best)  # only the first process judges
-    return Outcome(state.epoch == epochs, best or {}, resumed)
 
+    def __init__(self, job: Job, resume: Path | None = None) -> None:
+        self.job, self.config, self.group = job, job.config, job.group
+        self.epochs = job.config.training.epochs
+        _check_same_job(job)
+        self.state = State.start(job.model, self.config.training, self.epochs * job.steps, self.group)
+        self.stopping = Stopping(self.group, job.deadline)
+        self._restore(resume)
 
-def _begin(job: Job, resume: Path | None) -> State:
-    """Make the state of a new training, or of the one in a checkpoint; let `metrics.jsonl` say what it knows.
+    def train(self) -> Outcome:
+        """Train to the last epoch, or until the time is up.
 
-    Only the first process reads and writes: other nodes may have folders of their own.
-    """
-    _compare(job)
-    section, first = job.config.training, job.group.is_first
-    state = State.start(job.model, section, section.epochs * job.steps, job.group)
-    content = job.group.share(load_checkpoint(resume, job.facts) if first and resume else None)
-    if content:
-        state.restore(content, job.group.place.rank)
-        at = f"epoch {state.epoch + 1}, step {state.step}" if state.epoch < section.epochs else "the end"
-        job.log.note(f"going on from {resume}: {at}")
-    if first and content and not job.run.path(MODEL).exists():
-        if state.epoch == section.epochs:
-            fix = "the model.pt that belongs to it is where it was trained"
-            raise TrainingError("this training is finished", where=resume, fix=fix)
-        state.best = None  # it is in another folder: the best from now on is kept in this one
-    if first:
-        if resume is None:  # one that is there is of an earlier training, and `auto` would take it
-            with disk_errors(job.run.path(CHECKPOINT)):
-                job.run.path(CHECKPOINT).unlink(missing_ok=True)
-        with whole(job.run.path(METRICS)) as file:
+        Raises:
+            StoppedError: a signal came; a checkpoint was saved.
+            TrainingError: a loss is not finite, or memory or disk space ran out.
+        """
+        resumed, in_time = self.state.epoch, True
+        with self.stopping:
+            while in_time and self.state.epoch < self.epochs:
+                in_time = self.train_one_epoch()
+                evaluation = self.evaluate() if self._evaluation_is_due else None
+                self.finish_epoch(evaluation)
+                self.save_checkpoint()
+        if self.state.epoch < self.epochs:
+            self.job.log.note(f"training.max_hours is over: ended {self._position}; {self._how_to_resume}")
+        best = self.group.broadcast(self.state.best)  # only the first process evaluates
+        return Outcome(self.state.epoch == self.epochs, best or {}, resumed)
+
+    def train_one_epoch(self) -> bool:
+        """Train to the end of the current epoch; return False if the time is up before."""
+        state, section = self.state, self.config.training
+        state.parallel.train()
+        losses, began = DeferredLosses(), time.monotonic() - state.sums.seconds
+        title = f"epoch {state.epoch + 1} of {self.epochs}"
+        with (
+            contextlib.closing(self.job.training.epoch(state.epoch, state.step * section.accumulate)) as batches,
+            self.job.log.progress(title, self.job.steps, "steps") as advance,
+            inference.memory_errors("training.batch_size", section.batch_size),
+        ):
+            advance(state.step)
+            while state.step < self.job.steps:
+                losses.put(*self.train_step(batches))
+                state.step += 1
+                advance(1)
+                events = self.stopping.poll()
+                pauses = bool(events) or state.step == self.job.steps
+                self._add_losses(losses.read(keep=0 if pauses else 1))
+                state.sums.seconds = time.monotonic() - began
+                if pauses:
+                    self.stopping.poll()  # raises, so that weights that are not finite are never evaluated or saved
+                if events.stop_requested:
+                    self.stop()
+                if events.checkpoint_due:
+                    self.save_checkpoint()
+                if events.out_of_time:
+                    return False
+        return True
+
+    def train_step(self, batches: Iterator[Batch]) -> tuple[int, list[int], dict[str, Tensor], Tensor]:
+        """Take a step; return its number, its images, its losses and the norm of its gradient, both on the device."""
+        state, section = self.state, self.config.training
+        first = state.step * section.accumulate
+        count = min(section.accumulate, self.job.training.batches - first)
+        indices: list[int] = []
+        total: dict[str, Tensor] = {}
+        for number in range(first, first + count):
+            batch = _next(batches, state.sums)
+            torch.manual_seed(_seed(self.config.seed, state.epoch, number, self.group.place.rank))
+            with gradient_sync(state.parallel, enabled=number == first + count - 1):
+                with inference.autocast(self.config, self.group.device):
+                    losses = state.parallel(batch.images, batch.targets)
+                state.scaler.scale(sum(losses.values()) / count).backward()
+            indices += batch.indices
+            total = {name: loss.detach() / count + total.get(name, 0) for name, loss in losses.items()}
+        return state.step + 1, indices, total, self._update_weights()
+
+    def evaluate(self) -> Evaluation | None:
+        """Evaluate the model on the validation images; only the first process gets the result."""
+        job, model = self.job, self.state.evaluated_model
+        self.group.broadcast_buffers(model)
+        return inference.evaluate(
+            model,
+            job.validation,
+            job.evaluator(),
+            self.config,
+            group=self.group,
+            log=job.log,
+            between=self._stop_if_requested,
+        )
+
+    def finish_epoch(self, evaluation: Evaluation | None) -> None:
+        """Log how the epoch went, keep its weights if they are the best, and begin the next one.
+
+        An epoch that the time limit cut short is logged and evaluated too; the resumed training continues in it.
+        """
+        state, sums = self.state, self.group.gather(self.state.sums)
+        row = {
+            "epoch": state.epoch + 1,
+            "step": state.epoch * self.job.steps + state.step,
+            **summary(sums),
+            "learning_rate": state.schedule.get_last_lr()[0],
+            "evaluation": evaluation.brief() if evaluation else None,
+        }
+        if self.group.is_first:
+            self.job.log.note(_sentence(row, self.epochs))
+            if evaluation:
+                self._keep_best(row, evaluation)
+            self.job.run.append_json(METRICS, row)
+        if state.step == self.job.steps:
+            state.rows.append(row)
+            state.epoch, state.step, state.sums = state.epoch + 1, 0, Sums()
+
+    def save_checkpoint(self) -> None:
+        """Save everything that the training resumes from."""
+        sums = self.group.gather(self.state.sums)
+        if self.group.is_first:
+            checkpoint.save_checkpoint(self.job.run, self.job.facts, self.state.state_dict(sums))
+        self.stopping.saved_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Save a checkpoint and raise `StoppedError`."""
+        self.save_checkpoint()
+        state = self.state
+        raise StoppedError(
+            f"stopped in epoch {state.epoch + 1} of {self.epochs}, after step {state.step} of {self.job.steps}",
+            fix=self._how_to_resume,
+        )
+
+    def _restore(self, resume: Path | None) -> None:
+        """Load a checkpoint, and make the folder of the run agree with it.
+
+        Only the first process reads and writes files: other nodes may have folders of their own.
+        """
+        first = self.group.is_first
+        content = self.group.broadcast(checkpoint.load_checkpoint(resume, self.job.facts) if first and resume else None)
+        if content:
+            self.state.load_state_dict(content, self.group.place.rank)
+            at = self._position if self.state.epoch < self.epochs else "at the end"
+            self.job.log.note(f"resuming from {resume}: {at}")
+        if first:
+            self._prepare_folder(resume)
+
+    def _prepare_folder(self, resume: Path | None) -> None:
+        state, run = self.state, self.job.run
+        if resume is None:  # the checkpoint of an earlier training must go, or `auto` would resume from it
+            run.remove(CHECKPOINT)
+        elif not run.path(MODEL).exists():
+            if state.epoch == self.epochs:
+                fix = "its model.pt is in the folder where it was trained"
+                raise TrainingError("this training is finished", where=resume, fix=fix)
+            state.best = None  # it is in another folder: this one gets the best from now on
+        with run.write(METRICS) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in state.rows)
-    return state
+
+    def _update_weights(self) -> Tensor:
+        """Take the optimizer's step; return the norm of the gradient as `clip_gradient` does."""
+        state = self.state
+        norm = clip_gradient(state.optimizer, state.scaler, self.config.training.clip_norm, self.group.device)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.schedule.step()
+        state.optimizer.zero_grad()
+        if state.average is not None:
+            state.average.update_parameters(state.model)
+        return norm
+
+    def _add_losses(self, steps: list[StepLosses]) -> None:
+        """Add losses to those of the epoch; the first one that is not finite is a failure."""
+        for step in steps:
+            if not step.is_finite:
+                names = self.job.coco.file_names
+                self.stopping.failure = TrainingError(
+                    f"the loss is not finite in epoch {self.state.epoch + 1}, step {step.step}",
+                    found=step.not_finite(),
+                    details=tuple(f"image {names[index]}" for index in step.indices),
+                )
+                return
+            self.state.sums.add(step)
+
+    @property
+    def _evaluation_is_due(self) -> bool:
+        number = self.state.epoch + 1
+        cut_short = self.state.step < self.job.steps
+        return number % self.config.evaluation.every == 0 or number == self.epochs or cut_short
+
+    def _keep_best(self, row: dict[str, Any], evaluation: Evaluation) -> None:
+        """Write `model.pt` and its evaluation, unless an earlier epoch was better.
+
+        The best by mAP, not the last: on a small dataset a detector can get worse again. Of equals the later one.
+        """
+        if self.state.best is not None and _map(row) < _map(self.state.best):
+            return
+        job, self.state.best = self.job, row
+        tensors = self.state.evaluated_model.state_dict()
+        checkpoint.save_model(job.run, tensors, self.config, job.coco, job.dataset)
+        job.run.write_json(EVALUATION, evaluation.to_json())
+
+    def _stop_if_requested(self) -> None:
+        if self.stopping.poll().stop_requested:
+            self.stop()
+
+    @property
+    def _position(self) -> str:
+        return f"in epoch {self.state.epoch + 1} of {self.epochs}, step {self.state.step} of {self.job.steps}"
+
+    @property
+    def _how_to_resume(self) -> str:
+        return f"the same job {'' if self.config.resume == 'auto' else 'with resume: auto '}resumes from there"
 
 
-def _compare(job: Job) -> None:
-    """Raise `TrainingError` where not all processes, which may be on other nodes, were started for the same job."""
+def _check_same_job(job: Job) -> None:
+    """Raise `TrainingError` unless all processes, possibly on several nodes, were started for the same job."""
     for rank, facts in enumerate(job.group.gather(job.facts)):
         if facts != job.facts:
             fix = "give all nodes the same configuration and the same data"
             raise TrainingError(f"process {rank} has another job than process {job.group.place.rank}", fix=fix)
-
-
-def train_one_epoch(job: Job, state: State, ending: Ending) -> bool:
-    """Train to the end of the epoch that ``state`` is in; return False where the time was over before."""
-    state.parallel.train()
-    late, began = DeferredLosses(), time.monotonic() - state.sums.seconds
-    title = f"epoch {state.epoch + 1} of {job.config.training.epochs}"
-    start = state.step * job.config.training.accumulate
-    with (
-        contextlib.closing(job.training.epoch(state.epoch, start)) as batches,
-        job.log.progress(title, job.steps, "steps") as advance,
-        memory_errors("training.batch_size", job.config.training.batch_size),
-    ):
-        advance(state.step)
-        while state.step < job.steps:
-            late.put(*_train_step(job, state, batches))
-            state.step += 1
-            advance(1)
-            look = ending.look()
-            settled = look.asked_to_stop or look.out_of_time or look.checkpoint_due or state.step == job.steps
-            ending.failure = _take(job, state, late.read(keep=0 if settled else 1))
-            state.sums.seconds = time.monotonic() - began
-            if settled:
-                ending.look()  # nothing that is not finite is evaluated or gets into a checkpoint
-            if look.asked_to_stop:
-                _stop(job, state, ending)
-            if look.checkpoint_due:
-                _keep(job, state, ending)
-            if look.out_of_time:
-                return False
-    return True
-
-
-def _train_step(job: Job, state: State, batches: Iterator[Batch]) -> tuple[int, list[int], dict[str, Tensor], Tensor]:
-    """Take a step; return its number, its images, its losses and the norm of its gradient, still on the device."""
-    section, device = job.config.training, job.group.device
-    first = state.step * section.accumulate
-    count = min(section.accumulate, job.training.batches - first)
-    indices: list[int] = []
-    total: dict[str, Tensor] = {}
-    for number in range(first, first + count):
-        batch = _next(batches, state.sums)
-        torch.manual_seed(_seed(job.config.seed, state.epoch, number, job.group.place.rank))
-        with _gradients(state.parallel, shared=number == first + count - 1):
-            with autocast(job.config, device):
-                losses = state.parallel(batch.images, batch.targets)
-            state.scaler.scale(sum(losses.values()) / count).backward()
-        indices += batch.indices
-        total = {name: loss.detach() / count + total.get(name, 0) for name, loss in losses.items()}
-    norm = _clip(state, section.clip_norm, device)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.schedule.step()
-    state.optimizer.zero_grad()
-    if state.average is not None:
-        state.average.update_parameters(state.model)
-    return state.step + 1, indices, total, norm
 
 
 def _next(batches: Iterator[Batch], sums: Sums) -> Batch:
@@ -211,117 +323,13 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _gradients(parallel: nn.Module, *, shared: bool) -> contextlib.AbstractContextManager[None]:
-    """Share the gradients with the other processes, or only add them up here."""
-    if shared or not isinstance(parallel, DistributedDataParallel):
-        return contextlib.nullcontext()
-    waiting: contextlib.AbstractContextManager[None] = parallel.no_sync()
-    return waiting
-
-
-def _clip(state: State, clip_norm: float, device: torch.device) -> Tensor:
-    """Clip the gradient; return its norm, 0 where it is not known or where the scaler sees to it."""
-    if not clip_norm:
-        return torch.zeros((), device=device)
-    state.scaler.unscale_(state.optimizer)
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    return torch.zeros_like(norm) if state.scaler.is_enabled() else norm
-
-
-def _take(job: Job, state: State, steps: list[StepLosses]) -> TrainingError | None:
-    """Add losses to the epoch's; return the error that the first of them is, if it is not finite."""
-    for step in steps:
-        if not step.is_finite:
-            values = {**step.losses, "norm of the gradient": step.norm}
-            found = ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(value))
-            return TrainingError(
-                f"not a finite loss in epoch {state.epoch + 1}, step {step.step}",
-                found=found or "a sum that is too large",
-                details=tuple(f"image {job.coco.file_names[index]}" for index in step.indices),
-            )
-        state.sums.add(step)
-    return None
-
-
-def _finish_epoch(job: Job, state: State, ending: Ending) -> None:
-    """Evaluate, say and write how it went, keep the weights if they are the best, write a checkpoint.
-
-    An epoch that the time cut short is evaluated too; the training goes on in it.
-    """
-    number, is_whole = state.epoch + 1, state.step == job.steps
-    is_due = number % job.config.evaluation.every == 0 or number == job.config.training.epochs or not is_whole
-    evaluation = _evaluate(job, state, ending) if is_due else None
-    sums = job.group.gather(state.sums)
-    row = {
-        "epoch": number,
-        "step": state.epoch * job.steps + state.step,
-        **summary(sums),
-        "learning_rate": state.schedule.get_last_lr()[0],
-        "evaluation": evaluation.brief() if evaluation else None,
-    }
-    if job.group.is_first:
-        job.log.note(_sentence(row, job.config.training.epochs))
-        if evaluation:
-            _keep_best(job, state, row, evaluation)
-        job.run.append_json(METRICS, row)
-    if is_whole:
-        state.rows.append(row)
-        state.epoch, state.step, state.sums = number, 0, Sums()
-    _keep(job, state, ending)
-
-
-def _evaluate(job: Job, state: State, ending: Ending) -> Evaluation | None:
-    def between() -> None:
-        if ending.look().asked_to_stop:
-            _stop(job, state, ending)
-
-    job.group.share_buffers(state.judged)
-    return evaluate(
-        state.judged, job.validation, job.evaluator(), job.config, group=job.group, log=job.log, between=between
-    )
-
-
 def _sentence(row: dict[str, Any], epochs: int) -> str:
     scores = row["evaluation"] or {}
-    judged = "".join(f"{name} {scores[name]:.3f}, " for name in ("mAP", "mAP50") if scores.get(name) is not None)
-    speed = f"{row['images_per_second']:.3g} images a second, {row['seconds']:.0f} s"
-    return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4g}, {judged}{speed}"
+    shown = "".join(f"{name} {scores[name]:.3f}, " for name in ("mAP", "mAP50") if scores.get(name) is not None)
+    speed = f"{row['images_per_second']:.3g} images/s, {row['seconds']:.0f} s"
+    return f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4g}, {shown}{speed}"
 
 
-def _keep_best(job: Job, state: State, row: dict[str, Any], evaluation: Evaluation) -> None:
-    """Write `model.pt` and how good it is, unless an earlier epoch's was better.
-
-    The best by mAP, not the last: on a small dataset a detector can get worse again. Equals: the later one.
-    """
-    if state.best is not None and _mean_precision(row) < _mean_precision(state.best):
-        return
-    state.best = row
-    save_model(job.run, state.judged.state_dict(), job.config, job.coco, job.dataset)
-    job.run.write_json(EVALUATION, evaluation.to_json())
-
-
-def _mean_precision(row: dict[str, Any]) -> float:
+def _map(row: dict[str, Any]) -> float:
     found = row["evaluation"]["mAP"]
     return -1.0 if found is None else float(found)
-
-
-def _keep(job: Job, state: State, ending: Ending) -> None:
-    """Write a checkpoint."""
-    sums = job.group.gather(state.sums)
-    if job.group.is_first:
-        save(job.run, job.facts, state.content(sums))
-    ending.kept_at = time.monotonic()
-
-
-def _stop(job: Job, state: State, ending: Ending) -> None:
-    _keep(job, state, ending)
-    raise StoppedError(
-        f"stopped in epoch {state.epoch + 1} of {job.config.training.epochs}, after step {state.step} of {job.steps}",
-        fix=_how_to_go_on(job),
-    )
-
-
-def _how_to_go_on(job: Job) -> str:
-    """Say how the training goes on from the checkpoint that it leaves."""
-    return f"the same job {'' if job.config.resume == 'auto' else 'with resume: auto '}goes on from there"

@@ -1,4 +1,4 @@
-"""The losses of a training as numbers: read when the next step is under way, summed over an epoch."""
+"""The losses of a training as numbers: read while the next step runs, and summed over an epoch."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sums:
-    """What one process adds up in an epoch."""
+    """What one process adds up during an epoch."""
 
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
-    input_wait_s: float = 0.0  # seconds in which the loop had no images to work on
+    input_wait_s: float = 0.0  # seconds during which the loop waited for images
     loss: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
 
     def add(self, values: StepLosses) -> None:
-        """Add a step's."""
+        """Add the losses of a step."""
         self.steps += 1
         self.loss += values.loss
         for name, value in values.losses.items():
@@ -35,7 +35,7 @@ class Sums:
 
 
 def summary(sums: Sequence[Sums]) -> dict[str, Any]:
-    """Return what an epoch's line in `metrics.jsonl` says of its training, from the sums of all processes."""
+    """Return the training part of an epoch's line in `metrics.jsonl`, from the sums of all processes."""
     first, count = sums[0], len(sums)
     steps, seconds = max(1, first.steps), max(part.seconds for part in sums)
     return {
@@ -49,12 +49,12 @@ def summary(sums: Sequence[Sums]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StepLosses:
-    """A step's losses, and the images that it was made with."""
+    """The losses of a step, and the images that they are of."""
 
     step: int  # of the epoch, from 1
     indices: tuple[int, ...]
     losses: dict[str, float]
-    norm: float  # of the gradient, 0 where it is not known
+    norm: float  # of the gradient, 0 if it is not known
 
     @property
     def loss(self) -> float:
@@ -64,15 +64,21 @@ class StepLosses:
     def is_finite(self) -> bool:
         return math.isfinite(self.loss) and math.isfinite(self.norm)
 
+    def not_finite(self) -> str:
+        """Name the values that are not finite."""
+        values = {**self.losses, "gradient norm": self.norm}
+        found = ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(value))
+        return found or "a sum that is too large"
+
 
 class DeferredLosses:
-    """Reads each step's losses after the next step was started: nothing waits for the GPU."""
+    """Reads the losses of a step after the next step has started, so that nothing waits for the GPU."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, tuple[int, ...], list[str], Tensor, torch.cuda.Event | None]] = deque()
 
     def put(self, step: int, indices: Sequence[int], losses: dict[str, Tensor], norm: Tensor) -> None:
-        """Take a step's losses, scalars on its device."""
+        """Take the losses of a step, scalars on its device."""
         values = torch.stack([*losses.values(), norm]).to("cpu", non_blocking=True)
         ready = None
         if norm.is_cuda:

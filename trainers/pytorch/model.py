@@ -1,4 +1,4 @@
-"""The detectors: torchvision's, by name, for images that have the model's size already."""
+"""The detectors: those of torchvision, by name, for images that already have the size of the model's input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from trainers.errors import ConfigError
-from trainers.pytorch.normalize import Prepare
+from trainers.pytorch.normalize import NormalizeAndPad
 from trainers.pytorch.weights import fit, read
 
 if TYPE_CHECKING:
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
     from trainers.log import Log
     from trainers.pytorch.checkpoint import TrainedModel
 
-SCORE = 0.05  # least score of a detection, for all models alike: COCO's mean precision counts the low ones too
+SCORE = 0.05  # lowest score of a detection, the same for all models: COCO's mAP counts low scores too
 
-_STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1")  # of a ResNet, from the last; as torchvision counts them
+_STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1")  # of a ResNet, from the last one, as torchvision counts
 
 
 def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
-    """Make a detector with the random weights of ``config.seed``.
+    """Build a detector with random weights from ``config.seed``.
 
-    In training it takes uint8 images (3, H, W) and targets and gives losses; else it takes images and gives a
-    dict an image: boxes (n, 4) x1, y1, x2, y2 in the image's pixels, labels (n,), scores (n,).
+    In training mode it takes uint8 images (3, H, W) and targets and returns losses. In evaluation mode it takes images
+    and returns a dict for each: boxes (n, 4) x1, y1, x2, y2 in the image's pixels, labels (n,), scores (n,).
 
     Args:
-        config: the model's name, its most detections, the stages that are trained.
-        classes: how many categories there are, and one for the background.
-        pretrained: weights will be copied in: the backbone's BatchNorm keeps their statistics, and its first stages
-            are not trained. With random weights all is trained, and each residual block begins as no more than its
-            shortcut.
+        config: the model's name, its maximum of detections, the stages to train.
+        classes: the number of categories, plus one for the background.
+        pretrained: whether weights will be loaded: then the backbone's BatchNorm keeps their statistics, and its first
+            stages are frozen. With random weights everything is trained, and each residual block starts as its
+            shortcut alone.
     """
     torch.manual_seed(config.seed)
     name, detections = config.model.name, config.model.detections
     if name.startswith("fasterrcnn"):
         limits = {"box_detections_per_img": detections, "box_score_thresh": SCORE}
-    else:  # they look at 1,000 candidates a level, which is as many as `detections` can be
+    else:  # these keep 1,000 candidates per level, the maximum of `detections`
         limits = {"detections_per_img": detections, "score_thresh": SCORE}
     model: nn.Module = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=classes, **limits)
-    model.transform = Prepare()
+    model.transform = NormalizeAndPad()
     body = model.get_submodule("backbone.body")
     if pretrained:
         _freeze(body, config.model.trainable_layers)
@@ -61,48 +61,48 @@ def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
     return model
 
 
-def first_model(config: Config, classes: int, path: Path | None, device: torch.device, log: Log) -> nn.Module:
-    """Make the detector that a training begins with, on its device.
+def new_model(config: Config, classes: int, path: Path | None, device: torch.device, log: Log) -> nn.Module:
+    """Build the detector that a training starts with, on its device.
 
     Args:
         config: which detector.
-        classes: how many categories there are, and one for the background.
-        path: the file of its first weights, None for random ones.
+        classes: the number of categories, plus one for the background.
+        path: the file of its initial weights; None for random ones.
         device: where it is trained.
-        log: where it says which weights these are.
+        log: where the origin of the weights is noted.
 
     Raises:
-        ConfigError: the weights do not fit; or the backbone is to be compiled, and there is no compiler.
+        ConfigError: the weights do not fit, or `training.compile` is set and there is no C compiler.
     """
     model = build_model(config, classes, pretrained=path is not None)
     if path is not None:
         weights = read(path, config.model.name)
         random = fit(model, weights)
-        log.note(f"weights of {'a backbone' if weights.is_backbone else 'a detector'}: {path}, {weights.digest}")
+        log.note(f"initial weights ({'backbone' if weights.is_backbone else 'detector'}): {path}, {weights.digest}")
         if random:
-            log.note(f"it has other categories, so these stay random: {', '.join(random)}")
-    return _placed(model, config, device)
+            log.note(f"they are for other categories, so these layers stay random: {', '.join(random)}")
+    return _on_device(model, config, device)
 
 
 def trained_model(config: Config, trained: TrainedModel, device: torch.device) -> nn.Module:
-    """Make the detector of a `model.pt`, on its device; raise `ConfigError` where it is not of this configuration."""
+    """Build the detector of a `model.pt` on its device; raise `ConfigError` if the configuration is another one."""
     own = {"model.name": config.model.name, "image.min_size": config.image.min_size}
     own["image.max_size"] = config.image.max_size
     theirs = dict(zip(own, (trained.name, trained.min_size, trained.max_size), strict=True))
     if own != theirs:
         expected, found = (", ".join(f"{key} {value}" for key, value in facts.items()) for facts in (own, theirs))
-        raise ConfigError("this model.pt is of another configuration", expected=expected, found=found)
+        raise ConfigError("this model.pt was trained with another configuration", expected=expected, found=found)
     model = build_model(config, len(trained.categories) + 1, pretrained=True)
     if left := fit(model, trained.weights):
         raise ConfigError(
             "this model.pt does not fit its categories", where=trained.weights.path, found=", ".join(left)
         )
-    return _placed(model, config, device)
+    return _on_device(model, config, device)
 
 
-def _placed(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
+def _on_device(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
     order = torch.channels_last if config.training.channels_last else torch.contiguous_format
-    model = model.to(device, memory_format=order)  # type: ignore[call-overload]  # its stubs know it not
+    model = model.to(device, memory_format=order)  # type: ignore[call-overload]  # missing in its stubs
     if config.training.compile:
         if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
             fix = "set it to false, or use an image with gcc"
@@ -112,10 +112,10 @@ def _placed(model: nn.Module, config: Config, device: torch.device) -> nn.Module
 
 
 def _freeze(body: nn.Module, trainable_layers: int) -> None:
-    """Keep all but the last stages as they are, and the statistics of every BatchNorm.
+    """Freeze all but the last stages, and the statistics of every BatchNorm.
 
-    torchvision's builders do so only where they download weights themselves, and never for the newer models. A few
-    images a step are too few for statistics.
+    torchvision's builders do so only if they download weights themselves, and never for the newer models. The few
+    images of a step are too few for statistics.
     """
     trained = (*_STAGES[:trainable_layers], *(("bn1",) if trainable_layers == len(_STAGES) else ()))
     for name, parameter in body.named_parameters():
@@ -127,10 +127,10 @@ def _freeze(body: nn.Module, trainable_layers: int) -> None:
 
 
 def _start_shallow(body: nn.Module) -> None:
-    """Let each residual block give what it got, until training has found something to add (Goyal et al. 2017).
+    """Start each residual block as the identity (Goyal et al. 2017).
 
-    A deep backbone with random weights learns much sooner so; torchvision's ResNets can be made like this, but its
-    detectors do not ask for it.
+    A deep backbone with random weights learns much sooner this way. torchvision's ResNets have an option for it, but
+    its detectors do not use it.
     """
     for block in body.modules():
         if isinstance(block, Bottleneck):
@@ -138,9 +138,9 @@ def _start_shallow(body: nn.Module) -> None:
 
 
 def keep_boxes_exact(model: nn.Module) -> None:
-    """Let anchors and boxes be float32 whatever the precision of the forward pass.
+    """Keep anchors and boxes in float32, whatever the precision of the forward pass.
 
-    torchvision takes the type of the features for them. In bfloat16 a coordinate over 1,000 is off by up to 4 pixels.
+    torchvision gives them the type of the features. In bfloat16 a coordinate over 1,000 is off by up to 4 pixels.
     """
     for name, module in model.named_modules():
         if name.endswith("anchor_generator"):
@@ -150,7 +150,7 @@ def keep_boxes_exact(model: nn.Module) -> None:
 
 
 def _float_anchors(_module: nn.Module, inputs: tuple[ImageList, Iterable[Tensor]]) -> tuple[ImageList, list[Tensor]]:
-    # the generator looks at the shape, the device and the type of the features, not into them
+    # the generator uses the shape, the device and the type of the features, not their values
     images, features = inputs
     return images, [feature.new_empty((), dtype=torch.float32).expand(feature.shape) for feature in features]
 

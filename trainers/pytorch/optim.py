@@ -1,4 +1,4 @@
-"""How weights are fitted: the optimizer, the learning rate by step, the moving average, the scale of half precision."""
+"""How weights are fitted: optimizer, learning rate schedule, moving average, gradient clipping, precision."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from trainers.config import TrainingSection
 
-REFERENCE = 16  # images of the step that `learning_rate` is for
+REFERENCE = 16  # images of a step that `learning_rate` is meant for
 
 _MOMENTUM = 0.9
-_FIRST = 1e-3  # the first step's share of the learning rate
-_LAST = 1e-2  # the cosine's last
+_FIRST = 1e-3  # share of the learning rate at the first step
+_LAST = 1e-2  # and at the end of the cosine
 
 
 def make_optimizer(model: nn.Module, section: TrainingSection, images: int) -> Optimizer:
-    """Make the optimizer of what is trained in ``model``.
+    """Make the optimizer of the parameters of ``model`` that are trained.
 
     Args:
         model: the detector.
         section: which optimizer, and its learning rate for a step of `REFERENCE` images.
-        images: of a step of all processes; the learning rate is in proportion (Goyal et al. 2017).
+        images: in a step, over all processes; the learning rate is scaled in proportion (Goyal et al. 2017).
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [  # norms and biases are vectors
@@ -42,12 +42,12 @@ def make_optimizer(model: nn.Module, section: TrainingSection, images: int) -> O
 
 
 def make_schedule(optimizer: Optimizer, section: TrainingSection, steps: int) -> LambdaLR:
-    """Make the learning rate's way through a training of ``steps``."""
+    """Make the learning rate schedule of a training of ``steps`` steps."""
     return LambdaLR(optimizer, lambda step: factor(step, steps, section))
 
 
 def factor(step: int, steps: int, section: TrainingSection) -> float:
-    """Return the learning rate at a step, counted from 0, as a factor of the highest."""
+    """Return the learning rate at a step, counted from 0, as a fraction of the highest one."""
     warmup = min(section.warmup_steps, steps // 3)
     if step < warmup:
         return _FIRST + (1 - _FIRST) * step / warmup
@@ -58,11 +58,24 @@ def factor(step: int, steps: int, section: TrainingSection) -> float:
 
 
 def make_average(model: nn.Module, section: TrainingSection) -> AveragedModel | None:
-    """Make the moving average of a model's weights, None where none is asked for."""
+    """Make the moving average of a model's weights, or None if the configuration has none."""
     if not section.ema:
         return None
     update = get_ema_multi_avg_fn(section.ema)  # type: ignore[no-untyped-call]
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def clip_gradient(optimizer: Optimizer, scaler: torch.amp.GradScaler, clip_norm: float, device: torch.device) -> Tensor:
+    """Clip the gradient; return its norm.
+
+    The norm is 0 if nothing is clipped, and if the scaler, which skips a step whose gradient is not finite, is on.
+    """
+    if not clip_norm:
+        return torch.zeros((), device=device)
+    scaler.unscale_(optimizer)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+    return torch.zeros_like(norm) if scaler.is_enabled() else norm
 
 
 def precision(section: TrainingSection, device: torch.device) -> torch.dtype:
@@ -76,5 +89,5 @@ def precision(section: TrainingSection, device: torch.device) -> torch.dtype:
 
 
 def make_scaler(dtype: torch.dtype, device: torch.device) -> torch.amp.GradScaler:
-    """Make what keeps small gradients of float16 from vanishing; for other types it does nothing."""
+    """Make the scaler that keeps small float16 gradients from vanishing; for other types it does nothing."""
     return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)

@@ -1,4 +1,4 @@
-"""All that changes while a detector is trained, and its way into a checkpoint and back."""
+"""All that changes during a training, and how it gets into a checkpoint and back."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ class State:
     """A training between two steps."""
 
     model: nn.Module
-    parallel: nn.Module  # the same, with gradients of all processes
+    parallel: nn.Module  # the same model, averaging its gradients over all processes
     optimizer: Optimizer
     schedule: LRScheduler
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
-    epoch: int = 0  # epochs that are over
-    step: int = 0  # steps of the next one that are done
-    sums: Sums = field(default_factory=Sums)  # of these steps
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl, of the epochs that are over
-    best: dict[str, Any] | None = None  # of these, and of what was evaluated when the time was over
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the current epoch
+    sums: Sums = field(default_factory=Sums)  # over these steps
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl, one for each finished epoch
+    best: dict[str, Any] | None = None  # the best row, also of an epoch that the time limit cut short
 
     @classmethod
     def start(cls, model: nn.Module, section: TrainingSection, steps: int, group: Group) -> State:
-        """Begin a training of ``steps`` in all."""
-        average = optim.make_average(model, section)  # a copy: before anything is wrapped around the model
+        """Start a training of ``steps`` steps in total."""
+        average = optim.make_average(model, section)  # a copy, so before the model is wrapped
         optimizer = optim.make_optimizer(model, section, section.batch_size * section.accumulate * group.place.world)
         schedule = optim.make_schedule(optimizer, section, steps)
         scaler = optim.make_scaler(optim.precision(section, group.device), group.device)
         return cls(model, group.wrap(model), optimizer, schedule, average, scaler)
 
     @property
-    def judged(self) -> nn.Module:
-        """The model that is evaluated and kept: the moving average, if there is one."""
+    def evaluated_model(self) -> nn.Module:
+        """The model that is evaluated and saved: the moving average, if there is one."""
         return self.model if self.average is None else self.average.module
 
-    def content(self, sums: Sequence[Sums]) -> dict[str, Any]:
-        """Return what a checkpoint holds: tensors and plain values.
+    def state_dict(self, sums: Sequence[Sums]) -> dict[str, Any]:
+        """Return the content of a checkpoint: tensors and plain values.
 
         Args:
-            sums: of all processes, by rank; everything else is the same in all.
+            sums: of all processes, by rank; everything else is the same in all of them.
         """
         return {
             "model": self.model.state_dict(),
@@ -70,8 +70,8 @@ class State:
             "best": self.best,
         }
 
-    def restore(self, content: Mapping[str, Any], rank: int) -> None:
-        """Take over what `content` gave, in the process ``rank``."""
+    def load_state_dict(self, content: Mapping[str, Any], rank: int) -> None:
+        """Restore what `state_dict` returned, in the process ``rank``."""
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])

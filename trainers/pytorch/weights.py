@@ -1,4 +1,4 @@
-"""Where a detector's first weights come from: a file in the image or in `/safe_data`, never a network."""
+"""The initial weights of a detector: read from a file, never from a network, and checked before they are loaded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-# The one part of a detector whose shape depends on how many categories there are: its first dimension does.
+# The one part of a detector whose shape depends on the number of categories: its first dimension.
 _PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
-_COUNTER = "num_batches_tracked"  # a frozen BatchNorm has none, and nothing here depends on it
+_COUNTER = "num_batches_tracked"  # a frozen BatchNorm has none, and nothing here needs it
 _OLD_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$")
 _OLD_HEAD = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 _SHOWN = 10  # names in an error message
@@ -29,7 +29,7 @@ _SHOWN = 10  # names in an error message
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file: those of a ResNet-50, or of a whole detector."""
+    """The tensors of a file: of a ResNet-50, or of a whole detector."""
 
     path: Path
     digest: str
@@ -37,17 +37,19 @@ class Weights:
 
     @classmethod
     def of(cls, content: Any, path: Path, model: str) -> Weights:
-        """Take the tensors out of what was read from ``path``; raise `ConfigError` where they are not for ``model``."""
+        """Find the tensors in the content of ``path``; raise `ConfigError` if they are not for ``model``."""
         if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
             if content.get("name", model) != model:
-                raise ConfigError("weights of another model", where=path, expected=model, found=content["name"])
+                raise ConfigError(
+                    "these weights are for another model", where=path, expected=model, found=content["name"]
+                )
             content = content["model"]
         known = isinstance(content, Mapping) and ("conv1.weight" in content or "backbone.body.conv1.weight" in content)
         if not known or not all(map(_is_tensor, content.values())):
             raise ConfigError(
-                "not weights that can be used",
+                "these weights can't be used",
                 where=path,
-                expected="the tensors of a ResNet-50 or of a detector of torchvision by name, or a model.pt",
+                expected="the tensors of a torchvision ResNet-50 or detector by name, or a model.pt",
                 found=_list(content) if isinstance(content, Mapping) else type(content).__name__,
             )
         return cls(path, f"sha256:{hash_file(path.resolve())}", content)
@@ -58,11 +60,11 @@ class Weights:
 
 
 def read(path: Path, model: str) -> Weights:
-    """Read a file: a ResNet-50, a detector of torchvision, or a `model.pt` of ours.
+    """Read a file of weights: a torchvision ResNet-50 or detector, or a `model.pt`.
 
     Args:
         path: the file.
-        model: the detector that it is for; a `model.pt` says which one it is.
+        model: the detector that it should be for; a `model.pt` says which one it is.
 
     Raises:
         ConfigError: it is something else, cut short, or would run code.
@@ -75,10 +77,10 @@ def _is_tensor(value: object) -> bool:
 
 
 def load(path: Path, what: str, error_type: type[DatapackError], fix: str | None = None) -> Any:
-    """Read a file of tensors and plain values onto the CPU; nothing in it is run.
+    """Read a file of tensors and plain values onto the CPU; no code in it is run.
 
     Raises:
-        DatapackError: of ``error_type``: ``path`` is no file of that kind, is cut short, or would run code.
+        DatapackError: of ``error_type``: ``path`` is another kind of file, is cut short, or would run code.
     """
     if not path.is_file():
         raise error_type(f"can't read the {what}", where=path, found="no regular file", fix=fix)
@@ -94,18 +96,20 @@ def load(path: Path, what: str, error_type: type[DatapackError], fix: str | None
             found="something else, or code to run",
             fix=fix,
         ) from error
-    except Exception as error:  # what a broken file makes torch raise is not written down anywhere
+    except Exception as error:  # torch documents no list of what a broken file can raise
         found = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise error_type(f"the {what} are cut short or damaged", where=path, found=found, fix=fix) from error
+        raise error_type(
+            f"can't read the {what}: the file is cut short or damaged", where=path, found=found, fix=fix
+        ) from error
 
 
 def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:
-    """Copy the tensors of a file into a detector; return the names of the predictor's, if they had to stay random.
+    """Copy the tensors of a file into a detector; return the names of those that stay random.
 
-    They stay so where the file is of a detector of other categories. A ResNet-50's own classifier is left out.
+    These are the predictor's, if the file is of a detector with other categories. A ResNet-50's classifier is left out.
 
     Raises:
-        ConfigError: the file does not fit, with the names that are missing, too many, or of another shape.
+        ConfigError: the file does not fit: tensors are missing, unexpected, or have another shape.
     """
     part, tensors = model, _by_new_names(weights.tensors)
     if weights.is_backbone:
@@ -130,7 +134,7 @@ def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:
 
 
 def _by_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename what torchvision's oldest file, of a Faster R-CNN, names as it was called then."""
+    """Rename tensors that have old names in torchvision's oldest Faster R-CNN file."""
     return {re.sub(_OLD_NAMES, r"\1.0.\2", re.sub(_OLD_HEAD, r"\1.0.0.\2", name)): tensors[name] for name in tensors}
 
 

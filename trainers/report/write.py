@@ -13,7 +13,7 @@ from datapack.hashing import hash_file
 from trainers.errors import DatapackError, StoppedError
 from trainers.evaluation.scores import Evaluation
 from trainers.report.report import OutputFile, make_report
-from trainers.run.folder import EVALUATION, LOG, METRICS, RECORD, REPORT, disk_errors, whole
+from trainers.run.folder import EVALUATION, LOG, METRICS, RECORD, REPORT
 from trainers.run.record import DatasetRecord, RunRecord, gpu, now, versions
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from trainers.run.record import Outcome
 
 
-def begin(config: Config, data: PreparedData, run: Run, weights: Path | None, *, device: str, world: int) -> RunRecord:
+def begin(
+    config: Config, data: PreparedData, run: Run, weights: Path | None, *, device: str, processes: int
+) -> RunRecord:
     """Return the record of a training that begins."""
     return RunRecord(
         run=run.folder.name,
@@ -44,7 +46,7 @@ def begin(config: Config, data: PreparedData, run: Run, weights: Path | None, *,
         seed=config.seed,
         device=device,
         gpu=gpu(device),
-        world_size=world,
+        world_size=processes,
         versions=versions(),
         configuration=config.model_dump(mode="json"),
     )
@@ -57,8 +59,7 @@ def recorded(run: Run, record: RunRecord, *, first: bool) -> Iterator[None]:
         yield
         return
     run.write_json(RECORD, record.to_json())
-    with disk_errors(run.path(REPORT)):
-        run.path(REPORT).unlink(missing_ok=True)  # it says how an earlier job ended
+    run.remove(REPORT)  # it says how an earlier job ended
     try:
         yield
     except BaseException as error:
@@ -83,7 +84,7 @@ def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] 
     epochs = [json.loads(line) for line in run.path(METRICS).read_text(encoding="utf-8").splitlines()]
     evaluation = Evaluation.from_json(json.loads(run.path(EVALUATION).read_bytes()))
     text = make_report(record, epochs, evaluation, files=_files(run), samples=samples)
-    with whole(run.path(REPORT)) as file:
+    with run.write(REPORT) as file:
         file.write(text.encode())
 
 

@@ -1,18 +1,15 @@
-"""What a run leaves in ``/safe_outputs/<run>/``: files that are whole or not there, and a manifest of them all."""
+"""What a run leaves in ``/safe_outputs/<run>/``: files that are complete or absent, and a manifest of all of them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from datapack.bag.manifest import Manifest
+from datapack.bag.manifest import MANIFEST, Manifest
+from datapack.files import TEMPORARY_PREFIX, atomic_writer, disk_errors, remove_temporaries, sync
 from datapack.hashing import hash_file
-from datapack.progress import size
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -22,15 +19,11 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.pt"
 EVALUATION = "coco_eval.json"  # of the weights in model.pt
 LOG = "log.txt"
-MANIFEST = "manifest-sha256.txt"  # `sha256sum -c` reads it
 METRICS = "metrics.jsonl"
 MODEL = "model.pt"
 PREDICTIONS = "predictions.json"
 RECORD = "run.json"
 REPORT = "report.html"
-
-_TEMPORARY = ".partial-"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -40,35 +33,46 @@ class Run:
     folder: Path
 
     def open(self) -> None:
-        """Make the folder, unless it is there; remove what a killed run left half-written.
+        """Create the folder if necessary; remove the temporary files of a killed run and the outdated manifest.
 
         Raises:
-            TrainingError: it can't be made or written to.
+            TrainingError: the folder can't be created or written to.
         """
         root = self.folder.parent
         if not root.is_dir():
-            raise TrainingError("there is no folder for what comes out", where=root, fix=f"mount one at {root}")
-        with disk_errors(self.folder):
+            raise TrainingError("there is no folder for the outputs", where=root, fix=f"mount one at {root}")
+        with _writing(self.folder):
             self.folder.mkdir(exist_ok=True)
-            for path in (*self.folder.glob(f"{_TEMPORARY}*"), self.path(MANIFEST)):  # it is not true any more
-                path.unlink(missing_ok=True)
-            with whole(self.path(".writable")):
+            remove_temporaries(self.folder)
+            self.remove(MANIFEST)
+            with self.write(".writable"):
                 pass
-            self.path(".writable").unlink()
+            self.remove(".writable")
 
     def path(self, name: str) -> Path:
-        """Return where the file ``name`` is, or will be."""
+        """Return the path of a file of the run."""
         return self.folder / name
 
+    @contextlib.contextmanager
+    def write(self, name: str) -> Iterator[BinaryIO]:
+        """Write a file that appears only once it is complete and on disk; an earlier one stays until then.
+
+        Raises:
+            TrainingError: there is no room for it, or it can't be written.
+        """
+        path = self.path(name)
+        with _writing(path), atomic_writer(path) as file:
+            yield file
+
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file, its keys in the order given."""
-        with whole(self.path(name)) as file:
+        """Write a JSON file, its keys in the given order."""
+        with self.write(name) as file:
             file.write(json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
 
     def write_rows(self, name: str, rows: Iterable[Any]) -> int:
-        """Write a JSON file that is a list, a row a line and one at a time; return how many there are."""
+        """Write a JSON list one row at a time, a row per line; return the number of rows."""
         count = 0
-        with whole(self.path(name)) as file:
+        with self.write(name) as file:
             for count, row in enumerate(rows, start=1):
                 file.write((b"[\n" if count == 1 else b",\n") + json.dumps(row, allow_nan=False).encode())
             file.write(b"\n]\n" if count else b"[]\n")
@@ -76,59 +80,25 @@ class Run:
 
     def append_json(self, name: str, row: Mapping[str, Any]) -> None:
         """Add a line of JSON to a file."""
-        with disk_errors(self.path(name)), self.path(name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with _writing(self.path(name)), self.path(name).open("ab") as file:
+            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            sync(file)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it exists."""
+        with _writing(self.path(name)):
+            self.path(name).unlink(missing_ok=True)
 
     def seal(self) -> str:
         """Write the manifest of all files of the run; return its digest, ``sha256:`` and 64 hex digits."""
-        with disk_errors(self.folder):
+        with _writing(self.folder):
             names = [path.name for path in self.folder.iterdir() if path.is_file() and path.name != MANIFEST]
-            hashes = {name: hash_file(self.path(name)) for name in names if not name.startswith(_TEMPORARY)}
+            hashes = {name: hash_file(self.path(name)) for name in names if not name.startswith(TEMPORARY_PREFIX)}
         manifest = Manifest.of(hashes)
-        with whole(self.path(MANIFEST)) as file:
+        with self.write(MANIFEST) as file:
             file.write(manifest.content)
         return manifest.digest
 
 
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that gets the name ``path`` only when it is whole and on disk; what was there stays until then.
-
-    Raises:
-        TrainingError: there is no room for it, or it can't be written.
-    """
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-    try:
-        with disk_errors(path):
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses into one line."""
-    try:
-        yield
-    except OSError as error:
-        fix = "make room there and start the same job again" if error.errno in _FULL else "check who owns the folder"
-        raise TrainingError("can't write", where=path, found=error.strerror or str(error), fix=fix) from error
-
-
-def need_room(folder: Path, count: int, purpose: str) -> None:
-    """Raise `TrainingError` where ``folder`` has no room for ``count`` more bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < count:
-        raise TrainingError(
-            f"no room for {purpose}",
-            where=folder,
-            expected=f"{size(count)} free",
-            found=size(free),
-            fix="make room there and start the same job again: with resume: auto it goes on from its last checkpoint",
-        )
+def _writing(path: Path) -> contextlib.AbstractContextManager[None]:
+    return disk_errors(path, TrainingError)

@@ -1,11 +1,11 @@
-"""The configuration: every key has a default but two, and what is wrong gets one line that says where."""
+"""The configuration: all keys but two have defaults, and a mistake is one line that names its place."""
 
 import re
 
 import pytest
 import yaml
-from havens import PROJECT
 
+from tests.trainers.havens import PROJECT
 from trainers import config
 from trainers.config.__main__ import table
 from trainers.errors import ConfigError
@@ -26,7 +26,7 @@ def refused(tmp_path, content) -> str:
 
 
 def test_only_the_dataset_and_its_digest_have_no_default(tmp_path):
-    """Two lines are a configuration, and everything else has a default."""
+    """Two lines make a configuration; everything else has a default."""
     loaded = load(tmp_path, LEAST)
     assert loaded.verify == "full"
     assert loaded.device == "cuda"
@@ -34,30 +34,39 @@ def test_only_the_dataset_and_its_digest_have_no_default(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["dataset", "digest"])
-def test_what_has_no_default_must_be_there(tmp_path, key):
-    """A configuration without a digest, or without a dataset, is refused: nobody guesses what is meant."""
+def test_a_key_without_a_default_is_required(tmp_path, key):
+    """A configuration without a digest or a dataset is refused."""
     line = refused(tmp_path, {name: value for name, value in LEAST.items() if name != key})
     assert f": {key}: missing: it has no default" in line
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path):
-    """A misspelt key is an error that names the key, the line and the nearest one."""
+    """A misspelt key is an error that names the key, its line and the most similar key."""
     line = refused(tmp_path, f"dataset: reef\ndigest: {LEAST['digest']}\ntraining:\n  epocs: 3\n")
     assert "train.yml:4: training.epocs: unknown key: expected one of epochs, " in line
     assert line.endswith("did you mean 'epochs'?")
 
 
+def test_a_duplicate_key_names_both_lines(tmp_path):
+    """YAML forbids a key that appears twice, in any section; the error names the key and both of its lines."""
+    head = f"dataset: reef\ndigest: {LEAST['digest']}\n"
+    line = refused(tmp_path, f"{head}seed: 1\nseed: 2\n")
+    assert "train.yml:4: duplicate key seed: found the first one on line 3" in line
+    line = refused(tmp_path, f"{head}training:\n  epochs: 3\n  batch_size: 2\n  epochs: 4\n")
+    assert "train.yml:6: duplicate key training.epochs: found the first one on line 4" in line
+
+
 @pytest.mark.parametrize(
     ("section", "found"),
     [
-        ({"training": {"learning_rate": -0.1}}, "training.learning_rate: can't be this: expected greater than 0"),
+        ({"training": {"learning_rate": -0.1}}, "training.learning_rate: invalid value: expected greater than 0"),
         ({"training": {"learning_rate": "fast"}}, "expected a valid number, found 'fast'"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
         ({"training": {"epochs": 1.5}}, "training.epochs"),
         ({"training": {"epochs": "3"}}, "training.epochs"),
         ({"training": {"channels_last": "yes"}}, "training.channels_last"),
         ({"training": 3}, "training"),
-        ({"model": {"name": "yolo"}}, "model.name: can't be this: expected 'fasterrcnn_resnet50_fpn'"),
+        ({"model": {"name": "yolo"}}, "model.name: invalid value: expected 'fasterrcnn_resnet50_fpn'"),
         ({"data": {"train": "../secret.json"}}, "without '..'"),
         ({"data": {"train": "/etc/passwd"}}, "data.train"),
         ({"run": "../other"}, "the name of one folder"),
@@ -68,12 +77,12 @@ def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path):
         ({"seed": -1}, "seed"),
     ],
 )
-def test_a_wrong_value_says_what_it_can_be(tmp_path, section, found):
-    """A wrong type, a negative rate or a path that leaves the dataset is one line: key, expected, found."""
+def test_an_invalid_value_says_what_is_valid(tmp_path, section, found):
+    """A wrong type, a negative rate or a path out of the dataset is one line: key, expected, found."""
     assert found in refused(tmp_path, {**LEAST, **section})
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path):
+def test_all_mistakes_are_reported_together(tmp_path):
     """Two mistakes are two lines of one error."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, {**LEAST, "sed": 1, "verify": "maybe"})
@@ -81,13 +90,13 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "a: *b", "\x00", "!!python/object:os.system {}"])
-def test_what_is_no_configuration_is_one_line(tmp_path, content):
-    """An empty file, a list or broken YAML is refused in one line with the file's name; nothing of it is run."""
+def test_a_file_that_is_no_configuration_is_a_clear_error(tmp_path, content):
+    """An empty file, a list or broken YAML is one line with the file's name; no code in it is run."""
     assert "train.yml" in refused(tmp_path, content)
 
 
-def test_no_file_says_what_to_do(tmp_path):
-    """Without a file, and without its folder, the error says which of them to bring."""
+def test_a_missing_file_says_what_to_do(tmp_path):
+    """The error says whether the file or its folder is missing."""
     with pytest.raises(ConfigError, match=r"put a .* there"):
         config.load(tmp_path / "train.yml")
     with pytest.raises(ConfigError, match=r"mount the folder with your data at .*/safe_data"):
@@ -95,7 +104,7 @@ def test_no_file_says_what_to_do(tmp_path):
 
 
 def test_the_file_is_named_by_option_variable_or_default(tmp_path, monkeypatch):
-    """--config goes before TRAINERS_CONFIG, which goes before /safe_data/train.yml."""
+    """--config takes precedence over TRAINERS_CONFIG, which takes precedence over /safe_data/train.yml."""
     monkeypatch.delenv(config.VARIABLE, raising=False)
     assert str(config.find(None)) == "/safe_data/train.yml"
     monkeypatch.setenv(config.VARIABLE, "/elsewhere.yml")
@@ -103,8 +112,8 @@ def test_the_file_is_named_by_option_variable_or_default(tmp_path, monkeypatch):
     assert config.find(tmp_path) == tmp_path
 
 
-def test_a_run_finds_itself_by_its_configuration(tmp_path):
-    """The same configuration has the same run name; a change that changes the result changes it, others do not."""
+def test_the_configuration_determines_the_run_name(tmp_path):
+    """Only a change that affects the result changes the name of the run."""
     name = load(tmp_path, LEAST).run_name
     assert name.startswith("reef-v1-fasterrcnn_resnet50_fpn_v2-")
     assert load(tmp_path, {**LEAST, "workers": 3}).run_name == name
@@ -113,14 +122,14 @@ def test_a_run_finds_itself_by_its_configuration(tmp_path):
     assert load(tmp_path, {**LEAST, "run": "mine"}).run_name == "mine"
 
 
-def test_the_reference_is_what_the_sections_say():
-    """The table in docs/training.md is made of the configuration's sections, and every key has a description."""
+def test_the_reference_is_generated_from_the_sections():
+    """The tables in docs/training.md are up to date, and every key has a description."""
     written = (PROJECT / "docs" / "training.md").read_text().partition("from trainers/config/sections.py -->\n")[2]
     assert written == f"{table()}\n"
     assert not re.search(r"\|\s*\|$", written, re.MULTILINE)
 
 
-def test_the_example_of_the_docs_is_a_configuration(tmp_path):
-    """What docs/training.md tells people to write is accepted."""
+def test_the_example_in_the_docs_is_valid(tmp_path):
+    """The configuration in docs/training.md is accepted."""
     example = (PROJECT / "docs" / "training.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     assert load(tmp_path, example.replace("sha256:...", LEAST["digest"])).training.max_hours == 5.5

@@ -8,9 +8,9 @@ import threading
 
 import numpy as np
 import pytest
-from havens import Haven, png, small_files
-from workplace import mount
 
+from tests.trainers.havens import Haven, png, small_files
+from tests.workplace import mount
 from trainers import config
 from trainers.context import RunContext
 from trainers.dataset import prepare

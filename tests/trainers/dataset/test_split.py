@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from havens import REEF
 
+from tests.trainers.havens import REEF
 from trainers.dataset.coco import parse_coco
 from trainers.dataset.split import sequences_of, split
 from trainers.errors import TrainingError

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, and refused where they belong to another training."""
+"""Checkpoints are complete or absent, and those of another training are refused."""
 
 import os
 import subprocess
@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from havens import PROJECT
-from tiny import DIGEST, squares, tiny_config
-from workplace import mount
 
+from tests.trainers.havens import PROJECT
+from tests.trainers.tiny import DIGEST, squares, tiny_config
+from tests.workplace import mount
 from trainers.config import Config
 from trainers.errors import ConfigError, TrainingError
 from trainers.pytorch import checkpoint
-from trainers.pytorch.checkpoint import TrainedModel, job_facts, load_checkpoint, save, save_model
+from trainers.pytorch.checkpoint import TrainedModel, job_facts, load_checkpoint, save_checkpoint, save_model
 from trainers.run.folder import Run
 
 FACTS = job_facts(tiny_config(), DIGEST, "0123", 1)
@@ -33,9 +33,9 @@ def opened(folder):
     return run
 
 
-def test_what_is_saved_is_loaded(run):
+def test_a_saved_checkpoint_loads(run):
     """Tensors and plain values come back as they were."""
-    save(run, FACTS, {"model": {"a": TENSOR}, "epoch": 3, "best": None, "rows": [{"mAP": 0.5}]})
+    save_checkpoint(run, FACTS, {"model": {"a": TENSOR}, "epoch": 3, "best": None, "rows": [{"mAP": 0.5}]})
     content = load_checkpoint(run.path("checkpoint.pt"), FACTS)
     assert content["model"]["a"].equal(TENSOR)
     assert (content["epoch"], content["best"], content["rows"]) == (3, None, [{"mAP": 0.5}])
@@ -56,28 +56,28 @@ def test_what_is_saved_is_loaded(run):
     ],
     ids=str,
 )
-def test_what_changes_no_number_may_change(run, change):
-    """Threads, checks, reports and the hours of a job may differ from start to start."""
-    save(run, FACTS, {"epoch": 1})
+def test_settings_without_effect_on_the_numbers_may_change(run, change):
+    """Threads, checks, reports and the time limit may differ from start to start."""
+    save_checkpoint(run, FACTS, {"epoch": 1})
     config = Config.model_validate({**tiny_config().model_dump(), **change})
     assert load_checkpoint(run.path("checkpoint.pt"), job_facts(config, DIGEST, "0123", 1)) == {"epoch": 1}
 
 
-def test_another_training_is_refused_by_its_keys(run):
-    """What differs is named as in train.yml, with what it is and what it was."""
-    save(run, FACTS, {})
+def test_the_checkpoint_of_another_training_is_refused(run):
+    """The error names the keys of train.yml that differ, with the present and the earlier value."""
+    save_checkpoint(run, FACTS, {})
     facts = job_facts(tiny_config(epochs=3, learning_rate=0.5), DIGEST, "0123", 4)
     with pytest.raises(TrainingError) as caught:
         load_checkpoint(run.path("checkpoint.pt"), facts)
     assert (
-        "checkpoint.pt: a checkpoint of another training: found processes 4 was 1, training.epochs 3 was 2, "
+        "checkpoint.pt: this checkpoint is of another training: found processes 4 was 1, training.epochs 3 was 2, "
         "training.learning_rate 0.5 was 0.02; set resume to never to start anew, or run to another name"
     ) in str(caught.value)
 
 
-def test_another_dataset_or_split_is_refused(run):
-    """A checkpoint that has seen other images is not gone on from."""
-    save(run, FACTS, {})
+def test_the_checkpoint_of_another_dataset_or_split_is_refused(run):
+    """A training does not resume on other images."""
+    save_checkpoint(run, FACTS, {})
     path, other = run.path("checkpoint.pt"), "sha256:" + "2" * 64
     with pytest.raises(TrainingError, match=rf"of another dataset: expected {other}, found {DIGEST}"):
         load_checkpoint(path, job_facts(tiny_config(), other, "0123", 1))
@@ -86,25 +86,33 @@ def test_another_dataset_or_split_is_refused(run):
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
-def test_a_checkpoint_cut_short_is_one_line(run, share):
-    """A file that lost its end says so, and what to do."""
-    save(run, FACTS, {"model": {"a": TENSOR}})
+def test_a_truncated_checkpoint_is_a_clear_error(run, share):
+    """The error is one line that says what to do."""
+    save_checkpoint(run, FACTS, {"model": {"a": TENSOR}})
     path = run.path("checkpoint.pt")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(TrainingError, match=r"checkpoint.pt: .*set resume to never"):
         load_checkpoint(path, FACTS)
 
 
-@pytest.mark.parametrize("content", [[1], {"model": {}}, {"form": 0, "job": {}, "training": {}}], ids=str)
-def test_something_else_is_no_checkpoint(run, content):
-    """A file of torch's that is no checkpoint of this version is one line."""
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([1], "not a checkpoint"),
+        ({"model": {}}, "not a checkpoint"),
+        ({"form": 0, "job": {}, "training": {}}, "a checkpoint of another version of the trainers"),
+    ],
+    ids=str,
+)
+def test_other_content_is_not_a_checkpoint(run, content, says):
+    """A file that torch wrote but that is no checkpoint of this version is an error of one line."""
     torch.save(content, run.path("checkpoint.pt"))
-    with pytest.raises(TrainingError, match="not a checkpoint that this version can go on from"):
+    with pytest.raises(TrainingError, match=f"checkpoint.pt: {says}; set resume to never"):
         load_checkpoint(run.path("checkpoint.pt"), FACTS)
 
 
-def test_a_model_pt_is_plain(run):
-    """A model.pt has the parts that others read, and is no checkpoint."""
+def test_a_model_pt_is_readable_by_others(run):
+    """A model.pt has plain parts that other programs can read, and is not a checkpoint."""
     save_model(run, {"backbone.body.conv1.weight": TENSOR}, tiny_config(), squares(1)[0], DIGEST)
     content = torch.load(run.path("model.pt"), weights_only=True)
     assert {key: value for key, value in content.items() if key != "model"} == {
@@ -119,25 +127,25 @@ def test_a_model_pt_is_plain(run):
         load_checkpoint(run.path("model.pt"), FACTS)
 
 
-def test_a_checkpoint_is_no_model_pt(run):
-    """What `evaluation.model` names must be a model.pt."""
-    save(run, FACTS, {"model": {"a": TENSOR}})
+def test_a_checkpoint_is_not_a_model_pt(run):
+    """The file that `evaluation.model` names must be a model.pt."""
+    save_checkpoint(run, FACTS, {"model": {"a": TENSOR}})
     with pytest.raises(ConfigError, match=r"checkpoint.pt: not a model.pt"):
         TrainedModel.read(run.path("checkpoint.pt"))
 
 
 SAVER = """
 import sys; from pathlib import Path; import torch
-from trainers.pytorch.checkpoint import save; from trainers.run.folder import Run
+from trainers.pytorch.checkpoint import save_checkpoint; from trainers.run.folder import Run
 number = 0
 while number := number + 1:
-    save(Run(Path(sys.argv[1])), {}, {"model": {"a": torch.full((1_000_000,), float(number))}})
+    save_checkpoint(Run(Path(sys.argv[1])), {}, {"model": {"a": torch.full((1_000_000,), float(number))}})
     print(number, flush=True)
 """
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_earlier_one(run):
-    """Killed in the middle of a checkpoint, the one before is whole; what was half-written goes at the next start."""
+def test_a_kill_during_a_save_leaves_the_earlier_checkpoint(run):
+    """After a kill the earlier checkpoint is intact; the next start removes the partial file."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     for delay in range(30):
         command = [sys.executable, "-c", SAVER, str(run.folder)]
@@ -149,7 +157,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_earlier_one(run):
         tensor = load_checkpoint(run.path("checkpoint.pt"), {})["model"]["a"]
         assert (tensor == tensor[0]).all()
         assert tensor[0].item() in {saved, saved + 1}
-        halves = list(run.folder.glob(".partial-*"))
+        halves = list(run.folder.glob(".datapack-*"))
         run.open()
         assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
         if halves:
@@ -158,30 +166,30 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_earlier_one(run):
 
 
 def test_without_room_the_earlier_checkpoint_stays(run, monkeypatch):
-    """The room is looked at before a byte is written; what was there is whole, and nothing else is left."""
-    save(run, FACTS, {"epoch": 1})
-    monkeypatch.setattr("trainers.run.folder.shutil.disk_usage", lambda _: SimpleNamespace(free=205_000))
+    """Free space is checked before the first byte; the earlier checkpoint is intact, and nothing else is left."""
+    save_checkpoint(run, FACTS, {"epoch": 1})
+    monkeypatch.setattr("datapack.files.shutil.disk_usage", lambda _: SimpleNamespace(free=205_000))
     with pytest.raises(
-        TrainingError, match=r"no room for a checkpoint: expected 1\.45 MB free, found 205 kB; make room"
+        TrainingError, match=r"not enough space on the disk: expected 1\.45 MB, found 205 kB free; make room"
     ):
-        save(run, FACTS, {"model": {"a": TENSOR}})
+        save_checkpoint(run, FACTS, {"model": {"a": TENSOR}})
     monkeypatch.undo()
     assert load_checkpoint(run.path("checkpoint.pt"), FACTS) == {"epoch": 1}
     assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-    """Where another takes the room while a checkpoint is written, it is one line, and what was there is whole."""
+    """If the disk fills up during a save, the error is one line and the earlier checkpoint is intact."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if not mount(disk, "size=4m"):
         pytest.skip("this user may not mount a disk in memory")
     try:
         run = opened(disk)
-        save(run, FACTS, {"model": {"a": TENSOR}})
-        monkeypatch.setattr(checkpoint, "need_room", lambda *_: None)
-        with pytest.raises(TrainingError, match=r"checkpoint.pt: can't write.*No space left.*make room there"):
-            save(run, FACTS, {"model": {"a": TENSOR.repeat(10)}})
+        save_checkpoint(run, FACTS, {"model": {"a": TENSOR}})
+        monkeypatch.setattr(checkpoint, "check_space", lambda *_: None)
+        with pytest.raises(TrainingError, match=r"run: the disk is full: found .* free; make room"):
+            save_checkpoint(run, FACTS, {"model": {"a": TENSOR.repeat(10)}})
         assert load_checkpoint(run.path("checkpoint.pt"), FACTS)["model"]["a"].equal(TENSOR)
         assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
     finally:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from havens import Haven
-from tiny import square_files
 
+from tests.trainers.havens import Haven
+from tests.trainers.tiny import square_files
 from trainers.errors import TrainingError
 from trainers.process import Place
 from trainers.pytorch import distributed
-from trainers.pytorch.distributed import Group, choose_device, joined
+from trainers.pytorch.distributed import Group, choose_device, join_group
 
 PROGRAM = Path(__file__).parents[1] / "tiny_program.py"
 TRAINING = {"batch_size": 4, "optimizer": "adamw", "learning_rate": 0.015}
@@ -46,7 +46,7 @@ def start(haven: Haven, **environment: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for the end; return the job's last line, and all that was said for a message."""
+    """Wait for the end; return the job's last line, and its whole output for messages."""
     out, err = process.communicate(timeout=240)
     return out.splitlines()[-1] if out else "", f"{out}\n{err}"
 
@@ -68,7 +68,7 @@ def process_of(rank: int, launcher: int) -> int:
 
 
 def test_two_processes_train_one_detector(haven, tmp_path):
-    """Two processes end with the same weights, which find the squares; only the first one writes and talks."""
+    """Both end with the same weights, which find the squares; only the first one writes and logs."""
     haven.configure(training={**TRAINING, "epochs": 10})
     process = start(haven, TINY_WEIGHTS=str(tmp_path))
     last, said = finish(process)
@@ -82,8 +82,8 @@ def test_two_processes_train_one_detector(haven, tmp_path):
     assert max(row["evaluation"]["mAP50"] for row in rows) > 0.4, said
 
 
-def test_a_killed_process_ends_the_job_and_the_next_goes_on(haven):
-    """One of two is killed: the job ends with a clear last line, its checkpoint is whole, and it goes on from there."""
+def test_a_killed_process_ends_the_job_and_the_next_resumes(haven):
+    """After a kill of one of two, the last line is clear, the checkpoint is whole, and the next job resumes."""
     haven.configure(training={**TRAINING, "epochs": 500})
     process = start(haven)
     wait_for_epoch(haven, 2)
@@ -92,22 +92,22 @@ def test_a_killed_process_ends_the_job_and_the_next_goes_on(haven):
     assert process.returncode != 0
     assert last == (
         "TRAINING FAILED: another process of this training is gone: killed, or out of memory; "
-        "start the same job again: with resume: auto it goes on from its last checkpoint"
+        "start the same job again: with resume: auto it resumes from its last checkpoint"
     ), said
     process = start(haven)
     done = len((haven.outputs / "run" / "metrics.jsonl").read_text().splitlines())
     wait_for_epoch(haven, done + 1)
     process.terminate()
     last, said = finish(process)
-    assert "going on from" in said
+    assert "resuming from" in said
     assert "TRAINING FAILED: stopped in epoch" in last, said
-    assert "the same job goes on from there" in last
+    assert "the same job resumes from there" in last
     checkpoint = torch.load(haven.outputs / "run" / "checkpoint.pt", weights_only=True)["training"]
     assert checkpoint["epoch"] >= done - 1
 
 
-def test_the_first_process_says_why_another_failed(haven):
-    """What goes wrong in one process is the job's last line, though that process does not talk."""
+def test_the_first_process_reports_why_another_failed(haven):
+    """The error of one process is the job's last line, though that process does not log."""
     haven.configure(training={**TRAINING, "epochs": 2})
     process = start(haven, TINY_FAILS="1")
     last, said = finish(process)
@@ -116,8 +116,8 @@ def test_the_first_process_says_why_another_failed(haven):
     assert "set training.batch_size to 2" in last
 
 
-def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
-    """`device: cuda` without a GPU, or with more processes than GPUs, is one line that says what to do."""
+def test_a_missing_gpu_is_an_error(monkeypatch):
+    """`device: cuda` without a GPU, or with fewer GPUs than processes, is an error that says what to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         TrainingError, match=r"there is no GPU: .*found 0 GPUs; start it with ces-gpu-run, .* device to cpu"
@@ -129,9 +129,9 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
         choose_device("cuda", Place(rank=2, world=3, local_rank=2))
 
 
-def test_alone_a_process_asks_nobody():
-    """Without torchrun a process is its own group."""
-    with joined(Place(), "cpu") as group:
+def test_a_single_process_is_its_own_group():
+    """Without torchrun, a process communicates with no other."""
+    with join_group(Place(), "cpu") as group:
         assert group == Group(Place(), torch.device("cpu"))
         assert group.any(True, False) == (True, False)
         assert group.gather({"a": 1}) == [{"a": 1}]
@@ -139,19 +139,19 @@ def test_alone_a_process_asks_nobody():
         assert group.wrap(model) is model
 
 
-def test_others_that_can_not_be_reached_are_one_line(monkeypatch):
-    """Where torchrun's address is not there, or nonsense, it is said once."""
+def test_unreachable_processes_are_a_clear_error(monkeypatch):
+    """A missing or meaningless address from torchrun is an error of one line."""
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with (
-        pytest.raises(TrainingError, match="can't reach the other processes: expected 2 of them"),
-        joined(Place(rank=0, world=2), "cpu"),
+        pytest.raises(TrainingError, match="can't reach the other processes: expected 2 processes"),
+        join_group(Place(rank=0, world=2), "cpu"),
     ):
         raise AssertionError("it was reached")
 
 
-def test_only_the_network_is_a_lost_process():
-    """An error of one's own is passed on, not taken for the loss of another."""
+def test_only_network_errors_mean_a_lost_process():
+    """An error of the process itself is passed on, not taken for the loss of another."""
 
     class Store(dict):
         def set(self, key, value):

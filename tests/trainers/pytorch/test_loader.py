@@ -1,4 +1,4 @@
-"""Batches are whole, like in shape, the same each time, and come without a thread left over."""
+"""Batches are complete, of similar shapes and reproducible, and leave no thread behind."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from in_memory import Memory, coco
 
+from tests.trainers.in_memory import Memory, coco
 from trainers.config import AugmentationSection
 from trainers.errors import TrainingError
 from trainers.pytorch.augment import Augment
@@ -60,8 +60,8 @@ def test_every_image_is_in_one_batch(shuffle, workers):
     assert loaded.batches == len(batches) == 2
 
 
-def test_the_images_are_those_of_the_indices():
-    """Each image is its image's: uint8, channels first over memory with channels last."""
+def test_images_match_their_indices():
+    """Each tensor is the image of its index: uint8, channels first, in channels_last memory."""
     for batch in loader(batch_size=3).epoch(1):
         for index, image in zip(batch.indices, batch.images, strict=True):
             assert image[0, 0, 0] == index
@@ -72,13 +72,13 @@ def test_the_images_are_those_of_the_indices():
 
 
 def test_a_batch_has_images_of_one_shape():
-    """Wide and tall images are apart, but for the one batch that what is left of both may share."""
+    """Wide and tall images are in separate batches, except one batch of the remainders."""
     mixed = [batch for batch in loader().epoch(1) if len({image.shape for image in batch.images}) > 1]
     assert len(mixed) <= 1
 
 
 def test_boxes_are_in_the_pixels_of_the_image():
-    """Boxes are scaled as their image was; crowds and what is at most a pixel then are no targets."""
+    """Boxes are scaled with their image; crowds, and boxes with a side of at most a pixel, are not targets."""
     boxes = [(0, 10, 20, 30, 60), (0, 0, 0, 40, 80), (0, 4, 4, 5.9, 30), (1, 1, 1, 9, 9)]
     listed = coco([(40, 80), (40, 80), (40, 80)], boxes, crowd=[3])
     pixels = Memory(np.array([(20, 40)] * 3, np.int32))
@@ -94,7 +94,7 @@ def test_boxes_are_in_the_pixels_of_the_image():
 
 
 def test_labels_go_with_their_boxes():
-    """What is varied away loses its label too."""
+    """A box that the augmentation drops loses its label too."""
     boxes = [(0, 2, 2, 3.5, 12), (0, 4, 4, 12, 12)]
     half = Augment(AugmentationSection(scale=(0.5, 0.5)))
     (batch,) = loader([WIDE], boxes, augment=half).epoch(1)
@@ -102,21 +102,21 @@ def test_labels_go_with_their_boxes():
     assert len(batch.targets[0]["boxes"]) == 1
 
 
-def test_each_image_is_varied_for_itself():
-    """In one batch some are mirror images and some are not."""
+def test_each_image_is_augmented_individually():
+    """In one batch some images are mirrored and some are not."""
     flip = Augment(AugmentationSection(flip=0.5, scale=(1, 1)))
     (batch,) = loader([WIDE] * 32, [(n, 0, 0, 8, 8) for n in range(32)], batch_size=32, augment=flip).epoch(1)
     assert {target["boxes"][0, 0].item() for target in batch.targets} == {0, WIDE[0] - 8}
 
 
-def test_shapes_come_in_turn():
-    """Training does not see all tall images first, and then all wide ones."""
+def test_batches_of_different_shapes_are_mixed():
+    """Training does not see all tall images first and then all wide ones."""
     shapes = [batch.images[0].shape for batch in loader([WIDE, TALL] * 32, [], workers=0).epoch(1)]
     assert sum(one != other for one, other in pairwise(shapes)) > 2
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches():
-    """Whatever the number of threads, and whatever else draws random numbers."""
+    """Neither the number of threads nor other users of random numbers change the batches."""
     expected = read(loader(workers=0, augment=VARIED).epoch(3))
     torch.manual_seed(5)
     np.random.seed(5)
@@ -126,13 +126,13 @@ def test_the_same_seed_and_epoch_give_the_same_batches():
 
 
 @pytest.mark.parametrize("start", [0, 2, 5, 6])
-def test_an_epoch_goes_on_from_any_batch(start):
-    """What comes after a resumption is what would have come."""
+def test_an_epoch_resumes_from_any_batch(start):
+    """The batches after a resumption are those that would have come without it."""
     assert read(loader(augment=VARIED).epoch(2, start)) == read(loader(augment=VARIED).epoch(2))[start:]
 
 
-def test_a_resumption_reads_no_image_that_is_behind_it():
-    """Batches that were had already are not read again."""
+def test_a_resumption_skips_earlier_images():
+    """Images of earlier batches are not read again."""
     pixels = Memory(coco(MIXED).sizes)
     (batch,) = loader(pixels=pixels).epoch(1, start=5)
     assert sorted(pixels.reads) == sorted(batch.indices)
@@ -141,7 +141,7 @@ def test_a_resumption_reads_no_image_that_is_behind_it():
 @pytest.mark.parametrize("count", [1, 2, 3, 16, 23])
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_train_on_equal_shares(world, count):
-    """At each step all have as many images, of one shape mostly; at most world - 1 images come twice."""
+    """At each step all processes have equally many images, mostly of one shape; at most world - 1 come twice."""
     shares = [loader(MIXED[:count], BOXES, rank=rank, world=world) for rank in range(world)]
     epochs = [list(share.epoch(1)) for share in shares]
     assert {share.batches for share in shares} == {len(epoch) for epoch in epochs} == {len(epochs[0])}
@@ -154,15 +154,15 @@ def test_processes_train_on_equal_shares(world, count):
 
 @pytest.mark.parametrize("count", [1, 9, 23])
 def test_processes_evaluate_each_image_once(count):
-    """No image is looked at twice, whoever has less to do."""
+    """No image is evaluated twice, even if a process has less to do."""
     shares = [loader(MIXED[:count], BOXES, rank=rank, world=3, shuffle=False) for rank in range(3)]
     seen = [index for share in shares for batch in share.epoch(1) for index in batch.indices]
     assert sorted(seen) == list(range(count))
     assert [share.batches for share in shares] == [len(list(share.epoch(1))) for share in shares]
 
 
-def test_all_processes_have_one_scale_at_a_step():
-    """Nobody waits for a process that happens to have larger images."""
+def test_all_processes_use_one_scale_at_a_step():
+    """No process waits for another with larger images."""
     augment = Augment(AugmentationSection(scale=(0.5, 2)))
     epochs = [loader([WIDE] * 16, [], augment=augment, rank=rank, world=2).epoch(1) for rank in range(2)]
     shapes = [{image.shape for batch in step for image in batch.images} for step in zip(*epochs, strict=True)]
@@ -187,7 +187,7 @@ def test_images_that_are_wanted_elsewhere_are_varied_there():
 
 
 def test_only_a_few_batches_are_read_ahead():
-    """Whoever is slow to take batches has few of them waiting in memory."""
+    """A slow consumer has only a few batches waiting in memory."""
     pixels = Memory(coco([WIDE] * 200).sizes)
     batches = loader([WIDE] * 200, [], pixels=pixels, workers=4).epoch(1)
     for number in range(1, 6):
@@ -197,8 +197,8 @@ def test_only_a_few_batches_are_read_ahead():
     batches.close()
 
 
-def test_threads_read_at_once():
-    """Four threads are four times as fast as one, where it is the disk that is waited for."""
+def test_threads_read_in_parallel():
+    """Four threads are four times as fast as one when the disk is slow."""
     pixels = Memory(coco([WIDE] * 16).sizes, slow=0.01)
     entered = []
     inner = pixels.read
@@ -217,16 +217,16 @@ def test_threads_read_at_once():
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_a_image_that_cannot_be_read_is_named(workers):
-    """The error comes out of the loop, names the image, and leaves no thread."""
+def test_an_image_that_cannot_be_read_is_named(workers):
+    """The loop raises an error that names the image, and no thread is left."""
     broken = loader(pixels=Memory(coco(MIXED).sizes, broken=(13,)), workers=workers)
     with pytest.raises(TrainingError, match=r"13\.png.*the disk is gone"):
         list(broken.epoch(1))
     assert not threads()
 
 
-def test_a_loop_that_is_given_up_leaves_no_thread():
-    """An exception in the loop, or a break, ends the threads and drops what they have not begun."""
+def test_an_abandoned_loop_leaves_no_thread():
+    """An exception or a break in the loop ends the threads and drops the work that they have not started."""
     pixels = Memory(coco([WIDE] * 200).sizes, slow=0.001)
 
     def train():
@@ -243,12 +243,12 @@ def test_a_loop_that_is_given_up_leaves_no_thread():
     assert not threads()
 
 
-def test_the_threads_of_torch_stay_as_they_were():
-    """That a reading thread keeps to one core does not keep the model to one, even where nothing asked before."""
+def test_the_number_of_torch_threads_does_not_change():
+    """A reading thread limits itself to one core, not the model, even if nothing asked for the number before."""
     path = os.pathsep.join(sys.path)
 
     def threads_after(line):
-        code = f"import torch, test_loader; {line}; print(torch.get_num_threads())"
+        code = f"import torch; from tests.trainers.pytorch import test_loader; {line}; print(torch.get_num_threads())"
         done = subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, check=True
         )
@@ -257,15 +257,15 @@ def test_the_threads_of_torch_stay_as_they_were():
     assert threads_after("list(test_loader.loader().epoch(1))") == threads_after("pass")
 
 
-def test_epochs_differ_in_which_images_are_together():
-    """Over some epochs an image meets many others, and small batches are not always of the same images."""
+def test_epochs_group_images_differently():
+    """Over some epochs an image meets many others, and small batches differ too."""
     loaded = loader([WIDE] * 23, [], workers=0)
     epochs = [[tuple(sorted(batch.indices)) for batch in loaded.epoch(number)] for number in range(4)]
     assert all(not set(one) & set(other) for one, other in pairwise(epochs))
 
 
 def test_a_part_without_images_has_no_batch():
-    """Nothing to read is an empty epoch."""
+    """An empty part is an empty epoch."""
     empty = loader(indices=[])
     assert empty.batches == 0
     assert not list(empty.epoch(1))

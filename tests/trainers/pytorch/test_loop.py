@@ -1,4 +1,4 @@
-"""The training: that it learns, goes on to the same numbers, and ends in good order whatever happens."""
+"""The training loop: it learns, resumes to the same numbers, and shuts down cleanly whatever happens."""
 
 import json
 import math
@@ -9,22 +9,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from running import ALL, assert_same, rows, run_tiny, stop_at, tensors
-from tiny import tiny_config, tiny_detector, tiny_job
 
+from tests.trainers.running import ALL, assert_same, rows, run_tiny, stop_at, tensors
+from tests.trainers.tiny import tiny_config, tiny_detector, tiny_job
 from trainers.errors import StoppedError, TrainingError
 from trainers.process import Place
-from trainers.pytorch import loop
+from trainers.pytorch import inference
 from trainers.pytorch.distributed import Group
-from trainers.pytorch.loop import train
+from trainers.pytorch.loop import Trainer
 from trainers.run.inputs import find_checkpoint
 
 
 def test_a_detector_learns_squares(tmp_path):
-    """A few epochs find most of the squares; what is kept is what was said."""
+    """A few epochs find most of the squares, and the files agree with the outcome."""
     config = tiny_config(epochs=12, optimizer="adamw", learning_rate=0.03)
     job = tiny_job(tmp_path, config, count=44)
-    outcome = train(job)
+    outcome = Trainer(job).train()
     assert outcome.finished
     assert outcome.best["evaluation"]["mAP50"] > 0.6
     assert outcome.best in [json.loads(line) for line in job.run.path("metrics.jsonl").read_text().splitlines()]
@@ -32,8 +32,8 @@ def test_a_detector_learns_squares(tmp_path):
     assert written["at100"]["all"]["AP50"] == outcome.best["evaluation"]["mAP50"]
 
 
-def test_what_a_row_says(tmp_path):
-    """An epoch's line has its number, the steps so far, losses that add up, and an evaluation."""
+def test_a_row_describes_an_epoch(tmp_path):
+    """A row has the epoch, the steps so far, losses that add up, and an evaluation."""
     run_tiny(tmp_path, tiny_config(epochs=2))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 3), (2, 6)]
@@ -47,15 +47,15 @@ def test_what_a_row_says(tmp_path):
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 8])
-def test_a_stopped_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch, step):
-    """Stopped in any step, also an epoch's last, and started again: bit for bit as if it had never been stopped."""
+def test_a_stopped_training_resumes_to_the_same_numbers(tmp_path, monkeypatch, step):
+    """Stopped in any step, even the last one of an epoch, and started again: the same bits as without the stop."""
     whole, halted = tmp_path / "whole", tmp_path / "halted"
     run_tiny(whole, tiny_config(**ALL))
     stop_at(monkeypatch, step)
     with pytest.raises(StoppedError) as caught:
         run_tiny(halted, tiny_config(**ALL))
     epoch, done = divmod(step - 1, 3)
-    assert f"stopped in epoch {epoch + 1} of 3, after step {done + 1} of 3; the same job goes on" in str(caught.value)
+    assert f"stopped in epoch {epoch + 1} of 3, after step {done + 1} of 3; the same job resumes" in str(caught.value)
     assert len(rows(halted) if (halted / "run" / "metrics.jsonl").exists() else []) == epoch
     monkeypatch.undo()
     outcome, _ = run_tiny(halted, tiny_config(**ALL))
@@ -64,56 +64,56 @@ def test_a_stopped_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch, s
 
 
 @pytest.mark.parametrize("resume", ["never", "elsewhere/checkpoint.pt"])
-def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch, resume):
-    """Where the same job would not go on from the checkpoint that it leaves, the line says what to change."""
+def test_a_stopped_training_says_how_to_resume(tmp_path, monkeypatch, resume):
+    """If the same job would not resume from the checkpoint that it leaves, the message says what to change."""
     config = tiny_config(**ALL).model_copy(update={"resume": resume})
     stop_at(monkeypatch, 1)
-    with pytest.raises(StoppedError, match="the same job with resume: auto goes on from there"):
-        train(tiny_job(tmp_path, config))
+    with pytest.raises(StoppedError, match="the same job with resume: auto resumes from there"):
+        Trainer(tiny_job(tmp_path, config)).train()
     monkeypatch.undo()
     assert run_tiny(tmp_path, tiny_config(**ALL))[0].finished
 
 
-def test_a_checkpoint_by_its_path_stays_until_there_is_another(tmp_path, monkeypatch):
-    """The run's own checkpoint, named by another way to it, is not lost to a kill in the first step."""
+def test_a_checkpoint_named_by_path_stays_until_the_next_one(tmp_path, monkeypatch):
+    """A kill in the first step does not lose the run's own checkpoint when the configuration names it by a path."""
     stop_at(monkeypatch, 4)
     with pytest.raises(StoppedError):
         run_tiny(tmp_path, tiny_config(**ALL))
     monkeypatch.undo()
     before = tensors(tmp_path)
-    monkeypatch.setattr(loop, "_train_step", lambda *_: pytest.fail("killed", pytrace=False))
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("killed", pytrace=False))
     job = tiny_job(tmp_path, tiny_config(**ALL))
     with pytest.raises(pytest.fail.Exception):
-        train(job, find_checkpoint("run/../run/checkpoint.pt", job.run, tmp_path))
+        Trainer(job, find_checkpoint("run/../run/checkpoint.pt", job.run, tmp_path)).train()
     assert all(value.equal(before[way]) for way, value in tensors(tmp_path).items())
 
 
-def test_a_new_training_never_goes_on_from_an_old_one(tmp_path, monkeypatch):
-    """Started anew where an older one had been, killed in its first epoch, started again: the old one is not back."""
+def test_a_new_training_never_resumes_from_an_old_one(tmp_path, monkeypatch):
+    """A new training in the folder of an old one, killed in its first epoch, does not resume from the old one."""
     job = tiny_job(tmp_path, tiny_config(epochs=2))
-    train(job)
-    monkeypatch.setattr(loop, "train_one_epoch", lambda *_: pytest.fail("killed", pytrace=False))
+    Trainer(job).train()
+    monkeypatch.setattr(Trainer, "train_one_epoch", lambda *_: pytest.fail("killed", pytrace=False))
     with pytest.raises(pytest.fail.Exception):
-        train(job)
+        Trainer(job).train()
     assert find_checkpoint("auto", job.run, tmp_path) is None
     assert rows(tmp_path) == []
 
 
-def test_a_killed_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
-    """Killed between two epochs, after the line of the second was written but no checkpoint: no line is there twice."""
+def test_a_killed_training_resumes_to_the_same_numbers(tmp_path, monkeypatch):
+    """Killed between two epochs, after the row of the second but before its checkpoint: no row appears twice."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run_tiny(whole, tiny_config(**ALL))
-    keep = loop._keep
+    save_checkpoint = Trainer.save_checkpoint
 
     class Killed(BaseException):
         pass
 
-    def dying(job, state, ending):
-        if state.epoch == 2:
+    def dying(trainer):
+        if trainer.state.epoch == 2:
             raise Killed
-        keep(job, state, ending)
+        save_checkpoint(trainer)
 
-    monkeypatch.setattr(loop, "_keep", dying)
+    monkeypatch.setattr(Trainer, "save_checkpoint", dying)
     with pytest.raises(Killed):
         run_tiny(killed, tiny_config(**ALL))
     assert len(rows(killed)) == 2
@@ -122,18 +122,18 @@ def test_a_killed_training_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     assert_same(whole, killed)
 
 
-def test_a_stop_in_an_evaluation_is_no_loss(tmp_path, monkeypatch):
-    """Stopped while it is judged, a training goes on with that evaluation, and to the same numbers."""
+def test_a_stop_during_an_evaluation_loses_nothing(tmp_path, monkeypatch):
+    """Stopped during an evaluation, a training resumes with that evaluation, to the same numbers."""
     whole, halted = tmp_path / "whole", tmp_path / "halted"
     run_tiny(whole)
-    judge, calls = loop.evaluate, iter(range(9))
+    evaluate, calls = inference.evaluate, iter(range(9))
 
     def stopping(*arguments, **options):
         if next(calls) == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return judge(*arguments, **options)
+        return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(loop, "evaluate", stopping)
+    monkeypatch.setattr(inference, "evaluate", stopping)
     with pytest.raises(StoppedError, match="stopped in epoch 2 of 2, after step 3 of 3"):
         run_tiny(halted)
     assert len(rows(halted)) == 1
@@ -142,17 +142,17 @@ def test_a_stop_in_an_evaluation_is_no_loss(tmp_path, monkeypatch):
     assert_same(whole, halted)
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path, monkeypatch):
-    """Who presses Ctrl-C twice does not wait for a checkpoint; afterwards signals do what they did before."""
+def test_a_second_signal_ends_the_training_at_once(tmp_path, monkeypatch):
+    """After a second Ctrl-C there is no wait for a checkpoint; afterwards the earlier signal handlers are back."""
     before = signal.getsignal(signal.SIGINT)
-    whole = loop._train_step
+    train_step = Trainer.train_step
 
     def twice(*arguments):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
-        return whole(*arguments)
+        return train_step(*arguments)
 
-    monkeypatch.setattr(loop, "_train_step", twice)
+    monkeypatch.setattr(Trainer, "train_step", twice)
     with pytest.raises(KeyboardInterrupt):
         run_tiny(tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
@@ -160,7 +160,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path, monkeypatch):
 
 
 def test_a_finished_training_is_not_repeated(tmp_path):
-    """The same job once more gives what is there."""
+    """The same job once more returns the same result and writes no checkpoint."""
     first, _ = run_tiny(tmp_path)
     before = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
     again, _ = run_tiny(tmp_path, model=tiny_detector(seed=9))
@@ -171,20 +171,20 @@ def test_a_finished_training_is_not_repeated(tmp_path):
         run_tiny(tmp_path)
 
 
-def test_a_checkpoint_from_elsewhere_brings_its_lines(tmp_path, monkeypatch):
-    """Gone on from another folder, metrics.jsonl is whole, and the best from then on is kept."""
+def test_a_checkpoint_from_another_folder_brings_its_rows(tmp_path, monkeypatch):
+    """Resumed from another folder, metrics.jsonl is complete, and the best epoch from then on is kept."""
     stop_at(monkeypatch, 4)
     with pytest.raises(StoppedError):
         run_tiny(tmp_path / "one")
     job = tiny_job(tmp_path / "two")
-    outcome = train(job, tmp_path / "one" / "run" / "checkpoint.pt")
+    outcome = Trainer(job, tmp_path / "one" / "run" / "checkpoint.pt").train()
     assert [line["epoch"] for line in rows(tmp_path / "two")] == [1, 2]
     assert outcome.best["epoch"] == 2
     assert job.run.path("model.pt").exists()
 
 
-def test_the_time_that_is_over_ends_it_in_good_order(tmp_path, capsys):
-    """After max_hours there are an evaluation, a model, a checkpoint; the same job goes on to the same numbers."""
+def test_the_time_limit_ends_the_training_cleanly(tmp_path, capsys):
+    """After max_hours there are an evaluation, a model and a checkpoint; the same job resumes to the same numbers."""
     whole, ended = tmp_path / "whole", tmp_path / "ended"
     run_tiny(whole)
     outcome, job = run_tiny(ended, tiny_config(max_hours=1.0), started=-math.inf)
@@ -192,7 +192,7 @@ def test_the_time_that_is_over_ends_it_in_good_order(tmp_path, capsys):
     assert outcome.best["evaluation"]["mAP"] is not None
     assert rows(ended)[0]["step"] == 1
     assert job.run.path("model.pt").exists()
-    assert "max_hours is over: ended in epoch 1 of 2, step 1 of 3; the same job goes on" in capsys.readouterr().out
+    assert "max_hours is over: ended in epoch 1 of 2, step 1 of 3; the same job resumes" in capsys.readouterr().out
     shutil.copy(ended / "run" / "metrics.jsonl", tmp_path / "first.jsonl")
     run_tiny(ended, tiny_config(max_hours=1.0))
     assert rows(whole) == rows(ended)
@@ -200,18 +200,20 @@ def test_the_time_that_is_over_ends_it_in_good_order(tmp_path, capsys):
     assert all(ours[way].equal(theirs[way]) for way in ours if "training" in way)
 
 
-def test_a_long_epoch_has_checkpoints_in_it(tmp_path, monkeypatch):
-    """A kill does not cost more than a while, however long an epoch is."""
-    monkeypatch.setattr("trainers.pytorch.stopping._KEPT_EVERY", -1)
-    kept, keep = [], loop._keep
-    monkeypatch.setattr(loop, "_keep", lambda *given: (kept.append(given[1].step), keep(*given)))
+def test_a_long_epoch_saves_checkpoints_on_its_way(tmp_path, monkeypatch):
+    """A kill loses no more than a fixed time, however long an epoch is."""
+    monkeypatch.setattr("trainers.pytorch.stopping._CHECKPOINT_EVERY", -1)
+    saved, save_checkpoint = [], Trainer.save_checkpoint
+    monkeypatch.setattr(
+        Trainer, "save_checkpoint", lambda trainer: (saved.append(trainer.state.step), save_checkpoint(trainer))
+    )
     run_tiny(tmp_path, tiny_config(epochs=1))
-    assert kept == [1, 2, 3, 0]
+    assert saved == [1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_names_its_images(tmp_path, poison):
-    """It ends with the epoch, the step and the images, and no checkpoint has such numbers in it."""
+def test_a_loss_that_is_not_finite_names_the_images(tmp_path, poison):
+    """The error names the epoch, the step and the images, and no checkpoint holds such numbers."""
     job = tiny_job(tmp_path, tiny_config(epochs=3))
     batches = list(job.training.epoch(1))
     step = iter(range(1, 99))
@@ -225,9 +227,9 @@ def test_a_loss_that_is_not_finite_names_its_images(tmp_path, poison):
 
     job.model.register_forward_hook(lambda *given: spoil(*given) if job.model.training else given[2])
     with pytest.raises(TrainingError) as caught:
-        train(job)
-    what = "loss_box_reg nan" if poison == "loss" else "norm of the gradient nan"
-    assert f"not a finite loss in epoch 2, step 2: found {what}" in str(caught.value)
+        Trainer(job).train()
+    what = "loss_box_reg nan" if poison == "loss" else "gradient norm nan"
+    assert f"the loss is not finite in epoch 2, step 2: found {what}" in str(caught.value)
     expected = {f"image {job.coco.file_names[index]}" for index in batches[1].indices}
     assert set(caught.value.details) == expected
     assert all(tensor.isfinite().all() for tensor in tensors(tmp_path).values())
@@ -235,14 +237,14 @@ def test_a_loss_that_is_not_finite_names_its_images(tmp_path, poison):
 
 
 class NoMemoryError(RuntimeError):
-    """What the allocator of a CPU raises: `test_the_cpus_allocator_says_this` holds it to that."""
+    """What the CPU allocator raises, as `test_the_cpu_allocator_raises_this` checks."""
 
     def __init__(self):
         super().__init__("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
 
-def test_the_cpus_allocator_says_this():
-    """The words by which the loop knows that a CPU's memory is short."""
+def test_the_cpu_allocator_raises_this():
+    """The loop recognises a lack of CPU memory by these words."""
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         torch.empty(2**60, dtype=torch.uint8)
 
@@ -257,7 +259,7 @@ def test_the_cpus_allocator_says_this():
     ],
 )
 def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, training, size, fix):
-    """Out of memory, of a GPU or not, in training or judging: half of what it was; for one, smaller images."""
+    """Out of GPU or CPU memory, in training or evaluation: try half the batch size or, at 1, smaller images."""
     config = tiny_config(batch_size=size) if training else tiny_config()
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})})
     job = tiny_job(tmp_path, config)
@@ -268,29 +270,29 @@ def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, trainin
 
     job.model.register_forward_hook(fail)
     with pytest.raises(TrainingError, match=f"out of memory.*{fix}"):
-        train(job)
+        Trainer(job).train()
 
 
-def test_other_errors_are_not_about_memory(tmp_path):
-    """What is no lack of memory is not called so."""
+def test_other_errors_are_not_memory_errors(tmp_path):
+    """An error that has nothing to do with memory is passed on as it is."""
     job = tiny_job(tmp_path)
     job.model.register_forward_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size") as caught:
-        train(job)
+        Trainer(job).train()
     assert not isinstance(caught.value, TrainingError)
 
 
-def test_the_best_is_kept_not_the_last(tmp_path, monkeypatch):
-    """model.pt is of the epoch with the highest mAP, the later one of equals; the checkpoint is of the last."""
-    judge, scores, states = loop.evaluate, iter((0.2, 0.6, 0.6, 0.1)), []
+def test_the_best_epoch_is_kept_not_the_last(tmp_path, monkeypatch):
+    """model.pt is from the epoch with the highest mAP, the later one of equals; the checkpoint is from the last."""
+    evaluate, scores, states = inference.evaluate, iter((0.2, 0.6, 0.6, 0.1)), []
 
-    def judging(model, *arguments, **options):
+    def scoring(model, *arguments, **options):
         states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        evaluation = judge(model, *arguments, **options)
+        evaluation = evaluate(model, *arguments, **options)
         scored = replace(evaluation.at100.all, AP=next(scores))
         return replace(evaluation, at100=replace(evaluation.at100, all=scored))
 
-    monkeypatch.setattr(loop, "evaluate", judging)
+    monkeypatch.setattr(inference, "evaluate", scoring)
     outcome, job = run_tiny(tmp_path, tiny_config(epochs=4))
     assert (outcome.best["epoch"], outcome.best["evaluation"]["mAP"]) == (3, 0.6)
     kept = tensors(tmp_path, "model.pt")
@@ -300,8 +302,8 @@ def test_the_best_is_kept_not_the_last(tmp_path, monkeypatch):
     assert json.loads(job.run.path("coco_eval.json").read_text())["at100"]["all"]["AP"] == 0.6
 
 
-def test_an_average_is_what_is_judged_and_kept(tmp_path, monkeypatch):
-    """With `ema`, the moving average is evaluated and is in model.pt, not the weights of the last step."""
+def test_the_moving_average_is_evaluated_and_kept(tmp_path, monkeypatch):
+    """With `ema`, the moving average is evaluated and saved in model.pt, not the weights of the last step."""
     run_tiny(tmp_path, tiny_config(ema=0.9, epochs=1))
     kept, whole = tensors(tmp_path, "model.pt"), tensors(tmp_path)
     name = "backbone.body.0.weight"
@@ -309,51 +311,51 @@ def test_an_average_is_what_is_judged_and_kept(tmp_path, monkeypatch):
     assert not kept["model", name].equal(whole["training", "model", name])
 
 
-def test_evaluations_can_be_seldom(tmp_path):
-    """`evaluation.every` epochs, and after the last in any case."""
+def test_evaluations_can_be_less_frequent(tmp_path):
+    """They happen every `evaluation.every` epochs, and always after the last."""
     config = tiny_config(epochs=4)
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"every": 3})})
     run_tiny(tmp_path, config)
     assert [bool(row["evaluation"]) for row in rows(tmp_path)] == [False, False, True, True]
 
 
-def test_accumulated_gradients_are_those_of_one_step(tmp_path):
-    """Two batches of one image make one step, with the mean of their gradients; an epoch's last may have one."""
+def test_accumulated_batches_make_one_step(tmp_path):
+    """Several batches make one step with the mean of their gradients; the last step of an epoch may have fewer."""
     config = tiny_config(batch_size=1, accumulate=4, epochs=1)
     job = tiny_job(tmp_path, config)
     assert (job.training.batches, job.steps) == (6, 2)
-    train(job)
+    Trainer(job).train()
     assert rows(tmp_path)[0]["step"] == 2
-    assert tensors(tmp_path).keys()  # written
+    assert tensors(tmp_path).keys()  # it was written
     content = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["training"]
     assert content["schedule"]["last_epoch"] == 2
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_trains(tmp_path, precision):
-    """A training in half precision has finite losses, its convolutions compute in it, and its weights are float32."""
+    """In half precision the losses are finite, convolutions compute in it, and the weights stay float32."""
     job = tiny_job(tmp_path, tiny_config(precision=precision, epochs=1))
     seen = set()
     job.model.backbone.body[0].register_forward_hook(lambda _, __, output: seen.add(output.dtype))
-    train(job)
+    Trainer(job).train()
     assert seen == {getattr(torch, precision)}
     assert all(tensor.dtype != getattr(torch, precision) for tensor in tensors(tmp_path).values())
     assert math.isfinite(rows(tmp_path)[0]["loss"])
 
 
-def test_progress_is_said_and_quiet_processes_are_quiet(tmp_path, capsys):
-    """One line an epoch says the loss, the mAP, the speed."""
+def test_each_epoch_logs_a_line(tmp_path, capsys):
+    """It has the loss, the mAP and the speed."""
     run_tiny(tmp_path)
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if "loss" in line]
     assert len(lines) == 2
     assert "epoch 2 of 2: loss " in lines[1]
     assert "mAP 0." in lines[1]
-    assert "images a second" in lines[1]
+    assert "images/s" in lines[1]
 
 
-def test_processes_with_other_jobs_do_not_train_together(tmp_path):
-    """A node with another configuration is found before the first step."""
+def test_processes_with_different_jobs_do_not_train_together(tmp_path):
+    """A node with another configuration is an error before the first step."""
     job, other = tiny_job(tmp_path), tiny_job(tmp_path, tiny_config(learning_rate=0.5))
 
     class Two(Group):
@@ -361,4 +363,4 @@ def test_processes_with_other_jobs_do_not_train_together(tmp_path):
             return [value, other.facts]
 
     with pytest.raises(TrainingError, match="process 1 has another job than process 0; give all nodes the same"):
-        train(replace(job, group=Two(Place(), torch.device("cpu"))))
+        Trainer(replace(job, group=Two(Place(), torch.device("cpu"))))

@@ -1,4 +1,4 @@
-"""Losses that are read late, and their sums."""
+"""Losses that are read later, and their sums."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ def put(late: DeferredLosses, step: int, value: float, norm: float = 1.0) -> Non
     late.put(step, [step, step + 1], {"a": torch.tensor(value), "b": torch.tensor(1.0)}, torch.tensor(norm))
 
 
-def test_a_step_is_read_when_the_next_was_started():
-    """The last step stays unread until somebody wants to know it."""
+def test_losses_are_read_after_the_next_step_has_started():
+    """The last step stays unread until it is asked for."""
     late = DeferredLosses()
     put(late, 1, 0.5)
     assert late.read() == []
@@ -22,15 +22,15 @@ def test_a_step_is_read_when_the_next_was_started():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_seen(value):
-    """A loss, or the norm of the gradient, that is no number is no result."""
+def test_values_that_are_not_finite_are_detected(value):
+    """A loss or a gradient norm that is not finite makes its step not finite."""
     assert StepLosses(1, (0,), {"a": 1.0}, 2.0).is_finite
     assert not StepLosses(1, (0,), {"a": value}, 2.0).is_finite
     assert not StepLosses(1, (0,), {"a": 1.0}, value).is_finite
 
 
 def test_an_epoch_is_summed_over_steps_and_processes():
-    """Losses are means, images are all processes', the wait is the longest."""
+    """Losses are averaged, images are added over all processes, and the wait is the longest one."""
     parts = [Sums(images=8, seconds=2.0, input_wait_s=0.25), Sums(images=6, seconds=1.5, input_wait_s=0.5)]
     for part, value in zip(parts, (1.0, 2.0), strict=True):
         part.add(StepLosses(1, (0,), {"a": value, "b": 0.0}, 0.0))

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import DIGEST, squares, tiny_detector
 from torch import nn
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
+from tests.trainers.tiny import DIGEST, squares, tiny_detector
 from trainers.config import Config
 from trainers.errors import ConfigError
 from trainers.log import Log
 from trainers.pytorch import model as models
 from trainers.pytorch.checkpoint import TrainedModel, save_model
-from trainers.pytorch.model import build_model, first_model, trained_model
+from trainers.pytorch.model import build_model, new_model, trained_model
 from trainers.run.folder import Run
 
 NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
@@ -32,7 +32,7 @@ def config(name: str = "fcos_resnet50_fpn", **sections: dict[str, object]) -> Co
 
 
 def make_images(*sizes: tuple[int, int]) -> list[torch.Tensor]:
-    """uint8 images of noise, as the loader gives them."""
+    """Make uint8 images of noise, as the loader does."""
     torch.manual_seed(1)
     return [torch.randint(0, 256, (*size, 3), dtype=torch.uint8).permute(2, 0, 1) for size in sizes]
 
@@ -54,14 +54,14 @@ def backbone(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monkeypatch):
-    """A detector is made, gets its weights and gives losses, some of an image without boxes, with no network."""
+    """Each detector loads its weights and returns losses, also for an image without boxes, with no network."""
 
     def no_network(*_):
         raise AssertionError("somebody wants the network")
 
     monkeypatch.setattr(socket, "socket", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    model = first_model(config(name), 4, backbone, CPU, Log(quiet=True)).train()
+    model = new_model(config(name), 4, backbone, CPU, Log(quiet=True)).train()
     losses = model(make_images((48, 64), (64, 40)), TARGETS)
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
@@ -72,7 +72,7 @@ def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monk
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_backbone_with_weights_keeps_its_statistics_and_first_stages(name):
-    """With weights, BatchNorm in the backbone is frozen and the last stages are trained; with none, all is trained."""
+    """With weights, BatchNorm and the first stages of the backbone are frozen; without, all is trained."""
     body = build_model(config(name, model={"trainable_layers": 2}), 3, pretrained=True).get_submodule("backbone.body")
     kinds = Counter(type(module) for module in body.modules())
     assert (kinds[FrozenBatchNorm2d], kinds[nn.BatchNorm2d]) == (53, 0)
@@ -84,8 +84,8 @@ def test_a_backbone_with_weights_keeps_its_statistics_and_first_stages(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_backbone_with_random_weights_begins_shallow(name):
-    """Each residual block passes on what it got, and can learn; with weights from a file blocks are as made."""
+def test_a_backbone_with_random_weights_starts_as_identities(name):
+    """Each residual block starts as the identity and can learn; with weights from a file it does not."""
     block = build_model(config(name), 3, pretrained=False).get_submodule("backbone.body.layer3.4").train()
     given = torch.rand(2, 1024, 4, 4)
     passed = block(given)
@@ -97,7 +97,7 @@ def test_a_backbone_with_random_weights_begins_shallow(name):
 
 
 def test_images_are_never_resized():
-    """An image enters the backbone in its own size, padded to a multiple of 32, and boxes come out in its pixels."""
+    """An image enters the backbone in its own size, padded to a multiple of 32; boxes come out in its pixels."""
     model = build_model(config(), 3, pretrained=False).eval()
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
@@ -110,8 +110,8 @@ def test_images_are_never_resized():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_more_detections_than_asked_for(name, monkeypatch):
-    """An image has at most `model.detections` detections, and so many where the model finds more."""
+def test_the_number_of_detections_is_limited(name, monkeypatch):
+    """An image has at most `model.detections` detections, and exactly as many if the model finds more."""
     monkeypatch.setattr(models, "SCORE", 0.0)
     model = build_model(config(name, model={"detections": 7}), 3, pretrained=False).eval()
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def test_no_more_detections_than_asked_for(name, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_weights():
-    """Random weights follow from the seed alone."""
+    """Random weights depend on the seed alone."""
     first, again, other = (build_model(config(seed=seed), 3, pretrained=False).state_dict() for seed in (1, 1, 2))
     assert all(first[key].equal(again[key]) for key in first)
     assert not first["backbone.body.conv1.weight"].equal(other["backbone.body.conv1.weight"])
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_weights():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_boxes_are_exact_in_half_precision(name):
-    """In bfloat16, anchors are where they are in float32, and what is made of the heads' output is float32."""
+    """In bfloat16, anchors equal those in float32, and the outputs of the heads are float32."""
     model = build_model(config(name), 3, pretrained=False)
     generator = next(module for key, module in model.named_modules() if key.endswith("anchor_generator"))
     found = []
@@ -143,8 +143,8 @@ def test_boxes_are_exact_in_half_precision(name):
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_a_model_pt_is_the_detector_that_was_kept(pretrained, tmp_path):
-    """What is read back detects what the detector did when it was written, also with statistics that were trained."""
+def test_a_model_pt_restores_the_detector(pretrained, tmp_path):
+    """The loaded detector finds what the saved one found, also if its BatchNorm statistics were trained."""
     settings = config()
     model = build_model(settings, 3, pretrained=pretrained)
     model.train()(make_images((48, 64), (64, 40)), TARGETS)  # statistics that are not the initial ones
@@ -161,7 +161,7 @@ def test_a_model_pt_is_the_detector_that_was_kept(pretrained, tmp_path):
 
 
 def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
-    """A model for images of another size, or of another kind, does not judge anything."""
+    """A model.pt of another detector, or for another image size, is an error."""
     run = Run(tmp_path)
     model = build_model(config(), 3, pretrained=True)
     save_model(run, model.state_dict(), config(), squares(1)[0], DIGEST)
@@ -175,12 +175,12 @@ def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not COMPILES, reason="torch.compile needs g++ and Python.h here")
 def test_a_compiled_backbone_learns_the_same(monkeypatch, tmp_path):
-    """`training.compile`: the losses and gradients of a backbone that is not compiled, for images of two shapes."""
+    """With `training.compile`, losses and gradients are those of the backbone without it, for two image shapes."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(models, "build_model", lambda *_, **__: tiny_detector())
     found = []
     for compiled in (False, True):
-        model = first_model(config(training={"compile": compiled}), 3, None, CPU, Log(quiet=True)).train()
+        model = new_model(config(training={"compile": compiled}), 3, None, CPU, Log(quiet=True)).train()
         for sizes in (((64, 64), (64, 48)), ((96, 64), (64, 96))):
             images = make_images(*sizes)
             torch.manual_seed(0)  # it draws among its proposals
@@ -191,9 +191,9 @@ def test_a_compiled_backbone_learns_the_same(monkeypatch, tmp_path):
     torch.testing.assert_close(found[:2], found[2:], rtol=1e-3, atol=1e-5)
 
 
-def test_compiling_without_a_compiler_is_one_line(monkeypatch):
-    """`training.compile` in an image without a C compiler is refused before the first step."""
+def test_compiling_without_a_c_compiler_is_a_clear_error(monkeypatch):
+    """`training.compile` without a C compiler is refused before the first step."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(ConfigError, match=r"no C compiler.*set it to false"):
-        first_model(config(training={"compile": True}), 3, None, CPU, Log(quiet=True))
+        new_model(config(training={"compile": True}), 3, None, CPU, Log(quiet=True))

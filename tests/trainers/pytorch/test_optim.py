@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny import tiny_config
 from torch import nn
 
+from tests.trainers.tiny import tiny_config
 from trainers.pytorch.optim import factor, make_average, make_optimizer, make_scaler, make_schedule, precision
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def model():
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_norms_and_biases_do_not_decay(model, name, kind):
-    """Weights decay, norms and biases do not, and what is frozen is not in the optimizer at all."""
+    """Weights decay, norms and biases do not, and frozen parameters are not in the optimizer."""
     optimizer = make_optimizer(model, section(optimizer=name, weight_decay=0.3), 16)
     assert type(optimizer) is kind
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
@@ -32,14 +32,14 @@ def test_norms_and_biases_do_not_decay(model, name, kind):
 
 
 @pytest.mark.parametrize(("images", "rate"), [(16, 0.02), (4, 0.005), (64, 0.08)])
-def test_the_learning_rate_is_in_proportion_to_the_images_of_a_step(model, images, rate):
-    """`learning_rate` is for 16 images a step."""
+def test_the_learning_rate_scales_with_the_images_of_a_step(model, images, rate):
+    """`learning_rate` is for 16 images per step."""
     optimizer = make_optimizer(model, section(learning_rate=0.02), images)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
 
 
 def test_the_cosine_rises_and_falls():
-    """From a thousandth up in the warm-up, the whole at its end, a hundredth at the last step; never up again."""
+    """It rises from a thousandth during the warm-up, then falls to a hundredth at the last step."""
     keys = section(warmup_steps=10)
     way = [factor(step, 200, keys) for step in range(201)]
     assert way[0] == 0.001
@@ -58,14 +58,14 @@ def test_the_warm_up_is_at_most_a_third():
 
 
 def test_steps_go_down_at_each_milestone():
-    """A tenth from each milestone on, in shares of the training."""
+    """The rate drops to a tenth at each milestone, a share of the training."""
     keys = section(schedule="steps", milestones=[0.5, 0.75], warmup_steps=0)
     way = [factor(step, 8, keys) for step in range(8)]
     assert way == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_the_schedule_follows_the_factor(model):
-    """Step by step the optimizer has the rate that the factor says, also after it was set to a step."""
+    """At each step the optimizer has the rate of `factor`, also after the schedule was set to a step."""
     keys = section(learning_rate=0.16, warmup_steps=3)
     optimizer = make_optimizer(model, keys, 16)
     schedule = make_schedule(optimizer, keys, 40)
@@ -76,7 +76,7 @@ def test_the_schedule_follows_the_factor(model):
 
 
 def test_the_average_follows_the_weights(model):
-    """The moving average starts with the weights and then takes one part in ten of their changes; buffers too."""
+    """The moving average starts with the weights and then takes a tenth of each change; buffers too."""
     assert make_average(model, section(ema=0.0)) is None
     model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
     average = make_average(model, section(ema=0.9))
@@ -91,8 +91,8 @@ def test_the_average_follows_the_weights(model):
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_the_precision_is_float32_on_a_cpu_unless_asked_for(name, dtype):
-    """`auto` does not slow a CPU down; what is asked for is what is used."""
+def test_auto_precision_is_float32_on_a_cpu(name, dtype):
+    """`auto` does not slow a CPU down; any other setting is used as it is."""
     assert precision(section(precision=name), CPU) is dtype
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from judging import an_evaluation, epochs, judge, make_coco, outputs
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from tests.trainers.judging import an_evaluation, epochs, judge, make_coco, outputs
 from trainers.report import plots
 
 LONG = tuple(f"Strongylocentrotus purpuratus {'group ' * (place % 2)}{place}" for place in range(18))

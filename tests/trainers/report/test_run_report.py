@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import yaml
-from judging import DIGEST, NAMES, a_record, an_evaluation, epochs
 from PIL import Image
 
+from tests.trainers.judging import DIGEST, NAMES, a_record, an_evaluation, epochs
 from trainers.config import Config
 from trainers.evaluation.scores import Evaluation
 from trainers.report.report import OutputFile, make_report

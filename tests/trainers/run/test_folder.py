@@ -1,15 +1,18 @@
-"""What a run leaves: whole files, a manifest of them, and one clear line where there is no room."""
+"""What a run leaves: complete files, a manifest of them, and a clear error if there is no room."""
 
 import io
 import json
+import os
+import stat
 import subprocess
+from pathlib import Path
 
 import pytest
-from workplace import mount
 
+from tests.workplace import mount
 from trainers.errors import TrainingError
 from trainers.log import Log
-from trainers.run.folder import Run, need_room, whole
+from trainers.run.folder import Run
 
 
 def opened(root) -> Run:
@@ -18,8 +21,8 @@ def opened(root) -> Run:
     return run
 
 
-def test_the_manifest_is_what_sha256sum_reads(tmp_path):
-    """`sha256sum -c` passes on the manifest of the outputs, and it names every file."""
+def test_sha256sum_reads_the_manifest(tmp_path):
+    """`sha256sum -c` accepts the manifest of the outputs, which names every file."""
     run = opened(tmp_path)
     run.write_json("run.json", {"a": 1})
     run.append_json("metrics.jsonl", {"epoch": 1})
@@ -33,20 +36,20 @@ def test_the_manifest_is_what_sha256sum_reads(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": 1}], [{"id": 1}, {"id": 2}]])
-def test_rows_are_a_list_of_json(tmp_path, rows):
-    """Rows that are written one at a time are one JSON list, also where there are none."""
+def test_rows_are_a_json_list(tmp_path, rows):
+    """Rows that are written one at a time are one JSON list, even if there are none."""
     run = opened(tmp_path)
     assert run.write_rows("predictions.json", iter(rows)) == len(rows)
     assert json.loads(run.path("predictions.json").read_bytes()) == rows
 
 
-def test_a_file_that_fails_leaves_what_was_there(tmp_path):
-    """A checkpoint that could not be written whole does not take the place of the one before."""
-    path = tmp_path / "checkpoint.pt"
+def test_a_failed_write_leaves_the_earlier_file(tmp_path):
+    """A checkpoint that was not written completely does not replace the one before."""
+    run, path = Run(tmp_path), tmp_path / "checkpoint.pt"
     path.write_bytes(b"old")
 
     def fail():
-        with whole(path) as file:
+        with run.write("checkpoint.pt") as file:
             file.write(b"half")
             raise RuntimeError
 
@@ -56,34 +59,47 @@ def test_a_file_that_fails_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path):
-    """Half-written files, and a manifest that is not true any more, go when the run is opened again; the rest stays."""
+def test_the_new_name_of_a_file_survives_a_power_cut(tmp_path, monkeypatch):
+    """The folder is synced after the rename, or the disk may forget the file's name."""
+    run, synced, fsync = opened(tmp_path), [], os.fsync
+
+    def recorder(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append(
+            (Path(f"/proc/self/fd/{descriptor}").readlink(), is_folder and run.path("checkpoint.pt").exists())
+        )
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorder)
+    with run.write("checkpoint.pt") as file:
+        file.write(b"x")
+    assert synced[-1] == (run.folder, True)
+
+
+def test_the_remains_of_a_killed_run_are_removed(tmp_path):
+    """Opening the run again removes partial files and the outdated manifest; the rest stays."""
     run = opened(tmp_path)
-    for name in (".partial-checkpoint.pt", "manifest-sha256.txt", "checkpoint.pt"):
+    for name in (".datapack-0123456789abcdef", "manifest-sha256.txt", "checkpoint.pt"):
         run.path(name).write_bytes(b"x")
     opened(tmp_path)
     assert [path.name for path in run.folder.iterdir()] == ["checkpoint.pt"]
 
 
-def test_no_folder_for_outputs_says_what_to_mount(tmp_path):
+def test_a_missing_outputs_folder_says_what_to_mount(tmp_path):
     """Without /safe_outputs the run stops before it starts."""
-    with pytest.raises(TrainingError, match="there is no folder for what comes out; mount one at"):
+    with pytest.raises(TrainingError, match="there is no folder for the outputs; mount one at"):
         opened(tmp_path / "safe_outputs")
 
 
-def test_a_full_disk_is_one_line(tmp_path):
-    """A disk without room is named, by what is needed and what is free, before and while it is written to."""
+def test_a_full_disk_is_a_clear_error(tmp_path):
+    """The error of a full disk is one line that names the folder and its free space."""
     if not mount(tmp_path, "size=64k"):
         pytest.skip("only root mounts")
     try:
         run = opened(tmp_path)
-        with pytest.raises(
-            TrainingError, match=r"no room for a checkpoint: expected 1 MB free, found 65.5 kB; make room"
-        ):
-            need_room(run.folder, 10**6, "a checkpoint")
         with (
-            pytest.raises(TrainingError, match="can't write: found No space left on device; make room"),
-            whole(run.path("checkpoint.pt")) as file,
+            pytest.raises(TrainingError, match=r"run: the disk is full: found .* free; make room"),
+            run.write("checkpoint.pt") as file,
         ):
             file.write(b"x" * 10**6)
         assert not list(run.folder.iterdir())
@@ -91,15 +107,15 @@ def test_a_full_disk_is_one_line(tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_a_folder_that_is_a_file_is_one_line(tmp_path):
-    """A file in the place of the run's folder is named."""
+def test_a_file_instead_of_the_folder_is_a_clear_error(tmp_path):
+    """The error names the file."""
     (tmp_path / "run").write_text("x")
-    with pytest.raises(TrainingError, match="can't write"):
+    with pytest.raises(TrainingError, match=r"run: can't read or write the file: found File exists"):
         opened(tmp_path)
 
 
-def test_the_log_is_on_the_stream_and_in_the_file(tmp_path):
-    """Lines said before there is a file get into it too; the last line ends both, without a time."""
+def test_the_log_goes_to_the_stream_and_to_the_file(tmp_path):
+    """Lines logged before the file exists get into it too; the last line ends both, without a time."""
     out, path = io.StringIO(), tmp_path / "log.txt"
     log = Log(out)
     log.note("early")
@@ -112,8 +128,8 @@ def test_the_log_is_on_the_stream_and_in_the_file(tmp_path):
     assert out.getvalue().endswith("\nTRAINING OK run mAP=0.5\n")
 
 
-def test_a_quiet_log_says_nothing(tmp_path):
-    """Only the first process of a training talks, and only it writes a file."""
+def test_a_quiet_log_writes_nothing(tmp_path):
+    """Only the first process of a training logs and writes a file."""
     out = io.StringIO()
     log = Log(out, quiet=True)
     log.note("x")
