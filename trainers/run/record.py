@@ -87,7 +87,7 @@ def versions() -> dict[str, str | None]:
         "trainers": trainers.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{name: _version(name) for name in ("torchvision", "hotcoco", "numpy", "pillow")},
+        **{name: _version(name) for name in ("torchvision", "hotcoco", "imagecodecs", "numpy", "pillow")},
         "cuda": torch.version.cuda,
     }
 

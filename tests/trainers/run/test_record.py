@@ -22,7 +22,7 @@ def test_versions_are_those_that_run():
     versions = record.versions()
     assert versions["python"] == platform.python_version()
     assert versions["torch"] == torch.__version__
-    assert all(versions[name] for name in ("trainers", "torchvision", "hotcoco", "numpy", "pillow"))
+    assert all(versions[name] for name in ("trainers", "torchvision", "hotcoco", "imagecodecs", "numpy", "pillow"))
     assert versions["cuda"] == torch.version.cuda
 
 
