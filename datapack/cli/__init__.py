@@ -1,4 +1,4 @@
-"""The command line: options in, one call, the result out. Only this package prints, and only this module catches."""
+"""The command line: parse options, make one call, print the result. No other package prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOPPED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 done, 1 failed, 2 used wrongly, 3 the data or the image differs."""
+    """Run one command; return the exit status: 0 success, 1 failure, 2 wrong usage, 3 the data or the image differs."""
     signal.signal(signal.SIGTERM, _interrupt)
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"stopped; {options.after_stop}")
         return STOPPED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
         return 1
     except OSError as error:
         return _fail(_readable(error))
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line. What follows ``--`` is for the program in a container, which is not ours to read."""
+    """Parse the command line. Arguments after ``--`` go to the program in the container and are not parsed."""
     ours, after = list(arguments), None
     if "--" in ours:
         cut = ours.index("--")
@@ -47,7 +47,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = make_parser()
     options = parser.parse_args(ours)
     if after is not None and options.command is not run:
-        parser.error("only 'datapack run' takes arguments after --")
+        parser.error("only 'datapack run' accepts arguments after --")
     options.arguments = tuple(after or ())
     return options
 
@@ -67,10 +67,10 @@ def _fail(error: DatapackError) -> int:
 
 def _readable(error: OSError) -> DatapackError:
     fixes = {
-        errno.ENOSPC: "make room and run the same command again: it goes on from here",
-        errno.EDQUOT: "your quota is used up: make room and run the same command again",
-        errno.EROFS: "work in a folder that can be written to",
-        errno.EACCES: "check who owns it",
+        errno.ENOSPC: "make room, then run the same command again to continue",
+        errno.EDQUOT: "your disk quota is used up: make room, then run the same command again to continue",
+        errno.EROFS: "work in a folder that you can write to",
+        errno.EACCES: "check its owner and permissions",
     }
     return DatapackError(error.strerror or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0))
 

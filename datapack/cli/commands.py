@@ -1,4 +1,4 @@
-"""The commands: each takes its options, makes one call, and prints what came of it."""
+"""The commands: each makes one call with its options and prints the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datapack.build.build import Built
     from datapack.workspace.folder import Workspace
 
-DETAILS_SHOWN = 20  # of a list that may be long
+DETAILS_SHOWN = 20  # lines of a list that may be long
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:
@@ -24,7 +24,7 @@ def _workspace(options: argparse.Namespace) -> Workspace:
 
 
 def _workspace_if_any(options: argparse.Namespace) -> Workspace | None:
-    """Return the catalog's folder, or None: an image or a bag can be looked at anywhere."""
+    """Return the workspace, or None outside one: an image or a bag can be checked anywhere."""
     try:
         return _workspace(options)
     except DatapackError:
@@ -32,41 +32,48 @@ def _workspace_if_any(options: argparse.Namespace) -> Workspace | None:
 
 
 def init(options: argparse.Namespace) -> None:
-    """Start a catalog."""
-    from datapack.catalog.template import init as start
+    """Create a catalog."""
+    from datapack.catalog.template import init as create
 
-    for path in start(options.folder.resolve()):
+    for path in create(options.folder.resolve()):
         print(f"wrote {path}")
     print("Edit datasets.yml, then run: datapack build <name>@<version>")
 
 
 def list_versions(options: argparse.Namespace) -> None:
-    """Show what there is of every version."""
+    """List all versions."""
     from datapack.catalog.lock import Lock
     from datapack.catalog.model import Catalog
-    from datapack.listing import rows, table
 
     workspace = _workspace(options)
-    print(table(rows(workspace, Catalog.read(workspace.catalog), Lock.read(workspace.lock))))
+    catalog = Catalog.read(workspace.catalog)
+    if options.names:
+        for entry in catalog.entries():
+            print(entry.reference)
+        return
+
+    from datapack.listing import rows, table
+
+    print(table(rows(workspace, catalog, Lock.read(workspace.lock))))
 
 
 def fetch(options: argparse.Namespace) -> None:
-    """Bring a version here."""
+    """Fetch a version."""
     from datapack.fetch.job import FetchOptions
-    from datapack.fetch.version import fetch as bring
+    from datapack.fetch.version import fetch as fetch_bag
     from datapack.progress import Console, size
     from datapack.reference import Reference
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
-    bag = bring(workspace, reference, chosen, Console())
+    bag = fetch_bag(workspace, reference, chosen, Console())
     print(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
     print(f"dataset    {bag.manifest.digest}")
     print(f"bag        {_short(bag.path)}")
 
 
 def build(options: argparse.Namespace) -> None:
-    """Make an import container."""
+    """Build an import container."""
     from datapack.progress import size
 
     built = _built(options)
@@ -79,12 +86,12 @@ def build(options: argparse.Namespace) -> None:
 
 
 def push(options: argparse.Namespace) -> None:
-    """Make an import container in a registry, and say how it is pulled."""
+    """Build an import container in a registry and print the commands to pull it."""
     from datapack.progress import size
     from datapack.registry import ImageName
 
     if not options.target.startswith("docker://"):
-        raise UsageError("a push goes to a registry", where=options.target, expected="docker://REGISTRY/NAME[:TAG]")
+        raise UsageError("not a registry", where=options.target, expected="docker://REGISTRY/NAME[:TAG]")
     built = _built(options)
     name = ImageName.parse(built.target.removeprefix("docker://"))
     tagged = f"{name.path}:{name.tag}"
@@ -93,15 +100,15 @@ def push(options: argparse.Namespace) -> None:
     print(f"image      {name.path}@{name.digest}")
     print(f"provenance {_short(built.provenance)}, attached to the image")
     print()
-    print("For the data manager, in the Safe Haven:")
+    print("The data manager runs this in the Safe Haven:")
     print(f"  ces-pull GITHUB_USER TOKEN {tagged}")
     print(f"  ces-run {tagged}")
-    print(f"Its log ends with: IMPORT OK {options.reference} {built.bag.manifest.digest}")
+    print(f"The log must end with: IMPORT OK {options.reference} {built.bag.manifest.digest}")
 
 
 def _built(options: argparse.Namespace) -> Built:
     from datapack.build.build import Options
-    from datapack.build.build import build as make
+    from datapack.build.build import build as build_image
     from datapack.progress import Console
     from datapack.reference import Reference
 
@@ -117,11 +124,11 @@ def _built(options: argparse.Namespace) -> Built:
         insecure=options.insecure,
         replace=options.replace,
     )
-    return make(workspace, reference, chosen, Console())
+    return build_image(workspace, reference, chosen, Console())
 
 
 def run(options: argparse.Namespace) -> None:
-    """Rehearse."""
+    """Rehearse an image."""
     from datapack.progress import Console, size
     from datapack.rehearse import Log, Options, rehearse
 
@@ -148,7 +155,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Hold something against its manifest."""
+    """Check a bag or an image against its manifest."""
     from datapack.progress import Console
     from datapack.verify import verify as check
 
@@ -157,16 +164,16 @@ def verify(options: argparse.Namespace) -> None:
 
 
 def base(options: argparse.Namespace) -> None:
-    """Pin the catalog's base."""
+    """Pin the catalog's base by digest."""
     from datapack.image.pin import pin
 
     pinned = pin(_workspace(options), options.image)
     if pinned.new == pinned.old:
-        print(f"nothing changed: the base is {pinned.new}")
+        print(f"unchanged: the base is {pinned.new}")
         return
     print(f"old base {pinned.old}")
     print(f"new base {pinned.new}")
-    print("What was built on the old one stops the next build of it, until --update-lock accepts the new one.")
+    print("Versions built on the old base need --update-lock at their next build.")
 
 
 def diff(options: argparse.Namespace) -> None:
@@ -183,6 +190,14 @@ def diff(options: argparse.Namespace) -> None:
     print(json.dumps(found.to_json(), indent=2) if options.json else table(found, options.all_names))
 
 
+def completion(options: argparse.Namespace) -> None:
+    """Print a script for shell completion."""
+    from datapack.cli.completion import completion_script
+    from datapack.cli.parser import make_parser
+
+    print(completion_script(make_parser(), options.shell), end="")
+
+
 def _short(path: Path) -> str:
-    """Write a path as it is seen from here, where it is below."""
+    """Return a path relative to the current folder if it is below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

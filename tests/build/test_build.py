@@ -293,7 +293,7 @@ def test_terminated_build_says_so(catalog):
     process.terminate()
     _, error = process.communicate()
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert error.splitlines()[-1] == "stopped; run the same command again to continue"
     catalog.ok("build", "reef@v1")
 
 

@@ -1,4 +1,4 @@
-"""The command line: every command has help and a place in the documentation; what fails is one line."""
+"""The command line: every command has help and is in the README; every failure is one line."""
 
 import re
 import subprocess
@@ -10,11 +10,11 @@ from datapack import __version__
 from datapack.cli import DETAILS_SHOWN, main
 from tests.conftest import PROJECT
 
-COMMANDS = ("init", "list", "fetch", "build", "push", "run", "verify", "base", "diff")
+COMMANDS = ("init", "list", "fetch", "build", "push", "run", "verify", "base", "diff", "completion")
 
 
 def test_help_names_every_command(capsys):
-    """`datapack --help` lists the commands that there are, and no other."""
+    """`datapack --help` lists exactly these commands."""
     with pytest.raises(SystemExit):
         main(["--help"])
     listed = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
@@ -22,8 +22,8 @@ def test_help_names_every_command(capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_and_stands_in_the_readme(command, capsys):
-    """Each command explains its options, and the README says what it is for."""
+def test_every_command_has_help_and_is_in_the_readme(command, capsys):
+    """Each command has its own help, and the README says what it does."""
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
@@ -32,10 +32,36 @@ def test_every_command_has_help_and_stands_in_the_readme(command, capsys):
 
 
 def test_version(capsys):
-    """`--version` says the package's own."""
+    """`--version` prints the package's version."""
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"datapack {__version__}\n"
+
+
+def test_help_imports_only_the_standard_library():
+    """`datapack --help` is fast because it imports nothing but the standard library and the parser."""
+    code = "import sys, datapack.cli\ntry: datapack.cli.main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    site = [sys.executable, "-c", "import sys; print(*sys.modules)"]  # what the environment itself imports at the start
+    before = subprocess.run(site, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    imported = set(done.stderr.split()) - set(before)
+    ours = {name for name in imported if name.partition(".")[0] == "datapack"}
+    assert ours == {
+        "datapack",
+        "datapack.cli",
+        "datapack.cli.commands",
+        "datapack.cli.completion",
+        "datapack.cli.parser",
+        "datapack.errors",
+    }
+    assert {name.partition(".")[0] for name in imported - ours} <= sys.stdlib_module_names
+
+
+def test_list_names_prints_one_reference_per_line(catalog):
+    """`list --names` is for scripts and for shell completion."""
+    with (catalog.root / "datasets.yml").open("a") as file:
+        file.write("      v2:\n        sources:\n          - local: source\n")
+    assert catalog.ok("list", "--names") == "reef@v1\nreef@v2\n"
 
 
 @pytest.mark.parametrize(
@@ -49,15 +75,15 @@ def test_version(capsys):
         ["run", "x", "--to", "y"],
     ],
 )
-def test_wrong_options_are_status_2(arguments):
-    """What argparse refuses ends with 2, as other wrong use does."""
+def test_wrong_usage_exits_with_status_2(arguments):
+    """Options that argparse refuses exit with 2, as all wrong usage does."""
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
 
 
-def test_many_differences_are_cut(catalog):
-    """A long list of differences shows its beginning and how many more there are."""
+def test_long_list_of_differences_is_cut(catalog):
+    """A long list of differences shows the first ones and how many more there are."""
     for number in range(50):
         (catalog.root / "source" / f"{number:02}").write_bytes(b"")
     catalog.ok("fetch", "reef@v1")
@@ -68,8 +94,8 @@ def test_many_differences_are_cut(catalog):
     assert lines[-1] == f"  and {50 - DETAILS_SHOWN} more"
 
 
-def test_a_reader_that_goes_away_is_no_traceback(catalog):
-    """`datapack list | head -0` ends quietly."""
+def test_closed_pipe_is_not_a_traceback(catalog):
+    """`datapack list | true` ends quietly."""
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m datapack list | true"],
         **catalog.options(),
@@ -80,8 +106,8 @@ def test_a_reader_that_goes_away_is_no_traceback(catalog):
     assert "Traceback" not in done.stderr
 
 
-def test_dash_c_names_the_folder(catalog, tmp_path):
-    """`-C DIR` works as if datapack was started there, and a folder below the catalog's finds it too."""
+def test_option_c_chooses_the_folder(catalog, tmp_path):
+    """`-C DIR` runs as if started in DIR, which may also be below the catalog's folder."""
     from_here = catalog.ok("list")
     elsewhere = subprocess.run(
         catalog.command("-C", str(catalog.root / "source"), "list"),

@@ -47,7 +47,7 @@ def test_nothing_changed(catalog, registry, pushed):
     """Where the tag still names the image, nothing is written, not even the same bytes again."""
     set_base(catalog, f"{registry}/second/tiny:1@{pushed('second/tiny:1')}", "{}")
     before = (catalog.root / "datasets.yml").stat()
-    assert catalog.ok("base").startswith(f"nothing changed: the base is {registry}/second/tiny:1@sha256:")
+    assert catalog.ok("base").startswith(f"unchanged: the base is {registry}/second/tiny:1@sha256:")
     after = (catalog.root / "datasets.yml").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 

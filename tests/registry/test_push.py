@@ -19,7 +19,7 @@ def test_what_a_push_says(catalog, registry, tmp_path):
     image = fact(output, "image")
     assert re.fullmatch(rf"{re.escape(registry)}/group/reef@sha256:[0-9a-f]{{64}}", image)
     assert f"\n  ces-pull GITHUB_USER TOKEN {registry}/group/reef:v1\n  ces-run {registry}/group/reef:v1\n" in output
-    assert output.endswith(f"Its log ends with: IMPORT OK reef@v1 {digest}\n")
+    assert output.endswith(f"The log must end with: IMPORT OK reef@v1 {digest}\n")
     pull_and_verify(catalog, f"{registry}/group/reef:v1", tmp_path / "pulled")
     pull_and_verify(catalog, image, tmp_path / "pulled-by-digest")
 
@@ -70,7 +70,7 @@ def test_a_name_that_is_taken_stays_what_it_is(catalog, registry):
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("oci:dist/x", "a push goes to a registry"),
+        ("oci:dist/x", "not a registry"),
         ("docker://reef:v1", "not the name of an image in a registry"),
         ("docker://ghcr.io/Group/reef", "not the name of an image in a registry"),
         ("docker://ghcr.io/group/reef@sha256:" + "0" * 64, "a digest is what a push gives"),

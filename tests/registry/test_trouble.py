@@ -101,7 +101,7 @@ def test_a_push_that_is_interrupted_ends_soon(catalog, proxy):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "stopped; the same command goes on from here" in errors
+    assert "stopped; run the same command again to continue" in errors
 
 
 @pytest.mark.parametrize(

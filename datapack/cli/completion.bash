@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Bash splits a word at '@' and ':', and would complete 'reef@v' as three words. Here words end only at spaces.
+_datapack() {
+  local line=${COMP_LINE:0:COMP_POINT} COMP_WORDS COMP_CWORD word part
+  read -ra COMP_WORDS <<< "$line"
+  if [[ $line == *[[:space:]] ]]; then
+    COMP_WORDS+=("")
+  fi
+  COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  _shtab_datapack
+  word=${COMP_WORDS[COMP_CWORD]}
+  for part in @ :; do  # bash replaces only what follows the last of these
+    if [[ $COMP_WORDBREAKS == *"$part"* && $word == *"$part"* ]]; then
+      COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*"$part"}"}"}")
+      word=${word##*"$part"}
+    fi
+  done
+}
+
+_datapack_references() {
+  local index folder=.
+  for ((index = 1; index < COMP_CWORD; index++)); do
+    if [[ ${COMP_WORDS[index]} == -C || ${COMP_WORDS[index]} == --directory ]]; then
+      folder=${COMP_WORDS[index + 1]}
+    fi
+  done
+  compgen -W "$("${COMP_WORDS[0]}" -C "$folder" list --names 2> /dev/null)" -- "$1"
+}
+
+_datapack_references_or_files() {
+  _datapack_references "$1"
+  compgen -f -- "$1"
+}
+
+complete -o bashdefault -F _datapack datapack
