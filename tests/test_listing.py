@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datapack.catalog.lock import Lock, LockEntry
+from datapack.catalog.lock import Lock, LockedImage, LockEntry
 from datapack.catalog.model import Catalog
 from datapack.listing import WIDTH, Row, rows, table
 from datapack.reference import Reference
@@ -73,7 +73,7 @@ def test_a_fresh_clone_has_the_pointer_only(workspace):
     """What git brings is not the data: it is versioned, not fetched, and its image is elsewhere."""
     workspace.pointer(REEF).parent.mkdir(parents=True)
     workspace.pointer(REEF).touch()
-    row = look(workspace, replace(FETCHED, image=B))
+    row = look(workspace, replace(FETCHED, images=(LockedImage(B, B, ()),)))
     assert (row.fetched, row.versioned, row.built) == (False, True, "elsewhere")
 
 
@@ -81,7 +81,7 @@ def test_a_fresh_clone_has_the_pointer_only(workspace):
 def test_an_image_counts_only_if_the_lock_names_it(workspace, image, built):
     """A layout with another image than the lock's is not this version's image."""
     make_layout(workspace, A)
-    assert look(workspace, replace(FETCHED, image=image)).built == built
+    assert look(workspace, replace(FETCHED, images=(LockedImage(image, image, ()),) if image else ())).built == built
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"manifests": [{}]}', '{"manifests": [1, 2]}'])
@@ -89,7 +89,7 @@ def test_a_damaged_layout_is_no_image(workspace, content):
     """A listing goes on where a layout can't be read."""
     make_layout(workspace, A)
     (workspace.dist(REEF) / "index.json").write_text(content)
-    assert look(workspace, replace(FETCHED, image=A)).built == "elsewhere"
+    assert look(workspace, replace(FETCHED, images=(LockedImage(A, A, ()),))).built == "elsewhere"
 
 
 FATHOM = Row(

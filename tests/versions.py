@@ -22,7 +22,7 @@ CORRECTED = LABELS | {"train.json": b'{"annotations": [1]}'}
 # datapack as it is, but for the size of its layers: a few kB are then what half a GB is otherwise.
 SMALL = """
 import sys
-from datapack import plan
+from datapack.build import plan
 plan.LAYER_BYTES = int(sys.argv.pop(1))
 from datapack.cli import main
 sys.exit(main())

@@ -4,9 +4,11 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+from datapack.bag.listing import list_payload
 from datapack.download import Downloader
+from datapack.fetch.context import FetchContext
 from datapack.fetch.payload import Payload
-from datapack.fetch.sources import fill
+from datapack.fetch.sources import fetch_sources
 from datapack.progress import Silent
 from datapack.reference import Reference
 from datapack.workspace.cache import HashCache
@@ -30,19 +32,14 @@ class Workplace:
         self.notes = []
         (root / "catalog").mkdir(exist_ok=True)
 
-    def fill(self, *sources, **options) -> Payload:
+    def fetch(self, *sources, **options) -> Payload:
         with HashCache.open(self.root / "hashes.sqlite") as cache:
-            payload = Payload(
-                reference=REFERENCE,
-                bag=self.bag,
-                catalog_folder=self.root / "catalog",
-                cache=cache,
-                downloader=Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, **options}),
-                reporter=self,
-                failures=self.failures,
-            )
-            fill(payload, sources)
+            payload = Payload(REFERENCE, self.bag, cache, self)
+            downloader = Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, **options})
+            context = FetchContext(payload, downloader, self.root / "catalog", self)
+            listing = fetch_sources(sources, context, self.failures)
         assert payload.hashes == self.hashes()
+        assert listing == list_payload(self.bag)
         return payload
 
     def note(self, text):

@@ -22,10 +22,11 @@ def folder(tmp_path):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    manifest = Manifest.of(dict(hash_files(tmp_path, list_payload(tmp_path).files)))
+    listing = list_payload(tmp_path)
+    manifest = Manifest.of(dict(hash_files(tmp_path, listing.files)))
     facts = {"Licence": "CC0-1.0", "Contact-Name": None, "External-Description": "Two\nlines"}
-    origins = {"data/a.png": "https://example.org/a b%20c.png", "data/deep/b c%20.png": "https://example.org/b"}
-    write_tags(tmp_path, manifest, info_fields(REEF, facts), origins)
+    urls = {"data/a.png": "https://example.org/a b%20c.png", "data/deep/b c%20.png": "https://example.org/b"}
+    write_tags(tmp_path, manifest, listing, info_fields(REEF, facts), urls)
     return tmp_path
 
 
@@ -62,9 +63,9 @@ def test_it_is_opened_without_reading_the_payload(folder):
 
 
 def test_digest_depends_on_the_payload_alone(folder):
-    """Other facts and other addresses make another tag manifest, but the same dataset digest."""
+    """Other facts and other URLs make another tag manifest, but the same dataset digest."""
     before = Bag.open(folder)
-    write_tags(folder, before.manifest, info_fields(REEF, {"Licence": "another"}), {})
+    write_tags(folder, before.manifest, before.listing, info_fields(REEF, {"Licence": "another"}), {})
     after = Bag.open(folder)
     assert after.manifest.digest == before.manifest.digest
     assert "fetch.txt" not in after.tags
@@ -76,7 +77,7 @@ def test_digest_depends_on_the_payload_alone(folder):
     [
         ("bag-info.txt", b"External-Identifier: other@v1\n", "bag-info.txt: the bag's tag file is damaged"),
         ("manifest-sha256.txt", b"", "manifest-sha256.txt: the bag's tag file is damaged"),
-        ("data/a.png", b"longer", "the payload's size is not what bag-info.txt says: expected 6.3, found 9.3"),
+        ("data/a.png", b"longer", "the payload's size differs from bag-info.txt: expected 6.3, found 9.3"),
         ("data/new", b"", "1 extra, such as data/new"),
     ],
 )

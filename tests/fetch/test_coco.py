@@ -25,7 +25,7 @@ def server():
 def fill(place, content, **options):
     """Fill a payload from a COCO file with this content, text or what becomes JSON."""
     place.write("train.json", (content if isinstance(content, str) else json.dumps(content)).encode())
-    return place.fill(LocalSource(local="train.json"), CocoSource(coco="train.json", **{"into": "images", **options}))
+    return place.fetch(LocalSource(local="train.json"), CocoSource(coco="train.json", **{"into": "images", **options}))
 
 
 def row(server, name="a.png", **fields):
@@ -50,14 +50,14 @@ def test_names_may_have_folders_and_addresses_quoted_or_raw_spaces(place, server
     raw = row(server, "a/b c/ö.png", coco_url=f"{server.url}/Doc Ricketts/0861/1.png")
     payload = fill(place, {"images": [quoted, raw]})
     assert server.asked == {"/Doc%20Ricketts/0861/1.png": 2}
-    assert payload.origins["data/images/a/b c/ö.png"] == f"{server.url}/Doc%20Ricketts/0861/1.png"
+    assert payload.urls["data/images/a/b c/ö.png"] == f"{server.url}/Doc%20Ricketts/0861/1.png"
 
 
 def test_flickr_url_stands_in_for_a_missing_coco_url(place, server):
     """Some files have only the older key."""
     for number, coco_url in enumerate((None, "")):
         image = row(server, f"{number}.png", coco_url=coco_url, flickr_url=f"{server.url}/b.png")
-        assert fill(place, {"images": [image]}).origins[f"data/images/{number}.png"] == f"{server.url}/b.png"
+        assert fill(place, {"images": [image]}).urls[f"data/images/{number}.png"] == f"{server.url}/b.png"
 
 
 @pytest.mark.parametrize(("width", "height"), [(8, 6), (8.0, 6.0), (None, 6), (None, None)])
@@ -120,7 +120,7 @@ def test_mirrors_are_tried_in_their_order_and_the_origin_stays(place, server):
     del prefixes["http"]
     payload = fill(place, {"images": [row(server, coco_url="http://old.invalid/a.png")]}, mirrors=prefixes)
     assert server.asked == {"/nowhere/a.png": 1, "/new/a.png": 1}
-    assert payload.origins == {"data/images/a.png": "http://old.invalid/a.png"}
+    assert payload.urls == {"data/images/a.png": "http://old.invalid/a.png"}
 
 
 def test_a_mirror_stands_for_whole_parts_of_an_address_only(place, server):
@@ -132,7 +132,7 @@ def test_a_mirror_stands_for_whole_parts_of_an_address_only(place, server):
 
 def test_missing_may_not_name_what_the_file_does_not(place, server):
     """A misspelt name would otherwise go unseen for ever."""
-    with pytest.raises(FetchError, match=r"'missing' names an image that the file does not: found images/A.png"):
+    with pytest.raises(FetchError, match=r"names an image that the COCO file does not list: found images/A.png"):
         fill(place, {"images": [row(server)]}, missing=["A.png"])
 
 
@@ -140,13 +140,13 @@ def test_a_coco_file_that_no_source_brought_is_said_so(place, server):
     """Also if an earlier run left one there."""
     fill(place, {"images": [row(server)]})
     with pytest.raises(FetchError, match=r"coco train.json: no such file in the payload"):
-        place.fill(CocoSource(coco="train.json", into="images"))
+        place.fetch(CocoSource(coco="train.json", into="images"))
 
 
 def test_a_coco_file_that_could_not_be_fetched_is_what_the_error_is_about(place, server):
     """The cause is reported, not what came of it."""
     with pytest.raises(FetchError, match="1 of 1 files could not be fetched: found 1 x 404 Not Found"):
-        place.fill(UrlSource(url=f"{server.url}/train.json"), CocoSource(coco="train.json", into="images"))
+        place.fetch(UrlSource(url=f"{server.url}/train.json"), CocoSource(coco="train.json", into="images"))
 
 
 @pytest.mark.parametrize("missing", [True, -1, "all", 1.5])

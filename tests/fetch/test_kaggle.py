@@ -36,9 +36,9 @@ def kaggle(tmp_path, monkeypatch):
 
 def test_files_of_a_competition_arrive_with_their_origin(place, kaggle, capfd):
     """Nothing but the files is left in the payload, and kagglehub prints nothing."""
-    payload = place.fill(SOURCE)
+    payload = place.fetch(SOURCE)
     assert (place.bag / "data/train.json").read_bytes() == FILES["train.json"]
-    assert payload.origins == {
+    assert payload.urls == {
         "data/train.json": "https://www.kaggle.com/api/v1/competitions/data/download/fathomnet2024/train.json",
         "data/eval.json": "https://www.kaggle.com/api/v1/competitions/data/download/fathomnet2024/eval.json",
     }
@@ -47,26 +47,26 @@ def test_files_of_a_competition_arrive_with_their_origin(place, kaggle, capfd):
 
 def test_what_is_there_needs_neither_kaggle_nor_a_credential(place, kaggle, monkeypatch):
     """A second run asks for nothing."""
-    place.fill(SOURCE)
+    place.fetch(SOURCE)
     asked = sum(kaggle.asked.values())
     monkeypatch.delenv("KAGGLE_API_TOKEN")
-    place.fill(SOURCE)
+    place.fetch(SOURCE)
     assert sum(kaggle.asked.values()) == asked
 
 
 def test_files_of_a_dataset_arrive(place, kaggle):
     """In folders, under the folder that was asked for, with the version in the origin where it was named."""
-    payload = place.fill(KaggleSource(kaggle="owner/name/versions/2", files=["sub/a b.csv"], into="x"))
+    payload = place.fetch(KaggleSource(kaggle="owner/name/versions/2", files=["sub/a b.csv"], into="x"))
     address = "https://www.kaggle.com/api/v1/datasets/download/owner/name/sub/a%20b.csv?datasetVersionNumber=2"
-    assert payload.origins == {"data/x/sub/a b.csv": address}
-    assert place.fill(KaggleSource(kaggle="owner/name", files=["eval.json"])).hashes
+    assert payload.urls == {"data/x/sub/a b.csv": address}
+    assert place.fetch(KaggleSource(kaggle="owner/name", files=["eval.json"])).hashes
 
 
 def test_without_a_credential_the_error_says_where_one_may_be(place, kaggle, monkeypatch):
     """All the places, and where to make one."""
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     with pytest.raises(FetchError) as error:
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
     for part in ("no Kaggle credential", "KAGGLE_API_TOKEN", ".kaggle/access_token", "KAGGLE_USERNAME", "kaggle.json"):
         assert part in str(error.value)
     assert "https://www.kaggle.com/settings/api" in str(error.value)
@@ -89,7 +89,7 @@ def test_every_form_of_credential_works(place, kaggle, monkeypatch, tmp_path, fo
             monkeypatch.setenv("KAGGLE_KEY", "key")
         case "key file":
             (folder / "kaggle.json").write_text(json.dumps({"username": "user", "key": "key"}))
-    assert len(place.fill(SOURCE).hashes) == 2
+    assert len(place.fetch(SOURCE).hashes) == 2
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_broken_credential_is_named_but_not_shown(place, kaggle, monkeypatch, 
     else:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(FetchError) as error:
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
     assert message in str(error.value)
     assert "s3cret" not in str(error.value)
     assert not kaggle.asked
@@ -133,14 +133,14 @@ def test_a_file_that_may_not_be_read_is_named(place, kaggle, monkeypatch, tmp_pa
     path.write_text("x")
     path.chmod(0)
     with pytest.raises(FetchError, match="access_token: can't read the Kaggle credential: found Permission denied"):
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
 
 
 def test_a_credential_that_kaggle_does_not_accept(place, kaggle, monkeypatch):
     """The message says which one was used, not what it is."""
     monkeypatch.setenv("KAGGLE_API_TOKEN", "s3cret")
     with pytest.raises(FetchError, match="found 401 Unauthorized, asked with KAGGLE_API_TOKEN; is") as error:
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
     assert "s3cret" not in str(error.value)
 
 
@@ -149,7 +149,7 @@ def test_rules_that_were_not_accepted(place, kaggle):
     kaggle.first = [Reply(b'{"code": 403, "message": "no"}', 403, {"Content-Type": "application/json"})]
     rules = "accept the competition's rules in the browser at https://www.kaggle.com/competitions/fathomnet2024/rules"
     with pytest.raises(FetchError, match=f"403 Forbidden, asked with KAGGLE_API_TOKEN; {rules}"):
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
     assert place.hashes() == {}
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_kaggle_does_not_have(place, kaggle):
     with pytest.raises(
         FetchError, match=r"fathomnet2024/test.json: Kaggle has no such file.*look at https://www.kaggle.com/"
     ):
-        place.fill(KaggleSource(kaggle="fathomnet2024", files=["train.json", "test.json"]))
+        place.fetch(KaggleSource(kaggle="fathomnet2024", files=["train.json", "test.json"]))
     assert list(place.hashes()) == ["data/train.json"]
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_kaggle_does_not_have(place, kaggle):
 def test_trouble_that_passes_is_waited_for(place, kaggle, trouble):
     """A limit, an outage and a cut connection; the wait is announced."""
     kaggle.first = [trouble]
-    assert len(place.fill(SOURCE).hashes) == 2
+    assert len(place.fetch(SOURCE).hashes) == 2
     assert "asked again in" in place.notes[0]
 
 
@@ -178,20 +178,20 @@ def test_a_limit_that_stays_is_one_clear_error(place, kaggle):
     with pytest.raises(
         FetchError, match=r"Kaggle gave no file: found 429 Too Many Requests; run the same command again"
     ):
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
     assert len(kaggle.first) == 4
     kaggle.first = [Reply(status=429, headers={"Retry-After": "86400"})]
     with pytest.raises(FetchError, match="429 Too Many Requests"):
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
 
 
 def test_a_file_that_is_not_what_its_md5_says_is_fetched_again(place, kaggle):
     """And never gets its name if it stays so."""
     kaggle.damaged = 1
-    assert len(place.fill(SOURCE).hashes) == 2
+    assert len(place.fetch(SOURCE).hashes) == 2
     kaggle.damaged = 99
     with pytest.raises(FetchError, match="Kaggle gave no file: found a file that is not what its md5 says"):
-        place.fill(KaggleSource(kaggle="fathomnet2024", files=["sub/a b.csv"]))
+        place.fetch(KaggleSource(kaggle="fathomnet2024", files=["sub/a b.csv"]))
     assert sorted(place.hashes()) == ["data/eval.json", "data/train.json"]
 
 
@@ -199,7 +199,7 @@ def test_a_web_page_in_place_of_a_file_is_refused(place, kaggle):
     """As with every other source."""
     kaggle.files["train.json"] = b"<!DOCTYPE html><title>Kaggle</title>"
     with pytest.raises(FetchError, match="Kaggle gave a web page instead of the file"):
-        place.fill(SOURCE)
+        place.fetch(SOURCE)
 
 
 @pytest.mark.parametrize("fields", [{"kaggle": "a/b/c"}, {"kaggle": "https://x"}, {"files": []}, {"files": ["../x"]}])

@@ -35,24 +35,24 @@ def place(tmp_path):
 )
 def test_where_files_folders_and_globs_go(place, local, into, names):
     """A file goes into the folder, a folder's content too, a glob's matches by their path below its fixed part."""
-    payload = place.fill(LocalSource(local=local, into=into))
+    payload = place.fetch(LocalSource(local=local, into=into))
     assert set(payload.hashes) == {f"data/{name}" for name in names}
-    assert payload.origins == {}
+    assert payload.urls == {}
 
 
 def test_a_name_with_brackets_is_taken_as_it_is_if_it_is_there(place):
     """A glob is only what is no name."""
     place.write("a[1].png")
-    assert list(place.fill(LocalSource(local="a[1].png")).hashes) == ["data/a[1].png"]
+    assert list(place.fetch(LocalSource(local="a[1].png")).hashes) == ["data/a[1].png"]
 
 
 def test_what_did_not_change_is_not_copied_again(place):
     """The copy has its source's time, so the two can be compared; the file itself stays the same one."""
     source = LocalSource(local="pictures")
-    place.fill(source)
+    place.fetch(source)
     before = (place.bag / "data/a.png").stat()
     assert before.st_mtime_ns == (place.root / "catalog/pictures/a.png").stat().st_mtime_ns
-    place.fill(source)
+    place.fetch(source)
     assert (place.bag / "data/a.png").stat().st_ino == before.st_ino
 
 
@@ -60,10 +60,10 @@ def test_what_did_not_change_is_not_copied_again(place):
 def test_a_source_that_changed_is_copied_again(place, content):
     """Another size or another time is enough."""
     source = LocalSource(local="pictures")
-    place.fill(source)
+    place.fetch(source)
     path = place.write("pictures/a.png", content)
     os.utime(path, ns=(1, 1))
-    place.fill(source)
+    place.fetch(source)
     assert (place.bag / "data/a.png").read_bytes() == content
 
 
@@ -73,35 +73,35 @@ def test_a_link_is_an_error_that_names_it(place, name, local):
     """Wherever it leads: it would be read from outside the catalog's folder, or twice."""
     (place.root / "catalog/pictures" / name).symlink_to("/etc" if name == "folder" else "a.png")
     with pytest.raises(FetchError, match=f"pictures/{name}"):
-        place.fill(LocalSource(local=local))
+        place.fetch(LocalSource(local=local))
 
 
 def test_a_folder_that_is_reached_by_a_link_is_an_error(place):
     """A link above the files counts as well."""
     (place.root / "catalog/link").symlink_to("pictures")
     with pytest.raises(FetchError, match=r"local link/a.png: a symbolic link.*found .*link; name what it leads to"):
-        place.fill(LocalSource(local="link/a.png"))
+        place.fetch(LocalSource(local="link/a.png"))
 
 
 def test_a_device_is_an_error_that_names_it(place):
     """A pipe would be waited for, a device read for ever."""
     os.mkfifo(place.root / "catalog/pictures/pipe")
     with pytest.raises(FetchError, match="pictures/pipe is a link or a device: expected a regular file"):
-        place.fill(LocalSource(local="pictures"))
+        place.fetch(LocalSource(local="pictures"))
 
 
 @pytest.mark.parametrize("local", ["nothing", "pictures/*.gif", "nowhere/*.png"])
 def test_nothing_there_is_an_error(place, local):
     """It says where it was looked for."""
-    with pytest.raises(FetchError, match=r"no file is there|No such file"):
-        place.fill(LocalSource(local=local))
+    with pytest.raises(FetchError, match=r"no such file|No such file"):
+        place.fetch(LocalSource(local=local))
 
 
 def test_an_empty_folder_is_an_error(place):
     """A dataset without its files must not be made by mistake."""
     (place.root / "catalog/empty").mkdir()
-    with pytest.raises(FetchError, match="local empty: no file is there"):
-        place.fill(LocalSource(local="empty"))
+    with pytest.raises(FetchError, match="local empty: no such file"):
+        place.fetch(LocalSource(local="empty"))
 
 
 @pytest.mark.parametrize("local", ["/etc", "../x", "pictures/../../x", ".", ""])
@@ -114,10 +114,10 @@ def test_a_path_outside_the_catalogs_folder_is_refused(local):
 def test_the_bag_can_not_be_brought_into_itself(place):
     """A folder or a glob that holds data/ would be copied for ever."""
     place.bag = place.root / "catalog/data/reef/v1.partial"
-    assert list(place.fill(LocalSource(local="*")).hashes) == ["data/train.json"]
+    assert list(place.fetch(LocalSource(local="*")).hashes) == ["data/train.json"]
     for local in ("data", "**"):
-        with pytest.raises(FetchError, match="it would bring the bag itself into the bag"):
-            place.fill(LocalSource(local=local))
+        with pytest.raises(FetchError, match="it would copy the bag into itself"):
+            place.fetch(LocalSource(local=local))
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", os.fsdecode(b"a\xff")])
@@ -125,7 +125,7 @@ def test_names_that_no_manifest_can_hold_are_refused(place, name):
     """The name is shown in a form that can be printed."""
     place.write(f"odd/{name}")
     with pytest.raises(ManifestError, match="can't be used"):
-        place.fill(LocalSource(local="odd"))
+        place.fetch(LocalSource(local="odd"))
 
 
 def test_a_full_disk_is_known_before_anything_is_copied(place, tmp_path):
@@ -137,7 +137,7 @@ def test_a_full_disk_is_known_before_anything_is_copied(place, tmp_path):
         for name in "abc":
             place.write(f"large/{name}", bytes(500_000))
         with pytest.raises(FetchError, match=r"not enough space on the disk: expected 1.5 MB, found .* free"):
-            place.fill(LocalSource(local="large"))
+            place.fetch(LocalSource(local="large"))
         assert place.hashes() == {}
     finally:
         subprocess.run(["umount", "-l", tmp_path / "data"], check=True)

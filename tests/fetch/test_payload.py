@@ -42,38 +42,38 @@ PICTURES = {f"{number:02}.png": png(seed=number) for number in range(12)}
 
 def test_every_file_and_its_origin_is_known(place, server):
     """Hashes are of all files, origins of those that were fetched."""
-    payload = place.fill(*coco(place, server, PICTURES))
+    payload = place.fetch(*coco(place, server, PICTURES))
     assert len(payload.hashes) == 13
-    assert payload.origins["data/images/00.png"] == f"{server.url}/00.png"
-    assert len(payload.origins) == 12
+    assert payload.urls["data/images/00.png"] == f"{server.url}/00.png"
+    assert len(payload.urls) == 12
 
 
 def test_what_is_there_is_not_fetched_again(place, server):
     """A second run asks for nothing and gives the same."""
     sources = coco(place, server, PICTURES)
-    first = place.fill(*sources)
-    second = place.fill(*sources)
-    assert (second.hashes, second.origins) == (first.hashes, first.origins)
+    first = place.fetch(*sources)
+    second = place.fetch(*sources)
+    assert (second.hashes, second.urls) == (first.hashes, first.urls)
     assert set(server.asked.values()) == {1}
 
 
 def test_files_are_checked_again_where_their_hash_is_not_known(place, server):
     """Without the cache whole files are hashed and kept; what is not whole is fetched again."""
     sources = coco(place, server, PICTURES)
-    first = place.fill(*sources)
+    first = place.fetch(*sources)
     (place.root / "hashes.sqlite").unlink()
     (place.bag / "data/images/03.png").write_bytes(b"<html>404</html>")
     (place.bag / "data/images/04.png").write_bytes(png()[:-1])
-    assert place.fill(*sources).hashes == first.hashes
+    assert place.fetch(*sources).hashes == first.hashes
     assert {path for path, count in server.asked.items() if count == 2} == {"/03.png", "/04.png"}
 
 
 def test_a_file_that_changed_since_it_was_hashed_is_checked_again(place, server):
     """A known hash counts only for the size and time that it was taken at."""
     sources = coco(place, server, PICTURES)
-    first = place.fill(*sources)
+    first = place.fetch(*sources)
     (place.bag / "data/images/05.png").write_bytes(b"garbage")
-    assert place.fill(*sources).hashes == first.hashes
+    assert place.fetch(*sources).hashes == first.hashes
     assert server.asked["/05.png"] == 2
 
 
@@ -84,13 +84,13 @@ def test_a_file_whose_address_changed_is_fetched_from_the_new_one(place, server)
     old, new = (UrlSource(url=f"{server.url}/{name}", name="file") for name in ("old", "new"))
     place.write("file", b"local")
     content = place.bag / "data" / "file"
-    place.fill(old)
+    place.fetch(old)
     assert content.read_bytes() == b"old"
-    place.fill(new)
+    place.fetch(new)
     assert content.read_bytes() == b"new"
-    place.fill(LocalSource(local="file"))
+    place.fetch(LocalSource(local="file"))
     assert content.read_bytes() == b"local"
-    place.fill(new)
+    place.fetch(new)
     assert content.read_bytes() == b"new"
 
 
@@ -98,23 +98,23 @@ def test_files_that_no_source_names_are_removed_with_a_note(place, server):
     """A source that was taken out of the catalog takes its files with it; links and empty folders go too."""
     place.write("a/one")
     place.write("b/two")
-    place.fill(LocalSource(local="a", into="a"), LocalSource(local="b", into="b"))
+    place.fetch(LocalSource(local="a", into="a"), LocalSource(local="b", into="b"))
     (place.bag / "data/link").symlink_to("/etc/passwd")
-    place.fill(LocalSource(local="a", into="a"))
+    place.fetch(LocalSource(local="a", into="a"))
     assert [path.name for path in (place.bag / "data").iterdir()] == ["a"]
-    assert place.notes == ["removed what no source names: data/b/two and 1 more"]
+    assert place.notes == ["removed files that no source names: data/b/two and 1 more"]
     assert Path("/etc/passwd").exists()
 
 
 def test_what_a_kill_left_half_made_is_removed(place):
     """Temporary files and folders, wherever they are in the bag."""
     place.write("a/one")
-    place.fill(LocalSource(local="a", into="x"))
+    place.fetch(LocalSource(local="a", into="x"))
     (place.bag / "data/x/.datapack-1").write_bytes(b"half")
     (place.bag / ".datapack-2").write_bytes(b"half")
     (place.bag / "data/.datapack-3").mkdir()
     (place.bag / "data/.datapack-3/half").write_bytes(b"half")
-    place.fill(LocalSource(local="a", into="x"))
+    place.fetch(LocalSource(local="a", into="x"))
     assert not list(place.bag.rglob(".datapack-*"))
     assert place.notes == []
 
@@ -125,7 +125,7 @@ def test_a_link_where_a_folder_should_be_is_not_followed(place):
     (place.bag / "data").mkdir(parents=True)
     (place.bag / "data/x").symlink_to(place.root / "elsewhere")
     place.write("a/one")
-    assert list(place.fill(LocalSource(local="a", into="x")).hashes) == ["data/x/one"]
+    assert list(place.fetch(LocalSource(local="a", into="x")).hashes) == ["data/x/one"]
     assert not list((place.root / "elsewhere").iterdir())
 
 
@@ -136,7 +136,7 @@ def test_a_folder_where_a_file_stood_and_the_other_way_round(place, swapped):
     place.write("folder/file")
     sources = [LocalSource(local="file"), LocalSource(local="folder", into="file")]
     for source in reversed(sources) if swapped else sources:
-        payload = place.fill(source)
+        payload = place.fetch(source)
     assert list(payload.hashes) == ["data/file" if swapped else "data/file/file"]
 
 
@@ -145,7 +145,7 @@ def test_two_sources_that_name_one_file_are_both_named(place, server):
     place.write("a/file")
     place.write("b/file")
     with pytest.raises(FetchError, match="local b: two files would be file: found the other from local a"):
-        place.fill(LocalSource(local="a"), LocalSource(local="b"))
+        place.fetch(LocalSource(local="a"), LocalSource(local="b"))
 
 
 @pytest.mark.parametrize(("first", "second"), [("x", "y"), ("y", "x")])
@@ -154,14 +154,14 @@ def test_a_name_can_not_be_a_file_and_a_folder(place, first, second):
     place.write("x/name")
     place.write("y/name/file")
     with pytest.raises(FetchError, match="name would be a file and a folder"):
-        place.fill(LocalSource(local=first), LocalSource(local=second))
+        place.fetch(LocalSource(local=first), LocalSource(local=second))
 
 
 def test_names_of_files_on_their_way_are_refused(place):
     """A payload file of such a name would be taken for a leftover."""
     place.write("x/.datapack-1")
     with pytest.raises(FetchError, match="are datapack's own"):
-        place.fill(LocalSource(local="x"))
+        place.fetch(LocalSource(local="x"))
 
 
 def test_failures_end_in_one_line_and_a_report(place, server):
@@ -171,7 +171,7 @@ def test_failures_end_in_one_line_and_a_report(place, server):
     server.reply("/02.png", NOT_FOUND)
     server.reply("/03.png", redirect("/03.png"))
     with pytest.raises(FetchError) as error:
-        place.fill(*sources)
+        place.fetch(*sources)
     line = str(error.value)
     assert line.startswith("reef@v1: 3 of 12 files could not be fetched: found 3 x 404 Not Found, such as ")
     assert str(place.failures) in line
@@ -192,9 +192,9 @@ def test_the_next_run_asks_only_for_what_failed_and_clears_the_report(place, ser
     sources = coco(place, server, PICTURES)
     server.reply("/01.png", NOT_FOUND)
     with pytest.raises(FetchError):
-        place.fill(*sources)
+        place.fetch(*sources)
     server.reply("/01.png", Reply(PICTURES["01.png"]))
-    place.fill(*sources)
+    place.fetch(*sources)
     assert {path for path, count in server.asked.items() if count != 1} == {"/01.png"}
     assert not place.failures.exists()
 
@@ -203,7 +203,7 @@ def test_failures_of_one_source_do_not_keep_the_others_waiting(place, server):
     """All that can be fetched is fetched before the run ends with its failures."""
     server.reply("/b", Reply(b"b"))
     with pytest.raises(FetchError, match="1 of 2 files"):
-        place.fill(UrlSource(url=f"{server.url}/a"), UrlSource(url=f"{server.url}/b"))
+        place.fetch(UrlSource(url=f"{server.url}/a"), UrlSource(url=f"{server.url}/b"))
     assert list(place.hashes()) == ["data/b"]
 
 
@@ -213,15 +213,15 @@ def test_what_may_be_missing_is_listed_in_the_payload(place, server, missing):
     sources = coco(place, server, PICTURES, missing=missing)
     server.reply("/02.png", NOT_FOUND)
     server.reply("/01.png", Reply(status=410))
-    payload = place.fill(*sources)
+    payload = place.fetch(*sources)
     assert (place.bag / "data/missing.csv").read_text() == (
         "path,url,reason\n"
         f"images/01.png,{server.url}/01.png,410 Gone\n"
         f"images/02.png,{server.url}/02.png,404 Not Found\n"
     )
     assert "data/missing.csv" in payload.hashes
-    assert "data/missing.csv" not in payload.origins
-    assert place.fill(*sources).hashes == payload.hashes
+    assert "data/missing.csv" not in payload.urls
+    assert place.fetch(*sources).hashes == payload.hashes
     assert not place.failures.exists()
 
 
@@ -229,9 +229,9 @@ def test_the_list_of_what_is_missing_goes_when_nothing_is(place, server):
     """A file that came back is a file again."""
     sources = coco(place, server, PICTURES, missing=1)
     server.reply("/02.png", NOT_FOUND)
-    assert "data/missing.csv" in place.fill(*sources).hashes
+    assert "data/missing.csv" in place.fetch(*sources).hashes
     server.reply("/02.png", Reply(PICTURES["02.png"]))
-    assert "data/missing.csv" not in place.fill(*sources).hashes
+    assert "data/missing.csv" not in place.fetch(*sources).hashes
 
 
 def test_more_missing_than_allowed_fails(place, server):
@@ -240,7 +240,7 @@ def test_more_missing_than_allowed_fails(place, server):
     server.reply("/01.png", NOT_FOUND)
     server.reply("/02.png", NOT_FOUND)
     with pytest.raises(FetchError, match="2 of 12 files could not be fetched"):
-        place.fill(*sources)
+        place.fetch(*sources)
 
 
 def test_passing_trouble_never_counts_as_missing_by_number(place, server):
@@ -248,17 +248,17 @@ def test_passing_trouble_never_counts_as_missing_by_number(place, server):
     sources = coco(place, server, PICTURES, missing=5)
     server.reply("/01.png", Reply(status=500))
     with pytest.raises(FetchError, match="1 of 12 files could not be fetched: found 1 x 500 Internal Server Error"):
-        place.fill(*sources)
+        place.fetch(*sources)
     sources = coco(place, server, PICTURES, missing=["01.png"])
     server.reply("/01.png", Reply(status=500))
-    assert "data/missing.csv" in place.fill(*sources).hashes
+    assert "data/missing.csv" in place.fetch(*sources).hashes
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../x.png", "a\\b.png", "a\nb.png", "./x", "a//b.png"])
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_fetched(place, server, name):
     """The error names the row; nothing is written outside the payload, or at all."""
     with pytest.raises(ManifestError, match=r"images\[1\] \(id 1\)"):
-        place.fill(*coco(place, server, {"a.png": png(), name: png()}))
+        place.fetch(*coco(place, server, {"a.png": png(), name: png()}))
     assert not server.asked
     assert list(place.hashes()) == ["data/train.json"]
 
@@ -271,7 +271,7 @@ def test_a_read_only_folder_is_one_clear_error(place, server, tmp_path):
         pytest.skip("a read-only disk can only be mounted by root")
     try:
         with pytest.raises(FetchError, match="can't write here: found Read-only file system"):
-            place.fill(LocalSource(local="a"))
+            place.fetch(LocalSource(local="a"))
     finally:
         subprocess.run(["umount", "-l", place.root / "data"], check=True)
 
@@ -281,9 +281,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.workplace import Workplace
-from datapack.sources import CocoSource, LocalSource
+from datapack.catalog.sources import CocoSource, LocalSource
 sources = LocalSource(local="train.json"), CocoSource(coco="train.json", into="images")
-Workplace(Path(sys.argv[2])).fill(*sources, connections=3)
+Workplace(Path(sys.argv[2])).fetch(*sources, connections=3)
 """
 
 
@@ -298,6 +298,7 @@ def test_a_kill_at_any_moment_loses_only_what_was_in_flight(place, server, after
     command = [sys.executable, "-c", SCRIPT, project, place.root]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": ""})
     while sum(server.asked.values()) < after:
+        assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -306,6 +307,6 @@ def test_a_kill_at_any_moment_loses_only_what_was_in_flight(place, server, after
     whole = {name for name in place.hashes() if ".datapack-" not in name and name.endswith(".png")}
     assert all((place.bag / name).read_bytes() == pictures[Path(name).name] for name in whole)
     assert len(whole) >= asked - 3 - 8  # those on three connections, and those being checked and synced
-    payload = place.fill(*sources)
+    payload = place.fetch(*sources)
     assert sum(server.asked.values()) - asked == 40 - len(whole)
     assert payload.hashes["data/images/07.png"] == hashlib.sha256(pictures["07.png"]).hexdigest()

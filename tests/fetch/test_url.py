@@ -26,36 +26,36 @@ def server():
 
 def test_the_name_is_the_last_part_of_the_address(place, server):
     """What is quoted there is plain in the name."""
-    payload = place.fill(UrlSource(url=f"{server.url}/a%20b.bin", into="files"))
+    payload = place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", into="files"))
     assert payload.hashes == {"data/files/a b.bin": DIGEST}
-    assert payload.origins == {"data/files/a b.bin": f"{server.url}/a%20b.bin"}
+    assert payload.urls == {"data/files/a b.bin": f"{server.url}/a%20b.bin"}
 
 
 def test_a_name_can_be_chosen(place, server):
     """Where the address has no good one."""
-    assert list(place.fill(UrlSource(url=f"{server.url}/x?id=1", name="y.bin")).hashes) == ["data/y.bin"]
+    assert list(place.fetch(UrlSource(url=f"{server.url}/x?id=1", name="y.bin")).hashes) == ["data/y.bin"]
 
 
 @pytest.mark.parametrize("digest", [DIGEST, DIGEST[:8], DIGEST[:20].upper()])
 def test_the_right_hash_passes(place, server, digest):
     """Whole, or its first digits, in either case."""
-    assert place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256=digest)).hashes
+    assert place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256=digest)).hashes
 
 
 def test_a_wrong_hash_fails_and_leaves_nothing(place, server):
     """The error has what was expected and what was found."""
     with pytest.raises(FetchError, match=f"sha256 expected 12345678, found {DIGEST}"):
-        place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256="12345678"))
+        place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256="12345678"))
     assert place.hashes() == {}
 
 
 def test_a_hash_that_is_added_later_is_checked_against_what_is_there(place, server):
     """A file that is there with another hash is fetched again, and fails if it comes with that again."""
-    place.fill(UrlSource(url=f"{server.url}/a%20b.bin"))
-    place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256=DIGEST))
+    place.fetch(UrlSource(url=f"{server.url}/a%20b.bin"))
+    place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256=DIGEST))
     assert server.asked["/a%20b.bin"] == 1
     with pytest.raises(FetchError, match="sha256"):
-        place.fill(UrlSource(url=f"{server.url}/a%20b.bin", sha256="0" * 64))
+        place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256="0" * 64))
     assert server.asked["/a%20b.bin"] == 3
 
 
