@@ -1,4 +1,4 @@
-"""Jobs from their first line to their last, each in a process of its own: what they leave, and what goes wrong."""
+"""Whole jobs, each in its own process: what they leave, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def last(done) -> str:
 
 
 def with_eval() -> dict[str, bytes]:
-    """Give a payload that also has images to predict, without boxes."""
+    """Return a payload that also has images to predict, without boxes."""
     rows = [{"id": 900 + i, "file_name": f"e{i}.png", "width": 32, "height": 40} for i in range(3)]
     files = small_files() | {f"images/eval/e{i}.png": png(32, 40, 50 + i) for i in range(3)}
     return files | {"eval.json": json.dumps({"images": rows}).encode()}
@@ -28,7 +28,7 @@ def with_eval() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Give a haven in which a training was run to its end, and what it said."""
+    """Run a training to its end; return its haven and the finished process."""
     haven = Haven(tmp_path_factory.mktemp("trained"), with_eval(), {"data": {"eval": "eval.json"}})
     haven.configure(training={"epochs": 2})
     done = haven.run("train")
@@ -36,8 +36,8 @@ def trained(tmp_path_factory):
     return haven, done
 
 
-def test_a_training_leaves_all_that_is_worth_keeping(trained):
-    """After a training the run's folder has every file, and a manifest that sha256sum finds right."""
+def test_a_training_leaves_all_its_files(trained):
+    """The run's folder has every file, and a manifest that sha256sum accepts."""
     haven, done = trained
     run = haven.outputs / "run"
     assert {path.name for path in run.iterdir()} == FILES | {"manifest-sha256.txt"}
@@ -47,15 +47,15 @@ def test_a_training_leaves_all_that_is_worth_keeping(trained):
     assert (run / "log.txt").read_text() == done.stdout
 
 
-def test_the_data_is_checked_before_torch_is_there(trained):
-    """The log says that the data was verified before it says anything of epochs."""
+def test_the_data_is_checked_before_the_training(trained):
+    """The log says that the data was verified before it mentions an epoch."""
     lines = trained[1].stdout.splitlines()
     verified = next(number for number, line in enumerate(lines) if "verified, every byte" in line)
     assert verified < next(number for number, line in enumerate(lines) if "epoch 1" in line)
 
 
-def test_the_record_says_on_what_and_how(trained):
-    """run.json has the digest, the images of each part, the versions, the whole configuration, and the outcome."""
+def test_the_record_describes_the_run(trained):
+    """run.json has the digest, the images of each part, the versions, the full configuration and the outcome."""
     haven, _ = trained
     record = json.loads((haven.outputs / "run" / "run.json").read_bytes())
     assert record["outcome"] == "ok"
@@ -66,16 +66,16 @@ def test_the_record_says_on_what_and_how(trained):
     assert record["versions"]["torch"]
 
 
-def test_the_report_has_no_image_of_the_data(trained):
-    """The report is one file that fetches nothing, and says that it holds no image of the data."""
+def test_the_report_holds_no_image_of_the_data(trained):
+    """The report is one file that loads nothing, and says that it holds no image of the data."""
     report = (trained[0].outputs / "run" / "report.html").read_text()
     assert "data:image/png;base64," in report
     assert not re.search(r"(src|href)=\"?https?:", report)
     assert "no image" in report.lower()
 
 
-def test_evaluate_judges_the_same_images_the_same(trained):
-    """`evaluate` gives the mAP that the training gave its best weights."""
+def test_evaluate_repeats_the_evaluation(trained):
+    """`evaluate` gives the mAP that the best weights had in the training."""
     haven, done = trained
     again = haven.run("evaluate")
     assert again.returncode == 0, again.stdout
@@ -83,7 +83,7 @@ def test_evaluate_judges_the_same_images_the_same(trained):
 
 
 def test_predict_writes_results_that_coco_tools_read(trained):
-    """`predict` writes COCO results for the list without boxes, with the ids of the files and boxes in the images."""
+    """`predict` writes COCO results for a list without boxes, with its ids, and boxes inside the images."""
     haven, _ = trained
     done = haven.run("predict")
     assert done.returncode == 0, done.stdout
@@ -103,7 +103,7 @@ def test_predict_writes_results_that_coco_tools_read(trained):
 
 
 def test_a_finished_run_has_nothing_left_to_do(trained):
-    """The same job again finds the training done, says the same result, and loses nothing."""
+    """The same job again recognises the finished training, reports the same result and loses nothing."""
     haven, done = trained
     again = haven.run("train")
     assert again.returncode == 0, again.stdout
@@ -111,16 +111,16 @@ def test_a_finished_run_has_nothing_left_to_do(trained):
     assert len((haven.outputs / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_gpu_that_is_not_there_is_an_error(haven):
-    """Without a GPU a job that asks for one ends, after the check, in one line: nobody waits for a CPU."""
+def test_a_missing_gpu_is_an_error(haven):
+    """A job that asks for a GPU where there is none fails after the check, with one line."""
     haven.configure(device="cuda")
     done = haven.run("train", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert re.fullmatch(r"TRAINING FAILED: there is no GPU.* found 0 GPUs; .*set device to cpu", last(done))
 
 
-def test_full_outputs_end_the_job_in_one_line(haven):
-    """Where /safe_outputs has no room the job says how much it needs, and leaves nothing half-written."""
+def test_full_outputs_end_the_job_with_one_line(haven):
+    """If /safe_outputs is full, the last line says how much is needed, and no partial file is left."""
     if not mount(haven.outputs, "size=2m"):
         pytest.skip("only root mounts")
     try:
@@ -137,8 +137,8 @@ def test_full_outputs_end_the_job_in_one_line(haven):
     assert not [name for name in left if name.startswith(".")]
 
 
-def test_no_outputs_end_the_job_before_the_check(haven):
-    """Without /safe_outputs nobody waits for a check: the first thing says what to mount."""
+def test_missing_outputs_end_the_job_before_the_check(haven):
+    """Without /safe_outputs the job fails at once and says what to mount."""
     haven.configure()
     haven.outputs.rmdir()
     done = haven.run("train")
@@ -148,8 +148,8 @@ def test_no_outputs_end_the_job_before_the_check(haven):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-def test_no_model_is_one_line(haven, command):
-    """What needs a model says, before the check, which file is not there."""
+def test_a_missing_model_is_one_line(haven, command):
+    """A command that needs a model fails before the check and names the missing file."""
     haven.configure()
     done = haven.run(command)
     assert done.returncode == 2
@@ -157,8 +157,8 @@ def test_no_model_is_one_line(haven, command):
     assert "verified" not in done.stdout
 
 
-def test_an_error_of_ours_has_a_last_line_too(haven):
-    """What nobody foresaw is shown whole, and the last line says all the same that the job failed."""
+def test_a_bug_has_a_last_line_too(haven):
+    """An unexpected error is shown with its traceback, and the last line still says that the job failed."""
     haven.configure()
     code = "import trainers.commands as c; c.check_data = lambda *_: 1 / 0; import trainers.__main__ as m; import sys; "
     arguments = haven.command("check")[3:]

@@ -1,4 +1,4 @@
-"""What a process knows of the node that it is on."""
+"""Cores and memory of a process, and its place in a training."""
 
 import os
 import platform
@@ -26,16 +26,16 @@ HERE = len(os.sched_getaffinity(0))
         ({"cpu.max": "\n"}, HERE),
     ],
 )
-def test_the_limit_of_a_container_counts(tmp_path, files, limit):
-    """Of the cores that a process may run on, a limit on its time leaves some; at least one, and a part is a whole."""
+def test_the_limit_of_a_container_is_respected(tmp_path, files, limit):
+    """The limit of a container reduces the cores; a fraction is rounded up, and there is at least one."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert cores(tmp_path) == limit
 
 
-def test_a_place_is_what_torchrun_says(monkeypatch):
-    """The variables of `torchrun`; without them one process, which is the first."""
+def test_the_place_comes_from_torchrun(monkeypatch):
+    """It is read from the variables of `torchrun`; without them there is one process, the first."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     for name in names:
         monkeypatch.delenv(name, raising=False)
@@ -49,8 +49,8 @@ def test_a_place_is_what_torchrun_says(monkeypatch):
 
 
 @pytest.mark.parametrize(("variables", "threads"), [({}, cores()), ({"OMP_NUM_THREADS": "1"}, 1)])
-def test_torch_has_as_many_threads_as_there_are_cores(variables, threads):
-    """What the environment says before torch is imported is what torch does; whoever runs it may say otherwise."""
+def test_torch_uses_all_available_cores(variables, threads):
+    """torch follows the environment, which `tune_process` sets; variables that are already set stay."""
     code = """
 from trainers.process import tune_process
 tune_process()
@@ -66,7 +66,7 @@ print(torch.get_num_threads(), os.environ["GOMP_SPINCOUNT"])
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
 @pytest.mark.parametrize(("first", "least", "most"), [("pass", 40_000, 1e9), ("tune_process()", 0, 20_000)])
-def test_memory_that_was_freed_serves_again(first, least, most):
+def test_freed_memory_is_reused(first, least, most):
     """Twelve times four images take the pages of four or eight, not of all: 2,048 of 4 kB each."""
     code = f"""
 import resource

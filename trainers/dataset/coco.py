@@ -1,7 +1,7 @@
-"""A COCO file as arrays: which images there are, and the boxes on them, as training and evaluation need them.
+"""A COCO file as arrays: its images and their boxes, as training and evaluation need them.
 
-Read as it is in the wild: category ids as floats, annotation ids from 0 or twice, no ``info`` or ``licenses``, boxes
-over the edge, the same box twice, images without boxes, categories without boxes.
+Real files are accepted: category ids as floats, annotation ids from 0 or used twice, no ``info`` or ``licenses``, boxes
+over the edge, duplicate boxes, images without boxes, categories without boxes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
-SMALLEST = 1  # pixels: a box with a side that is not longer shows nothing
+SMALLEST = 1  # pixels: a box needs longer sides than this to show something
 
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of thing, by its id in the COCO file. Its label in a model is its place in `Coco.categories`, from 1."""
+    """A category by its id in the COCO file. Its label in a model is its position in `Coco.categories`, from 1."""
 
     id: int
     name: str
@@ -36,10 +36,10 @@ class Category:
 
 @dataclass(frozen=True)
 class Coco:
-    """N images with M boxes. The boxes of image i are those from ``offsets[i]`` to ``offsets[i + 1]``."""
+    """N images with M boxes. The boxes of image i are ``offsets[i]`` to ``offsets[i + 1]``."""
 
-    file_names: tuple[str, ...]  # N, below the folder of the images
-    urls: tuple[str, ...]  # N, "" where there is none
+    file_names: tuple[str, ...]  # N, relative to the folder of the images
+    urls: tuple[str, ...]  # N, "" if there is none
     ids: NDArray[np.int64]  # N, as in the file
     sizes: NDArray[np.int32]  # (N, 2) width and height, pixels
     offsets: NDArray[np.int64]  # N + 1
@@ -54,11 +54,11 @@ class Coco:
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """The image of each box: M places."""
+        """The image of each box: M indices."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def keep(self, images: NDArray[np.int64]) -> Coco:
-        """Return these images, by their places, with their boxes; the categories stay."""
+        """Return the images with these indices and their boxes; the categories stay."""
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
         boxes = np.concatenate([np.empty(0, np.int64), *spans])
         return replace(
@@ -77,30 +77,30 @@ class Coco:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What was put right while a COCO file was read, and what people may want to know of it."""
+    """What was corrected while reading a COCO file, and what else is unusual in it."""
 
-    over_edge: int  # boxes that were cut at the edge of their image
-    too_small: int  # boxes that were left out
-    twice: int  # boxes that were left out
+    over_edge: int  # boxes clamped to their image
+    too_small: int  # boxes dropped
+    twice: int  # boxes dropped as duplicates
     without_boxes: int  # images
     unused: tuple[str, ...]  # categories
 
     def __str__(self) -> str:
         parts = (
-            (self.over_edge, "boxes cut at the image's edge"),
-            (self.too_small, f"boxes left out that are at most {SMALLEST} pixel on a side"),
-            (self.twice, "boxes left out that are there twice"),
+            (self.over_edge, "boxes clamped to their image"),
+            (self.too_small, f"boxes with a side of at most {SMALLEST} pixel dropped"),
+            (self.twice, "duplicate boxes dropped"),
             (self.without_boxes, "images without boxes"),
             (len(self.unused), f"categories without boxes ({', '.join(self.unused)})"),
         )
-        return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "nothing to put right"
+        return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "nothing to correct"
 
 
 def parse_coco(content: bytes, where: object) -> tuple[Coco, Cleaned]:
-    """Read a COCO file.
+    """Parse a COCO file.
 
     Raises:
-        TrainingError: it is none, or a row of it can't be used; it names the row.
+        TrainingError: it is not a COCO file, or a row of it is invalid; the error names the row.
     """
     try:
         document = json.loads(content)
@@ -113,7 +113,8 @@ def parse_coco(content: bytes, where: object) -> tuple[Coco, Cleaned]:
     _unique((image.id for image in images), "images", "id", where)
     _unique((image.file_name for image in images), "images", "file_name", where)
     annotations = _rows(document, "annotations", _annotation, where)
-    return _arrays(images, categories, annotations, where)
+    _check_ids(annotations, images, categories, where)
+    return _arrays(images, categories, annotations)
 
 
 @dataclass(frozen=True)
@@ -164,23 +165,23 @@ def _categories(document: dict[str, Any], where: object) -> tuple[Category, ...]
     return tuple(sorted(found, key=lambda category: category.id))
 
 
-def _rows(document: dict[str, Any], kind: str, parse: Callable[[dict[str, Any]], Row], where: object) -> list[Row]:
-    """Parse each row of a list that may be missing."""
-    rows = document.get(kind, [])
+def _rows(document: dict[str, Any], key: str, parse: Callable[[dict[str, Any]], Row], where: object) -> list[Row]:
+    """Parse each row of a list, which may be missing."""
+    rows = document.get(key, [])
     if not isinstance(rows, list):
-        raise TrainingError(f"{kind!r} is not a list", where=where)
+        raise TrainingError(f"{key!r} is not a list", where=where)
     parsed = []
     for number, row in enumerate(rows):
         try:
             parsed.append(parse(row))
         except (ValueError, TypeError, KeyError) as error:
             found = f"no {error}" if isinstance(error, KeyError) else error
-            raise TrainingError("a row that can't be used", where=f"{where}: {kind}[{number}]", found=found) from error
+            raise TrainingError("invalid row", where=f"{where}: {key}[{number}]", found=found) from error
     return parsed
 
 
 def _whole(row: dict[str, Any], key: str) -> int:
-    """Return a whole number, which derived files also write as a float."""
+    """Return a whole number; some files write it as a float."""
     value = row[key]
     if not _is_number(value) or value != int(value):
         raise ValueError(f"the {key} {value!r}, which is not a whole number")
@@ -191,50 +192,60 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-def _unique(values: Iterable[object], kind: str, key: str, where: object) -> None:
+def _unique(values: Iterable[object], rows: str, key: str, where: object) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise TrainingError(f"two {kind} have the same {key}", where=where, found=f"{twice[0]!r}")
+        raise TrainingError(f"two {rows} have the same {key}", where=where, found=f"{twice[0]!r}")
+
+
+def _check_ids(
+    annotations: list[_Annotation], images: list[_Image], categories: tuple[Category, ...], where: object
+) -> None:
+    """Raise `TrainingError` for the first annotation of an unknown image or category."""
+    image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
+    for number, row in enumerate(annotations):
+        for key, value, known in (("image_id", row.image, image_ids), ("category_id", row.category, category_ids)):
+            if value not in known:
+                raise TrainingError(f"unknown {key}", where=f"{where}: annotations[{number}]", found=value)
 
 
 def _arrays(
-    images: list[_Image], categories: tuple[Category, ...], annotations: list[_Annotation], where: object
+    images: list[_Image], categories: tuple[Category, ...], annotations: list[_Annotation]
 ) -> tuple[Coco, Cleaned]:
-    places = {image.id: place for place, image in enumerate(images)}
+    indices = {image.id: index for index, image in enumerate(images)}
     labels = {category.id: label for label, category in enumerate(categories, start=1)}
-    for number, row in enumerate(annotations):
-        for key, value, known in (("image_id", row.image, places), ("category_id", row.category, labels)):
-            if value not in known:
-                raise TrainingError(
-                    f"no row has this {key}", where=f"{where}: annotations[{number}]", found=f"{key} {value}"
-                )
-    distinct = list(dict.fromkeys(annotations))
+    rows = list(dict.fromkeys(annotations))
     sizes = np.array([image.size for image in images], np.int32).reshape(-1, 2)
-    owners = np.array([places[row.image] for row in distinct], np.int64)
-    given = np.array([row.box for row in distinct], np.float64).reshape(-1, 4)
-    corners = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1)
-    limits = np.tile(sizes[owners], 2).astype(np.float64)
-    boxes = np.clip(corners, 0, limits)
+    owners = np.array([indices[row.image] for row in rows], np.int64)
+    corners = _corners(rows)
+    boxes = np.clip(corners, 0, np.tile(sizes[owners], 2).astype(np.float64))
     good = ((boxes[:, 2:] - boxes[:, :2]) > SMALLEST).all(axis=1)
-    chosen = np.flatnonzero(good)[np.argsort(owners[good], kind="stable")]
-    counts = np.bincount(owners[chosen], minlength=len(images))
+    kept = np.flatnonzero(good)[np.argsort(owners[good], kind="stable")]
+    counts = np.bincount(owners[kept], minlength=len(images))
     coco = Coco(
-        tuple(image.file_name for image in images),
-        tuple(image.url for image in images),
-        np.array([image.id for image in images], np.int64),
-        sizes,
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        boxes[chosen].astype(np.float32),
-        np.array([labels[row.category] for row in distinct], np.int64)[chosen],
-        np.array([row.area for row in distinct], np.float32)[chosen],
-        np.array([row.crowd for row in distinct], np.bool_)[chosen],
-        categories,
+        file_names=tuple(image.file_name for image in images),
+        urls=tuple(image.url for image in images),
+        ids=np.array([image.id for image in images], np.int64),
+        sizes=sizes,
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes=boxes[kept].astype(np.float32),
+        labels=np.array([labels[row.category] for row in rows], np.int64)[kept],
+        areas=np.array([row.area for row in rows], np.float32)[kept],
+        crowd=np.array([row.crowd for row in rows], np.bool_)[kept],
+        categories=categories,
     )
+    used = set(coco.labels.tolist())
     cleaned = Cleaned(
-        int((boxes != corners).any(axis=1)[good].sum()),
-        int((~good).sum()),
-        len(annotations) - len(distinct),
-        int((counts == 0).sum()),
-        tuple(category.name for label, category in enumerate(categories, 1) if label not in set(coco.labels.tolist())),
+        over_edge=int((boxes != corners).any(axis=1)[good].sum()),
+        too_small=int((~good).sum()),
+        twice=len(annotations) - len(rows),
+        without_boxes=int((counts == 0).sum()),
+        unused=tuple(category.name for category in categories if labels[category.id] not in used),
     )
     return coco, cleaned
+
+
+def _corners(rows: list[_Annotation]) -> NDArray[np.float64]:
+    """Return the boxes as x1, y1, x2, y2."""
+    given = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
+    return np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1)

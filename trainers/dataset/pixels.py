@@ -1,7 +1,7 @@
-"""Decoded images: read from one file in ``/scratch`` that is mapped into memory, or decoded anew each time.
+"""Decoded images: in one memory-mapped file in ``/scratch``, or decoded each time they are read.
 
-The file holds, one after the other, the pixels of each image as the model is to see it: uint8, height x width x 3,
-RGB. Its size is known from the COCO file before an image is read. It is written while the data is checked.
+The file holds the pixels of all images in the size that the model sees, one after the other: uint8, height x width x 3,
+RGB. The COCO file determines its size before any image is read. It is written while the data is checked.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
-_FORM = 1  # of the file: another number where older files can't be read
+_FORM = 1  # of the file; it changes when older files can no longer be read
 _ALIGNED = 64  # bytes, a cache line
 
 
 class Pixels(Protocol):
-    """Decoded, resized images by their place in a `Coco`."""
+    """Decoded, resized images by their index in a `Coco`."""
 
     @property
     def sizes(self) -> NDArray[np.int32]:
-        """(N, 2) width and height of what `read` gives, pixels."""
+        """(N, 2) width and height of what `read` returns, pixels."""
 
     def read(self, index: int) -> Array:
-        """Return an image: uint8 (height, width, 3), RGB. Threads may call this at once."""
+        """Return an image: uint8 (height, width, 3), RGB. Several threads may call this at the same time."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each image is in the file, and what it is."""
+    """The sizes of the images, and where each of them is in the file."""
 
     key: str
     given: NDArray[np.int32]  # (N, 2) width and height in the COCO file, pixels
@@ -56,7 +56,7 @@ class Layout:
 
     @classmethod
     def of(cls, coco: Coco, digest: str, section: ImageSection) -> Layout:
-        """Plan the file for these images of the dataset with this digest."""
+        """Lay out the file for these images of the dataset with this digest."""
         sizes = scaled(coco.sizes, section.min_size, section.max_size)
         lengths = sizes.astype(np.int64).prod(axis=1) * 3
         offsets = np.concatenate([[0], np.cumsum(-(-lengths // _ALIGNED) * _ALIGNED)]).astype(np.int64)
@@ -70,7 +70,7 @@ class Layout:
 
 
 def scaled(sizes: NDArray[np.int32], shorter: int, longer: int) -> NDArray[np.int32]:
-    """Scale sizes as torchvision's detectors do: the shorter side to ``shorter``, unless the longer is over ``longer``.
+    """Scale sizes as torchvision does: the shorter side to ``shorter``, unless the longer would exceed ``longer``.
 
     Args:
         sizes: (N, 2), pixels.
@@ -84,7 +84,7 @@ def scaled(sizes: NDArray[np.int32], shorter: int, longer: int) -> NDArray[np.in
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images that are decoded each time that they are read."""
+    """Images that are decoded each time they are read."""
 
     paths: tuple[Path, ...]
     layout: Layout
@@ -97,19 +97,19 @@ class Decoded:
         try:
             return decode(read_file(self.paths[index]), self.layout.given[index], self.layout.sizes[index])
         except BrokenImageError as error:
-            raise TrainingError("an image can't be used", where=self.paths[index], found=error) from error
+            raise TrainingError("can't use this image", where=self.paths[index], found=error) from error
 
 
 @dataclass(frozen=True)
 class Cached:
-    """Images in a file that is mapped into memory."""
+    """Images in a memory-mapped file."""
 
     layout: Layout
     memory: Array
 
     @classmethod
     def open(cls, path: Path, layout: Layout) -> Cached | None:
-        """Open the file at ``path``; None where there is none, or not a whole one."""
+        """Open the file at ``path``; return None if it does not exist or is not complete."""
         if not path.is_file() or path.stat().st_size != layout.bytes or not layout.bytes:
             return None
         return cls(layout, np.memmap(path, np.uint8, "r"))
@@ -125,13 +125,13 @@ class Cached:
 
 
 def cache_path(scratch: Path, layout: Layout) -> Path:
-    """Return where the decoded images of this layout are, or will be."""
+    """Return the path of the file for this layout, which may not exist yet."""
     return scratch / f"pixels-{layout.key}.u8"
 
 
 @dataclass
 class CacheWriter:
-    """The file of decoded images while it is written, under another name. Threads may write at once."""
+    """Writes the file of decoded images, under a temporary name. Several threads may write at the same time."""
 
     path: Path
     layout: Layout
@@ -140,15 +140,15 @@ class CacheWriter:
 
     @classmethod
     def create(cls, scratch: Path, layout: Layout) -> CacheWriter | str:
-        """Make the file in its whole size; or return, in words, why there is no room for it."""
+        """Create the file in its full size, or return the reason why it can't be created."""
         path = cache_path(scratch, layout)
         partial = path.with_name(f"{path.name}.partial")
         try:
-            for old in scratch.glob("pixels-*.partial"):  # a killed run's
+            for old in scratch.glob("pixels-*.partial"):  # left by a killed run
                 old.unlink()
             free = shutil.disk_usage(scratch).free
             if free < layout.bytes:
-                return f"{scratch} has {size(free)} free, and the decoded images need {size(layout.bytes)}"
+                return f"{scratch} has {size(free)} free, the decoded images need {size(layout.bytes)}"
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
             return f"{scratch} can't be written to: {error.strerror}"
@@ -162,19 +162,19 @@ class CacheWriter:
         return writer
 
     def write(self, index: int, pixels: Array) -> None:
-        """Write one image in its place; where the disk is full, nothing more is written."""
+        """Write one image at its place; once the disk is full, write nothing more."""
         if self.full:
             return
         content, at = np.ascontiguousarray(pixels).data.cast("B"), int(self.layout.offsets[index])
         try:
-            while content:  # not through the memory map: a full disk would end the process there
+            while content:  # not through a memory map: a full disk would kill the process
                 written = os.pwrite(self.descriptor, content, at)
                 content, at = content[written:], at + written
         except OSError:
             self.full = True
 
     def finish(self) -> bool:
-        """Give the whole file its name; return whether it is whole. It need not outlive this machine: no sync."""
+        """Rename the complete file; return whether it is complete. It is a cache, so it needs no sync."""
         if self.full:
             self.discard()
             return False

@@ -1,4 +1,4 @@
-"""The data on its way in: checked, listed, split, decoded. All of it before torch is imported or a GPU is touched."""
+"""Prepare the data: check it, list its images, split and decode them, before torch is imported or a GPU is used."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from datapack.executor import run_all
 from datapack.progress import size
 from trainers.dataset.decode import BrokenImageError, decode
 from trainers.dataset.images import list_images
 from trainers.dataset.pixels import CacheWriter
 from trainers.dataset.split import Split, split
-from trainers.dataset.verify import Receipt, check_bytes, check_names, in_threads, open_dataset, read_file, summary
+from trainers.dataset.verify import Receipt, check_bytes, check_names, open_dataset, read_file, summary
 from trainers.errors import ConfigError, MismatchError, TrainingError
-from trainers.process import announced, cores, wait_for_first
+from trainers.process import cores, tell_others, wait_for_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from datapack.executor import Advance
     from trainers.config import Config
     from trainers.context import RunContext
     from trainers.dataset.coco import Coco
@@ -28,50 +28,50 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "validation", "eval"]
 
-_SLOWLY = "each image is decoded anew in every epoch, which takes longer"
+_SLOWER = "each image is decoded again in every epoch, which takes longer"
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Images that are what was asked for, with their boxes and pixels."""
+    """Checked images with their boxes and pixels."""
 
     dataset: Dataset
     coco: Coco
     pixels: Pixels
-    split: Split  # places in `coco`
+    split: Split  # indices in `coco`
 
 
 def check_data(config: Config, context: RunContext) -> Dataset:
-    """Check the dataset as the configuration says, and that its lists can be used; decode nothing."""
+    """Check the dataset as the configuration says, and its COCO files; decode nothing."""
     dataset = open_dataset(context.base / config.dataset, config.digest, context.base)
     if config.verify == "full":
-        with context.log.progress("checking", dataset.total, "B") as advance:
+        with context.log.progress("checking", dataset.listing.size, "B") as advance:
             check_bytes(dataset, workers=workers(config), advance=advance)
     else:
         check_names(dataset)
-    _say_checked(config, dataset, context)
+    _log_checked(config, dataset, context)
     images = list_images(config, dataset, config.data.train, config.data.images, context.log)
-    _say_split(images, _split(config, images), context)
+    _log_split(images, _split(config, images), context)
     if config.data.eval:
         list_images(config, dataset, config.data.eval, config.data.eval_images, context.log)
     return dataset
 
 
 def prepare_data(config: Config, context: RunContext, part: Part) -> PreparedData:
-    """Check the data, and decode in the same pass what is needed of it.
+    """Check the data and, in the same pass, decode the images that are needed.
 
-    Of several processes on a node the first does it, and the others wait for it.
+    The first process of each node does it; the others wait for it.
 
     Args:
-        config: which data, and how it is checked.
+        config: which data, and how to check it.
         context: the folders.
         part: ``train``: all images to train and validate on; ``validation``: only the latter; ``eval``: those to
             predict.
 
     Raises:
-        MismatchError: the data is not what was asked for.
+        MismatchError: the data is not the dataset that the configuration names.
         TrainingError: an image is broken.
-        ConfigError: the configuration names what is not there.
+        ConfigError: the configuration names something that does not exist.
     """
     dataset = open_dataset(context.base / config.dataset, config.digest, context.base)
     if config.verify == "quick":
@@ -80,24 +80,24 @@ def prepare_data(config: Config, context: RunContext, part: Part) -> PreparedDat
         images, parts = _choose(config, dataset, part, context)
     except MismatchError:
         if config.verify == "full":
-            check_bytes(dataset, workers=workers(config))  # raises, and says all that differs
+            check_bytes(dataset, workers=workers(config))  # raises an error that lists all differences
         raise
     if context.place.is_first_here:
-        with announced(context.scratch, context.place):
+        with tell_others(context.scratch, context.place):
             _read_once(config, images, context)
-            _say_checked(config, dataset, context)
+            _log_checked(config, dataset, context)
     else:
         wait_for_first(context.scratch)
     return PreparedData(dataset, images.coco, images.pixels(context.scratch), parts)
 
 
 def workers(config: Config, processes: int = 1) -> int:
-    """Return how many threads read in each of so many processes of this node that do so at once."""
+    """Return the number of reading threads of each process, if ``processes`` of this node read at the same time."""
     return config.workers or max(1, cores() // processes)
 
 
 def _choose(config: Config, dataset: Dataset, part: Part, context: RunContext) -> tuple[Images, Split]:
-    """List the images of a part. Those that are only looked at are all for validation."""
+    """List the images of a part. Without a training, all of them are validation images."""
     if part == "eval":
         if config.data.eval is None:
             raise ConfigError("data.eval names no list of images to predict", where=context.base)
@@ -105,7 +105,7 @@ def _choose(config: Config, dataset: Dataset, part: Part, context: RunContext) -
         return images, _all_validation(images)
     images = list_images(config, dataset, config.data.train, config.data.images, context.log)
     parts = _split(config, images)
-    _say_split(images, parts, context)
+    _log_split(images, parts, context)
     if part == "train":
         return images, parts
     images = images.keep(parts.validation, config)
@@ -122,95 +122,94 @@ def _all_validation(images: Images) -> Split:
 
 
 def _read_once(config: Config, images: Images, context: RunContext) -> None:
-    """Read every file once: hold it against its hash, and decode it into ``scratch`` if it is one of the images.
+    """Read every file once: compare it with its hash and, if it is one of the images, decode it into ``scratch``.
 
-    With ``verify: quick`` only what is to be decoded is read.
+    With ``verify: quick`` only the images to decode are read.
     """
-    dataset = images.dataset
-    writer = _writer(config, images, context)
+    writer = _cache_writer(config, images, context)
     decoding = _Decoding(images, writer)
-    wanted = {} if images.is_cached(context.scratch) else decoding.places
-    what = " and ".join(["checking"] * (config.verify == "full") + ["decoding"] * bool(wanted))
+    wanted = {} if images.is_cached(context.scratch) else decoding.indices
     try:
         if config.verify == "full":
-            with context.log.progress(what, dataset.total, "B") as advance:
-                check_bytes(dataset, workers=workers(config), images=wanted, visit=decoding.visit, advance=advance)
+            label = "checking and decoding" if wanted else "checking"
+            with context.log.progress(label, images.dataset.listing.size, "B") as advance:
+                check_bytes(
+                    images.dataset, workers=workers(config), images=wanted, visit=decoding.decode, advance=advance
+                )
         elif wanted:
-            with context.log.progress(what, len(wanted), "images") as advance:
-                in_threads(lambda names: decoding.read(names, advance), list(wanted), workers(config))
+            with context.log.progress("decoding", len(wanted), "images") as advance:
+                list(run_all(decoding.read, wanted, workers=workers(config), advance=advance))
         decoding.raise_if_broken()
     except BaseException:
         if writer:
             writer.discard()
         raise
     if writer and not writer.finish():
-        context.log.note(f"{context.scratch} is full: {_SLOWLY}")
+        context.log.note(f"{context.scratch} is full: {_SLOWER}")
 
 
-def _writer(config: Config, images: Images, context: RunContext) -> CacheWriter | None:
-    """Make the file that decoded images are kept in, unless it is there, there is no room, or nobody wants it."""
+def _cache_writer(config: Config, images: Images, context: RunContext) -> CacheWriter | None:
+    """Create the file for the decoded images, unless it exists, there is no room, or the configuration has none."""
     if images.is_cached(context.scratch):
-        context.log.note(f"the decoded images are in {context.scratch} already")
+        context.log.note(f"the decoded images are already in {context.scratch}")
         return None
     if config.image.cache == "off":
         return None
     writer = CacheWriter.create(context.scratch, images.layout)
     if isinstance(writer, str):
-        context.log.note(f"{writer}: {_SLOWLY}")
+        context.log.note(f"{writer}: {_SLOWER}")
         return None
-    context.log.note(f"decoded images go to {context.scratch}: {size(images.layout.bytes)}")
+    context.log.note(f"writing the decoded images to {context.scratch}: {size(images.layout.bytes)}")
     return writer
 
 
 class _Decoding:
-    """Decodes images in threads, and gathers those that are broken."""
+    """Decodes images in threads and collects the broken ones."""
 
     def __init__(self, images: Images, writer: CacheWriter | None) -> None:
         self.images, self.writer = images, writer
-        self.places = {name: place for place, name in enumerate(images.names)}
+        self.indices = {name: index for index, name in enumerate(images.names)}
         self.broken: dict[str, str] = {}
 
-    def visit(self, name: str, content: bytes) -> None:
-        """Decode an image and write it where it belongs; without a writer, only see whether it decodes."""
-        place, layout = self.places[name], self.images.layout
+    def decode(self, name: str, content: bytes) -> None:
+        """Decode an image and write it to the cache; without a cache, only check that it can be decoded."""
+        index, layout = self.indices[name], self.images.layout
         sizes = layout.sizes if self.writer else layout.given
         try:
-            pixels = decode(content, layout.given[place], sizes[place])
+            pixels = decode(content, layout.given[index], sizes[index])
         except BrokenImageError as error:
             self.broken[name] = str(error)
             return
         if self.writer:
-            self.writer.write(place, pixels)
+            self.writer.write(index, pixels)
 
-    def read(self, names: list[str], advance: Callable[[int], None]) -> list[str]:
-        """Read and decode some images."""
-        for name in names:
-            self.visit(name, read_file(self.images.dataset.path(name)))
-            advance(1)
-        return names
+    def read(self, name: str, advance: Advance) -> None:
+        """Read and decode an image."""
+        self.decode(name, read_file(self.images.dataset.path(name)))
+        advance(1)
 
     def raise_if_broken(self) -> None:
         """Raise `TrainingError` that names every broken image."""
         if self.broken:
             raise TrainingError(
-                f"{len(self.broken):,} of {len(self.places):,} images can't be used",
+                f"{len(self.broken):,} of {len(self.indices):,} images can't be used",
                 where=self.images.dataset.folder,
-                fix="mend the dataset, or name them under data.skip_broken to leave them out",
+                fix="repair the dataset, or list them under data.skip_broken to leave them out",
                 details=tuple(f"{name}: {why}" for name, why in sorted(self.broken.items())),
             )
 
 
-def _say_checked(config: Config, dataset: Dataset, context: RunContext) -> None:
-    """Say what was checked; a full check leaves its receipt in ``scratch``, a quick one says if there is one."""
+def _log_checked(config: Config, dataset: Dataset, context: RunContext) -> None:
+    """Log what was checked. A full check leaves a receipt in ``scratch``; a quick one says if it finds one there."""
     receipt = Receipt.of(dataset, context.scratch)
     context.log.note(summary(dataset, config.verify))
     if config.verify == "full":
         receipt.write(dataset)
     elif checked := receipt.checked(dataset):
-        context.log.note(f"a full check of these files, by size and time, was finished here at {checked}")
+        context.log.note(f"these files, by size and time, passed a full check here at {checked}")
 
 
-def _say_split(images: Images, parts: Split, context: RunContext) -> None:
+def _log_split(images: Images, parts: Split, context: RunContext) -> None:
     coco = images.coco
     context.log.note(
         f"{len(coco):,} images in {parts.sequences:,} sequences, {len(coco.boxes):,} boxes of "

@@ -1,4 +1,4 @@
-"""The split into a part to train on and a part to validate on: by sequence, stratified by category, seeded."""
+"""Split images into training and validation: by sequence, stratified by category, seeded."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ if TYPE_CHECKING:
 
     from trainers.dataset.coco import Coco
 
-_TRIES = 64  # orders of the sequences; the best of them is taken
-_ABSENT = 1.0  # the cost of a category that is on one side only, in shares that another category is off
+_TRIES = 64  # orders of the sequences, of which the best is taken
+_ABSENT = 1.0  # cost of a category that is missing on one side, relative to a share that is off by 1
 
 
 @dataclass(frozen=True)
 class Split:
-    """The places of the images of each part, ascending."""
+    """The indices of the images of each part, ascending."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
-    sequences: int  # how many groups were kept together; as many as images where each stands alone
+    sequences: int  # number of groups that were kept together
 
 
 def sequences_of(coco: Coco) -> NDArray[np.int64]:
-    """Give each image the number of its sequence: frames of one dive have addresses in one folder.
+    """Return the sequence number of each image: frames of one dive have URLs in the same folder.
 
-    An image without an address is a sequence of its own. If all addresses are in one folder, that folder says nothing
-    about sequences, and each image stands alone.
+    An image without a URL is a sequence of its own. If all URLs are in one folder, it says nothing about sequences, and
+    each image is its own sequence.
     """
-    folders = [url.rpartition("/")[0] or f"\0{place}" for place, url in enumerate(coco.urls)]
+    folders = [url.rpartition("/")[0] or f"\0{index}" for index, url in enumerate(coco.urls)]
     if len(set(folders)) <= 1:
         return np.arange(len(coco))
     return np.unique(folders, return_inverse=True)[1].astype(np.int64)
 
 
 def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> Split:
-    """Choose about ``share`` of the images for validation, whole sequences at a time.
+    """Choose about ``share`` of the images for validation, in whole sequences.
 
-    Each category, and the images without boxes, should have the same share on that side; a category that is in more
-    than one sequence should be on both. Sequences are dealt out one by one, each to the side that is short of what it
-    holds; of several seeded orders the one that comes closest is taken.
+    The goal is that each category, and the images without boxes, have the same share in validation, and that a category
+    in more than one sequence is on both sides. The sequences are dealt out one by one, each to the side that lacks more
+    of what it contains. Of several seeded orders, the one that comes closest is taken.
 
     Raises:
-        TrainingError: there is nothing to train on, or a part would be empty.
+        TrainingError: there are no boxes, or one side would be empty.
     """
     groups = sequences_of(coco) if by_sequence else np.arange(len(coco))
     count = int(groups.max()) + 1 if len(coco) else 0
-    if not len(coco.boxes) or count < 2:  # noqa: PLR2004 - a part each
+    if not len(coco.boxes) or count < 2:  # noqa: PLR2004 - one for each side
         raise TrainingError(
             "can't split this into training and validation",
             expected="boxes, and at least two sequences of images",
@@ -66,19 +66,19 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
 
 
 def _amounts(coco: Coco, groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Count, per sequence: the boxes of each category, then the images without boxes, then all images."""
-    kinds = len(coco.categories)
-    amounts = np.zeros((count, kinds + 2))
+    """Count for each sequence: the boxes of each category, the images without boxes, all images."""
+    categories = len(coco.categories)
+    amounts = np.zeros((count, categories + 2))
     np.add.at(amounts, (groups[coco.owners], coco.labels - 1), 1)
-    np.add.at(amounts[:, kinds], groups[np.diff(coco.offsets) == 0], 1)
-    np.add.at(amounts[:, kinds + 1], groups, 1)
+    np.add.at(amounts[:, categories], groups[np.diff(coco.offsets) == 0], 1)
+    np.add.at(amounts[:, categories + 1], groups, 1)
     return amounts[:, amounts.sum(axis=0) > 0]
 
 
 def _deal(amounts: NDArray[np.float64], share: float, order: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which sequences go to validation, dealt out in this order."""
+    """Deal out the sequences in this order; return which of them go to validation."""
     scale = 1 / amounts.sum(axis=0)
-    lead = np.zeros(amounts.shape[1])  # what validation has over its share of what was dealt out
+    lead = np.zeros(amounts.shape[1])  # how far validation exceeds its share of what was dealt out
     validation = np.zeros(len(amounts), np.bool_)
     for group in order:
         taken, left = lead + (1 - share) * amounts[group] * scale, lead - share * amounts[group] * scale
@@ -90,7 +90,7 @@ def _deal(amounts: NDArray[np.float64], share: float, order: NDArray[np.int64]) 
 
 
 def _cost(amounts: NDArray[np.float64], validation: NDArray[np.bool_], share: float) -> float:
-    """Say how far a split is from what it should be: 0 is perfect."""
+    """Return how far a split is from the goal: 0 is perfect."""
     found = amounts[validation].sum(axis=0) / amounts.sum(axis=0)
     divisible = (amounts > 0).sum(axis=0) > 1
     absent = divisible & ((found == 0) | (found == 1))

@@ -1,4 +1,4 @@
-"""The check: is this the dataset that was asked for? Its digest, names and sizes, then every byte. Without torch."""
+"""Check that this is the dataset that the configuration names: digest, names and sizes, then every byte. No torch."""
 
 from __future__ import annotations
 
@@ -7,65 +7,63 @@ import hashlib
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datapack.bag.bagit import INFO, OXUM, oxum, parse_info
 from datapack.bag.changes import Difference, compare_names
 from datapack.bag.listing import Listing, list_payload
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
 from datapack.errors import ManifestError
-from datapack.hashing import hash_file, new_buffer, open_regular
+from datapack.executor import run_all
+from datapack.hashing import hash_bytes, hash_file, new_buffer, open_regular
 from datapack.progress import size
 from trainers.errors import ConfigError, MismatchError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-INFO = "bag-info.txt"
+    from datapack.executor import Advance
 
-_DEPTH = 3  # folders below which a dataset is looked for, to name it where the configuration names another
-_FIX = "have it imported again, or correct 'digest' if you mean this one"
+_DEPTH = 3  # levels of folders that are searched for datasets, to suggest one
+_BATCH = 4  # files per unit of work
+_FIX = "import the right version, or correct 'digest' if this is the dataset you mean"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A bag whose manifest is the one that was asked for. Its files may still be anything."""
+    """A bag whose manifest has the expected digest. Its files are not checked yet."""
 
     folder: Path
-    reference: str  # name@version, as the bag says
+    reference: str  # name@version, from bag-info.txt
     manifest: Manifest
     listing: Listing
 
-    @property
-    def total(self) -> int:
-        """The size of all files, bytes."""
-        return sum(file.size for file in self.listing.files.values())
-
     def path(self, name: str) -> Path:
-        """Return where a file of the manifest is."""
+        """Return the path of a file of the manifest."""
         return self.folder / name
 
     def read(self, name: str) -> bytes:
-        """Read a whole file, every byte of which is held against the manifest; raise `MismatchError`."""
+        """Read a file and compare it with the manifest; raise `MismatchError` if it differs."""
         content = read_file(self.path(name))
-        if hashlib.sha256(content).hexdigest() != self.manifest.hashes[name]:
+        if hash_bytes(content) != self.manifest.hashes[name]:
             raise mismatch(self, Difference(changed=(name,)))
         return content
 
 
 def open_dataset(folder: Path, digest: str, base: Path) -> Dataset:
-    """Find the dataset and hold its manifest against ``digest``.
+    """Find the dataset and compare the digest of its manifest with ``digest``.
 
     Args:
-        folder: the bag's.
+        folder: of the bag.
         digest: ``sha256:`` and 64 hex digits.
-        base: where other datasets are looked for, to name them where there is none at ``folder``.
+        base: the folder that is searched for other datasets, to suggest one if there is none at ``folder``.
 
     Raises:
         ConfigError: there is no dataset.
-        MismatchError: it is another one.
+        MismatchError: it is another dataset.
     """
     if not (folder / MANIFEST).is_file():
         others = ", ".join(_datasets_below(base)) or "none"
@@ -77,25 +75,20 @@ def open_dataset(folder: Path, digest: str, base: Path) -> Dataset:
     try:
         manifest = Manifest.read(folder)
     except ManifestError as error:
-        raise MismatchError("this is not the manifest that was asked for", where=error.where, found=error) from error
+        raise MismatchError("the manifest is damaged", where=error.where, found=error) from error
     if manifest.digest != digest:
-        raise MismatchError(
-            "this is not the dataset that was asked for", where=folder, expected=digest, found=manifest.digest, fix=_FIX
-        )
+        raise MismatchError("this is another dataset", where=folder, expected=digest, found=manifest.digest, fix=_FIX)
     return Dataset(folder, _info(folder).get("External-Identifier", folder.name), manifest, list_payload(folder))
 
 
 def check_names(dataset: Dataset) -> None:
-    """Hold names and the total size against the manifest and ``bag-info.txt``; raise `MismatchError`."""
+    """Compare names and the total size with the manifest and ``bag-info.txt``; raise `MismatchError`."""
     difference = compare_names(dataset.manifest, dataset.listing)
-    if not difference and (oxum := _info(dataset.folder).get("Payload-Oxum")) is not None:
-        found = f"{dataset.total}.{len(dataset.listing.files)}"
-        if oxum != found:
-            raise MismatchError(
-                "the size of the files is not what the bag says", where=dataset.folder, expected=oxum, found=found
-            )
     if difference:
         raise mismatch(dataset, difference)
+    expected, found = _info(dataset.folder).get(OXUM), oxum(dataset.listing)
+    if expected not in {None, found}:
+        raise MismatchError(f"the size differs from {INFO}", where=dataset.folder, expected=expected, found=found)
 
 
 def check_bytes(
@@ -106,54 +99,57 @@ def check_bytes(
     visit: Callable[[str, bytes], None] = lambda _name, _content: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Hold every byte against the manifest, in parallel; give the content of each of ``images`` that is right on.
+    """Compare every file with the manifest, names and bytes, in parallel; pass on the content of intact ``images``.
 
     Args:
-        dataset: what to read; its names are compared as well.
+        dataset: what to read.
         workers: threads.
-        images: names of files that are read whole and, if right, given to ``visit``.
-        visit: called in the threads, with a name and its content.
-        advance: called with the bytes that were read since its last call.
+        images: names of files that are read into memory and, if they are intact, passed to ``visit``.
+        visit: called in the threads with a name and its content.
+        advance: called with the number of bytes that were read since its last call.
 
     Raises:
-        MismatchError: something is missing, extra or changed; ``details`` has all of it, sorted.
+        MismatchError: something is missing, extra or changed; ``details`` lists everything, sorted.
     """
     names = compare_names(dataset.manifest, dataset.listing)
-
-    def check(batch: list[str]) -> list[str]:
-        buffer = new_buffer()
-        return [name for name in batch if not check_one(name, buffer)]
-
-    def check_one(name: str, buffer: memoryview) -> bool:
-        if name not in images:
-            with _reading(dataset.path(name)):
-                return hash_file(dataset.path(name), buffer=buffer, advance=advance) == dataset.manifest.hashes[name]
-        content = read_file(dataset.path(name))
-        right = hashlib.sha256(content).hexdigest() == dataset.manifest.hashes[name]
-        if right:
-            visit(name, content)
-        advance(len(content))
-        return right
-
-    present = [name for name in dataset.manifest.hashes if name in dataset.listing.files]
-    changed = {*names.changed, *in_threads(check, present, workers)}
-    difference = Difference(names.missing, names.extra, tuple(sorted_by_bytes(changed)))
+    check = _Check(dataset, images, visit)
+    present = (name for name in dataset.manifest.hashes if name in dataset.listing.files)
+    batches = iter(lambda: list(islice(present, _BATCH)), [])
+    changed = [name for batch in run_all(check.changed, batches, workers=workers, advance=advance) for name in batch]
+    difference = Difference(names.missing, names.extra, tuple(sorted_by_bytes({*names.changed, *changed})))
     if difference:
         raise mismatch(dataset, difference)
 
 
-def in_threads(work: Callable[[list[str]], list[str]], names: list[str], workers: int) -> list[str]:
-    """Do ``work`` on a few names at a time in threads; return all that it gives. What raises ends it early."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        futures = [pool.submit(work, names[start : start + 4]) for start in range(0, len(names), 4)]
-        return [name for future in futures for name in future.result()]
-    finally:
-        pool.shutdown(cancel_futures=True)
+@dataclass(frozen=True)
+class _Check:
+    """Compares files with the manifest, in threads."""
+
+    dataset: Dataset
+    images: Collection[str]
+    visit: Callable[[str, bytes], None]
+
+    def changed(self, names: list[str], advance: Advance) -> list[str]:
+        """Return those of the files that differ from the manifest."""
+        buffer = new_buffer()
+        hashes = self.dataset.manifest.hashes
+        return [name for name in names if self._hash(name, buffer, advance) != hashes[name]]
+
+    def _hash(self, name: str, buffer: memoryview, advance: Advance) -> str:
+        path = self.dataset.path(name)
+        if name not in self.images:
+            with _reading(path):
+                return hash_file(path, buffer=buffer, advance=advance)
+        content = read_file(path)
+        found = hash_bytes(content)
+        if found == self.dataset.manifest.hashes[name]:
+            self.visit(name, content)
+        advance(len(content))
+        return found
 
 
 def read_file(path: Path) -> bytes:
-    """Read a regular file; raise `TrainingError` where it can't be read."""
+    """Read a regular file; raise `TrainingError` if it can't be read."""
     with _reading(path), open(path, "rb", buffering=0, opener=open_regular) as file:
         return file.readall()
 
@@ -167,37 +163,35 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def mismatch(dataset: Dataset, difference: Difference) -> MismatchError:
-    """Make the error that lists how the data differs from what was asked for."""
+    """Return the error that lists how the files differ from the manifest."""
     return MismatchError(
-        "the data is not the data that was asked for",
+        "the data does not match its manifest",
         where=dataset.folder,
         found=difference,
-        fix="have it imported again",
+        fix="import it again",
         details=difference.lines(),
     )
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished full check leaves in ``/scratch``: which files, by size and time, were right, and when."""
+    """What a full check leaves in ``/scratch``: when it was, and which files, by size and time, it found intact."""
 
     path: Path
 
     @classmethod
     def of(cls, dataset: Dataset, scratch: Path) -> Receipt:
-        """Return where the receipt of this dataset is, or will be."""
+        """Return the receipt of a dataset, which may not exist yet."""
         return cls(scratch / f"checked-{dataset.manifest.digest.removeprefix('sha256:')[:16]}.json")
 
     def write(self, dataset: Dataset) -> None:
-        """Write it; where ``/scratch`` can't be written there is none."""
+        """Write it, if ``/scratch`` can be written to."""
         content = {"dataset": dataset.manifest.digest, "files": _state(dataset), "checked": _now()}
-        try:
+        with contextlib.suppress(OSError):
             self.path.write_text(json.dumps(content) + "\n")
-        except OSError:
-            return
 
     def checked(self, dataset: Dataset) -> str:
-        """Return when these very files were checked in full, or nothing."""
+        """Return when exactly these files were fully checked, or an empty string."""
         try:
             content = json.loads(self.path.read_bytes())
             same = (content["dataset"], content["files"]) == (dataset.manifest.digest, _state(dataset))
@@ -207,11 +201,11 @@ class Receipt:
 
 
 def summary(dataset: Dataset, verify: str) -> str:
-    """Say what was checked; only a full check may say "verified"."""
-    looked = "verified, every byte" if verify == "full" else "names and total size are right, no byte was checked"
+    """Describe what was checked; only a full check may be called "verified"."""
+    what = "verified, every byte" if verify == "full" else "names and total size match, no byte was checked"
     return (
-        f"{dataset.reference}: {looked} (verify: {verify}): {len(dataset.listing.files):,} files, "
-        f"{size(dataset.total)}, {dataset.manifest.digest}"
+        f"{dataset.reference}: {what} (verify: {verify}): {len(dataset.listing.files):,} files, "
+        f"{size(dataset.listing.size)}, {dataset.manifest.digest}"
     )
 
 
@@ -225,12 +219,11 @@ def _now() -> str:
 
 
 def _info(folder: Path) -> dict[str, str]:
-    """Read ``bag-info.txt``; what can't be read there says nothing."""
+    """Read ``bag-info.txt``; return nothing if it can't be read."""
     try:
-        lines = (folder / INFO).read_text(encoding="utf-8").splitlines()
+        return parse_info((folder / INFO).read_bytes())
     except (OSError, UnicodeDecodeError):
         return {}
-    return {key: value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def _datasets_below(base: Path) -> list[str]:

@@ -95,7 +95,7 @@ def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
         digest=data.dataset.manifest.digest,
         verify=config.verify,
         files=len(data.dataset.listing.files),
-        bytes=data.dataset.total,
+        bytes=data.dataset.listing.size,
         train_images=len(data.split.train),
         train_boxes=int(boxes[data.split.train].sum()),
         validation_images=len(data.split.validation),

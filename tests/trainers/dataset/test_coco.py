@@ -1,4 +1,4 @@
-"""COCO files of the real kind, and those that can't be used."""
+"""COCO files: real ones with their oddities, and invalid ones."""
 
 import json
 
@@ -19,8 +19,8 @@ def parse(images=(IMAGE,), annotations=(BOX,), categories=CATEGORIES, **more):
     return parse_coco(json.dumps(content).encode(), "train.json")
 
 
-def test_the_example_is_read_whole():
-    """The reef has 72 images, 191 boxes and 4 categories, and eight images show no animal."""
+def test_the_example_is_read_completely():
+    """The reef has 72 images, 191 boxes and 4 categories; eight images have no boxes."""
     coco, cleaned = parse_coco((REEF / "train.json").read_bytes(), "train.json")
     assert (len(coco), len(coco.boxes), len(coco.categories)) == (72, 191, 4)
     assert str(cleaned) == "8 images without boxes"
@@ -34,8 +34,8 @@ def test_labels_count_from_one_whatever_the_ids():
     assert not cleaned.unused
 
 
-def test_float_ids_are_ids():
-    """A category id of 2.0, as derived files write it, is the category 2; 2.5 is none."""
+def test_whole_floats_are_valid_ids():
+    """A category id of 2.0, as some files have it, is category 2; 2.5 is invalid."""
     coco, _ = parse(annotations=[{**BOX, "category_id": 2.0, "image_id": 7.0}])
     assert coco.labels.tolist() == [1]
     with pytest.raises(
@@ -50,23 +50,23 @@ def test_annotation_ids_do_not_matter():
     assert len(coco.boxes) == 2
 
 
-def test_boxes_are_cut_at_the_edge_and_dropped_where_nothing_is_left():
-    """A box over the edge is cut; one that is then at most a pixel wide or high is left out; both are counted."""
+def test_boxes_are_clamped_and_dropped_if_too_small():
+    """A box over the edge is clamped, and dropped if a side is at most a pixel; both are counted."""
     boxes = [[-5, -5, 20, 20], [90, 40, 50, 50], [10, 10, 1, 30], [200, 10, 30, 30]]
     coco, cleaned = parse(annotations=[{**BOX, "bbox": box} for box in boxes])
     assert coco.boxes.tolist() == [[0, 0, 15, 15], [90, 40, 100, 50]]
     assert (cleaned.over_edge, cleaned.too_small) == (2, 2)
 
 
-def test_the_same_box_twice_is_one_box():
-    """An exact duplicate is left out and counted; the same box of another category stays."""
+def test_a_duplicate_box_is_dropped():
+    """An exact duplicate is dropped and counted; the same box in another category stays."""
     coco, cleaned = parse(annotations=[BOX, {**BOX, "id": 5}, {**BOX, "category_id": 9}])
     assert len(coco.boxes) == 2
     assert cleaned.twice == 1
 
 
 def test_boxes_belong_to_their_images_whatever_the_order():
-    """The boxes of image i are those between its offsets, also where the file mixes them and some have none."""
+    """Each image has its boxes, in whatever order the file has them, and even if some images have none."""
     images = [{**IMAGE, "id": i, "file_name": f"{i}.png"} for i in (5, 3, 8)]
     annotations = [{**BOX, "image_id": i, "bbox": [i, 1, 9, 9]} for i in (8, 5, 8)]
     annotations[2]["bbox"] = [80, 1, 9, 9]
@@ -91,7 +91,7 @@ def test_a_list_without_annotations_is_one():
         (b"<html>", "not a JSON file"),
         (b"[]", "not a COCO file"),
         (b"{}", "not a COCO file"),
-        (json.dumps({"images": [{"id": 1}]}).encode(), r"images\[0\]: a row that can't be used: found no 'width'"),
+        (json.dumps({"images": [{"id": 1}]}).encode(), r"images\[0\]: invalid row: found no 'width'"),
         (json.dumps({"images": [{**IMAGE, "width": 0}]}).encode(), r"images\[0\].*0 x 50"),
         (json.dumps({"images": [{**IMAGE, "file_name": "../a"}]}).encode(), "file_name '../a'"),
         (json.dumps({"images": [{**IMAGE, "file_name": None}]}).encode(), "file_name None"),
@@ -101,8 +101,8 @@ def test_a_list_without_annotations_is_one():
         (json.dumps({"images": [IMAGE], "annotations": {}}).encode(), "'annotations' is not a list"),
     ],
 )
-def test_what_is_no_coco_file_is_one_line(content, found):
-    """What can't be used names the row and what is wrong with it."""
+def test_an_invalid_file_is_a_clear_error(content, found):
+    """The error names the row and what is wrong with it."""
     with pytest.raises(TrainingError, match=found):
         parse_coco(content, "train.json")
 
@@ -110,14 +110,14 @@ def test_what_is_no_coco_file_is_one_line(content, found):
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"image_id": 99}, "no row has this image_id: found image_id 99"),
-        ({"category_id": 99}, "no row has this category_id: found category_id 99"),
+        ({"image_id": 99}, "unknown image_id: found 99"),
+        ({"category_id": 99}, "unknown category_id: found 99"),
         ({"bbox": [1, 2, 3]}, "not four numbers"),
         ({"bbox": [1, 2, 3, None]}, "not four numbers"),
         ({"bbox": [1, 2, 3, float("nan")]}, "not four numbers"),
     ],
 )
-def test_a_box_that_belongs_nowhere_is_refused(change, found):
-    """A box of an image or category that is not there, or that is no box, names its row."""
+def test_an_invalid_box_is_a_clear_error(change, found):
+    """The row of a box with an unknown image or category, or with invalid numbers, is named."""
     with pytest.raises(TrainingError, match=rf"annotations\[0\].*{found}"):
         parse(annotations=[{**BOX, **change}])

@@ -1,4 +1,4 @@
-"""The pass that checks and decodes: one reading, what is broken is named, and no room costs time but no run."""
+"""One pass checks and decodes: it names broken images, and without room in scratch the run is only slower."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from trainers.process import Place
 
 
 class Job:
-    """A haven, and what its job said."""
+    """A haven, and the log of its job."""
 
     def __init__(self, haven, **changes):
         self.out = io.StringIO()
@@ -38,7 +38,7 @@ class Job:
 
 
 def test_one_pass_checks_and_decodes(haven):
-    """After the pass the images are in scratch, decoded, and the log says that every byte was verified."""
+    """After the pass the decoded images are in scratch, and the log says that every byte was verified."""
     job = Job(haven)
     data = job.prepare_data()
     assert isinstance(data.pixels, Cached)
@@ -61,7 +61,7 @@ def test_each_file_is_read_once(haven, monkeypatch):
 
 
 def test_a_second_job_finds_the_decoded_images(haven, monkeypatch):
-    """In the same scratch nothing is decoded again, and every byte is checked again."""
+    """With the same scratch nothing is decoded again, but every byte is checked again."""
     Job(haven).prepare_data()
     monkeypatch.setattr("trainers.dataset.prepare.decode", None)
     job = Job(haven)
@@ -74,7 +74,7 @@ def test_a_second_job_finds_the_decoded_images(haven, monkeypatch):
 
 
 def test_quick_decodes_without_checking(haven):
-    """`verify: quick` reads the images to decode them, checks no byte, and says so."""
+    """`verify: quick` reads images to decode them, checks no byte, and says so."""
     job = Job(haven, verify="quick")
     assert isinstance(job.prepare_data().pixels, Cached)
     assert "no byte was checked" in job.said
@@ -89,8 +89,8 @@ def broken_haven(tmp_path, count=2):
 
 
 @pytest.mark.parametrize("cache", ["auto", "off"])
-def test_broken_images_stop_the_run_with_their_names(tmp_path, cache):
-    """An image that does not decode, or has another size than its row, stops the run before training, by name."""
+def test_broken_images_stop_the_run_and_are_named(tmp_path, cache):
+    """An image that can't be decoded, or differs in size from its row, stops the run before training."""
     job = Job(broken_haven(tmp_path), image={"cache": cache})
     with pytest.raises(TrainingError, match="2 of 12 images can't be used") as caught:
         job.prepare_data()
@@ -100,8 +100,8 @@ def test_broken_images_stop_the_run_with_their_names(tmp_path, cache):
     assert not list(job.context.scratch.iterdir())
 
 
-def test_broken_images_that_are_listed_are_left_out(tmp_path):
-    """`skip_broken` leaves images out by name, and the log says so; a name that is not there is refused."""
+def test_broken_images_in_skip_broken_are_left_out(tmp_path):
+    """`skip_broken` leaves out images by name, and the log counts them; an unknown name is an error."""
     haven = broken_haven(tmp_path)
     job = Job(haven, data={"skip_broken": ["3.png", "5.png"]})
     assert len(job.prepare_data().coco) == 10
@@ -110,8 +110,8 @@ def test_broken_images_that_are_listed_are_left_out(tmp_path):
         Job(haven, data={"skip_broken": ["99.png"]}).prepare_data()
 
 
-def test_images_that_the_dataset_says_are_missing_are_left_out(tmp_path):
-    """An image of missing.csv is left out; one that nobody speaks of stops the run with its name."""
+def test_images_in_missing_csv_are_left_out(tmp_path):
+    """An image in missing.csv is left out; any other absent image stops the run."""
     files = small_files()
     del files["images/3.png"]
     with pytest.raises(TrainingError, match=r"1 of 12 images of train.json are not in the dataset: found no .*3\.png"):
@@ -120,8 +120,8 @@ def test_images_that_the_dataset_says_are_missing_are_left_out(tmp_path):
     assert len(Job(Haven(tmp_path, files)).prepare_data().coco) == 11
 
 
-def test_a_full_scratch_costs_time_but_no_run(haven):
-    """Where scratch has no room the log says how much is needed, and images are decoded in every epoch."""
+def test_a_full_scratch_does_not_stop_the_run(haven):
+    """The log says how much room is needed, and images are decoded in every epoch."""
     if not mount(haven.scratch, "size=64k"):
         pytest.skip("only root mounts")
     try:
@@ -130,20 +130,20 @@ def test_a_full_scratch_costs_time_but_no_run(haven):
     finally:
         subprocess.run(["umount", haven.scratch], check=True)
     assert isinstance(data.pixels, Decoded)
-    assert "has 65.5 kB free, and the decoded images need 111 kB: each image is decoded anew" in job.said
+    assert "has 65.5 kB free, the decoded images need 111 kB: each image is decoded again" in job.said
     assert data.pixels.read(0).shape == (48, 64, 3)
 
 
-def test_no_scratch_costs_time_but_no_run(haven):
-    """Where there is no scratch at all, images are decoded in every epoch."""
+def test_a_missing_scratch_does_not_stop_the_run(haven):
+    """Without scratch, images are decoded in every epoch."""
     haven.scratch.rmdir()
     job = Job(haven)
     assert isinstance(job.prepare_data().pixels, Decoded)
     assert "can't be written to: No such file or directory" in job.said
 
 
-def test_a_scratch_that_fills_up_on_the_way_costs_time_but_no_run(haven, monkeypatch):
-    """A disk that gets full while images are written leaves no half-written file, and the run goes on."""
+def test_a_scratch_that_fills_up_does_not_stop_the_run(haven, monkeypatch):
+    """If scratch fills up meanwhile, no partial file is left, and the run continues."""
     written, original = [], os.pwrite
 
     def pwrite(descriptor, content, at):
@@ -160,7 +160,7 @@ def test_a_scratch_that_fills_up_on_the_way_costs_time_but_no_run(haven, monkeyp
 
 
 def test_only_what_is_evaluated_is_decoded(haven):
-    """`evaluate` takes in the validation part alone, the same that training had."""
+    """`evaluate` decodes only the validation images, the same as in training."""
     trained = Job(haven).prepare_data()
     data = Job(haven).prepare_data("validation")
     assert data.coco.file_names == tuple(trained.coco.file_names[i] for i in trained.split.validation)
@@ -169,7 +169,7 @@ def test_only_what_is_evaluated_is_decoded(haven):
 
 
 def test_the_images_to_predict_need_no_boxes(tmp_path):
-    """`predict` takes in the list that data.eval names; without one it says so."""
+    """`predict` uses the list that data.eval names; without one there is an error."""
     files = small_files()
     rows = [{"id": 900 + i, "file_name": f"e{i}.png", "width": 32, "height": 32} for i in range(3)]
     files |= {"eval.json": json.dumps({"images": rows}).encode()}
@@ -185,7 +185,7 @@ def test_the_images_to_predict_need_no_boxes(tmp_path):
 
 
 def test_other_processes_of_a_node_wait_for_the_first(haven):
-    """The second process goes on when the first is done, with its decoded images, and reads no image itself."""
+    """The second process continues when the first is done, with its decoded images, and reads none itself."""
     first, second = Job(haven), Job(haven)
     first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
     second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
@@ -201,20 +201,20 @@ def test_other_processes_of_a_node_wait_for_the_first(haven):
 
 
 def test_other_processes_of_a_node_stop_with_the_first(haven):
-    """Where the first process refuses the data the others stop too, and say where to look."""
+    """If the first process refuses the data, the others stop too, and say where to look."""
     haven.image().write_bytes(png(64, 48, seed=99))
     first, second = Job(haven), Job(haven)
     first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
     second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
     with pytest.raises(MismatchError):
         first.prepare_data()
-    with pytest.raises(TrainingError, match="the first process of this node stopped"):
+    with pytest.raises(TrainingError, match="the first process of this node failed"):
         second.prepare_data()
 
 
 @pytest.mark.parametrize(("here", "processes", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])
 def test_processes_of_a_node_share_its_cores(haven, monkeypatch, here, processes, threads):
-    """Threads that read are as many as there are cores, in all processes together; each has one at least."""
+    """The reading threads of all processes together are as many as the cores, but at least one each."""
     monkeypatch.setattr(prepare, "cores", lambda: here)
     assert prepare.workers(config.load(haven.configure()), processes) == threads
     assert prepare.workers(config.load(haven.configure(workers=5)), processes) == 5

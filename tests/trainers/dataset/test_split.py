@@ -1,4 +1,4 @@
-"""The split: seeded, stratified, and whole sequences on one side."""
+"""The split is seeded and stratified, and keeps sequences together."""
 
 import json
 
@@ -11,23 +11,23 @@ from trainers.dataset.split import sequences_of, split
 from trainers.errors import TrainingError
 
 
-def dives(folders: int, frames: int, kinds: int = 4):
-    """Make a list of dives: each shows two kinds of animals on all of its frames."""
+def dives(folders: int, frames: int, categories: int = 4):
+    """Make a list of dives; each shows two categories of animals on all of its frames."""
     images, boxes = [], []
     for dive in range(folders):
         for frame in range(frames + dive % 3):
             number = len(images)
             url = f"https://example.org/framegrabs/Doc%20Ricketts/images/{dive:04}/{frame}.png"
             images.append({"id": number, "file_name": f"{number}.png", "width": 9, "height": 9, "coco_url": url})
-            shown = (dive % kinds, (dive + 1) % kinds)
-            boxes += [{"image_id": number, "category_id": kind, "bbox": [1, 1, 5, 5]} for kind in shown]
-    categories = [{"id": kind, "name": str(kind)} for kind in range(kinds)]
-    content = {"images": images, "annotations": boxes, "categories": categories}
+            shown = (dive % categories, (dive + 1) % categories)
+            boxes += [{"image_id": number, "category_id": category, "bbox": [1, 1, 5, 5]} for category in shown]
+    rows = [{"id": category, "name": str(category)} for category in range(categories)]
+    content = {"images": images, "annotations": boxes, "categories": rows}
     return parse_coco(json.dumps(content).encode(), "train.json")[0]
 
 
 def test_frames_of_one_dive_are_on_one_side():
-    """No folder of addresses has images in both parts, and every image is in exactly one."""
+    """No folder of URLs has images on both sides, and every image is on exactly one."""
     coco = dives(folders=30, frames=7)
     parts = split(coco, 0.2, seed=0)
     folders = [url.rpartition("/")[0] for url in coco.urls]
@@ -38,7 +38,7 @@ def test_frames_of_one_dive_are_on_one_side():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_each_category_has_its_share(seed):
-    """Categories, and images, are in the validation part in about the share that was asked for."""
+    """Each category, and the images, have about the configured share in validation."""
     coco = dives(folders=40, frames=6)
     parts = split(coco, 0.25, seed)
     share = np.bincount(coco.keep(parts.validation).labels, minlength=5)[1:] / np.bincount(coco.labels)[1:]
@@ -47,29 +47,29 @@ def test_each_category_has_its_share(seed):
 
 
 def test_a_rare_category_is_on_both_sides():
-    """A category that two dives show is in both parts, or nobody could say how well it is found."""
-    coco = dives(folders=24, frames=5, kinds=12)
+    """A category in two dives is on both sides; otherwise nobody could tell how well it is detected."""
+    coco = dives(folders=24, frames=5, categories=12)
     parts = split(coco, 0.2, seed=3)
     for part in parts.train, parts.validation:
         assert set(coco.keep(part).labels) == set(range(1, 13))
 
 
-def test_the_seed_decides():
-    """The same seed gives the same split, another one another."""
+def test_the_seed_determines_the_split():
+    """The same seed gives the same split, another seed another one."""
     coco = dives(folders=30, frames=5)
     first = split(coco, 0.2, 1)
     assert (split(coco, 0.2, 1).validation == first.validation).all()
     assert not np.array_equal(split(coco, 0.2, 2).validation, first.validation)
 
 
-def test_without_addresses_each_image_stands_alone():
-    """The reef has no addresses: its 72 images are 72 sequences."""
+def test_without_urls_each_image_is_a_sequence():
+    """The reef has no URLs: its 72 images are 72 sequences."""
     coco, _ = parse_coco((REEF / "train.json").read_bytes(), "train.json")
     assert len(set(sequences_of(coco))) == 72
 
 
-def test_one_folder_of_addresses_says_nothing():
-    """Where all addresses are in one folder, its images are not one sequence."""
+def test_a_single_url_folder_is_not_a_sequence():
+    """If all URLs are in one folder, its images are not one sequence."""
     assert len(set(sequences_of(dives(folders=1, frames=9)))) == 9
 
 
@@ -78,8 +78,8 @@ def test_sequences_can_be_ignored():
     assert split(dives(folders=4, frames=9), 0.5, 0, by_sequence=False).sequences > 30
 
 
-def test_what_cannot_be_split_is_refused():
-    """A single image, or a list without boxes, can't be trained on."""
+def test_an_impossible_split_is_refused():
+    """A single image, or a list without boxes, can't be split."""
     with pytest.raises(TrainingError, match="at least two sequences"):
         split(dives(folders=1, frames=1), 0.2, 0)
     with pytest.raises(TrainingError, match="0 boxes"):

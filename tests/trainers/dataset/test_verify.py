@@ -1,4 +1,4 @@
-"""`python -m trainers check`: the data is what was asked for, or the job refuses it, before torch is imported."""
+"""`python -m trainers check`: the data is the dataset that was asked for, or is refused, before torch is imported."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from trainers.errors import MismatchError, TrainingError
 
 @pytest.fixture
 def no_torch(tmp_path):
-    """Give a folder whose torch ends the process that imports it."""
+    """Return a folder with a torch that ends the process that imports it."""
     folder = tmp_path / "no-torch"
     (folder / "torch").mkdir(parents=True)
     (folder / "torch" / "__init__.py").write_text("import os; os.write(2, b'torch was imported'); os._exit(99)\n")
@@ -28,8 +28,8 @@ def last(done) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_the_data_that_was_asked_for_passes_without_torch(haven, no_torch):
-    """A whole dataset is verified, every byte, with torch never imported; the receipt is in scratch alone."""
+def test_an_intact_dataset_passes_without_torch(haven, no_torch):
+    """Every byte is verified without importing torch; the receipt is in scratch only."""
     haven.configure()
     done = without_torch(haven, no_torch, "check")
     assert done.returncode == 0, done.stdout
@@ -40,23 +40,23 @@ def test_the_data_that_was_asked_for_passes_without_torch(haven, no_torch):
 
 
 def test_quick_is_never_called_verified(haven):
-    """`verify: quick` looks at names and the total size, says so, and does not say verified."""
+    """`verify: quick` checks names and the total size, says so, and does not say verified."""
     haven.configure(verify="quick")
     done = haven.run("check")
     assert done.returncode == 0
-    assert "names and total size are right, no byte was checked (verify: quick)" in done.stdout
+    assert "names and total size match, no byte was checked (verify: quick)" in done.stdout
     assert "verified" not in done.stdout
     assert not list(haven.scratch.iterdir())
 
 
-def test_quick_says_that_a_full_check_was_finished_here(haven):
-    """After a full check in the same scratch, `quick` says when it was; after a change of the files it does not."""
+def test_quick_mentions_an_earlier_full_check(haven):
+    """After a full check in the same scratch, `quick` says when it was, unless a file has changed since."""
     haven.configure()
     haven.run("check")
     haven.configure(verify="quick")
-    assert re.search(r"a full check of these files, .* was finished here at 20", haven.run("check").stdout)
+    assert re.search(r"these files, .*, passed a full check here at 20", haven.run("check").stdout)
     os.utime(haven.image(), ns=(1, 1))
-    assert "finished here" not in haven.run("check").stdout
+    assert "passed a full check" not in haven.run("check").stdout
 
 
 def flip(haven):
@@ -109,8 +109,8 @@ def _cut_other(haven):
 
 @pytest.mark.parametrize("command", ["check", "train"])
 @pytest.mark.parametrize("spoil", [flip, remove, add, rename, cut, link, change_list, several])
-def test_anything_else_is_refused_before_torch(haven, no_torch, spoil, command):
-    """A flipped byte, a missing, extra, renamed, cut or linked file: exit 3 and the sorted difference, no torch."""
+def test_any_difference_is_refused_before_torch(haven, no_torch, spoil, command):
+    """Any changed, missing, extra or linked file: exit 3 and a sorted list of differences, without torch."""
     haven.configure()
     expected = spoil(haven)
     done = without_torch(haven, no_torch, command)
@@ -118,13 +118,13 @@ def test_anything_else_is_refused_before_torch(haven, no_torch, spoil, command):
     lines = [line[10:].strip() for line in done.stdout.splitlines()]
     assert [line for line in lines if re.match(r"(missing|extra|changed) ", line)] == expected
     word = {"check": "CHECK", "train": "TRAINING"}[command]
-    assert last(done).startswith(f"{word} FAILED: {haven.bag}: the data is not the data that was asked for")
+    assert last(done).startswith(f"{word} FAILED: {haven.bag}: the data does not match its manifest")
     assert not list(haven.scratch.iterdir())
 
 
 @pytest.mark.parametrize("spoil", [remove, add, rename, cut])
-def test_quick_sees_names_and_sizes(haven, spoil):
-    """`verify: quick` refuses what names and the total size show."""
+def test_quick_refuses_wrong_names_and_sizes(haven, spoil):
+    """`verify: quick` refuses whatever names and the total size reveal."""
     haven.configure(verify="quick")
     spoil(haven)
     assert haven.run("check").returncode == 3
@@ -140,7 +140,7 @@ def test_a_digest_with_one_digit_wrong_is_refused(haven, no_torch):
 
 
 def test_a_damaged_manifest_is_refused(haven):
-    """A manifest that is no manifest is not read as one: exit 3."""
+    """A manifest that can't be parsed: exit 3."""
     haven.configure()
     path = haven.bag / "manifest-sha256.txt"
     path.write_bytes(path.read_bytes()[:-1])
@@ -149,7 +149,7 @@ def test_a_damaged_manifest_is_refused(haven):
     assert "the last line is cut off" in last(done)
 
 
-def test_no_safe_data_says_what_to_mount(haven):
+def test_a_missing_safe_data_says_what_to_mount(haven):
     """Without /safe_data the last line says which folder to mount: exit 2."""
     haven.configure()
     haven.data.rename(haven.root / "elsewhere")
@@ -159,16 +159,16 @@ def test_no_safe_data_says_what_to_mount(haven):
     assert f"mount the folder with your data at {haven.data}" in last(done)
 
 
-def test_a_wrong_folder_names_the_datasets_that_are_there(haven):
-    """A `dataset` that is not there is refused, and those below the configuration's folder are named."""
+def test_a_wrong_folder_lists_the_datasets(haven):
+    """If `dataset` names no folder, the error lists the datasets below the configuration's folder."""
     haven.configure(dataset="reef/v2")
     done = haven.run("check")
     assert done.returncode == 2
     assert f"datasets below {haven.data}: reef/v1" in last(done)
 
 
-def test_a_wrong_configuration_is_refused_with_its_line(haven):
-    """An unknown key ends the job in one line: exit 2."""
+def test_a_wrong_configuration_names_the_line(haven):
+    """An unknown key ends the job with one line: exit 2."""
     haven.configure(epochs=3)
     done = haven.run("check")
     assert done.returncode == 2
@@ -177,7 +177,7 @@ def test_a_wrong_configuration_is_refused_with_its_line(haven):
 
 @pytest.mark.parametrize("images", [(), ("data/images/3.png",)])
 def test_a_file_that_cannot_be_read_is_named(haven, images):
-    """A file that goes away while it is checked is named, whether it is hashed or decoded."""
+    """A file that disappears during the check is named, whether it is hashed or decoded."""
     dataset = open_dataset(haven.bag, haven.digest, haven.data)
     haven.image().unlink()
     with pytest.raises(TrainingError, match=r"3\.png: can't read this file of the dataset: found No such file"):
@@ -185,14 +185,14 @@ def test_a_file_that_cannot_be_read_is_named(haven, images):
 
 
 def test_sigterm_ends_a_check_with_a_last_line(haven):
-    """The service's time limit in the middle of a check ends it at once, with a line that says so: exit 75."""
+    """A SIGTERM in the middle of a check ends it at once, with a last line that says so: exit 75."""
     haven.configure()
     command = haven.command("check")
     code = f"""
 import itertools, sys, time, trainers.dataset.verify, trainers.__main__
 calls = itertools.count()
 def hash_file(*_, **__):
-    if next(calls) == 0:  # the other threads say nothing: it could come after the last line
+    if next(calls) == 0:  # the other threads stay silent: their output could come after the last line
         print("hashing", flush=True)
     time.sleep(0.2)
     return ""
@@ -209,8 +209,8 @@ sys.exit(trainers.__main__.main({command[3:]!r}))
     assert out.splitlines()[-1].startswith("CHECK FAILED: stopped by SIGTERM")
 
 
-def test_a_receipt_of_other_files_counts_for_nothing(haven):
-    """A receipt names its files by size and time: it is not taken for others, nor where it is damaged."""
+def test_a_receipt_of_other_files_does_not_count(haven):
+    """A receipt identifies files by size and time; one of other files, or a damaged one, is ignored."""
     dataset = open_dataset(haven.bag, haven.digest, haven.data)
     receipt = Receipt.of(dataset, haven.scratch)
     assert not receipt.checked(dataset)
