@@ -10,6 +10,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import NoneType
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def run_all(
     with ThreadPoolExecutor(count) as pool:
         try:
             for item in items:
-                pending.append(pool.submit(work, item, Advance(advance, stopped)))
+                pending.append(pool.submit(_run, work, item, Advance(advance, stopped), stopped))
                 if len(pending) >= count * _WAITING:
                     yield _oldest(pending)
             while pending:
@@ -92,12 +93,23 @@ def run_all(
             raise
 
 
+def _run(work: Callable[[Item, Advance], Result], item: Item, advance: Advance, stopped: threading.Event) -> Result:
+    if stopped.is_set():
+        raise Stopped
+    try:
+        return work(item, advance)
+    except BaseException:
+        stopped.set()  # here and not where it is noticed: the worker that failed must not take the next unit
+        raise
+
+
 def _oldest(pending: deque[Future[Result]]) -> Result:
     """Wait for the result of the oldest unit; raise the error of any unit that fails meanwhile, or has failed."""
     while True:
-        failed = next((unit for unit in pending if unit.done() and unit.exception()), None)
+        done = [unit for unit in pending if unit.done()]
+        failed = next((unit for unit in done if not isinstance(unit.exception(), (Stopped, NoneType))), None)
         if failed is not None:
             failed.result()
-        if pending[0].done():
+        if pending[0].done() and pending[0].exception() is None:
             return pending.popleft().result()
         wait([unit for unit in pending if not unit.done()], return_when=FIRST_COMPLETED)

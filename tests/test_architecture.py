@@ -1,4 +1,4 @@
-"""The arrows between the parts: who may import whom."""
+"""The architecture: which package may import which. The lists below are the layout of the code, from the ground up."""
 
 import ast
 import subprocess
@@ -9,40 +9,52 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted((ROOT / "datapack").rglob("*.py"))
-TRAINERS = sorted((ROOT / "trainers").rglob("*.py"))
-SHARED = {
-    "datapack",
-    "datapack.manifest",
-    "datapack.errors",
-    "datapack.report",
-}  # what the images of the trainers have of datapack
+MOST_LEVELS = 10
 
-# What a run needs until its data is known to be right.
-BEFORE_TORCH = (
+# Each row may import from the rows above it, and from nothing else of its program.
+DATAPACK = (
+    "errors progress urls executor",
+    "hashing files reference engine yamlfile",
+    "bag",
+    "oci download workspace",
+    "page",
+    "catalog registry",
+    "fetch image",
+    "metadata",
+    "targets verify listing",
+    "build",
+    "rehearse",
+    "cli",
     "__main__",
-    "commands",
-    "config",
-    "context",
-    "dataset.coco",
-    "dataset.images",
-    "dataset.pixels",
-    "dataset.prepare",
-    "dataset.split",
-    "dataset.verify",
-    "errors",
-    "log",
-    "process",
-    "run.folder",
-    "run.inputs",
-    "run.record",
 )
+TRAINERS = (
+    "errors",
+    "log process",
+    "config run",
+    "context",
+    "dataset",
+    "evaluation",
+    "report",
+    "pytorch",
+    "commands",
+    "__main__",
+)
+# What the images of the trainers have of datapack.
+SHARED = {"errors", "progress", "urls", "executor", "hashing", "files", "yamlfile", "bag", "page"}
+FRAMEWORKS = {"torch": "trainers.pytorch", "torchvision": "trainers.pytorch", "keras": "trainers.keras"}
 
 
-def imports(path: Path) -> set[str]:
-    """The modules that a file imports, also where it does so late or only for types."""
+def modules(package: str) -> dict[str, Path]:
+    """Return the file of each module of a package."""
+    paths = sorted((ROOT / package).rglob("*.py"))
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def imports(path: Path, *, late: bool = True) -> set[str]:
+    """Return the modules that a file imports; without ``late`` only those at the start of the module."""
+    tree = ast.parse(path.read_text())
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree) if late else tree.body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -50,78 +62,116 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_datapack_knows_nothing_of_training(path):
-    """datapack never imports the trainers or torch."""
-    assert not {name.partition(".")[0] for name in imports(path)} & {"trainers", "torch", "torchvision"}
+def room(module: str) -> str:
+    """Return the package, or the module beside the packages, that a module is in: ``bag`` for ``datapack.bag.listing``."""
+    return module.partition(".")[2].partition(".")[0]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_the_command_line_prints_and_reads_arguments(path):
-    """The library raises and reports; only cli prints, and nothing imports cli but the two ways to start it."""
-    if path.parent.name == "cli" or path.name == "__main__.py":
-        return
-    assert "datapack.cli" not in imports(path)
-    assert "argparse" not in imports(path)
+def arrows(package: str) -> set[tuple[str, str, str]]:
+    """Return each import of one room by another: the importing module, its room, and the room that it imports."""
+    ours = modules(package)
+    found = {(name, room(name), room(other)) for name, path in ours.items() for other in imports(path) & ours.keys()}
+    return {(name, here, there) for name, here, there in found if here and there and here != there}
 
 
-@pytest.mark.parametrize("path", TRAINERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_trainers_know_little_of_datapack(path):
-    """The trainers take the manifest, the errors and the reports from datapack, and nothing else is in their images."""
-    needed = {name for name in imports(path) if name.partition(".")[0] == "datapack"}
-    assert {".".join(name.split(".")[:2]) for name in needed} <= SHARED
+def levels(package: str) -> dict[str, int]:
+    """Return the level of each room: 1 where it imports no other, else one more than the highest that it imports."""
+    needs: dict[str, set[str]] = {room(name): set() for name in modules(package) if room(name)}
+    for _, here, there in arrows(package):
+        needs[here].add(there)
+    found: dict[str, int] = {}
+    for name in TopologicalSorter(needs).static_order():  # raises where there is a cycle
+        found[name] = 1 + max((found[other] for other in needs[name]), default=0)
+    return found
 
 
-@pytest.mark.parametrize("path", TRAINERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_the_program_of_the_trainers_reads_arguments(path):
-    """Only __main__ reads the command line, and nothing imports it."""
-    if path.name != "__main__.py":
-        assert not imports(path) & {"argparse", "sys.argv", "trainers.__main__"}
-        assert "sys.argv" not in path.read_text()
+@pytest.mark.parametrize(("package", "rows"), [("datapack", DATAPACK), ("trainers", TRAINERS)])
+def test_a_package_imports_only_what_is_above_it_in_the_layout(package, rows):
+    """No import goes up, every room has a place in the layout, and there are few levels."""
+    place = {name: number for number, row in enumerate(rows) for name in row.split()}
+    upward = [f"{name} imports {there}" for name, here, there in arrows(package) if place[there] >= place[here]]
+    assert not upward
+    found = levels(package)
+    for level in range(1, max(found.values()) + 1):
+        print(f"{package}, level {level:2}: {' '.join(sorted(name for name in found if found[name] == level))}")
+    print(f"{package}: {len(found)} rooms, {len({arrow[1:] for arrow in arrows(package)})} arrows")
+    assert max(found.values()) <= MOST_LEVELS
 
 
-@pytest.mark.parametrize("module", BEFORE_TORCH)
-def test_the_data_is_checked_before_torch_is_loaded(module):
-    """What comes before the training imports no torch, neither itself nor through others."""
-    code = f"import sys, trainers.{module}; print(*sys.modules)"
+@pytest.mark.parametrize("package", ["datapack", "trainers"])
+def test_no_module_imports_itself_through_others(package):
+    """There is no cycle among the modules, imports for types among them."""
+    ours = modules(package)
+    needs = {name: (imports(path) & ours.keys()) - {name, package} for name, path in ours.items()}
+    assert set(TopologicalSorter(needs).static_order()) >= needs.keys()  # raises where there is a cycle
+
+
+def test_the_two_programs_share_only_the_ground_floor():
+    """datapack never imports the trainers or a framework; the trainers import of it only what their images have."""
+    for name, path in modules("datapack").items():
+        assert not {other.partition(".")[0] for other in imports(path)} & {"trainers", *FRAMEWORKS}, name
+    for name, path in modules("trainers").items():
+        shared = {other for other in imports(path) if other.startswith("datapack.")}
+        assert {room(other) for other in shared} <= SHARED, name
+    for name in SHARED & levels("datapack").keys():
+        needed = {there for _, here, there in arrows("datapack") if here == name}
+        assert needed <= SHARED, name
+
+
+def test_each_framework_stays_in_its_package():
+    """Only trainers/pytorch imports torch at module level, only trainers/keras keras, and neither knows the other."""
+    for name, path in modules("trainers").items():
+        for framework, package in FRAMEWORKS.items():
+            if not f"{name}.".startswith(f"{package}."):
+                assert framework not in {other.partition(".")[0] for other in imports(path, late=False)}, name
+        assert not (name.startswith("trainers.pytorch") and any("trainers.keras" in other for other in imports(path)))
+        assert not (name.startswith("trainers.keras") and any("trainers.pytorch" in other for other in imports(path)))
+
+
+def test_only_the_command_lines_read_arguments():
+    """The library raises and reports; only cli and the trainers' __main__ know argparse, and nothing imports these."""
+    doors = {"datapack.cli", "datapack.__main__", "trainers.__main__", "trainers.config.__main__"}
+    for name, path in {**modules("datapack"), **modules("trainers")}.items():
+        if not any(f"{name}.".startswith(f"{door}.") for door in doors):
+            assert not imports(path) & {"argparse", *doors}, name
+            assert "sys.argv" not in path.read_text() or name in {"datapack.fetch.dvc"}, name  # DVC's process, as text
+
+
+def test_the_data_is_checked_before_a_framework_is_loaded():
+    """Nothing that a job needs until its data is known to be right imports torch or matplotlib, directly or not."""
+    early = [name for name in modules("trainers") if room(name) not in {"pytorch", "report"}]
+    code = f"import sys; [__import__(name) for name in {early}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"trainers.{module}" in done.stdout.split()
-    assert not {"torch", "torchvision", "matplotlib"} & set(done.stdout.split())
+    loaded = set(done.stdout.split())
+    assert set(early) <= loaded
+    assert not {"torch", "torchvision", "matplotlib", "pycocotools"} & loaded
 
 
-@pytest.mark.parametrize("path", TRAINERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_that_is_read_can_run_code(path):
+def test_no_file_that_is_read_can_run_code():
     """Each torch.load takes tensors and plain values alone, and nothing else unpickles."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    for call in calls:
-        if ast.unparse(call.func) == "torch.load":
-            assert {word.arg: ast.unparse(word.value) for word in call.keywords}.get("weights_only") == "True"
-        assert ast.unparse(call.func) not in {"pickle.load", "pickle.loads", "np.load", "numpy.load", "eval", "exec"}
+    for name, path in modules("trainers").items():
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) == "torch.load":
+                assert {word.arg: ast.unparse(word.value) for word in call.keywords}.get("weights_only") == "True", name
+            banned = {"pickle.load", "pickle.loads", "np.load", "numpy.load", "eval", "exec"}
+            assert ast.unparse(call.func) not in banned, name
 
 
-@pytest.mark.parametrize("modules", [MODULES, TRAINERS], ids=["datapack", "trainers"])
-def test_no_module_needs_itself(modules):
-    """The arrows between the modules, those for types among them, run one way: there is no circle."""
-    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in modules}
-    needs = {name: (imports(path) & names.keys()) - {name} for name, path in names.items()}
-    assert set(TopologicalSorter(needs).static_order()) == names.keys()  # raises where there is a circle
-
-
-def test_manifest_is_standard_library_only():
-    """The trainers bring the manifest into an image without our dependencies: it must import there."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import datapack.manifest; print(*sys.modules)"
+def test_the_bag_needs_only_the_standard_library():
+    """The trainers take the bag into images without our dependencies: it must import there."""
+    names = [name for name in modules("datapack") if room(name) == "bag"]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); [__import__(name) for name in {names}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
-    foreign = {name.partition(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names
-    assert foreign <= {"datapack", "__main__"}
-    ours = {name for name in done.stdout.split() if name.startswith("datapack.")}
-    assert ours == {"datapack.manifest", "datapack.errors"}
+    loaded = done.stdout.split()
+    assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names <= {"datapack", "__main__"}
+    assert {room(name) for name in loaded if name.startswith("datapack.")} <= SHARED
 
 
 def test_help_needs_no_heavy_package():
-    """`datapack --help` answers without pydantic, DVC, docker, oras, Pillow, requests or urllib3."""
+    """`datapack --help` answers without pydantic, DVC, docker, Pillow, requests or urllib3."""
     ask = "import sys, datapack.cli\ntry: datapack.cli.main(['--help'])\nexcept SystemExit: pass\n"
     code = f"{ask}print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "build" in done.stdout
-    heavy = {"pydantic", "dvc", "docker", "oras", "PIL", "requests", "urllib3", "yaml", "tqdm"}
+    heavy = {"pydantic", "dvc", "docker", "PIL", "requests", "urllib3", "yaml", "tqdm", "jinja2", "shtab", "kagglehub"}
     assert not heavy & set(done.stderr.split())

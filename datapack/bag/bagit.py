@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from datapack.reference import Reference
-
 
 class PayloadFile(NamedTuple):
     """A file of a bag: its path below the bag, its size in bytes, its sha256 in hex."""
@@ -163,6 +161,6 @@ def _info(fields: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {' '.join(fields[name].split())}\n" for name in sorted(fields)).encode()
 
 
-def info_fields(reference: Reference, facts: Mapping[str, str | None]) -> dict[str, str]:
-    """Give the fields of ``bag-info.txt``: the reference, and every fact that is known."""
-    return {"External-Identifier": str(reference), **{name: value for name, value in facts.items() if value}}
+def info_fields(identifier: str, facts: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the fields of ``bag-info.txt``: the identifier, such as ``fathom24@v1``, and every fact that is known."""
+    return {"External-Identifier": identifier, **{name: value for name, value in facts.items() if value}}

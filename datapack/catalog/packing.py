@@ -16,14 +16,14 @@ from datapack.errors import CatalogError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from datapack.build.plan import Group
+    from datapack.bag.bagit import PayloadFile
 
 
 FORM = r"^(0|[1-9][0-9]*)\*[1-9][0-9]*( (0|[1-9][0-9]*)\*[1-9][0-9]*)*$"
 File = TypeVar("File")
 
 
-def encode(groups: Sequence[Group]) -> str:
+def encode(groups: Sequence[Sequence[PayloadFile]]) -> str:
     """Write a plan's layers as a packing."""
     placed = sorted((file.path, number) for number, group in enumerate(groups) for file in group)
     runs = groupby(placed, key=itemgetter(1))

@@ -159,7 +159,7 @@ def _fetch(job: FetchJob) -> Bag:
         "Licence": dataset.licence,
         "Homepage": dataset.homepage,
     }
-    tags = write_tags(job.partial, manifest, listing, info_fields(entry.reference, facts), payload.urls)
+    tags = write_tags(job.partial, manifest, listing, info_fields(str(entry.reference), facts), payload.urls)
     return Bag.complete(job.partial, tags, listing)
 
 

@@ -10,9 +10,6 @@ from datapack.bag.listing import list_payload
 from datapack.bag.manifest import Manifest
 from datapack.errors import BagError, ManifestError
 from datapack.hashing import hash_files
-from datapack.reference import Reference
-
-REEF = Reference("reef", "v1")
 
 
 @pytest.fixture
@@ -26,7 +23,7 @@ def folder(tmp_path):
     manifest = Manifest.of(dict(hash_files(tmp_path, listing.files)))
     facts = {"Licence": "CC0-1.0", "Contact-Name": None, "External-Description": "Two\nlines"}
     urls = {"data/a.png": "https://example.org/a b%20c.png", "data/deep/b c%20.png": "https://example.org/b"}
-    write_tags(tmp_path, manifest, listing, info_fields(REEF, facts), urls)
+    write_tags(tmp_path, manifest, listing, info_fields("reef@v1", facts), urls)
     return tmp_path
 
 
@@ -65,7 +62,7 @@ def test_it_is_opened_without_reading_the_payload(folder):
 def test_digest_depends_on_the_payload_alone(folder):
     """Other facts and other URLs make another tag manifest, but the same dataset digest."""
     before = Bag.open(folder)
-    write_tags(folder, before.manifest, before.listing, info_fields(REEF, {"Licence": "another"}), {})
+    write_tags(folder, before.manifest, before.listing, info_fields("reef@v1", {"Licence": "another"}), {})
     after = Bag.open(folder)
     assert after.manifest.digest == before.manifest.digest
     assert "fetch.txt" not in after.tags

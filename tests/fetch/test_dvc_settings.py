@@ -1,0 +1,74 @@
+"""DVC's settings, read without DVC: what DVC itself writes must be read as DVC reads it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from datapack.errors import VersioningError
+from datapack.fetch.dvc_settings import cache_folder, find_repository, read_setting
+
+
+def dvc(folder, *arguments):
+    """Run DVC as its users do; return what it printed."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    env = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """A folder with ``.dvc``, and folders of its own for the user's and the system's settings."""
+    for name in ("global", "system"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"DVC_{name.upper()}_CONFIG_DIR", str(tmp_path / name))
+    root = tmp_path / "repository"
+    (root / ".dvc").mkdir(parents=True)
+    return root
+
+
+def test_what_dvc_writes_is_read_as_dvc_reads_it(settings):
+    """Remotes, links and a cache elsewhere, at each of DVC's levels."""
+    settings.joinpath(".dvc").rmdir()
+    dvc(settings, "init", "--no-scm", "--quiet")
+    assert read_setting(settings, "core", "remote") == ""
+    assert cache_folder(settings) == settings / ".dvc/cache" and dvc(settings, "cache", "dir") == str(
+        cache_folder(settings)
+    )
+    dvc(settings, "remote", "add", "--default", "storage", "/somewhere/a b")
+    dvc(settings, "config", "--local", "cache.type", "reflink,hardlink,copy")
+    dvc(settings, "cache", "dir", "../other cache")
+    for section, option in (("core", "remote"), ("cache", "type")):
+        assert read_setting(settings, section, option) == dvc(settings, "config", f"{section}.{option}")
+    assert os.path.normpath(cache_folder(settings)) == dvc(settings, "cache", "dir")
+
+
+def test_the_most_specific_file_wins(settings, tmp_path):
+    """The repository's own settings come before the user's, and these before the system's."""
+    assert read_setting(settings, "core", "remote") == ""
+    levels = (
+        tmp_path / "system/config",
+        tmp_path / "global/config",
+        settings / ".dvc/config",
+        settings / ".dvc/config.local",
+    )
+    for number, path in enumerate(levels):
+        path.write_text(f"[core]\n    remote = remote{number}\n    analytics = false\n")
+        assert read_setting(settings, "core", "remote") == f"remote{number}"
+
+
+def test_a_repository_above_is_found(settings):
+    """As DVC does, from any folder below it."""
+    inner = settings / "a/b"
+    inner.mkdir(parents=True)
+    assert find_repository(inner) == settings / ".dvc"
+    assert find_repository(settings.parent) is None
+
+
+@pytest.mark.parametrize("content", [b"no section\n", b"[core]\nremote\n", b"\xff\xfe", b"[core\n"])
+def test_a_broken_file_is_named(settings, content):
+    """One line that says which file, not a traceback."""
+    (settings / ".dvc/config").write_bytes(content)
+    with pytest.raises(VersioningError, match=r"config: DVC's configuration can't be read: found "):
+        read_setting(settings, "core", "remote")

@@ -1,0 +1,103 @@
+"""The executor: results in order, few units in memory, and an end at the first error."""
+
+import threading
+import time
+from itertools import count
+
+import pytest
+
+from datapack.executor import Advance, Stopped, run_all
+
+
+def double(item, advance):
+    advance(1)
+    return 2 * item
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7, None])
+def test_results_come_in_the_order_of_the_items(workers):
+    """Whichever unit is done first, and however many workers there are."""
+
+    def work(item, advance):
+        time.sleep(0.001 * (item % 3))
+        return double(item, advance)
+
+    done = []
+    assert list(run_all(work, range(50), workers=workers, advance=done.append)) == [2 * item for item in range(50)]
+    assert sum(done) == 50
+
+
+def test_items_are_taken_as_workers_become_free():
+    """Ten million files need not be in memory at once: a few units per worker wait, no more."""
+    numbers = count()
+    results = run_all(double, numbers, workers=2)
+    assert [next(results) for _ in range(10)] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
+    results.close()
+    assert next(numbers) < 30
+
+
+def test_the_first_error_stops_everything():
+    """Units that wait never start, and a long one that is running ends at its next step, not at its end."""
+    started, ended = [], []
+
+    def work(item, advance):
+        started.append(item)
+        if item == 1:
+            time.sleep(0.05)
+            raise OSError("disk")
+        try:
+            for _ in range(1000):
+                advance.wait(0.02)
+        except Stopped:
+            ended.append(item)
+            raise
+
+    began = time.monotonic()
+    with pytest.raises(OSError, match="disk"):
+        list(run_all(work, range(100), workers=2))
+    assert sorted(started) == [0, 1]
+    assert ended == [0]
+    assert time.monotonic() - began < 10
+
+
+def test_an_error_is_raised_while_an_older_unit_is_still_running():
+    """The oldest unit may take an hour: the error of another does not wait for it."""
+    release = threading.Event()
+
+    def work(item, advance):
+        if item == 0:
+            while not release.is_set():
+                advance.wait(0.01)
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="1"):
+        list(run_all(work, [0, 1], workers=2))
+
+
+def test_a_caller_that_stops_iterating_stops_the_work():
+    """Nothing goes on in the background afterwards."""
+    running = []
+
+    def work(item, advance):
+        running.append(item)
+        for _ in range(5 if item == 0 else 1000):
+            advance.wait(0.01)
+        return item
+
+    results = run_all(work, range(100), workers=2)
+    assert next(results) == 0
+    results.close()
+    before = len(running)
+    time.sleep(0.1)
+    assert len(running) == before
+
+
+def test_progress_can_go_back_and_jump():
+    """A unit that starts again takes its progress back; one that was there already counts at once."""
+    done = []
+    advance = Advance(done.append, threading.Event())
+    advance(30)
+    advance(20)
+    advance.set(0)
+    advance.set(70)
+    assert done == [30, 20, -50, 70]
