@@ -1,11 +1,11 @@
-"""The errors that people see: one line each, in one form."""
+"""The errors that users see: one line each, all in the same form."""
 
 
 class DatapackError(Exception):
-    """A problem that whoever runs the command can act on.
+    """A problem that the user can act on.
 
-    ``str()`` is one line, in this order: where, what went wrong, what was expected, what was found, what to do next.
-    ``details`` are further lines: each difference, or each other problem of the same file.
+    ``str()`` is one line: where, what is wrong, what was expected, what was found, what to do next. ``details`` holds
+    further lines, such as a line per difference or the other problems in the same file.
     """
 
     exit_code = 1
@@ -39,27 +39,27 @@ class DatapackError(Exception):
 
 
 class UsageError(DatapackError):
-    """The command line itself is wrong: an unknown reference, target or option."""
+    """The command line is wrong: an unknown reference, target or option."""
 
     exit_code = 2
 
 
 class CatalogError(DatapackError):
-    """``datasets.yml`` or ``datasets.lock`` can't be read as what it should be."""
+    """``datasets.yml`` or ``datasets.lock`` is invalid or can't be read."""
 
     exit_code = 2
 
 
 class ManifestError(DatapackError):
-    """A manifest, or a path in it, that must not be trusted."""
+    """A manifest, or a path in one, is invalid."""
 
 
 class BagError(DatapackError):
-    """A folder that is not the bag it should be."""
+    """A folder is not a complete, undamaged bag."""
 
 
 class FetchError(DatapackError):
-    """A source did not give what it should."""
+    """A source did not provide a file, or the disk failed while it was fetched."""
 
 
 class VersioningError(DatapackError):
@@ -67,17 +67,17 @@ class VersioningError(DatapackError):
 
 
 class ImageError(DatapackError):
-    """A base, an image or a target that can't be read or written."""
+    """A base, an image or a target can't be read or written."""
 
 
 class MismatchError(DatapackError):
-    """The data, or the image, is not what the manifest or the lock says. ``details`` has a line per difference."""
+    """The data or the image differs from its manifest or from the lock. ``details`` has a line per difference."""
 
     exit_code = 3
 
 
 class RehearsalError(DatapackError):
-    """A container that was rehearsed failed. datapack ends with the status that the container ended with."""
+    """A rehearsed container failed. datapack exits with the container's exit status."""
 
     def __init__(self, what: str, *, status: int, where: object = None, found: object = None, fix: str | None = None):
         super().__init__(what, where=where, found=found, fix=fix)

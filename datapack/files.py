@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under another name in the same folder, synced, then renamed."""
+"""Atomic file writes: a file is written under a temporary name in the same folder, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _LIBC = ctypes.CDLL(None)
 _SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2) of linux/fs.h
 _WRITE_BEHIND = 16 << 20  # bytes
-TEMPORARY_PREFIX = ".datapack-"  # what a kill can leave behind, and what the next run may remove
+TEMPORARY_PREFIX = ".datapack-"  # a kill can leave such files behind; the next run removes them
 
 
 @contextlib.contextmanager
 def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a new file in ``folder`` under a temporary name; it is removed at the end unless it was renamed."""
+    """Open a new file with a temporary name in ``folder``; remove it at the end unless it was renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     try:
@@ -38,7 +38,7 @@ def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that gets the name ``path`` only when it is whole and on disk."""
+    """Write a file that gets the name ``path`` only once it is complete and on disk."""
     with temporary_file(path.parent) as (file, temporary):
         yield file
         sync(file)
@@ -47,7 +47,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 class WriteBehind:
-    """A file that goes to disk while it is written, so that the sync at the end of a large one is short."""
+    """Starts writing a large file to disk early, so that the sync at the end is short."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -64,7 +64,7 @@ class WriteBehind:
 
 
 def _start_writeback(descriptor: int, start: int, count: int) -> None:
-    """Have Linux begin to write a range of a file to disk, without waiting for it; elsewhere do nothing."""
+    """Tell Linux to start writing a range of a file to disk, without waiting; do nothing on other systems."""
     if hasattr(_LIBC, "sync_file_range"):
         _LIBC.sync_file_range(
             descriptor, ctypes.c_int64(start), ctypes.c_int64(count), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
@@ -72,13 +72,13 @@ def _start_writeback(descriptor: int, start: int, count: int) -> None:
 
 
 def sync(file: BinaryIO) -> None:
-    """Have the disk keep what was written."""
+    """Wait until a file's content is on disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in a folder."""
+    """Wait until a folder's entries are on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -87,13 +87,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed run left in ``folder`` under temporary names. Its owner must hold the workspace."""
+    """Remove the temporary files of a killed run from ``folder``. The caller must hold the workspace."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         path.unlink(missing_ok=True)
 
 
 class FileStat(NamedTuple):
-    """What a look at a file tells: its size in bytes, and its modification time in ns since 1970."""
+    """A file's size in bytes and its modification time in ns since 1970."""
 
     size: int
     mtime_ns: int
@@ -132,7 +132,7 @@ def _disk_error(cause: OSError, path: Path, error: type[DatapackError]) -> Datap
     if cause.errno in {errno.ENOSPC, errno.EDQUOT}:
         return error("the disk is full", where=path.parent, found=_free(path), fix=_MAKE_ROOM)
     if cause.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-        fix = "work in a folder that you may write to"
+        fix = "work in a folder that you can write to"
         return error("can't write here", where=path.parent, found=cause.strerror, fix=fix)
     return error("can't read or write the file", where=path, found=cause.strerror or str(cause))
 

@@ -1,4 +1,4 @@
-"""Hashing: sha256 of files and bytes, in one pass and on several cores."""
+"""sha256 of files and bytes, on several cores."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_BATCH = 16  # files per unit of work: small files are hashed faster than a unit is handed to a worker
-_BUFFER = 1 << 20  # bytes a read: large enough that Python's own time does not count
+_BATCH = 16  # files per unit of work: handing a unit to a worker takes longer than hashing a small file
+_BUFFER = 1 << 20  # bytes per read: large enough that Python's overhead is negligible
 
 
 def hash_files(
@@ -50,7 +50,7 @@ def _hash_batch(batch: _Batch, advance: Advance) -> list[tuple[str, str]]:
 
 
 def hash_file(path: Path, *, buffer: memoryview | None = None, advance: Callable[[int], None] = lambda _: None) -> str:
-    """Return the sha256 of a regular file as 64 hex digits. A link is not followed: it raises `OSError`."""
+    """Return the sha256 of a regular file as 64 hex digits; raise `OSError` for a link, which is not followed."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0, opener=open_regular) as file:
         for block in read_blocks(file.readinto, buffer or new_buffer()):
@@ -60,18 +60,18 @@ def hash_file(path: Path, *, buffer: memoryview | None = None, advance: Callable
 
 
 def new_buffer() -> memoryview:
-    """Make the 1 MiB that `read_blocks` reads into; a thread makes one and uses it for file after file."""
+    """Make a 1 MiB buffer for `read_blocks`; a thread reuses its own for all files."""
     return memoryview(bytearray(_BUFFER))
 
 
 def read_blocks(readinto: Callable[[memoryview], int | None], buffer: memoryview) -> Iterator[memoryview]:
-    """Read to the end, a block at a time. Every block is a view of ``buffer``: use it before the next is asked for."""
+    """Read to the end in blocks. Each block is a view of ``buffer``, valid until the next one is read."""
     while count := readinto(buffer):
         yield buffer[:count]
 
 
 def open_regular(path: str, flags: int) -> int:
-    """Open a regular file, for ``open(opener=...)``; a link or a device raises `OSError` before a byte is read."""
+    """Open a regular file, for ``open(opener=...)``; raise `OSError` for a link or a device, without reading."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -90,5 +90,5 @@ def digest_of(content: bytes) -> str:
 
 
 def is_digest(text: object) -> bool:
-    """Say whether this is a sha256 digest, the only kind that datapack reads and writes."""
+    """Whether ``text`` is a sha256 digest, the only algorithm that datapack uses."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""The listing: what there is of every version of the catalog. Only names are looked at; no data is read."""
+"""The table of `datapack list`: the state of every version in the catalog. Only names are checked; no data is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
 
-WIDTH = 100  # letters a line
+WIDTH = 100  # characters per line
 _DIGEST_SHOWN = len("sha256:") + 12
 _HEADS = ("VERSION", "FETCHED", "VERSIONED", "BUILT", "FILES", "SIZE", "DATASET DIGEST", "ACCESS")
 _NUMBERS = {"FILES", "SIZE"}
@@ -28,23 +28,23 @@ Built = Literal["here", "elsewhere", ""]
 
 @dataclass(frozen=True)
 class Row:
-    """What there is of one version. What only the lock can tell is None until it does."""
+    """The state of one version. Values that come from the lock are None until the lock has them."""
 
     reference: Reference
     title: str
     licence: str
     private: bool
-    fetched: bool  # its bag is here
-    versioned: bool  # DVC's pointer to its bag is here
-    built: Built  # whether the image that the lock names is in the default target
+    fetched: bool  # its bag exists here
+    versioned: bool  # DVC's pointer to its bag exists here
+    built: Built  # whether the default target holds the image in the lock
     files: int | None = None
     bytes: int | None = None
     digest: str | None = None
-    stand_in: bool = False  # its image is for tests and the demo only
+    stand_in: bool = False  # its image is only for tests and the demo
 
 
 def rows(workspace: Workspace, catalog: Catalog, lock: Lock) -> list[Row]:
-    """Look at every version of the catalog, in its order."""
+    """Return a row per version, in the order of the catalog."""
     return [_row(workspace, entry, lock.entries.get(entry.reference)) for entry in catalog.entries()]
 
 
@@ -66,7 +66,7 @@ def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
 
 
 def _built(workspace: Workspace, reference: Reference, image: str | None) -> Built:
-    """Say whether the image of this digest is in the default target; one that the lock names was built at some time."""
+    """Say where the image with this digest is. If it is not in the default target, it was built elsewhere."""
     if image is None:
         return ""
     try:
@@ -76,9 +76,9 @@ def _built(workspace: Workspace, reference: Reference, image: str | None) -> Bui
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Write rows for people, in `WIDTH` columns as long as no reference is very long.
+    """Format rows in `WIDTH` columns, unless a reference is very long.
 
-    A version has two lines, and one more where its image is not a real one.
+    A version takes two lines, plus a third if its image has a stand-in base.
     """
     cells = [_HEADS, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -108,9 +108,9 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _about(row: Row) -> str:
-    """Say what a version is: its title, shortened where the line has no room for it, and its licence."""
+    """Return the title, shortened to fit the line, and the licence."""
     licence = f" ({row.licence})"
     title = " ".join(row.title.split())
     room = max(WIDTH - len(licence) - 2, 20)
     line = f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"
-    return f"{line}\n  its image is not for a Safe Haven: it stands on {STAND_IN_MEANS}" if row.stand_in else line
+    return f"{line}\n  its image is not for a Safe Haven: it is based on {STAND_IN_MEANS}" if row.stand_in else line

@@ -1,7 +1,7 @@
-"""What long work tells whoever waits for it: steps, progress and remarks.
+"""Progress and notes of long operations.
 
-The library only calls a `Reporter`; `datapack.cli` decides where it is shown. Progress is a bar on a terminal, and a
-line every few per cent elsewhere, so that a log file stays readable.
+The library only calls a `Reporter`; `datapack.cli` decides where the output goes. Progress is a bar on a terminal and
+an occasional line elsewhere, so that log files stay readable.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Where a step of the work says what it does."""
+    """Receives notes, warnings and progress."""
 
     def note(self, text: str) -> None:
-        """Say one line that whoever runs the command should see."""
+        """Show one line that the user should see."""
 
     def warn(self, text: str) -> None:
-        """Say some lines that nobody may miss."""
+        """Show lines that nobody should miss."""
 
     def progress(self, label: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
         """Show progress towards ``total`` units (``"B"`` for bytes); yield the function that advances it."""
 
 
 class Silent:
-    """A reporter that says nothing: the default for callers of the library."""
+    """Shows nothing: the default for users of the library."""
 
     def note(self, text: str) -> None:
         pass
@@ -44,7 +44,7 @@ class Silent:
 
 
 class Console:
-    """A reporter for people: bars on a terminal, lines elsewhere. It writes to standard error."""
+    """Writes to standard error: progress bars on a terminal, lines elsewhere."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
@@ -77,21 +77,21 @@ class Console:
 
 
 class _Lines:
-    """A line at every tenth of the way, but never more than one in two seconds and at least one a minute."""
+    """Prints a line for each tenth of the total: at most one every two seconds, at least one a minute."""
 
     def __init__(self, console: Console, label: str, total: int, unit: str) -> None:
         self.console, self.label, self.total, self.unit = console, label, max(total, 1), unit
         self.done, self.started = 0, time.monotonic()
-        self.said, self.said_at = 0, self.started
+        self.shown, self.shown_at = 0, self.started
         self.lock = threading.Lock()
 
     def advance(self, done: int) -> None:
         with self.lock:
             self.done += done
             now, tenth = time.monotonic(), self.done * 10 // self.total
-            quiet = now - self.said_at
-            if (tenth > self.said and quiet > 2) or quiet > 60:  # noqa: PLR2004 - seconds, see the class
-                self.said, self.said_at = tenth, now
+            quiet = now - self.shown_at
+            if (tenth > self.shown and quiet > 2) or quiet > 60:  # noqa: PLR2004 - seconds, see the class
+                self.shown, self.shown_at = tenth, now
                 self.console.note(f"{self.label}: {self._amount()}, {now - self.started:.0f} s")
 
     def _amount(self) -> str:
@@ -102,12 +102,12 @@ class _Lines:
 
 
 def size(count: int) -> str:
-    """Write a number of bytes as people read it, in decimal units: ``1.3 GB``."""
+    """Format a number of bytes in decimal units: ``1.3 GB``."""
     if count < 1000:  # noqa: PLR2004 - the decimal unit step
         return f"{count} B"
     amount = float(count)
     for unit in ("kB", "MB", "GB"):
         amount /= 1000
-        if amount < 999.5:  # noqa: PLR2004 - what rounds to the next unit
+        if amount < 999.5:  # noqa: PLR2004 - anything larger rounds to the next unit
             return f"{amount:.3g} {unit}"
     return f"{amount / 1000:.3g} TB"

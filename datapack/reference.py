@@ -1,4 +1,4 @@
-"""References: ``name@version``, the way a version of a dataset is named everywhere."""
+"""References: ``name@version`` names a version of a dataset everywhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from datapack.errors import UsageError
 
-# Both parts become folder names, image names and tags: the letters are those that an OCI repository and tag allow.
+# Both parts become folder names, image names and tags, so they may contain what OCI allows in repositories and tags.
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-VERSION = re.compile(
-    r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?<!\.partial)(?<!\.dvc)"
-)  # those two endings have a meaning of their own
+# A version must not end in .partial or .dvc: files beside the bag have these endings.
+VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?<!\.partial)(?<!\.dvc)")
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +25,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read ``name@version``; raise `UsageError` for anything else."""
+        """Parse ``name@version``; raise `UsageError` for anything else."""
         name, at, version = text.partition("@")
         if not (at and NAME.fullmatch(name) and VERSION.fullmatch(version)):
             raise UsageError("not a reference", where=repr(text), expected="name@version, such as fathom24@v1")

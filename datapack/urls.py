@@ -1,4 +1,4 @@
-"""Addresses of files on the web: which may be asked, how they are sent, and how they are shown."""
+"""URLs: which ones may be requested, how they are quoted, and how they are shown."""
 
 from __future__ import annotations
 
@@ -10,72 +10,72 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-_SAFE = "%/:?#[]@!$&'()*+,;=~"  # what stands in an address as it is (RFC 3986), "%" since it may be quoted already
+_SAFE = "%/:?#[]@!$&'()*+,;=~"  # characters that need no quoting in a URL (RFC 3986); "%" may quote another already
 
 
 class UrlError(ValueError):
-    """An address that must not be asked. ``str()`` says why and holds no secret of it."""
+    """A URL that must not be requested. ``str()`` says why and reveals no password."""
 
 
-def quote_url(address: str) -> str:
-    """Quote what can't be sent as it is, such as raw spaces; what is quoted already stays as it is."""
-    return quote(address.strip(), safe=_SAFE)
+def quote_url(url: str) -> str:
+    """Quote what a request can't contain, such as spaces; what is quoted already stays the same."""
+    return quote(url.strip(), safe=_SAFE)
 
 
-def check_url(address: str) -> str:
-    """Return an address as it is to be sent.
+def check_url(url: str) -> str:
+    """Return a URL in the form that is requested.
 
     Raises:
-        UrlError: it is not http or https, has no host, or holds a password: that would end in the dataset's bag.
+        UrlError: it is not http or https, has no host, or holds a password, which would end up in the dataset's bag.
     """
-    quoted = quote_url(address)
+    quoted = quote_url(url)
     try:
         parts = urlsplit(quoted)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UrlError("not an address") from error
+        raise UrlError("not a URL") from error
     if parts.scheme not in {"http", "https"}:
-        raise UrlError("not an http or https address")
+        raise UrlError("not an http or https URL")
     if "@" in parts.netloc:
-        raise UrlError("an address with a user name or password in it")
+        raise UrlError("a URL with a user name or password")
     if not host or "%" in host:
-        raise UrlError("an address without a host name")
+        raise UrlError("a URL without a host name")
     return quoted
 
 
-def host_of(address: str) -> str:
-    """Return the host and port that an address is asked at: ``example.org:443``."""
-    parts = urlsplit(address)
+def host_of(url: str) -> str:
+    """Return the host and port of a URL: ``example.org:443``."""
+    parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
-def shown(address: str) -> str:
-    """Write an address for people: without a user name and a password."""
+def hide_password(url: str) -> str:
+    """Return a URL without its user name and password, to show it."""
     try:
-        parts = urlsplit(quote_url(address))
+        parts = urlsplit(quote_url(url))
     except ValueError:
-        return "an address that can't be read"
+        return "an invalid URL"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def mirrored(address: str, mirrors: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return all the addresses to try for one, in order: those of the longest prefix that it begins with."""
-    prefixes = [prefix for prefix in mirrors if _begins(address, prefix)]
+def mirror_urls(url: str, mirrors: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return all URLs to try for ``url``, in order: those of its longest prefix in ``mirrors``, or else just itself."""
+    prefixes = [prefix for prefix in mirrors if _has_prefix(url, prefix)]
     if not prefixes:
-        return (address,)
+        return (url,)
     longest = max(prefixes, key=len)
-    return tuple(other + address[len(longest) :] for other in mirrors[longest])
+    return tuple(other + url[len(longest) :] for other in mirrors[longest])
 
 
-def _begins(address: str, prefix: str) -> bool:
-    """Whether an address begins with a prefix that ends where a part of the address does."""
-    rest = address[len(prefix) :]
-    return address.startswith(prefix) and (prefix.endswith("/") or not rest or rest[0] in "/?#")
+def _has_prefix(url: str, prefix: str) -> bool:
+    """Whether a URL begins with a prefix that ends at a boundary: at ``/``, ``?``, ``#`` or the end of the URL."""
+    rest = url[len(prefix) :]
+    return url.startswith(prefix) and (prefix.endswith("/") or not rest or rest[0] in "/?#")
 
 
-def is_public(number: str) -> bool:
-    """Whether an IP address is one of the open internet: not loopback, private, shared (CGNAT) or reserved."""
-    address = ipaddress.ip_address(number.partition("%")[0])
+def is_public(ip: str) -> bool:
+    """Whether an IP address is on the public internet: not loopback, private, shared (CGNAT) or reserved."""
+    address = ipaddress.ip_address(ip.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner:

@@ -14,7 +14,7 @@ from datapack.files import check_space, disk_errors
     [
         (errno.ENOSPC, "the disk is full: found .* free; make room, then run the same command again"),
         (errno.EDQUOT, "the disk is full"),
-        (errno.EROFS, "can't write here: found Read-only file system; work in a folder that you may write to"),
+        (errno.EROFS, "can't write here: found Read-only file system; work in a folder that you can write to"),
         (errno.EACCES, "can't write here: found Permission denied"),
         (errno.EIO, r"a\.png: can't read or write the file: found Input/output error"),
     ],

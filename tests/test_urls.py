@@ -1,14 +1,14 @@
-"""Addresses: which may be asked, how they are sent, and how they are shown."""
+"""URLs: which ones may be requested, how they are quoted, and how they are shown."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapack.urls import UrlError, check_url, host_of, is_public, mirrored, quote_url, shown
+from datapack.urls import UrlError, check_url, host_of, is_public, mirror_urls, quote_url, hide_password
 
 
 @pytest.mark.parametrize(
-    ("address", "sent"),
+    ("url", "requested"),
     [
         ("https://x.org/Doc%20Ricketts/1.png", "https://x.org/Doc%20Ricketts/1.png"),
         (" https://x.org/Doc Ricketts/ö.png\n", "https://x.org/Doc%20Ricketts/%C3%B6.png"),
@@ -16,19 +16,19 @@ from datapack.urls import UrlError, check_url, host_of, is_public, mirrored, quo
         ("http://[2001:db8::1]/a", "http://[2001:db8::1]/a"),
     ],
 )
-def test_an_address_goes_out_as_it_is_but_for_what_can_not(address, sent):
-    """What is quoted stays so; only what no request can hold is quoted."""
-    assert check_url(address) == sent
+def test_only_what_a_request_cannot_contain_is_quoted(url, requested):
+    """What is quoted already stays the same; spaces and non-ASCII characters are quoted."""
+    assert check_url(url) == requested
 
 
 @given(st.text())
 def test_quoting_twice_is_quoting_once(text):
-    """An address that went through the bag's fetch.txt is still the same."""
+    """A URL that went through the bag's fetch.txt is still the same."""
     assert quote_url(quote_url(text)) == quote_url(text)
 
 
 @pytest.mark.parametrize(
-    "address",
+    "url",
     [
         "",
         "a.png",
@@ -45,20 +45,20 @@ def test_quoting_twice_is_quoting_once(text):
         "javascript:alert(1)",
     ],
 )
-def test_what_must_not_be_asked(address):
-    """No other scheme, no host, no password."""
+def test_url_that_must_not_be_requested_is_refused(url):
+    """Other schemes, missing hosts, user names and passwords are refused."""
     with pytest.raises(UrlError):
-        check_url(address)
+        check_url(url)
 
 
-def test_a_password_is_not_shown():
-    """Nor is the user name; the rest is."""
-    assert shown("https://user:s3cret@x.org:8080/a?b=c") == "https://x.org:8080/a?b=c"
-    assert "s3cret" not in shown("http://user:s3cret@[::1")
+def test_password_is_not_shown():
+    """The user name and the password are removed; the rest stays."""
+    assert hide_password("https://user:s3cret@x.org:8080/a?b=c") == "https://x.org:8080/a?b=c"
+    assert "s3cret" not in hide_password("http://user:s3cret@[::1")
 
 
-def test_a_host_is_a_name_and_a_port():
-    """The port that goes without saying is said."""
+def test_host_is_name_and_port():
+    """The default port of the scheme is added."""
     assert [host_of(text) for text in ("https://X.org/a", "http://x.org/a", "http://x.org:81/")] == [
         "x.org:443",
         "x.org:80",
@@ -67,7 +67,7 @@ def test_a_host_is_a_name_and_a_port():
 
 
 @pytest.mark.parametrize(
-    ("address", "addresses"),
+    ("url", "urls"),
     [
         ("https://a.org/x/1", ("https://a.org/x/1", "https://b.org/x/1")),
         ("https://a.org", ("https://a.org", "https://b.org")),
@@ -78,14 +78,14 @@ def test_a_host_is_a_name_and_a_port():
         ("http://a.org/1", ("http://a.org/1",)),
     ],
 )
-def test_mirrors_stand_for_the_longest_whole_prefix(address, addresses):
-    """All of them, in their order; the original only if it is one of them."""
+def test_mirrors_replace_the_longest_prefix(url, urls):
+    """All mirrors are tried in order; the original only if it is listed."""
     mirrors = {"https://a.org": ["https://a.org", "https://b.org"], "https://a.org/deep/": ["https://c.org/"]}
-    assert mirrored(address, mirrors) == addresses
+    assert mirror_urls(url, mirrors) == urls
 
 
 @pytest.mark.parametrize(
-    ("number", "public"),
+    ("ip", "public"),
     [
         ("8.8.8.8", True),
         ("2606:4700::1111", True),
@@ -109,6 +109,6 @@ def test_mirrors_stand_for_the_longest_whole_prefix(address, addresses):
         ("2002:7f00:1::", False),
     ],
 )
-def test_which_numbers_are_of_the_open_internet(number, public):
-    """Loopback, private, link-local, shared, multicast and reserved ones are not, in whichever form."""
-    assert is_public(number) is public
+def test_which_ip_addresses_are_public(ip, public):
+    """Loopback, private, link-local, shared, multicast and reserved addresses are not public, in any notation."""
+    assert is_public(ip) is public

@@ -1,9 +1,10 @@
-"""Many files over a flaky network, fetched politely, each either whole under its name or not there.
+"""Download many files over an unreliable network, politely; each file is either complete or not there.
 
-`Downloader` is the whole. `hosts` says whose turn it is, `web` asks, `content` judges what came, and `address` what may
-be asked at all.
+`Downloader` runs a download. `hosts` decides when a host may be requested from, `web` makes requests, and `content`
+checks what arrived.
 """
 
-from datapack.download.downloader import Answer, Downloader, Failure, Fetched, Request
+from datapack.download.downloader import Downloader
+from datapack.download.model import Answer, Failure, Fetched, Request
 
 __all__ = ["Answer", "Downloader", "Failure", "Fetched", "Request"]

@@ -1,4 +1,4 @@
-"""What a file's content must be, going by its name: a page that says "not found" is no picture, whatever its status."""
+"""Checks that a file's content fits its name: a "not found" page is not an image, whatever its status."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-_HEAD = 1024  # bytes that are enough to tell what a file is
+_HEAD = 1024  # bytes: enough to tell what a file is
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*-->)*"  # matches in one way only, so that no content makes the search slow
+_COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*-->)*"  # matches in only one way, so that no content makes the search slow
 _PAGE = rb"(?:\xef\xbb\xbf)?" + _COMMENTS + rb"<(?:!doctype html|html|head|body|title)\b"
 _HTML = re.compile(_PAGE, re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:[\[{"0-9-]|true|false|null)')
 _TIFF = re.compile(rb"II[*+]\x00|MM\x00[*+]")
 
-# How a file of each kind begins (the formats' own specifications), by the endings that its name can have.
-_KINDS: dict[str, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
+# How a file of each format begins (from the formats' specifications), and the file name endings of the format.
+_FORMATS: dict[str, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
     "PNG": (re.compile(re.escape(_PNG)), (".png",)),
     "JPEG": (re.compile(rb"\xff\xd8\xff"), (".jpg", ".jpeg")),
     "GIF": (re.compile(rb"GIF8[79]a"), (".gif",)),
@@ -29,7 +29,7 @@ _KINDS: dict[str, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
     "ZIP": (re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), (".zip",)),
     "JSON": (_JSON, (".json",)),
 }
-_KIND_OF = {ending: kind for kind, (_, endings) in _KINDS.items() for ending in endings}
+_FORMAT_OF = {ending: name for name, (_, endings) in _FORMATS.items() for ending in endings}
 _WEB_PAGES = (".html", ".htm", ".xhtml")
 _UNREADABLE = (
     SyntaxError,
@@ -39,37 +39,37 @@ _UNREADABLE = (
     LookupError,
     TypeError,
     struct.error,
-)  # what Pillow's parsers raise
+)  # errors that Pillow's parsers raise
 
 
 class WrongContentError(Exception):
-    """A file is not what its name says; ``str()`` says why, without the file's name."""
+    """A file's content does not fit its name; ``str()`` says why, without the name."""
 
 
 def check_content(file: BinaryIO, name: str, pixels: tuple[int, int] | None = None, media_type: str = "") -> None:
-    """Check what can be told of a file without reading the whole of it.
+    """Check a file as far as possible without reading all of it.
 
     Args:
-        file: the whole file, open for reading; its position is moved.
-        name: its name; the ending says what kind of file it must be.
-        pixels: the width and height that an image must have, where they are known.
-        media_type: the ``Content-Type`` that a server gave it.
+        file: the complete file, open for reading; its position changes.
+        name: its name; the ending gives the format.
+        pixels: the width and height that an image must have, if known.
+        media_type: the ``Content-Type`` from the server.
 
     Raises:
-        WrongContentError: it is a web page, another kind of file, cut off, or an image of another size.
+        WrongContentError: it is a web page, has another format, is cut off, or is an image of another size.
     """
     file.seek(0)
     head = file.read(_HEAD)
     ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name in a list, not a path on this disk
-    kind = _KIND_OF.get(ending)
+    form = _FORMAT_OF.get(ending)
     if ending not in _WEB_PAGES and _is_web_page(head, media_type):
         raise WrongContentError("a web page instead of the file")
-    if kind and not _KINDS[kind][0].match(head):
-        raise WrongContentError(f"not a {kind} file" if head else "an empty file")
-    if kind == "PNG" and not _has_png_end(file):
+    if form and not _FORMATS[form][0].match(head):
+        raise WrongContentError(f"not a {form} file" if head else "an empty file")
+    if form == "PNG" and not _has_png_end(file):
         raise WrongContentError("a PNG file that is cut off")
-    if pixels and kind not in {None, "ZIP", "JSON"}:
-        _check_pixels(file, str(kind), pixels)
+    if pixels and form not in {None, "ZIP", "JSON"}:
+        _check_pixels(file, str(form), pixels)
 
 
 def _is_web_page(head: bytes, media_type: str) -> bool:
@@ -78,7 +78,7 @@ def _is_web_page(head: bytes, media_type: str) -> bool:
 
 
 def _has_png_end(file: BinaryIO) -> bool:
-    """Look for the chunk that ends every PNG (PNG specification, 11.2.5), which some programs write bytes after."""
+    """Look for the chunk that ends every PNG (PNG specification, 11.2.5); some programs write bytes after it."""
     file.seek(-min(len(_PNG_END), file.seek(0, os.SEEK_END)), os.SEEK_END)
     if file.read() == _PNG_END:
         return True
@@ -88,25 +88,25 @@ def _has_png_end(file: BinaryIO) -> bool:
         chunk = file.read(8)
         if chunk == _PNG_END[:8]:
             return file.read(4) == _PNG_END[8:]
-        if len(chunk) < 8:  # noqa: PLR2004 - a chunk's length and type
+        if len(chunk) < 8:  # noqa: PLR2004 - the length and type of a chunk
             return False
         position += 12 + int.from_bytes(chunk[:4], "big")
 
 
-def _check_pixels(file: BinaryIO, kind: str, expected: tuple[int, int]) -> None:
-    """Compare an image's size with the list's. Only the header is read; nothing is decoded."""
+def _check_pixels(file: BinaryIO, form: str, expected: tuple[int, int]) -> None:
+    """Compare an image's size with the expected one. Only the header is read; nothing is decoded."""
     file.seek(0)
     try:
-        found = _opener(kind)(file).size
+        found = _opener(form)(file).size
     except _UNREADABLE as error:
-        raise WrongContentError(f"not a readable {kind} file") from error
+        raise WrongContentError(f"not a readable {form} file") from error
     if found != expected:
         wanted, got = (f"{width} x {height}" for width, height in (expected, found))
         raise WrongContentError(f"an image of {got} pixels, listed as {wanted}")
 
 
-def _opener(kind: str) -> type[ImageFile]:
-    """Return Pillow's reader of one format. ``Image.open`` would warn of large images, as if they were decoded."""
+def _opener(form: str) -> type[ImageFile]:
+    """Return Pillow's reader for a format. ``Image.open`` would warn about large images, though none is decoded."""
     from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
     return {
@@ -115,4 +115,4 @@ def _opener(kind: str) -> type[ImageFile]:
         "GIF": GifImagePlugin.GifImageFile,
         "TIFF": TiffImagePlugin.TiffImageFile,
         "WebP": WebPImagePlugin.WebPImageFile,
-    }[kind]
+    }[form]

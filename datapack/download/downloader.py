@@ -1,7 +1,7 @@
-"""The downloader: many files from the web, fetched politely, each either whole under its name or not there.
+"""The downloader: many files from the web, fetched politely, each either complete under its name or not there.
 
-A file's way: wait for its host's turn, ask, hash while writing under a temporary name, check, sync, rename. What goes
-wrong sends it back to wait, on to the next mirror, or into the list of failures.
+For each file: wait until its host is free, send the request, hash while writing under a temporary name, check, sync,
+rename. After an error the file waits for another try, goes on to its next mirror, or becomes a failure.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.download.content import WrongContentError, check_content
 from datapack.download.hosts import Hosts, Turn
+from datapack.download.model import Answer, Failure, Fetched, Request
 from datapack.download.web import (
+    DownloadError,
     HostBusyError,
     InterruptedTransferError,
     NoConnectionError,
-    TroubleError,
     Web,
     WrongFileError,
     check_status,
@@ -28,7 +29,7 @@ from datapack.download.web import (
 )
 from datapack.files import FileStat, check_space, disk_errors, remove_temporaries, sync, sync_folder, temporary_file
 from datapack.progress import Silent
-from datapack.urls import UrlError, check_url, host_of, is_public, shown
+from datapack.urls import UrlError, check_url, hide_password, host_of, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,84 +39,34 @@ if TYPE_CHECKING:
 
     from datapack.progress import Reporter
 
-_LONGEST_WAIT = 3600.0  # seconds that a host may ask for; one that asks for more is left out
-_WORTH_A_NOTE = 5.0  # seconds of rest that people would wonder about
-_SYNCING = 5  # workers beyond the connections, so that these are in use while files are checked and synced
+_LONGEST_WAIT = 3600.0  # seconds of Retry-After; a host that asks for more is skipped
+_NOTED_WAIT = 5.0  # seconds: the user is told about pauses of at least this length
+_SYNCING = 5  # extra workers, so that all connections stay busy while files are checked and synced
 _MOST_WORKERS = 32
-_PATIENCE = 2.0  # seconds for workers to stop in
-
-
-@dataclass(frozen=True)
-class Request:
-    """A file to fetch.
-
-    ``addresses`` are tried in order. ``sha256`` is what its hash must begin with, ``pixels`` the width and height that
-    an image must have; empty and None where they are not known.
-    """
-
-    addresses: tuple[str, ...]
-    path: Path
-    sha256: str = ""
-    pixels: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A file that is whole, on disk and under its name."""
-
-    request: Request
-    sha256: str
-    stat: FileStat
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one address gave in place of the file, asked so many times. ``definite``: it has no such file."""
-
-    address: str
-    reason: str
-    definite: bool
-    tries: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that no address gave."""
-
-    request: Request
-    answers: tuple[Answer, ...]
-
-    @property
-    def reason(self) -> str:
-        return self.answers[-1].reason
-
-    @property
-    def definite(self) -> bool:
-        """Whether every address answered that it has no such file; another run would not find it either."""
-        return all(answer.definite for answer in self.answers)
+_STOP_TIMEOUT = 2.0  # seconds that workers have to stop
 
 
 class StoppedError(Exception):
-    """The run was stopped while a file was on its way."""
+    """The run was stopped while a file was being downloaded."""
 
 
 def backoff(tries: int) -> float:
-    """Return seconds to wait after so many tries: exponential, with full jitter, a minute at most."""
-    return random.uniform(0, min(60.0, 2.0 ** (tries - 1)))  # noqa: S311 - jitter is no secret
+    """Return the seconds to wait after this many tries: exponential backoff with full jitter, at most a minute."""
+    return random.uniform(0, min(60.0, 2.0 ** (tries - 1)))  # noqa: S311 - jitter is not a secret
 
 
 class Downloader:
-    """Fetches files. What it learns of a host, such as that it is down, holds as long as the downloader.
+    """Downloads files. What it learns about a host, such as that it is down, holds for its lifetime.
 
     Args:
-        connections: how many questions a host gets at once.
+        connections: the maximum number of simultaneous requests to a host.
         timeout: seconds that a server may be silent.
-        tries: how often an address is asked before its trouble counts as lasting.
-        contact: who asks, for the servers' keepers: a homepage, an e-mail address.
-        reporter: what hears of progress, of long waits and of hosts that are left out.
-        longest_wait: seconds of ``Retry-After`` that are waited; a host that asks for more is left out.
-        backoff: seconds to wait after so many tries that failed.
-        is_public: says of an IP address whether it is one of the open internet.
+        tries: how often a URL is tried before a temporary error counts as a failure.
+        contact: tells server operators who is downloading: a homepage, an e-mail address.
+        reporter: receives progress, and notes about long waits and skipped hosts.
+        longest_wait: the longest ``Retry-After`` in seconds that is obeyed; a host that asks for more is skipped.
+        backoff: returns the seconds to wait after a number of failed tries.
+        is_public: whether an IP address is on the public internet.
     """
 
     def __init__(
@@ -141,26 +92,26 @@ class Downloader:
     def fetch(
         self, requests: Sequence[Request], label: str, arrived: Callable[[Fetched], None] = lambda _: None
     ) -> list[Failure]:
-        """Fetch files; return those that could not be had, in the order of ``requests``.
+        """Download files; return the failures, in the order of ``requests``.
 
         Args:
-            requests: what to fetch; their folders are made.
-            label: what progress is shown as.
-            arrived: called in this thread for each file, once it has its name.
+            requests: the files; their folders are created.
+            label: the label of the progress.
+            arrived: called in this thread for each file, once it has its final name.
 
         Raises:
-            FetchError: the disk failed or is full. The files that arrived until then stay.
+            FetchError: the disk failed or is full. Files that are complete stay.
         """
         return _Run(self, requests, label, arrived).result() if requests else []
 
 
 @dataclass
 class _Task:
-    """A request on its way: the address whose turn it is, and what became of those before."""
+    """A request in progress: the URLs left to try, and what the earlier ones answered."""
 
     request: Request
-    remaining: list[str]  # addresses not done with; the first is the one being tried
-    asked: list[str] = field(default_factory=list)  # for that one: what is asked, and what redirected there, in order
+    remaining: list[str]  # the first is the one being tried
+    chain: list[str] = field(default_factory=list)  # the redirects of that URL, in order; the last is requested next
     public_only: bool = False
     tries: int = 0
     answers: list[Answer] = field(default_factory=list)
@@ -197,9 +148,9 @@ class _Run:
     def _start(self) -> list[threading.Thread]:
         hosts: set[str] = set()
         for request in self.requests:
-            task = _Task(request, list(request.addresses))
-            self._begin(task)
-            hosts.update(host_of(address) for address in task.asked)
+            task = _Task(request, list(request.urls))
+            self._try_next_url(task)
+            hosts.update(host_of(url) for url in task.chain)
         count = min(len(self.requests), self.downloader.connections * max(1, len(hosts)) + _SYNCING, _MOST_WORKERS)
         workers = [threading.Thread(target=self._work, name=f"fetch-{n}", daemon=True) for n in range(count)]
         for worker in workers:
@@ -208,7 +159,7 @@ class _Run:
 
     def _collect(self) -> list[Failure]:
         failures: list[Failure] = []
-        single = len(self.requests) == 1  # whose progress is in bytes, see _receive
+        single = len(self.requests) == 1  # its progress is in bytes, see _receive
         progress = Silent().progress if single else self.reporter.progress
         with progress(self.label, len(self.requests), "files") as advance:
             for _ in self.requests:
@@ -223,11 +174,11 @@ class _Run:
         return failures
 
     def _stop(self, workers: list[threading.Thread]) -> None:
-        """End the workers; one that waits for a silent server is left behind, and finds its file gone."""
+        """Stop the workers; one that waits for a silent server is abandoned and will find its file gone."""
         self.stopping.set()
         self.hosts.close()
         patience = threading.Event()
-        for _ in range(int(_PATIENCE * 50)):
+        for _ in range(int(_STOP_TIMEOUT * 50)):
             if not any(worker.is_alive() for worker in workers):
                 break
             patience.wait(0.02)
@@ -241,7 +192,7 @@ class _Run:
         while (turn := self.hosts.take()) is not None:
             try:
                 self._attempt(turn)
-            except BaseException as error:  # whatever it is, the thread that waits must know
+            except BaseException as error:  # any error must reach the thread that waits for results
                 self.results.put(error)
                 self.hosts.close()
             finally:
@@ -249,50 +200,50 @@ class _Run:
 
     def _attempt(self, turn: Turn[_Task]) -> None:
         try:
-            self._serve(turn)
-        except TroubleError as trouble:
-            self._react(turn, trouble)
+            self._request(turn)
+        except DownloadError as error:
+            self._handle(turn, error)
 
-    def _begin(self, task: _Task) -> None:
-        """Send a task to the next address that can be asked at all; without one it has failed."""
+    def _try_next_url(self, task: _Task) -> None:
+        """Queue a task for its next valid URL; without one it has failed."""
         task.tries = 0
         while task.remaining:
             try:
-                self._ask(task, check_url(task.remaining[0]))
+                self._queue(task, check_url(task.remaining[0]))
             except UrlError as error:
-                self._note_answer(task, str(error), definite=False)
+                self._record_answer(task, str(error), definite=False)
             else:
                 return
         self.results.put(Failure(task.request, tuple(task.answers)))
 
-    def _ask(self, task: _Task, address: str, delay: float = 0.0) -> None:
-        """Let a task wait until its address can be asked, from the beginning of its redirects."""
-        task.asked, task.public_only = [address], False
-        self.hosts.put(host_of(address), task, delay=delay)
+    def _queue(self, task: _Task, url: str, delay: float = 0.0) -> None:
+        """Queue a task for a URL, without the redirects of an earlier try."""
+        task.chain, task.public_only = [url], False
+        self.hosts.put(host_of(url), task, delay=delay)
 
-    def _note_answer(self, task: _Task, reason: str, *, definite: bool) -> None:
-        task.answers.append(Answer(shown(task.remaining.pop(0)), reason, definite, task.tries))
+    def _record_answer(self, task: _Task, reason: str, *, definite: bool) -> None:
+        task.answers.append(Answer(hide_password(task.remaining.pop(0)), reason, definite, task.tries))
 
-    def _serve(self, turn: Turn[_Task]) -> None:
-        """Ask the address whose turn it is; put the file in its place, or follow where the answer leads."""
-        task, address = turn.item, turn.item.asked[-1]
+    def _request(self, turn: Turn[_Task]) -> None:
+        """Request the last URL of a task's redirects; store the file, or queue the task for the next redirect."""
+        task, url = turn.item, turn.item.chain[-1]
         with ExitStack() as slot:
             slot.callback(self.hosts.release, turn)
-            if turn.left_out:
-                raise NoConnectionError(turn.left_out)
-            with self.web.get(address, public_only=task.public_only) as response:
+            if turn.skipped:
+                raise NoConnectionError(turn.skipped)
+            with self.web.get(url, public_only=task.public_only) as response:
                 self.hosts.answered(turn.host)
-                target = redirect_target(response, task.asked)
+                target = redirect_target(response, task.chain)
                 if target is None:
                     check_status(response)
-                    self._land(task.request, response, slot)
+                    self._store(task.request, response, slot)
                     return
-        task.public_only = task.public_only or not self.web.is_private(task.asked[0])
-        task.asked.append(target)
+        task.public_only = task.public_only or not self.web.is_private(task.chain[0])
+        task.chain.append(target)
         self.hosts.put(host_of(target), task)
 
-    def _land(self, request: Request, response: BaseHTTPResponse, slot: ExitStack) -> None:
-        """Bring an answer's body to its place; the host is free for another question once the body is here."""
+    def _store(self, request: Request, response: BaseHTTPResponse, slot: ExitStack) -> None:
+        """Write a response's body to its file; the host is free for another request as soon as the body is here."""
         folder = request.path.parent
         with disk_errors(request.path), temporary_file(folder) as (file, temporary):
             if length := _length(response):
@@ -327,29 +278,29 @@ class _Run:
         if self.stopping.is_set():
             raise StoppedError
 
-    def _react(self, turn: Turn[_Task], trouble: TroubleError) -> None:
-        """Send a task back to wait, or on to its next address."""
+    def _handle(self, turn: Turn[_Task], error: DownloadError) -> None:
+        """Queue a task for another try, or for its next URL."""
         task = turn.item
-        task.tries += not turn.left_out
+        task.tries += not turn.skipped
         pause = self.downloader.backoff(task.tries)
-        if isinstance(trouble, NoConnectionError) and self.hosts.refused(turn, str(trouble), pause):
-            self.reporter.note(f"{turn.host} is left out: {trouble}, several times in a row")
-        if isinstance(trouble, HostBusyError):
-            self._rest(turn.host, trouble, pause)
-        if turn.left_out or task.tries >= min(self.downloader.tries, trouble.most_tries or self.downloader.tries):
-            self._note_answer(task, str(trouble), definite=trouble.definite)
-            self._begin(task)
+        if isinstance(error, NoConnectionError) and self.hosts.refused(turn, str(error), pause):
+            self.reporter.note(f"skipping {turn.host}: {error}, several times in a row")
+        if isinstance(error, HostBusyError):
+            self._pause_host(turn.host, error, pause)
+        if turn.skipped or task.tries >= min(self.downloader.tries, error.max_tries or self.downloader.tries):
+            self._record_answer(task, str(error), definite=error.definite)
+            self._try_next_url(task)
         else:
-            self._ask(task, check_url(task.remaining[0]), delay=pause)
+            self._queue(task, check_url(task.remaining[0]), delay=pause)
 
-    def _rest(self, host: str, trouble: HostBusyError, pause: float) -> None:
-        """Leave a host alone as long as it asks for, or for good if that is too long."""
-        seconds = pause if trouble.retry_after is None else trouble.retry_after
+    def _pause_host(self, host: str, error: HostBusyError, pause: float) -> None:
+        """Pause a host for as long as it asks, or skip it if that is too long."""
+        seconds = pause if error.retry_after is None else error.retry_after
         if seconds > self.downloader.longest_wait:
-            self.hosts.leave_out(host, str(trouble))
-            self.reporter.note(f"{host} is left out: {trouble}, it asks to wait {seconds:,.0f} s")
-        elif self.hosts.pause(host, seconds) and seconds >= _WORTH_A_NOTE:
-            self.reporter.note(f"{host} answers {trouble}: asked again in {seconds:,.0f} s")
+            self.hosts.skip(host, str(error))
+            self.reporter.note(f"skipping {host}: {error}, and it asks to wait {seconds:,.0f} s")
+        elif self.hosts.pause(host, seconds) and seconds >= _NOTED_WAIT:
+            self.reporter.note(f"{host} answers {error}: trying again in {seconds:,.0f} s")
 
 
 def _length(response: BaseHTTPResponse) -> int | None:
@@ -358,7 +309,7 @@ def _length(response: BaseHTTPResponse) -> int | None:
 
 
 def _check(request: Request, file: BinaryIO, digest: str, media_type: str) -> None:
-    """Raise `WrongFileError` unless a file that was written is what was asked for."""
+    """Raise `WrongFileError` if a downloaded file is not the requested one."""
     try:
         check_content(file, request.path.name, request.pixels, media_type)
     except WrongContentError as error:

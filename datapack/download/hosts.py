@@ -1,7 +1,7 @@
-"""Turns: which host may be asked for what, and when.
+"""Hosts: when the next request to each host may be sent.
 
-A host is asked over at most so many connections at once, is left alone while it asked for that, and is left out for the
-rest of the run when it takes no connection. What waits for one host keeps no other host waiting.
+A host gets a limited number of requests at once, none while it asked for a pause, and none for the rest of the run once
+it refuses connections. Waiting for one host never delays another.
 """
 
 from __future__ import annotations
@@ -15,36 +15,38 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_REFUSALS = 3  # connections refused in a row, each begun after the one before had failed
+_REFUSALS = 3  # refused connections in a row, each started after the previous one failed
 
 
 @dataclass
 class _Host(Generic[T]):
     name: str
-    waiting: list[tuple[float, int, T]] = field(default_factory=list)  # a heap: ready when, order of arrival, what
+    waiting: list[tuple[float, int, T]] = field(
+        default_factory=list
+    )  # a heap of: when it is ready, order of arrival, item
     active: int = 0
     paused_until: float = 0.0
     refusals: int = 0
     refused_at: float = 0.0
-    left_out: str = ""  # why, once it is
+    skipped: str = ""  # the reason, once the host is skipped
 
     def ready_at(self) -> float:
-        """When the next one that waits may go, as far as time decides."""
-        return 0.0 if self.left_out else max(self.waiting[0][0], self.paused_until)
+        """When the next item may go, if a connection is free."""
+        return 0.0 if self.skipped else max(self.waiting[0][0], self.paused_until)
 
 
 @dataclass(frozen=True)
 class Turn(Generic[T]):
-    """Something whose turn it is at a host. ``left_out`` says why the host must not be asked, if it must not."""
+    """An item that may be requested from a host now; if ``skipped``, it must not be requested, for this reason."""
 
     host: str
     item: T
-    left_out: str
+    skipped: str
     began: float
 
 
 class Hosts(Generic[T]):
-    """The queue of a run: `put` what waits for a host, `take` it when its turn comes, then `release` the host."""
+    """A queue per host: `put` items, `take` each when its turn comes, then `release` the connection."""
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
@@ -55,21 +57,21 @@ class Hosts(Generic[T]):
         self._closed = False
 
     def put(self, host: str, item: T, *, delay: float = 0.0) -> None:
-        """Let an item wait for a host, and for ``delay`` seconds at least. It counts until `finish` is called for it.
+        """Queue an item for a host, for at least ``delay`` seconds. It counts as unfinished until `finish` is called.
 
         Raises:
             RuntimeError: after `close`.
         """
         with self._changed:
             if self._closed:
-                raise RuntimeError("these hosts are asked no more")
+                raise RuntimeError("the queue is closed")
             self._unfinished += 1
             entry = (time.monotonic() + delay, next(self._order), item)
             heapq.heappush(self._host(host).waiting, entry)
             self._changed.notify()
 
     def take(self) -> Turn[T] | None:
-        """Wait for the next turn; return None when everything is finished, or after `close`."""
+        """Wait for the next turn; return None when all items are finished, or after `close`."""
         with self._changed:
             while self._unfinished and not self._closed:
                 now = time.monotonic()
@@ -82,31 +84,31 @@ class Hosts(Generic[T]):
                 else:
                     _, _, item = heapq.heappop(host.waiting)
                     host.active += 1
-                    self._changed.notify()  # there may be more whose turn it is
-                    return Turn(host.name, item, host.left_out, now)
+                    self._changed.notify()  # another item may be ready too
+                    return Turn(host.name, item, host.skipped, now)
             return None
 
     def release(self, turn: Turn[T]) -> None:
-        """Give the connection back."""
+        """Release the connection of a turn."""
         with self._changed:
             self._hosts[turn.host].active -= 1
             self._changed.notify()
 
     def finish(self) -> None:
-        """Count one item that was put as dealt with, after whatever it leads to was put."""
+        """Count one item as finished; call this after queueing what it leads to."""
         with self._changed:
             self._unfinished -= 1
             if not self._unfinished:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Give no more turns."""
+        """End all waiting; `take` returns None from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def pause(self, host: str, seconds: float) -> bool:
-        """Ask nothing of a host for so many seconds; return whether that is longer than it was to rest already."""
+        """Pause a host for ``seconds``; return whether that is longer than its present pause."""
         with self._changed:
             until = time.monotonic() + seconds
             longer = until > self._host(host).paused_until + 1
@@ -114,38 +116,38 @@ class Hosts(Generic[T]):
             return longer
 
     def answered(self, host: str) -> None:
-        """Note that a host took a connection."""
+        """Record that a host accepted a connection."""
         with self._changed:
             self._host(host).refusals = 0
 
     def refused(self, turn: Turn[T], reason: str, pause: float) -> bool:
-        """Note that a host took no connection; return whether it is left out from now on.
+        """Record that a host refused a connection; return whether it is skipped from now on.
 
-        Connections that were tried at the same time count once, and the host rests after each such time.
+        Simultaneous refusals count once, and each pauses the host.
         """
         with self._changed:
             host = self._hosts[turn.host]
-            if turn.began < host.refused_at or host.left_out:
+            if turn.began < host.refused_at or host.skipped:
                 return False
             host.refusals += 1
             host.refused_at = time.monotonic()
             host.paused_until = max(host.paused_until, host.refused_at + pause)
             if host.refusals < _REFUSALS:
                 return False
-            self._leave_out(host, reason)
+            self._skip(host, reason)
             return True
 
-    def leave_out(self, host: str, reason: str) -> None:
-        """Ask nothing more of a host in this run."""
+    def skip(self, host: str, reason: str) -> None:
+        """Request nothing more from a host in this run."""
         with self._changed:
-            self._leave_out(self._host(host), reason)
+            self._skip(self._host(host), reason)
 
-    def _leave_out(self, host: _Host[T], reason: str) -> None:
-        host.left_out = reason
+    def _skip(self, host: _Host[T], reason: str) -> None:
+        host.skipped = reason
         self._changed.notify_all()
 
     def _host(self, name: str) -> _Host[T]:
         return self._hosts.setdefault(name, _Host(name))
 
     def _is_free(self, host: _Host[T]) -> bool:
-        return bool(host.waiting) and (host.active < self._connections or bool(host.left_out))
+        return bool(host.waiting) and (host.active < self._connections or bool(host.skipped))

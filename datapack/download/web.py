@@ -1,4 +1,4 @@
-"""One question to one web server, and what its answer means for the file that was asked for."""
+"""One request to a web server, and what the response means for the requested file."""
 
 from __future__ import annotations
 
@@ -24,49 +24,50 @@ if TYPE_CHECKING:
 
     from urllib3 import BaseHTTPResponse
 
-_BLOCK = 1 << 20  # bytes a read
-_CONNECT_TIMEOUT = 10.0  # seconds: a host that is there takes a connection in less
+_BLOCK = 1 << 20  # bytes per read
+_CONNECT_TIMEOUT = 10.0  # seconds: a host that is up accepts a connection sooner
 _REDIRECTS = 10
-_SMALL = 1 << 16  # bytes of an answer that are read, so that its connection can be used again
+_SMALL = 1 << 16  # bytes: shorter responses are read to the end, so that the connection can be reused
 _GONE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _HOST_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
-class TroubleError(Exception):
-    """Why an address did not give its file; ``str()`` is the same for the same cause.
+class DownloadError(Exception):
+    """Why a URL did not give its file; ``str()`` is the same for the same cause.
 
-    ``most_tries`` is how often it makes sense to ask, None for as often as one is ready to. ``definite``: after so many
-    the answer is that there is no such file.
+    These reasons end up in ``missing.csv``, which is part of the dataset: the wording of the definite ones must not
+    change. ``max_tries`` is how often trying makes sense, None for no limit. ``definite``: after these tries it is
+    certain that the URL does not have the file.
     """
 
-    most_tries: int | None = None
+    max_tries: int | None = None
     definite = False
 
 
-class RefusedError(TroubleError):
-    """The address will not give the file, however often it is asked."""
+class RefusedError(DownloadError):
+    """The URL will not give the file, however often it is requested."""
 
-    most_tries = 1
+    max_tries = 1
 
     def __init__(self, reason: str, *, definite: bool = False) -> None:
         super().__init__(reason)
         self.definite = definite
 
 
-class WrongFileError(TroubleError):
-    """The address gave something else. A page that says to come back later goes away, so it is asked once more."""
+class WrongFileError(DownloadError):
+    """The URL gave something else. That may be a temporary "come back later" page, so it is tried once more."""
 
-    most_tries = 2
+    max_tries = 2
     definite = True
 
 
-class InterruptedTransferError(TroubleError):
-    """The address may give the file another time."""
+class InterruptedTransferError(DownloadError):
+    """The URL may give the file at another time."""
 
 
 class HostBusyError(InterruptedTransferError):
-    """The host wants fewer questions, for ``retry_after`` seconds where it said so."""
+    """The host asks for fewer requests, for ``retry_after`` seconds if it says how long."""
 
     def __init__(self, reason: str, retry_after: float | None) -> None:
         super().__init__(reason)
@@ -74,17 +75,17 @@ class HostBusyError(InterruptedTransferError):
 
 
 class NoConnectionError(InterruptedTransferError):
-    """The host took no connection."""
+    """The host accepts no connection."""
 
 
 class Web:
-    """Connections to web servers, kept open and used again.
+    """Connections to web servers, kept open and reused.
 
     Args:
-        connections: how many are kept open for each host.
+        connections: how many are kept open per host.
         timeout: seconds that a server may be silent.
-        contact: who asks, for the servers' keepers: a homepage, an e-mail address.
-        is_public: says of an IP address whether a redirect may lead there from anywhere.
+        contact: tells server operators who is downloading: a homepage, an e-mail address.
+        is_public: whether an IP address is on the public internet, where any redirect may lead.
     """
 
     def __init__(
@@ -99,118 +100,118 @@ class Web:
             "timeout": urllib3.Timeout(connect=min(_CONNECT_TIMEOUT, timeout), read=timeout),
             "headers": {"User-Agent": user_agent(contact), "Accept-Encoding": "identity", "Accept": "*/*"},
         }
-        self._anywhere = urllib3.PoolManager(**self._options)  # type: ignore[arg-type] # a mapping of several types
+        self._unrestricted = urllib3.PoolManager(**self._options)  # type: ignore[arg-type] # a mapping of several types
         self._public = urllib3.PoolManager(**self._options)  # type: ignore[arg-type] # as above
         self._public.pool_classes_by_scheme = _guarded_pools(is_public)
         self._proxies = getproxies()
-        self._behind: dict[str, urllib3.ProxyManager] = {}
+        self._proxy_managers: dict[str, urllib3.ProxyManager] = {}
         self._private: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def get(self, address: str, *, public_only: bool) -> Iterator[BaseHTTPResponse]:
-        """Ask for an address; the body is not read yet.
+    def get(self, url: str, *, public_only: bool) -> Iterator[BaseHTTPResponse]:
+        """Request a URL; the body is not read yet.
 
         Args:
-            address: what `check_url` returned.
-            public_only: refuse to ask a host that is not on the open internet.
+            url: what `check_url` returned.
+            public_only: refuse hosts that are not on the public internet.
 
         Raises:
-            TroubleError: there was no answer, or the host must not be asked.
+            DownloadError: there was no response, or the host must not be contacted.
         """
-        pool = self._pool(address, public_only)
-        with self._troubles():
-            response = pool.request("GET", address, preload_content=False, redirect=False)
+        pool = self._pool(url, public_only)
+        with self._map_errors():
+            response = pool.request("GET", url, preload_content=False, redirect=False)
         try:
             yield response
         finally:
             _end(response)
 
-    def _pool(self, address: str, public_only: bool) -> urllib3.PoolManager:
-        parts = urlsplit(address)
+    def _pool(self, url: str, public_only: bool) -> urllib3.PoolManager:
+        parts = urlsplit(url)
         host = parts.hostname or ""
         proxy = self._proxies.get(parts.scheme)
         if proxy is None or proxy_bypass(host):
-            return self._public if public_only else self._anywhere
-        if public_only and self.is_private(address):
+            return self._public if public_only else self._unrestricted
+        if public_only and self.is_private(url):
             raise RefusedError("a redirect to a private address")
         with self._lock:
-            if proxy not in self._behind:
-                self._behind[proxy] = _proxy_manager(proxy, self._options)
-            return self._behind[proxy]
+            if proxy not in self._proxy_managers:
+                self._proxy_managers[proxy] = _proxy_manager(proxy, self._options)
+            return self._proxy_managers[proxy]
 
-    def is_private(self, address: str) -> bool:
-        """Whether an address's host is, as far as can be told here, not one of the open internet."""
-        host = urlsplit(address).hostname or ""
+    def is_private(self, url: str) -> bool:
+        """Whether a URL's host is not on the public internet, as far as name resolution tells."""
+        host = urlsplit(url).hostname or ""
         if host not in self._private:
             try:
-                numbers = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+                addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
             except OSError:
                 return False
-            self._private[host] = not all(map(self._is_public, numbers))
+            self._private[host] = not all(map(self._is_public, addresses))
         return self._private[host]
 
     def blocks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
-        """Read an answer's body.
+        """Read a response's body.
 
         Raises:
-            InterruptedTransferError: it ended before its end.
+            InterruptedTransferError: it broke off.
         """
-        with self._troubles():
+        with self._map_errors():
             while block := response.read(_BLOCK, decode_content=False):
                 yield block
 
     @contextlib.contextmanager
-    def _troubles(self) -> Iterator[None]:
+    def _map_errors(self) -> Iterator[None]:
         try:
             yield
         except urllib3_errors.HTTPError as error:
-            raise self._trouble(error) from error
+            raise self._to_download_error(error) from error
 
-    def _trouble(self, error: urllib3_errors.HTTPError) -> TroubleError:
-        trouble: TroubleError
+    def _to_download_error(self, error: urllib3_errors.HTTPError) -> DownloadError:
+        found: DownloadError
         match error:
             case (
                 urllib3_errors.NewConnectionError() | urllib3_errors.ConnectTimeoutError() | urllib3_errors.ProxyError()
             ):
-                trouble = NoConnectionError(self._why_no_connection(error))
+                found = NoConnectionError(self._why_no_connection(error))
             case urllib3_errors.ReadTimeoutError():
-                trouble = InterruptedTransferError(f"silent for {self._timeout:g} s")
+                found = InterruptedTransferError(f"silent for {self._timeout:g} s")
             case urllib3_errors.SSLError() if "CERTIFICATE_VERIFY" in str(error):
-                trouble = RefusedError("a certificate that is not trusted here")
+                found = RefusedError("untrusted certificate")
             case urllib3_errors.SSLError():
-                trouble = InterruptedTransferError("no secure connection")
+                found = InterruptedTransferError("no secure connection")
             case urllib3_errors.LocationValueError():
-                trouble = RefusedError("not an address")
+                found = RefusedError("not a URL")
             case _:
-                trouble = InterruptedTransferError("the connection was cut")
-        return trouble
+                found = InterruptedTransferError("the connection was cut")
+        return found
 
     def _why_no_connection(self, error: urllib3_errors.HTTPError) -> str:
         if isinstance(error, urllib3_errors.NameResolutionError):
             return "host name not found"
         if isinstance(error, urllib3_errors.ProxyError):
             return "the proxy gave no connection"
-        if isinstance(error, urllib3_errors.NewConnectionError):  # which counts as a timeout too in some versions
-            cause = error.__cause__  # the system's words; urllib3's differ from run to run
+        if isinstance(error, urllib3_errors.NewConnectionError):  # in some versions it is a timeout too
+            cause = error.__cause__  # the system's wording; urllib3's differs from run to run
             return cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else "no connection"
         return f"no connection within {min(_CONNECT_TIMEOUT, self._timeout):g} s"
 
 
 def user_agent(contact: str) -> str:
-    """Return what datapack calls itself to servers: ``datapack/0.1.0 (+https://example.org; data@example.org)``."""
+    """Return the User-Agent: ``datapack/0.1.0 (+https://example.org; data@example.org)``."""
     plain = " ".join(contact.encode("ascii", "ignore").decode().replace("(", "").replace(")", "").split())
     return f"datapack/{__version__}" + (f" ({plain})" if plain else "")
 
 
 def check_status(response: BaseHTTPResponse) -> None:
-    """Raise the `TroubleError` that an answer stands for, unless its status is 200 and its body the file's bytes."""
+    """Raise the `DownloadError` that fits a response, unless its status is 200 and its body is not encoded."""
     status = response.status
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if status == HTTPStatus.OK and coding in {"", "identity"}:
         return
     if status == HTTPStatus.OK:
-        raise RefusedError(f"the file in a form that was not asked for ({coding})")
+        raise RefusedError(f"an encoding that was not requested ({coding})")
     reason = status_line(status)
     if status in _HOST_BUSY:
         raise HostBusyError(reason, parse_retry_after(response.headers.get("Retry-After")))
@@ -220,7 +221,7 @@ def check_status(response: BaseHTTPResponse) -> None:
 
 
 def status_line(status: int) -> str:
-    """Write a status with its standard words, not the server's."""
+    """Format a status with its standard phrase, not the server's."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -228,7 +229,7 @@ def status_line(status: int) -> str:
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Read a ``Retry-After`` header (RFC 9110, 10.2.3); return seconds from now, None where it is neither form."""
+    """Parse a ``Retry-After`` header (RFC 9110, 10.2.3); return the seconds from now, or None if it is invalid."""
     if value is None:
         return None
     value = value.strip()
@@ -240,47 +241,47 @@ def parse_retry_after(value: str | None) -> float | None:
         return None
 
 
-def redirect_target(response: BaseHTTPResponse, asked: Sequence[str]) -> str | None:
-    """Return where an answer sends the request, or None if it is no redirect.
+def redirect_target(response: BaseHTTPResponse, chain: Sequence[str]) -> str | None:
+    """Return the URL that a response redirects to, or None if it is not a redirect.
 
     Args:
-        response: the answer.
-        asked: the addresses that led here, in order; the last gave this answer.
+        response: the response to the last URL of ``chain``.
+        chain: the URLs that led here, in order.
 
     Raises:
-        RefusedError: it leads in a circle, too far, from https to http, or to what is no web address.
+        RefusedError: the redirect is circular, one too many, from https to http, or not to a web URL.
     """
     if response.status not in {301, 302, 303, 307, 308}:
         return None
     location = response.headers.get("Location")
     if not location:
-        raise RefusedError("a redirect that leads nowhere")
+        raise RefusedError("a redirect without a target")
     try:
-        target = check_url(urljoin(asked[-1], location)).partition("#")[0]
+        target = check_url(urljoin(chain[-1], location)).partition("#")[0]
     except ValueError as error:
-        reason = str(error) if isinstance(error, UrlError) else "not an address"
-        raise RefusedError(f"a redirect to {reason}") from error
-    if asked[-1].startswith("https:") and not target.startswith("https:"):
+        reason = str(error) if isinstance(error, UrlError) else "not a URL"
+        raise RefusedError(f"an invalid redirect: {reason}") from error
+    if chain[-1].startswith("https:") and not target.startswith("https:"):
         raise RefusedError("a redirect from https to http")
-    if target in asked:
+    if target in chain:
         raise RefusedError("redirects in a circle")
-    if len(asked) > _REDIRECTS:
+    if len(chain) > _REDIRECTS:
         raise RefusedError(f"over {_REDIRECTS} redirects")
     return target
 
 
 def _end(response: BaseHTTPResponse) -> None:
-    """Leave the connection fit for the next question, or close it."""
+    """Prepare the connection for the next request, or close it."""
     if (remaining := getattr(response, "length_remaining", None)) is not None and remaining <= _SMALL:
         response.drain_conn()
     response.close()
 
 
 def _guarded_pools(is_public: Callable[[str], bool]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
-    """Make pools whose connections go to the open internet only.
+    """Make connection pools that only connect to the public internet.
 
-    The address is looked at after the connection is made and before anything is sent, so that a name that changes
-    between two look-ups gains nothing.
+    The address is checked after the connection is made and before anything is sent, so a host name that resolves to
+    another address at the second look-up (DNS rebinding) can't get around the check.
     """
 
     def check(connection: HTTPConnection) -> None:
@@ -308,9 +309,9 @@ def _guarded_pools(is_public: Callable[[str], bool]) -> dict[str, type[urllib3.H
     return {"http": Pool, "https": SecurePool}
 
 
-def _proxy_manager(address: str, options: dict[str, object]) -> urllib3.ProxyManager:
-    """Make connections through the proxy that the environment names, with its user name and password if it has them."""
-    parts = urlsplit(address if "://" in address else f"http://{address}")
+def _proxy_manager(proxy: str, options: dict[str, object]) -> urllib3.ProxyManager:
+    """Make connections through the environment's proxy, with its user name and password if the URL has them."""
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     headers = urllib3.make_headers(proxy_basic_auth=secret) if secret else None

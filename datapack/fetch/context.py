@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from datapack.download import Request
-from datapack.urls import mirrored, quote_url
+from datapack.urls import mirror_urls, quote_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class FetchContext:
         payload.keep(payload.claim(wanted))
         by_path = {payload.folder / file.path: file for file in wanted if not payload.has(file.path)}
         requests = [
-            Request(mirrored(quote_url(file.url), mirrors or {}), path, file.sha256, file.pixels)
+            Request(mirror_urls(quote_url(file.url), mirrors or {}), path, file.sha256, file.pixels)
             for path, file in by_path.items()
         ]
 

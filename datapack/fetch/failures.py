@@ -1,4 +1,4 @@
-"""The failures of a fetch: files that could not be downloaded and must not be missing. All are written to a file."""
+"""Failures: files that could not be downloaded but must not be missing. They are all written to a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors
-from datapack.urls import shown
+from datapack.urls import hide_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from datapack.fetch.payload import WantedFile
     from datapack.reference import Reference
 
-_REASONS = 3  # how many an error names, each with an example
+_REASONS = 3  # shown in the error, each with an example
 
 
 def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], total: int, path: Path) -> None:
-    """Write all that is known about the failures to ``path`` and raise; without failures, remove an older report.
+    """Write all failures to ``path`` and raise; without failures, remove an older report.
 
     Args:
-        reference: the version that is fetched.
-        failed: what could not be downloaded.
-        total: how many files were to be downloaded.
+        reference: the version that is being fetched.
+        failed: the files that could not be downloaded.
+        total: the number of files to download.
         path: ``<version>.failures.json``.
 
     Raises:
-        FetchError: there are failures; it names the most frequent reasons.
+        FetchError: there are failures; the error names the most frequent reasons.
     """
     with disk_errors(path):
         if not failed:
@@ -40,12 +40,12 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
         with atomic_writer(path) as out:
             out.write(_format(reference, failed))
     reasons = Counter(failure.reason for failure in failed.values())
-    examples = {failure.reason: shown(file.url) for file, failure in reversed(list(failed.items()))}
+    examples = {failure.reason: hide_password(file.url) for file, failure in reversed(list(failed.items()))}
     raise FetchError(
         f"{len(failed):,} of {total:,} files could not be fetched",
         where=reference,
         found="; ".join(f"{n:,} x {why}, such as {examples[why]}" for why, n in reasons.most_common(_REASONS)),
-        fix=f"all are listed in {path}; the same command fetches only these again",
+        fix=f"see {path} for all of them; run the same command again to retry only these",
     )
 
 
@@ -53,9 +53,9 @@ def _format(reference: Reference, failed: Mapping[WantedFile, Failure]) -> bytes
     failures = [
         {
             "path": file.path,
-            "url": shown(file.url),
+            "url": hide_password(file.url),
             "answers": [
-                {"address": answer.address, "reason": answer.reason, "tries": answer.tries}
+                {"url": answer.url, "reason": answer.reason, "tries": answer.tries}
                 for answer in failure.answers
             ],
         }

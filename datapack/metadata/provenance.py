@@ -16,7 +16,7 @@ from datapack.errors import ImageError
 from datapack.files import atomic_writer, remove_temporaries
 from datapack.image.base import STAND_IN
 from datapack.oci.spec import canonical_json
-from datapack.urls import shown
+from datapack.urls import hide_password
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def _without_secrets(value: Any) -> Any:
         case list():
             return [_without_secrets(part) for part in value]
         case str() if value.startswith(("http://", "https://")):
-            return shown(value)
+            return hide_password(value)
         case _:
             return value
 

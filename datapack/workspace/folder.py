@@ -101,7 +101,7 @@ class Workspace:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DatapackError(
-                "can't write here", where=self.root, found=error.strerror, fix="work in a folder that you may write to"
+                "can't write here", where=self.root, found=error.strerror, fix="work in a folder that you can write to"
             ) from error
         with os.fdopen(descriptor, "r+") as file:
             try:

@@ -1,4 +1,4 @@
-"""A server that does what a test tells it to."""
+"""A server that replies as each test wants."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the tests of the downloader have in common."""
+"""Shared parts of the downloader tests."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from datapack.download import Downloader, Request
 
 
 class Notes:
-    """A reporter that keeps what it is told."""
+    """A reporter that records notes and progress."""
 
     def __init__(self):
         self.notes = []
@@ -33,9 +33,9 @@ def downloader(**options):
     return Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, **options})
 
 
-def fetch(path: Path, *addresses: str, fetcher=None, **expected):
-    """Fetch one file; return its failure, if it is one."""
-    return next(iter((fetcher or downloader()).fetch([Request(addresses, path, **expected)], "a file")), None)
+def fetch(path: Path, *urls: str, fetcher=None, **expected):
+    """Download one file; return its failure, or None."""
+    return next(iter((fetcher or downloader()).fetch([Request(urls, path, **expected)], "a file")), None)
 
 
 def left(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a file's content must be, going by its name."""
+"""The content of a file must fit its name."""
 
 import contextlib
 import io
@@ -33,8 +33,8 @@ def check(content: bytes, name: str, *arguments) -> None:
 
 
 @pytest.mark.parametrize(("ending", "kind"), FORMATS.items())
-def test_a_real_image_of_the_listed_size_passes_and_another_does_not(ending, kind):
-    """Every format, by its own header, with the ending in either case."""
+def test_only_an_image_of_the_listed_size_passes(ending, kind):
+    """The size is read from the header of every format; the ending may be in upper or lower case."""
     check(image(kind), f"a{ending}", (20, 10))
     check(image(kind), f"A{ending.upper()}", (20, 10))
     with pytest.raises(WrongContentError, match="an image of 20 x 10 pixels, listed as 10 x 20"):
@@ -42,8 +42,8 @@ def test_a_real_image_of_the_listed_size_passes_and_another_does_not(ending, kin
 
 
 @pytest.mark.parametrize(("ending", "kind"), FORMATS.items())
-def test_an_image_of_another_format_does_not_pass(ending, kind):
-    """A JPEG under the name of a PNG would be read by some programs and not by others."""
+def test_image_of_another_format_does_not_pass(ending, kind):
+    """Only some programs would read a JPEG file that is named .png."""
     other = "GIF" if kind == "PNG" else "PNG"
     with pytest.raises(WrongContentError, match=f"not a {kind.replace('WEBP', 'WebP')} file"):
         check(image(other), f"a{ending}")
@@ -51,16 +51,16 @@ def test_an_image_of_another_format_does_not_pass(ending, kind):
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 @pytest.mark.parametrize(("ending", "kind"), FORMATS.items())
-def test_a_header_that_is_cut_off_is_no_crash(ending, kind):
-    """Where the size is not there yet it is refused; no parser's own error comes through, wherever it stops."""
+def test_truncated_header_does_not_crash(ending, kind):
+    """A header without the size is refused; wherever it is cut off, no error of Pillow comes through."""
     whole = image(kind)
     for length in range(len(whole)):
         with pytest.raises(WrongContentError) if length < 10 else contextlib.suppress(WrongContentError):
             check(whole[:length], f"a{ending}", (20, 10))
 
 
-def test_a_png_must_have_its_end():
-    """Every shorter form of it is cut off; bytes after the end do no harm, as some programs write them."""
+def test_png_must_be_complete():
+    """Every truncation is detected; bytes after the end are accepted, as some programs write them."""
     whole = png(30, 30)
     for cut in range(1, len(whole) - 8):
         with pytest.raises(WrongContentError, match="cut off"):
@@ -68,8 +68,8 @@ def test_a_png_must_have_its_end():
     check(whole + b"and more", "a.png", (30, 30))
 
 
-def test_a_large_image_is_looked_at_without_a_warning(recwarn):
-    """Only the header is read; that 60,000 x 60,000 pixels would be much to decode is none of our business."""
+def test_large_image_is_checked_without_a_warning(recwarn):
+    """Only the header is read, so it does not matter how much 60,000 x 60,000 pixels would be to decode."""
     small = image("GIF")
     large = small[:6] + struct.pack("<HH", 60_000, 60_000) + small[10:]
     check(large, "a.gif", (60_000, 60_000))
@@ -90,29 +90,29 @@ def test_a_large_image_is_looked_at_without_a_warning(recwarn):
         ("noending", bytes(100)),
     ],
 )
-def test_what_passes(name, content):
-    """Files that are what they say, and those whose names say nothing."""
+def test_content_that_passes(name, content):
+    """Content that fits its name passes, and so does any content under a name that says nothing."""
     check(content, name)
 
 
 @pytest.mark.parametrize(
     "content", [b"<!doctype HTML>", b"\n\t<HTML lang=en>", b"\xef\xbb\xbf<!-- a --> <!-- b --><head>"]
 )
-def test_a_web_page_is_no_data(content):
-    """In whichever way it begins."""
+def test_web_page_is_refused(content):
+    """A web page is recognised however it begins."""
     with pytest.raises(WrongContentError, match="a web page instead of the file"):
         check(content, "a.csv")
 
 
-def test_what_a_server_calls_a_web_page_is_one_if_it_looks_like_it():
-    """The media type alone is no proof: many servers call everything text/html."""
+def test_media_type_html_counts_only_for_markup():
+    """Many servers send text/html for everything, so the content must look like markup too."""
     check(b"a,b\n", "a.csv", None, "text/html; charset=utf-8")
     with pytest.raises(WrongContentError, match="a web page"):
         check(b" <center>Not found", "a.csv", None, "text/html; charset=utf-8")
 
 
 def test_no_content_makes_the_check_slow():
-    """A thousand comments are looked through once."""
+    """Thousands of comments take only one pass."""
     started = time.perf_counter()
     check(b"<!---->" * 5000, "a.csv")
     check(b"<!--" * 5000, "a.csv")

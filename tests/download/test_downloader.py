@@ -1,4 +1,4 @@
-"""The downloader against real servers on 127.0.0.1: what they do wrong, and what becomes of the files."""
+"""The downloader against real servers on 127.0.0.1 that misbehave in many ways."""
 
 import email.utils
 import hashlib
@@ -14,8 +14,8 @@ from tests.download.downloading import Notes, downloader, fetch, left
 from tests.servers import NOT_FOUND, Reply, Server, png
 
 
-def test_a_file_arrives_whole_with_its_hash(server, tmp_path):
-    """What arrives is what was served, and the hash and the look that are reported are its own."""
+def test_file_arrives_complete_with_its_hash(server, tmp_path):
+    """The file is what was served, and the reported hash and modification time are its own."""
     server.reply("/a.png", Reply(png()))
     arrived = []
     failures = downloader().fetch(
@@ -28,8 +28,8 @@ def test_a_file_arrives_whole_with_its_hash(server, tmp_path):
     assert left(tmp_path / "x") == ["a.png"]
 
 
-def test_a_server_is_told_who_asks(server, tmp_path):
-    """The User-Agent names datapack and whom to write to; compressed answers are not asked for."""
+def test_user_agent_names_the_contact(server, tmp_path):
+    """The User-Agent names datapack and the contact; compressed responses are not requested."""
     server.reply("/a.png", Reply(png()))
     fetch(
         tmp_path / "a.png", f"{server.url}/a.png", fetcher=downloader(contact="+https://example.org; data@example.org")
@@ -39,12 +39,12 @@ def test_a_server_is_told_who_asks(server, tmp_path):
     assert server.headers[0]["Accept-Encoding"] == "identity"
 
 
-def test_a_contact_can_not_break_a_header():
-    """Line ends, brackets and letters that no header can hold are left out."""
+def test_contact_cannot_break_the_header():
+    """Line ends, brackets and characters that a header can't hold are removed."""
     assert user_agent("Zoë\r\nX-Evil: (1)").endswith(" (Zo X-Evil: 1)")
 
 
-def test_progress_of_one_file_is_in_bytes_and_of_many_in_files(server, tmp_path):
+def test_progress_is_in_bytes_for_one_file_and_in_files_for_many(server, tmp_path):
     """A single large file shows progress too."""
     server.reply("/a.bin", Reply(b"x" * 700_000))
     one, many = Notes(), Notes()
@@ -57,8 +57,8 @@ def test_progress_of_one_file_is_in_bytes_and_of_many_in_files(server, tmp_path)
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
-def test_a_file_that_is_not_there_is_asked_for_once(server, tmp_path, status):
-    """404, 403 and 410 are definite: nothing is written and no second try made."""
+def test_missing_file_is_requested_once(server, tmp_path, status):
+    """404, 403 and 410 are definite: nothing is written, and there is no second try."""
     server.reply("/a.png", Reply(b"sorry", status=status))
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png")
     assert failure.definite
@@ -68,38 +68,38 @@ def test_a_file_that_is_not_there_is_asked_for_once(server, tmp_path, status):
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_trouble_that_passes_is_waited_for(server, tmp_path, status):
+def test_temporary_error_is_retried(server, tmp_path, status):
     """A server that recovers gives the file."""
     server.reply("/a.png", [Reply(status=status), Reply(status=status), Reply(png())])
     assert fetch(tmp_path / "a.png", f"{server.url}/a.png") is None
     assert server.asked["/a.png"] == 3
 
 
-def test_lasting_trouble_ends_after_so_many_tries(server, tmp_path):
-    """A server that stays down is asked five times, and its failure is not definite."""
+def test_lasting_error_fails_after_five_tries(server, tmp_path):
+    """A server that stays down is tried five times, and the failure is not definite."""
     server.reply("/a.png", Reply(status=500))
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png")
     assert server.asked["/a.png"] == 5
     assert (failure.reason, failure.definite, failure.answers[0].tries) == ("500 Internal Server Error", False, 5)
 
 
-def test_a_connection_cut_in_the_middle_is_tried_again(server, tmp_path):
-    """Half a file is no file: it is fetched again from its beginning."""
+def test_cut_connection_is_retried(server, tmp_path):
+    """A partial file is discarded and downloaded again from the start."""
     server.reply("/a.bin", [Reply(b"x" * 900_000, cut=500_000), Reply(b"x" * 900_000)])
     assert fetch(tmp_path / "a.bin", f"{server.url}/a.bin") is None
     assert (tmp_path / "a.bin").stat().st_size == 900_000
 
 
-def test_a_body_shorter_than_its_length_never_gets_a_name(server, tmp_path):
-    """A file that always ends too soon fails, and leaves nothing."""
+def test_body_shorter_than_its_length_never_gets_a_name(server, tmp_path):
+    """A file that always ends too soon fails and leaves nothing behind."""
     server.reply("/a.bin", Reply(b"x" * 1000, cut=999))
     failure = fetch(tmp_path / "a.bin", f"{server.url}/a.bin")
     assert (failure.reason, failure.definite) == ("the connection was cut", False)
     assert left(tmp_path) == []
 
 
-def test_a_silent_server_is_given_up(server, tmp_path):
-    """No answer within the timeout counts as a failed try."""
+def test_silent_server_times_out(server, tmp_path):
+    """No response within the timeout counts as a failed try."""
     server.reply("/a.png", Reply(png(), seconds=1.0))
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png", fetcher=downloader(timeout=0.1, tries=2))
     assert failure.reason == "silent for 0.1 s"
@@ -122,8 +122,8 @@ def test_a_silent_server_is_given_up(server, tmp_path):
         ("a.json", b"oops", "not a JSON file"),
     ],
 )
-def test_content_that_is_not_what_the_name_says_is_refused(server, tmp_path, name, body, reason):
-    """Status 200 does not make a web page, or half a picture, a picture."""
+def test_content_that_does_not_fit_the_name_is_refused(server, tmp_path, name, body, reason):
+    """Status 200 does not turn a web page, or half an image, into an image."""
     server.reply(f"/{name}", Reply(body))
     failure = fetch(tmp_path / name, f"{server.url}/{name}")
     assert (failure.reason, failure.definite) == (reason, True)
@@ -131,22 +131,22 @@ def test_content_that_is_not_what_the_name_says_is_refused(server, tmp_path, nam
     assert left(tmp_path) == []
 
 
-def test_a_page_that_goes_away_costs_one_more_question(server, tmp_path):
-    """A page that says to come back later is no reason to give the file up."""
+def test_temporary_web_page_costs_one_more_request(server, tmp_path):
+    """The file is requested again after a "come back later" page."""
     server.reply("/a.png", [Reply(b"<html>back soon</html>"), Reply(png())])
     assert fetch(tmp_path / "a.png", f"{server.url}/a.png") is None
 
 
-def test_an_image_of_another_size_than_listed_is_refused(server, tmp_path):
-    """A thumbnail or a placeholder does not pass for the picture."""
+def test_image_of_another_size_than_listed_is_refused(server, tmp_path):
+    """A thumbnail or a placeholder is not accepted as the image."""
     server.reply("/a.png", Reply(png(8, 6)))
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png", pixels=(1920, 1080))
     assert (failure.reason, failure.definite) == ("an image of 8 x 6 pixels, listed as 1920 x 1080", True)
     assert fetch(tmp_path / "a.png", f"{server.url}/a.png", pixels=(8, 6)) is None
 
 
-def test_a_file_with_another_hash_is_refused(server, tmp_path):
-    """The message has both hashes; the first digits of the right one are enough."""
+def test_file_with_another_hash_is_refused(server, tmp_path):
+    """The message shows both hashes; the first digits of the right one are enough to accept a file."""
     server.reply("/a.bin", Reply(b"hello"))
     digest = hashlib.sha256(b"hello").hexdigest()
     failure = fetch(tmp_path / "a.bin", f"{server.url}/a.bin", sha256="0" * 8)
@@ -154,14 +154,14 @@ def test_a_file_with_another_hash_is_refused(server, tmp_path):
     assert fetch(tmp_path / "a.bin", f"{server.url}/a.bin", sha256=digest[:8]) is None
 
 
-def test_a_form_that_was_not_asked_for_is_refused(server, tmp_path):
+def test_encoding_that_was_not_requested_is_refused(server, tmp_path):
     """Compressed bytes are not the file's bytes."""
     server.reply("/a.csv", Reply(b"\x1f\x8b", headers={"Content-Encoding": "gzip"}))
-    assert "not asked for (gzip)" in fetch(tmp_path / "a.csv", f"{server.url}/a.csv").reason
+    assert "an encoding that was not requested (gzip)" in fetch(tmp_path / "a.csv", f"{server.url}/a.csv").reason
 
 
-def test_definite_answers_go_to_the_next_mirror_at_once(server, tmp_path):
-    """A 404 costs one question, a web page two."""
+def test_definite_answer_leads_to_the_next_mirror_at_once(server, tmp_path):
+    """A 404 costs one request, a web page two."""
     server.reply("/old/a.png", NOT_FOUND)
     server.reply("/page/a.png", Reply(b"<html>moved</html>"))
     server.reply("/new/a.png", Reply(png()))
@@ -169,8 +169,8 @@ def test_definite_answers_go_to_the_next_mirror_at_once(server, tmp_path):
     assert server.asked == {"/old/a.png": 1, "/page/a.png": 2, "/new/a.png": 1}
 
 
-def test_passing_trouble_is_tried_to_its_end_before_the_next_mirror(server, tmp_path):
-    """Only when an address has failed for good is the next one asked; all that they answered is kept."""
+def test_temporary_error_is_retried_before_the_next_mirror(server, tmp_path):
+    """The next URL is tried only after the last try of the first one; all answers are kept."""
     server.reply("/old/a.png", Reply(status=503))
     failure = fetch(
         tmp_path / "a.png", f"{server.url}/old/a.png", f"{server.url}/new/a.png", fetcher=downloader(tries=3)
@@ -182,8 +182,8 @@ def test_passing_trouble_is_tried_to_its_end_before_the_next_mirror(server, tmp_
     assert not failure.definite
 
 
-def test_no_host_gets_more_questions_at_once_than_allowed(tmp_path):
-    """Two hosts are asked side by side, each over its own connections."""
+def test_no_host_gets_more_simultaneous_requests_than_allowed(tmp_path):
+    """Two hosts are used in parallel, each over its own connections."""
     slow = Reply(b"x", seconds=0.02)
     with Server() as one, Server() as other:
         for number in range(30):
@@ -198,8 +198,8 @@ def test_no_host_gets_more_questions_at_once_than_allowed(tmp_path):
         assert one.most_at_once + other.most_at_once > 3
 
 
-def test_connections_are_used_again(server, tmp_path):
-    """Forty files, the missing among them, do not cost forty connections."""
+def test_connections_are_reused(server, tmp_path):
+    """Forty files, half of them missing, do not need forty connections."""
     accepted = []
     accept = server._http.get_request
     server._http.get_request = lambda: accepted.append(1) or accept()
@@ -211,8 +211,8 @@ def test_connections_are_used_again(server, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_holds_for_the_whole_host(server, tmp_path, form):
-    """From the first 429 on, nobody asks the host for anything until it said so."""
+def test_retry_after_applies_to_the_whole_host(server, tmp_path, form):
+    """After the first 429, the host gets no request until the time that it asked for."""
     wait = "2" if form == "seconds" else email.utils.formatdate(time.time() + 3, usegmt=True)
     server.reply("/0", [Reply(status=429, headers={"Retry-After": wait}), Reply(b"x")])
     for number in range(1, 20):
@@ -225,8 +225,8 @@ def test_retry_after_holds_for_the_whole_host(server, tmp_path, form):
     assert server.at["/0"][1] - told > 1.8
 
 
-def test_a_host_that_asks_for_too_long_a_wait_is_left_out(server, tmp_path):
-    """A day is not waited: the host is asked no more, with a note, and its files fail for a reason that may pass."""
+def test_host_that_asks_for_too_long_a_wait_is_skipped(server, tmp_path):
+    """datapack does not wait for a day: it notes that it skips the host, and the failures are not definite."""
     notes = Notes()
     server.reply("/0", Reply(status=429, headers={"Retry-After": "86400"}))
     failures = downloader(connections=1, reporter=notes).fetch(
@@ -234,7 +234,8 @@ def test_a_host_that_asks_for_too_long_a_wait_is_left_out(server, tmp_path):
     )
     assert [failure.definite for failure in failures] == [False] * 9
     assert server.asked == {"/0": 1}
-    assert "is left out: 429 Too Many Requests, it asks to wait 86,400 s" in notes.notes[0]
+    assert ": 429 Too Many Requests, and it asks to wait 86,400 s" in notes.notes[0]
+    assert notes.notes[0].startswith("skipping 127.0.0.1:")
 
 
 def closed_port() -> int:
@@ -243,8 +244,8 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_host_that_refuses_connections_is_left_out(server, tmp_path):
-    """After three refusals in a row all goes to the mirror, for the rest of the run and in the next list too."""
+def test_host_that_refuses_connections_is_skipped(server, tmp_path):
+    """After three refusals in a row the mirror is used, for the rest of the run and in the next call too."""
     notes = Notes()
     dead = f"http://127.0.0.1:{closed_port()}"
     for number in range(40):
@@ -256,11 +257,11 @@ def test_a_host_that_refuses_connections_is_left_out(server, tmp_path):
         assert not fetcher.fetch(requests, "files")
     assert time.monotonic() - started < 1
     assert len(left(tmp_path)) == 40
-    assert notes.notes == [f"{dead.removeprefix('http://')} is left out: connection refused, several times in a row"]
+    assert notes.notes == [f"skipping {dead.removeprefix('http://')}: connection refused, several times in a row"]
 
 
-def test_a_short_outage_does_not_leave_a_host_out(tmp_path):
-    """Five connections refused at the same moment are one refusal, not five."""
+def test_host_is_not_skipped_after_a_short_outage(tmp_path):
+    """Five connections refused at the same moment count as one refusal."""
     port = closed_port()
     fetcher = downloader(backoff=lambda tries: 0.3)
 
@@ -281,13 +282,13 @@ def test_a_short_outage_does_not_leave_a_host_out(tmp_path):
     assert failures == []
 
 
-def test_a_host_name_that_does_not_exist_is_said_so(tmp_path):
+def test_unknown_host_name_is_named_as_the_reason(tmp_path):
     """.invalid never resolves (RFC 2606)."""
     assert fetch(tmp_path / "a", "http://nowhere.invalid/a").reason == "host name not found"
 
 
-def test_a_proxy_is_used_where_the_environment_names_one(server, tmp_path, monkeypatch):
-    """As with other programs, http_proxy counts, except for hosts in no_proxy."""
+def test_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
+    """As in other programs, http_proxy is used, except for hosts in no_proxy."""
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server.reply("/a.png", Reply(png()))

@@ -1,4 +1,4 @@
-"""Whose turn it is: connections, pauses and hosts that are left out."""
+"""When each host gets its next request: connections, pauses and skipped hosts."""
 
 import threading
 import time
@@ -8,8 +8,8 @@ import pytest
 from datapack.download.hosts import Hosts
 
 
-def test_a_host_gets_so_many_turns_at_once():
-    """The third waits until one of two is released; another host does not wait for that."""
+def test_host_gets_a_limited_number_of_turns_at_once():
+    """The third item waits until one of two is released; another host does not wait."""
     hosts = Hosts(2)
     for item in ("a1", "a2", "a3"):
         hosts.put("a", item)
@@ -22,8 +22,8 @@ def test_a_host_gets_so_many_turns_at_once():
     assert time.monotonic() - started > 0.03
 
 
-def test_what_waits_longest_goes_first_and_a_delay_is_kept():
-    """Order of arrival, but nothing before its time."""
+def test_items_go_in_order_of_arrival_after_their_delay():
+    """An item never goes before its delay has passed."""
     hosts = Hosts(5)
     hosts.put("a", "late", delay=0.05)
     hosts.put("a", "first")
@@ -33,8 +33,8 @@ def test_what_waits_longest_goes_first_and_a_delay_is_kept():
     assert time.monotonic() - started >= 0.05
 
 
-def test_a_paused_host_gets_no_turn_and_keeps_no_other_waiting():
-    """Of two pauses the longer counts."""
+def test_paused_host_gets_no_turn_and_delays_no_other():
+    """The longer of two pauses counts."""
     hosts = Hosts(5)
     hosts.put("a", "a")
     hosts.put("b", "b")
@@ -47,8 +47,8 @@ def test_a_paused_host_gets_no_turn_and_keeps_no_other_waiting():
     assert time.monotonic() - started >= 0.08
 
 
-def test_taking_ends_when_all_is_finished():
-    """Not before: what is under way may come back."""
+def test_take_returns_none_when_all_items_are_finished():
+    """It waits until then, as an item in progress may be queued again."""
     hosts = Hosts(5)
     hosts.put("a", 1)
     turn = hosts.take()
@@ -63,8 +63,8 @@ def test_taking_ends_when_all_is_finished():
     assert ended == [None]
 
 
-def test_closing_ends_all_and_takes_no_more():
-    """Also those that wait."""
+def test_close_ends_waiting_and_refuses_new_items():
+    """A waiting `take` returns, and `put` raises."""
     hosts = Hosts(1)
     hosts.put("a", 1, delay=60)
     threading.Timer(0.03, hosts.close).start()
@@ -74,7 +74,7 @@ def test_closing_ends_all_and_takes_no_more():
 
 
 def refuse(hosts, *, answered_between=False):
-    """Let a host refuse connections, one after the other, until it is left out; return how many it took."""
+    """Let a host refuse one connection after another until it is skipped; return the number of refusals."""
     for count in range(1, 10):
         hosts.put("a", count)
         if hosts.refused(hosts.take(), "connection refused", 0.0):
@@ -84,14 +84,14 @@ def refuse(hosts, *, answered_between=False):
     return None
 
 
-def test_three_refusals_in_a_row_leave_a_host_out():
+def test_host_is_skipped_after_three_refusals_in_a_row():
     """With an answer in between they are not in a row."""
     assert refuse(Hosts(9)) == 3
     assert refuse(Hosts(9), answered_between=True) is None
 
 
 def test_refusals_at_the_same_time_count_once():
-    """Connections that were begun before the first was refused say nothing new."""
+    """Connections that started before the first refusal add no information."""
     hosts = Hosts(9)
     for item in range(5):
         hosts.put("a", item)
@@ -99,10 +99,10 @@ def test_refusals_at_the_same_time_count_once():
     assert not any(hosts.refused(turn, "refused", 0.0) for turn in turns)
 
 
-def test_what_waits_for_a_host_that_is_left_out_gets_its_turn_at_once():
-    """It is told why, so that it can go elsewhere, however long it was to wait."""
+def test_items_of_a_skipped_host_get_their_turn_at_once():
+    """They get the reason without further delay, so that they can use another host."""
     hosts = Hosts(1)
     hosts.put("a", 1, delay=60)
     hosts.put("a", 2, delay=60)
-    hosts.leave_out("a", "gone")
-    assert [hosts.take().left_out for _ in range(2)] == ["gone", "gone"]
+    hosts.skip("a", "gone")
+    assert [hosts.take().skipped for _ in range(2)] == ["gone", "gone"]

@@ -1,4 +1,4 @@
-"""What ends a fetch before its last file, a disk or Ctrl-C, leaves whole files and nothing else."""
+"""A download that ends early, because of the disk or Ctrl-C, leaves only complete files."""
 
 import os
 import signal
@@ -28,8 +28,8 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("length", [True, False])
-def test_a_full_disk_stops_all_with_one_error(server, small_disk, length):
-    """Files that are whole stay, nothing else has a name, and the rest is not even asked for."""
+def test_full_disk_stops_the_run_with_one_error(server, small_disk, length):
+    """Complete files stay, there are no others, and the remaining files are not even requested."""
     for number in range(50):
         server.reply(f"/{number}", Reply(bytes(300_000), seconds=0.01, length=length))
     requests = [Request((f"{server.url}/{number}",), small_disk / str(number)) for number in range(50)]
@@ -44,19 +44,19 @@ def test_a_full_disk_stops_all_with_one_error(server, small_disk, length):
     assert sum(server.asked.values()) < 20
 
 
-def test_a_file_larger_than_the_disk_is_not_begun(server, small_disk):
-    """The server's length is compared with what is free: the error has both."""
+def test_file_larger_than_the_disk_is_not_started(server, small_disk):
+    """The error shows the length from the server and the free space."""
     server.reply("/a", Reply(bytes(3_000_000)))
     with pytest.raises(FetchError, match=r"not enough space on the disk: expected 3 MB, found 1.05 MB free"):
         fetch(small_disk / "a", f"{server.url}/a")
     assert left(small_disk) == []
 
 
-def test_a_read_only_folder_is_one_clear_error(server, small_disk):
+def test_read_only_folder_is_one_clear_error(server, small_disk):
     """The error names the folder and what to do."""
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     server.reply("/a", Reply(b"x"))
-    with pytest.raises(FetchError, match=r"can't write here.*Read-only.*work in a folder that you may write to"):
+    with pytest.raises(FetchError, match=r"can't write here.*Read-only.*work in a folder that you can write to"):
         fetch(small_disk / "a", f"{server.url}/a")
 
 
@@ -64,7 +64,7 @@ SCRIPT = """
 import signal, sys
 from pathlib import Path
 from datapack.download import Downloader, Request
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has no handler
 folder, count, url = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 try:
     Downloader(connections=2).fetch([Request((f"{url}/{n}",), folder / str(n)) for n in range(count)], "files")
@@ -74,8 +74,8 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("when", ["between", "in the middle"])
-def test_interrupting_ends_promptly_and_leaves_nothing_half_made(server, tmp_path, when):
-    """Ctrl-C ends within seconds, even while a server is silent; what has a name is whole."""
+def test_interrupt_ends_promptly_and_leaves_only_complete_files(server, tmp_path, when):
+    """Ctrl-C ends the run within seconds, even while a server is silent."""
     for number in range(40):
         server.reply(f"/{number}", Reply(bytes(200_000), seconds=0.05 if when == "between" or number < 4 else 60))
     command = [sys.executable, "-c", SCRIPT, tmp_path / "out", "40", server.url]

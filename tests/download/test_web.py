@@ -1,4 +1,4 @@
-"""What a web server's answer means. How real ones are asked is in test_download."""
+"""What a web server's response means. The requests themselves are tested in test_downloader."""
 
 import email.utils
 import time
@@ -24,35 +24,35 @@ from datapack.download.web import RefusedError, parse_retry_after, redirect_targ
     ],
 )
 def test_retry_after(value, seconds):
-    """Seconds or a date; a date that has passed is now; what is neither says nothing."""
+    """The header has seconds or a date; a past date means now; anything else is ignored."""
     assert parse_retry_after(value) == seconds
 
 
 def test_retry_after_by_date():
-    """Counted from now."""
+    """A date is converted to seconds from now."""
     assert 58 < parse_retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
 
 
-def redirect(location, *asked):
-    return redirect_target(HTTPResponse(status=302, headers={"Location": location}), asked)
+def redirect(location, *chain):
+    return redirect_target(HTTPResponse(status=302, headers={"Location": location}), chain)
 
 
-def test_redirects_lead_from_where_they_stand():
-    """Relative ones too; what is behind # is not asked for."""
+def test_redirects_are_relative_to_their_url():
+    """Absolute redirects work too; the fragment after # is dropped."""
     assert redirect("../b c.png#x", "https://x.org/a/a.png") == "https://x.org/b%20c.png"
     assert redirect("//y.org/b", "http://x.org/a") == "http://y.org/b"
     assert redirect("https://x.org/a", "http://x.org/a") == "https://x.org/a"
     assert redirect_target(HTTPResponse(status=200, headers={"Location": "/b"}), ["http://x.org/a"]) is None
 
 
-def test_a_redirect_never_leaves_https():
-    """What was asked in secret is not asked in the open."""
+def test_redirect_never_leaves_https():
+    """A request that started encrypted never goes on unencrypted."""
     with pytest.raises(RefusedError, match="a redirect from https to http"):
         redirect("http://x.org/a", "https://x.org/a")
 
 
-def test_ten_redirects_are_followed_and_no_more():
-    """A chain that long leads nowhere."""
+def test_at_most_ten_redirects_are_followed():
+    """The eleventh redirect is refused."""
     chain = [f"http://x.org/{number}" for number in range(11)]
     assert redirect("/next", *chain[:10])
     with pytest.raises(RefusedError, match="over 10 redirects"):

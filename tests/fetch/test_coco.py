@@ -106,7 +106,7 @@ def test_two_rows_with_one_name_are_both_named(place, server):
 def test_an_address_that_is_no_web_address_is_a_failure(place, server):
     """A file:// address is never opened; a list of names may allow it."""
     images = {"images": [row(server), row(server, "b.png", coco_url="file:///etc/passwd")]}
-    with pytest.raises(FetchError, match="1 of 2 files could not be fetched: found 1 x not an http or https address"):
+    with pytest.raises(FetchError, match="1 of 2 files could not be fetched: found 1 x not an http or https URL"):
         fill(place, images)
     assert "data/images/b.png" not in fill(place, images, missing=["b.png"]).hashes
 
@@ -115,7 +115,7 @@ def test_mirrors_are_tried_in_their_order_and_the_origin_stays(place, server):
     """The longest prefix counts, the original is asked only where it is listed, the bag says what the list says."""
     server.reply("/new/a.png", Reply(png()))
     prefixes = {"http://old.invalid": [f"{server.url}/nowhere", f"{server.url}/new"], "http": [f"{server.url}/x"]}
-    with pytest.raises(ValidationError, match="not an http or https address"):
+    with pytest.raises(ValidationError, match="not an http or https URL"):
         CocoSource(coco="train.json", into="images", mirrors=prefixes)
     del prefixes["http"]
     payload = fill(place, {"images": [row(server, coco_url="http://old.invalid/a.png")]}, mirrors=prefixes)

@@ -33,9 +33,8 @@ def test_what_dvc_writes_is_read_as_dvc_reads_it(settings):
     settings.joinpath(".dvc").rmdir()
     dvc(settings, "init", "--no-scm", "--quiet")
     assert read_setting(settings, "core", "remote") == ""
-    assert cache_folder(settings) == settings / ".dvc/cache" and dvc(settings, "cache", "dir") == str(
-        cache_folder(settings)
-    )
+    assert cache_folder(settings) == settings / ".dvc/cache"
+    assert dvc(settings, "cache", "dir") == str(cache_folder(settings))
     dvc(settings, "remote", "add", "--default", "storage", "/somewhere/a b")
     dvc(settings, "config", "--local", "cache.type", "reflink,hardlink,copy")
     dvc(settings, "cache", "dir", "../other cache")

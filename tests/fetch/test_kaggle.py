@@ -169,7 +169,7 @@ def test_trouble_that_passes_is_waited_for(place, kaggle, trouble):
     """A limit, an outage and a cut connection; the wait is announced."""
     kaggle.first = [trouble]
     assert len(place.fetch(SOURCE).hashes) == 2
-    assert "asked again in" in place.notes[0]
+    assert "trying again in" in place.notes[0]
 
 
 def test_a_limit_that_stays_is_one_clear_error(place, kaggle):

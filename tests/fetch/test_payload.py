@@ -181,8 +181,8 @@ def test_failures_end_in_one_line_and_a_report(place, server):
         "path": "images/03.png",
         "url": f"{server.url}/03.png",
         "answers": [
-            {"address": f"{server.url}/03.png", "reason": "redirects in a circle", "tries": 1},
-            {"address": f"{server.url}/mirror/03.png", "reason": "404 Not Found", "tries": 1},
+            {"url": f"{server.url}/03.png", "reason": "redirects in a circle", "tries": 1},
+            {"url": f"{server.url}/mirror/03.png", "reason": "404 Not Found", "tries": 1},
         ],
     }
 

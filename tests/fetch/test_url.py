@@ -62,8 +62,8 @@ def test_a_hash_that_is_added_later_is_checked_against_what_is_there(place, serv
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"url": "file:///etc/passwd"}, "not an http or https address"),
-        ({"url": "http://user:secret@example.org/a"}, "an address with a user name or password in it"),
+        ({"url": "file:///etc/passwd"}, "not an http or https URL"),
+        ({"url": "http://user:secret@example.org/a"}, "a URL with a user name or password"),
         ({"url": "https://example.org/"}, "does not end in a file name"),
         ({"url": "https://example.org/a%2fb"}, "does not end in a file name"),
         ({"url": "https://example.org/a", "sha256": "1234567"}, "sha256"),
