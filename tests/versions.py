@@ -1,6 +1,5 @@
 """A catalog of three versions that follow one another, for the tests of what versions share."""
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from tests.conftest import Catalog
 
@@ -61,7 +61,7 @@ class Reef(Catalog):
     def layers(self, version: str) -> list[str]:
         """The digests of a built version's layers."""
         layout = Layout(self.root / f"dist/reef-{version}")
-        return [layer["digest"] for layer in json.loads(layout.read(layout.image()))["layers"]]
+        return [layer["digest"] for layer in read_json(layout, layout.image())["layers"]]
 
     def data(self, version: str) -> list[str]:
         """The digests of its layers with data alone: without the base's, the program's and the tag files'."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -110,7 +109,7 @@ def compose(
         layers: what stands on the base, lowest first.
         descriptors: the same layers as they were written. They are uncompressed: digest and diff_id are one.
     """
-    config = json.loads(base.config)
+    config = base.config
     labels = {**labels, DIGEST_LABEL: dataset_digest}
     runtime: dict[str, Any] = {
         key: value for key, value in config.get("config", {}).items() if key in {"Env", "Labels", "WorkingDir"}

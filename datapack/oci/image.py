@@ -1,151 +1,175 @@
-"""Images that are stored somewhere, read part by part; here those on disk, as a layout or as an archive."""
+"""The image reader: reads an image part by part, wherever it is stored, and checks what it reads.
+
+There are three storages: a layout, an archive and a registry. A storage only gives bytes; the reader trusts none of
+them: it goes from the root descriptor to the manifest, and to the config and the layers that the manifest names.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import os
-import tarfile
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from datapack.errors import ImageError
-from datapack.oci.layout import Layout
-from datapack.oci.spec import Descriptor, checked, parse_object, single_image
+from datapack.oci.spec import Descriptor, checked, parse_object
+from datapack.progress import size as shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Mapping
+
+READABLE_AT_ONCE = 64 << 20  # bytes: no manifest, config or statement is larger
 
 
-_READABLE_AT_ONCE = 64 << 20  # bytes: no manifest or config is larger
-
-
-class StoredImage(Protocol):
-    """An image, on disk or in a registry."""
+class Storage(Protocol):
+    """Where an image is stored. It holds nothing open, so it can be pickled."""
 
     @property
     def seekable(self) -> bool:
-        """Whether a part can be sought in once it is open."""
+        """Whether an open part can be sought in, so that headers are read without the bytes between them."""
 
     @property
-    def streams(self) -> int:
-        """How many parts may well be read at once."""
+    def streams(self) -> int | None:
+        """How many parts to read at once; None for as many as there are cores."""
 
-    def descriptor(self) -> Descriptor:
-        """Return the descriptor of the image's manifest."""
+    def image(self) -> Descriptor:
+        """Return the root descriptor: of the one image that is stored here, or of an index of images."""
 
-    def size(self, digest: str) -> int | None:
-        """Return how many bytes the part of this digest has, or None where it is missing."""
+    def locate(self, descriptor: Descriptor) -> str:
+        """Say where a part is, for errors."""
 
-    def open(self, digest: str) -> BinaryIO:
-        """Open a part to read it."""
+    def size(self, descriptor: Descriptor) -> int | None:
+        """Return the size in bytes that a part has here, or None if it is missing."""
 
-
-@contextlib.contextmanager
-def open_image(form: str, path: Path) -> Iterator[StoredImage]:
-    """Open ``oci`` or ``oci-archive`` at ``path``; raise `ImageError` where there is none."""
-    if form == "oci":
-        yield _LayoutImage(Layout(path))
-        return
-    try:
-        with path.open("rb") as file:
-            yield _ArchiveImage(path, file)
-    except OSError as error:
-        raise ImageError("the archive can't be read", where=path, found=error.strerror) from error
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a part to read it; raise `ImageError` if it is missing."""
 
 
-def read_json(image: StoredImage, descriptor: Descriptor) -> dict[str, Any]:
-    """Read a part of an image that is a JSON object, and check its digest; raise `ImageError` for anything else."""
-    if image.size(descriptor.digest) is None:
-        raise ImageError("a part of the image is missing", where=descriptor.digest)
-    with image.open(descriptor.digest) as file:
-        content = checked(file.read(_READABLE_AT_ONCE), descriptor.digest, where=descriptor.media_type)
-    return parse_object(content, where=descriptor.digest)
+@dataclass(frozen=True)
+class Platform:
+    """The machines that an image is for."""
+
+    os: str
+    architecture: str
+
+    def __str__(self) -> str:
+        return f"{self.os}/{self.architecture}"
+
+    def select(self, index: Mapping[str, Any], where: object) -> Descriptor:
+        """Return the descriptor of this platform's image in an index; raise `ImageError` if there is none."""
+        entries = index["manifests"]
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and self._matches(entry.get("platform")):
+                return Descriptor.parse(entry, where)
+        raise ImageError(f"no image for {self}", where=where)
+
+    def check(self, config: Mapping[str, Any], where: object) -> None:
+        """Raise `ImageError` if an image, by its own config, is for another platform."""
+        if not self._matches(config):
+            found = f"{config.get('os')}/{config.get('architecture')}"
+            raise ImageError(f"no image for {self}", where=where, found=found)
+
+    def _matches(self, value: Any) -> bool:
+        return isinstance(value, dict) and (value.get("os"), value.get("architecture")) == (self.os, self.architecture)
 
 
-class _LayoutImage:
-    seekable = True
-    streams = len(os.sched_getaffinity(0))
+@dataclass(frozen=True)
+class StoredImage:
+    """An image whose manifest and config have been read and checked. The bytes of its layers have not."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    storage: Storage
+    descriptor: Descriptor  # of its manifest
+    manifest: Mapping[str, Any]
+    config: Mapping[str, Any]
+    layers: tuple[Descriptor, ...]
+    documents: Mapping[
+        Descriptor, bytes
+    ]  # the JSON parts: the indexes that led to the manifest, the manifest, the config
 
-    def descriptor(self) -> Descriptor:
-        return self._layout.image()
+    @property
+    def labels(self) -> dict[str, str]:
+        """The config's labels."""
+        return dict(self._runtime.get("Labels") or {})
 
-    def size(self, digest: str) -> int | None:
-        path = self._layout.blob(digest)
-        return path.stat().st_size if path.is_file() else None
+    @property
+    def environment(self) -> list[str]:
+        """The config's environment variables, each as ``NAME=value``."""
+        return list(self._runtime.get("Env") or ())
 
-    def open(self, digest: str) -> BinaryIO:
-        return self._layout.blob(digest).open("rb")
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The manifest's annotations."""
+        return dict(self.manifest.get("annotations") or {})
 
-
-class _Place(NamedTuple):
-    start: int
-    size: int
-
-
-class _ArchiveImage:
-    seekable = True
-    streams = len(os.sched_getaffinity(0))
-
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path = path
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                self._places = {member.name: _Place(member.offset_data, member.size) for member in archive}
-        except tarfile.TarError as error:
-            raise ImageError("not an archive", where=path, expected="an uncompressed tar file", found=error) from error
-
-    def descriptor(self) -> Descriptor:
-        if "index.json" not in self._places:
-            raise ImageError("not an OCI archive", where=self._path, found="no index.json")
-        with self._window("index.json") as file:
-            return single_image(json.loads(file.read(_READABLE_AT_ONCE)), where=self._path)
-
-    def size(self, digest: str) -> int | None:
-        place = self._places.get(_name(digest))
-        return None if place is None else place.size
-
-    def open(self, digest: str) -> BinaryIO:
-        return self._window(_name(digest))
-
-    def _window(self, name: str) -> BinaryIO:
-        return cast("BinaryIO", io.BufferedReader(_Window(self._path, self._places[name])))
+    @property
+    def _runtime(self) -> Mapping[str, Any]:
+        runtime = self.config.get("config")
+        return runtime if isinstance(runtime, dict) else {}
 
 
-def _name(digest: str) -> str:
-    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+def read_image(storage: Storage, root: Descriptor, where: object, platform: Platform | None = None) -> StoredImage:
+    """Read an image's manifest and config.
+
+    Args:
+        storage: where it is.
+        root: the descriptor of its manifest, or of an index.
+        where: what the user calls it, for errors.
+        platform: selects the image in an index, and is what its config must say. Without it, an index is an error.
+
+    Raises:
+        ImageError: a part is missing, damaged or malformed; there is no image, or none for the platform.
+    """
+    documents = _read_manifests(storage, root, where, platform)
+    descriptor, content = list(documents.items())[-1]
+    manifest = parse_object(content, storage.locate(descriptor))
+    config = Descriptor.parse(manifest["config"], where)
+    documents[config] = read_part(storage, config)
+    settings = parse_object(documents[config], storage.locate(config))
+    if platform is not None:
+        platform.check(settings, where)
+    layers = tuple(Descriptor.parse(layer, where) for layer in manifest["layers"])
+    return StoredImage(storage, descriptor, manifest, settings, layers, documents)
 
 
-class _Window(io.RawIOBase):
-    """A part of a file, as if it were a file of its own."""
+def _read_manifests(
+    storage: Storage, root: Descriptor, where: object, platform: Platform | None
+) -> dict[Descriptor, bytes]:
+    """Read the manifest of one image and, before it, the indexes on the way to it."""
+    content = read_part(storage, root)
+    document = parse_object(content, where)
+    if "manifests" in document and platform is not None:
+        return {root: content, **_read_manifests(storage, platform.select(document, where), where, platform)}
+    if "config" not in document or not isinstance(document.get("layers"), list):
+        found = "an index of several images" if "manifests" in document else str(document.get("mediaType", "no layers"))
+        raise ImageError("not the manifest of one image", where=where, found=found, fix="name one image by its digest")
+    return {root: content}
 
-    def __init__(self, path: Path, place: _Place) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._place = place
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
+def read_json(storage: Storage, descriptor: Descriptor) -> dict[str, Any]:
+    """Read a part that is a JSON object and check it; raise `ImageError` for anything else."""
+    return parse_object(read_part(storage, descriptor), storage.locate(descriptor))
 
-    def seekable(self) -> bool:
-        return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._place.size}[whence]
-        self._at = max(0, origin + offset)
-        return self._at
+def read_part(storage: Storage, descriptor: Descriptor) -> bytes:
+    """Read a small part and check its size and digest.
 
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)[: max(0, self._place.size - self._at)]
-        self._file.seek(self._place.start + self._at)
-        count = self._file.readinto(view) or 0
-        self._at += count
-        return count
+    Raises:
+        ImageError: it is missing, too large, or damaged.
+    """
+    where = storage.locate(descriptor)
+    if descriptor.size > READABLE_AT_ONCE:
+        expected, found = f"at most {shown(READABLE_AT_ONCE)}", shown(descriptor.size)
+        raise ImageError("this part of the image is too large", where=where, expected=expected, found=found)
+    with storage.open(descriptor) as file:
+        content = file.read(descriptor.size + 1)
+    if len(content) != descriptor.size:
+        found = "more" if len(content) > descriptor.size else f"{len(content)} bytes"
+        raise ImageError("damaged: wrong size", where=where, expected=f"{descriptor.size} bytes", found=found)
+    return checked(content, descriptor.digest, where)
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+
+def single_image(index: Mapping[str, Any], where: object) -> Descriptor:
+    """Return the one descriptor that an ``index.json`` names; raise `ImageError` if there is not exactly one."""
+    entries = index.get("manifests")
+    entries = entries if isinstance(entries, list) else []
+    if len(entries) != 1:
+        raise ImageError("not a layout of one image", where=where, expected="1 image", found=len(entries))
+    return Descriptor.parse(entries[0], where)

@@ -1,13 +1,16 @@
-"""The OCI image layout: a folder with ``index.json`` and every blob as a file named by its digest."""
+"""The OCI image layout: a folder with ``index.json``, and every blob as a file named by its digest."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datapack.errors import ImageError
-from datapack.oci.spec import Descriptor, checked, single_image
+from datapack.files import atomic_writer
+from datapack.hashing import new_buffer, read_blocks
+from datapack.oci.image import single_image
+from datapack.oci.spec import Descriptor, parse_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,9 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """An OCI image layout: a folder with ``index.json`` and every part as a file named by its digest."""
+    """An OCI image layout, as a `Storage`."""
 
     root: Path
+
+    seekable = True
+    streams = None
 
     @property
     def index(self) -> Path:
@@ -32,30 +38,60 @@ class Layout:
 
     def holds(self, digest: str, size: int) -> bool:
         """Say whether a blob of this digest and size is there; its bytes are not read."""
-        try:
-            return self.blob(digest).stat().st_size == size
-        except OSError:
-            return False
+        return self.size(Descriptor("", digest, size)) == size
 
     def image(self) -> Descriptor:
-        """Return the descriptor of the one image in this layout; raise `ImageError` where there is not exactly one."""
-        return single_image(read_json(self.index), where=self.index)
+        return single_image(self.read_index(), where=self.index)
 
-    def read(self, descriptor: Descriptor) -> bytes:
-        """Read a small blob, a manifest or a config, and check its digest."""
+    def locate(self, descriptor: Descriptor) -> str:
+        return str(self.blob(descriptor.digest))
+
+    def size(self, descriptor: Descriptor) -> int | None:
+        path = self.blob(descriptor.digest)
+        return path.stat().st_size if path.is_file() else None
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
         path = self.blob(descriptor.digest)
         try:
-            content = path.read_bytes()
+            return path.open("rb")
         except OSError as error:
             raise ImageError("a part of the image can't be read", where=path, found=error.strerror) from error
-        return checked(content, descriptor.digest, where=path)
 
+    def read_index(self) -> dict[str, Any]:
+        """Read ``index.json``; raise `ImageError` if it is missing or malformed."""
+        try:
+            content = self.index.read_bytes()
+        except OSError as error:
+            raise ImageError(
+                "not an OCI layout: its index can't be read", where=self.index, found=error.strerror
+            ) from error
+        return parse_object(content, where=self.index)
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of an image; raise `ImageError` where it can't be read as such."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise ImageError("not an OCI layout: its index can't be read", where=path, found=error.strerror) from error
-    except ValueError as error:
-        raise ImageError("not JSON", where=path, found=error) from error
+    def add(self, descriptor: Descriptor, source: BinaryIO, where: object) -> None:
+        """Copy a blob here. It gets its name only if its bytes have its digest.
+
+        Args:
+            descriptor: what the blob must be.
+            source: its bytes. They are hashed as they are read, and none is read beyond the blob's size.
+            where: where they come from, for errors.
+
+        Raises:
+            ImageError: the bytes are damaged.
+        """
+        digest, size = hashlib.sha256(), 0
+        with atomic_writer(self.blob(descriptor.digest)) as file:
+            for block in read_blocks(source.readinto, new_buffer()):  # type: ignore[attr-defined] # every source has it
+                size += len(block)
+                if size > descriptor.size:
+                    break
+                digest.update(block)
+                file.write(block)
+            found = f"sha256:{digest.hexdigest()}"
+            if size != descriptor.size or found != descriptor.digest:
+                raise ImageError(
+                    "damaged: the bytes do not match the digest",
+                    where=where,
+                    expected=f"{descriptor.digest}, {descriptor.size} bytes",
+                    found=f"{found}, {size} bytes" if size <= descriptor.size else "more bytes",
+                    fix="try again",
+                )

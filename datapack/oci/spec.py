@@ -13,8 +13,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-STATEMENT = "application/vnd.in-toto+json"  # of a provenance statement, as BuildKit stores it too
-#: Docker's names for the same things, as Docker Hub and `docker save` still write them.
+STATEMENT = "application/vnd.in-toto+json"  # a provenance statement; BuildKit uses this type too
+#: Docker's names for the same media types, which Docker Hub and `docker save` still write.
 DOCKER_EQUIVALENTS = {
     "application/vnd.docker.distribution.manifest.list.v2+json": INDEX,
     "application/vnd.docker.distribution.manifest.v2+json": MANIFEST,
@@ -27,13 +27,13 @@ LAYOUT_FILE = {"imageLayoutVersion": "1.0.0"}
 
 
 def canonical_json(value: object) -> bytes:
-    """Write JSON in the one way that gives the same bytes for the same value: sorted keys, no spaces, UTF-8."""
+    """Write JSON so that the same value always gives the same bytes: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What one part of an image names another by: media type, digest, and size in bytes."""
+    """The reference to one part of an image: media type, digest, and size in bytes."""
 
     media_type: str
     digest: str
@@ -46,7 +46,7 @@ class Descriptor:
 
     @classmethod
     def parse(cls, value: Any, where: object) -> Descriptor:
-        """Read a descriptor, giving OCI's name to a Docker media type; raise `ImageError` for anything else."""
+        """Read a descriptor and replace Docker's media types by OCI's; raise `ImageError` for anything else."""
         try:
             media_type, digest, size = value["mediaType"], value["digest"], value["size"]
         except (TypeError, KeyError) as error:
@@ -58,12 +58,12 @@ class Descriptor:
         return cls(DOCKER_EQUIVALENTS.get(media_type, str(media_type)), digest, size)
 
     def to_json(self) -> dict[str, object]:
-        """Give the descriptor as it stands in a manifest."""
+        """Return the descriptor as a manifest contains it."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
 def parse_object(content: bytes, where: object) -> dict[str, Any]:
-    """Read the JSON object that a manifest, a config or an index is; raise `ImageError` for anything else."""
+    """Read a manifest, a config or an index: a JSON object; raise `ImageError` for anything else."""
     try:
         value = json.loads(content)
     except ValueError:
@@ -73,19 +73,9 @@ def parse_object(content: bytes, where: object) -> dict[str, Any]:
     return value
 
 
-def single_image(index: Any, where: object) -> Descriptor:
-    """Return the descriptor of the one image that an ``index.json`` names."""
-    images = index.get("manifests", []) if isinstance(index, dict) else []
-    if len(images) != 1:
-        raise ImageError("not a layout of one image", where=where, expected="1 image", found=len(images))
-    return Descriptor.parse(images[0], where=where)
-
-
 def checked(content: bytes, digest: str, where: object) -> bytes:
     """Return ``content`` if it has this digest; raise `ImageError` if not."""
     found = digest_of(content)
     if found != digest:
-        raise ImageError(
-            "damaged: the bytes are not those that the digest names", where=where, expected=digest, found=found
-        )
+        raise ImageError("damaged: the bytes do not match the digest", where=where, expected=digest, found=found)
     return content

@@ -1,10 +1,8 @@
-"""Container registries (OCI distribution-spec 1.1): what is asked of them, and what they are believed.
+"""Container registries (OCI distribution-spec 1.1): what datapack asks of them, and what it checks in their answers."""
 
-Tokens and Docker's credentials are the work of oras; the requests are made here, as streams.
-"""
-
-from datapack.registry.client import Connection, RefusedError
+from datapack.registry.client import RefusedError, RegistryClient
+from datapack.registry.image import RemoteImage
 from datapack.registry.name import ImageName, is_loopback
 from datapack.registry.repository import Repository
 
-__all__ = ["Connection", "ImageName", "RefusedError", "Repository", "is_loopback"]
+__all__ = ["ImageName", "RefusedError", "RegistryClient", "RemoteImage", "Repository", "is_loopback"]

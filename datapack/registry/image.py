@@ -1,68 +1,53 @@
-"""An image in a registry, read part by part as one on disk is."""
+"""An image in a registry, as a `Storage`."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from datapack.errors import MismatchError
-from datapack.oci.spec import DOCKER_EQUIVALENTS, MANIFEST, Descriptor, parse_object
-from datapack.registry.referrers import statements
+from datapack.oci.spec import DOCKER_EQUIVALENTS, INDEX, MANIFEST, Descriptor, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from datapack.registry.repository import Repository
 
+_BUFFER = 1 << 20  # bytes
+
 
 @dataclass(frozen=True)
 class RemoteImage:
-    """The image that a name in a registry stood for when it was opened."""
+    """The image that a name in a registry stood for when it was found, and every other part in that repository."""
 
     repository: Repository
-    manifest: bytes
+    manifest: bytes  # of the image or the index
 
     seekable = False
     streams = 4  # downloads at once
 
     @classmethod
-    def of(cls, repository: Repository) -> RemoteImage:
-        """Find the image of the repository's name, by its digest or else its tag."""
+    def find(cls, repository: Repository) -> RemoteImage:
+        """Find the image of the repository's name, by its digest or its tag; raise `ImageError` if there is none."""
         name = repository.name
         return cls(repository, repository.manifest(name.digest or name.tag or "latest"))
 
-    @cached_property
-    def _descriptor(self) -> Descriptor:
+    def image(self) -> Descriptor:
         media_type = str(parse_object(self.manifest, where=self.repository.name).get("mediaType", MANIFEST))
         return Descriptor.of(DOCKER_EQUIVALENTS.get(media_type, media_type), self.manifest)
 
-    def descriptor(self) -> Descriptor:
-        return self._descriptor
+    def locate(self, descriptor: Descriptor) -> str:
+        return f"{self.repository.name.path}@{descriptor.digest}"
 
-    def size(self, digest: str) -> int | None:
-        return len(self.manifest) if digest == self._descriptor.digest else self.repository.blob_size(digest)
+    def size(self, descriptor: Descriptor) -> int | None:
+        return self.repository.blob_size(descriptor.digest)
 
-    def open(self, digest: str) -> BinaryIO:
-        if digest == self._descriptor.digest:
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        if descriptor.digest == self.image().digest:
             return io.BytesIO(self.manifest)
-        return cast("BinaryIO", io.BufferedReader(_Stream(self.repository.blob(digest)), 1 << 20))
-
-    def check_statements(self) -> int:
-        """Return how many statements are attached to the image; raise `MismatchError` for one of another image."""
-        attached = statements(self.repository, self._descriptor.digest)
-        for statement in attached:
-            subjects = parse_object(statement, where=self.repository.name).get("subject") or ()
-            named = [f"sha256:{subject.get('digest', {}).get('sha256')}" for subject in subjects]
-            if self._descriptor.digest not in named:
-                raise MismatchError(
-                    "the provenance that is attached is of another image",
-                    where=self.repository.name,
-                    expected=self._descriptor.digest,
-                    found=", ".join(named),
-                )
-        return len(attached)
+        if descriptor.media_type in {INDEX, MANIFEST}:
+            return io.BytesIO(self.repository.manifest(descriptor.digest))
+        return cast("BinaryIO", io.BufferedReader(_Stream(self.repository.blob(descriptor.digest)), _BUFFER))
 
 
 class _Stream(io.RawIOBase):

@@ -1,7 +1,8 @@
-"""Referrers (OCI distribution-spec 1.1): what is attached to an image, such as where it comes from.
+"""Referrers (OCI distribution-spec 1.1): what is attached to an image, such as its provenance.
 
-A registry that lists them itself says so when it takes one; for any other the list is kept under a tag,
-``sha256-<hex>``, as the specification asks. ``oras discover`` and ``cosign tree`` look in both places.
+A registry that keeps the list of an image's referrers says so when it stores one. For any other registry the client
+keeps the list under a tag, ``sha256-<hex>``, as the specification asks. ``oras discover`` and ``cosign tree`` read
+both.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from datapack.errors import ImageError
+from datapack.errors import ImageError, MismatchError
 from datapack.oci.blob import Blob
+from datapack.oci.image import read_json, read_part
 from datapack.oci.spec import INDEX, MANIFEST, STATEMENT, Descriptor, canonical_json, parse_object
 
 if TYPE_CHECKING:
+    from datapack.registry.image import RemoteImage
     from datapack.registry.repository import Repository
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
@@ -22,9 +25,9 @@ _EMPTY, _EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
 
 
 def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str:
-    """Attach an in-toto statement to an image; return the digest of the manifest that does so.
+    """Attach an in-toto statement to an image; return the digest of the manifest that attaches it.
 
-    The same statement of the same image is attached once, however often this is called.
+    The same statement is attached to the same image only once, however often this is called.
 
     Args:
         repository: where the image is.
@@ -68,21 +71,35 @@ def _add_to_tag(repository: Repository, subject: Descriptor, entry: dict[str, An
         repository.put_manifest(canonical_json(index), INDEX, tag)
 
 
-def statements(repository: Repository, subject: str) -> list[bytes]:
-    """Return the in-toto statements that are attached to the image of a digest, each checked against its own digest."""
+def statements(image: RemoteImage) -> list[bytes]:
+    """Return the in-toto statements that are attached to an image, each checked against its own digest."""
+    repository, subject = image.repository, image.image().digest
     found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
     entries = _entries(found, where=repository.name) if found else []
     ours = [Descriptor.parse(entry, repository.name) for entry in entries if entry.get("artifactType") == STATEMENT]
-    manifests = [parse_object(repository.manifest(entry.digest), where=repository.name) for entry in ours]
+    manifests = [read_json(image, entry) for entry in ours]
     layers = [layer for manifest in manifests for layer in manifest.get("layers") or ()]
-    return [repository.small_blob(Descriptor.parse(layer, where=repository.name)) for layer in layers]
+    return [read_part(image, Descriptor.parse(layer, repository.name)) for layer in layers]
+
+
+def check_statements(image: RemoteImage) -> int:
+    """Return how many statements are attached to an image; raise `MismatchError` if one is about another image."""
+    digest, name = image.image().digest, image.repository.name
+    attached = statements(image)
+    for statement in attached:
+        subjects = parse_object(statement, where=name).get("subject") or ()
+        named = [f"sha256:{subject.get('digest', {}).get('sha256')}" for subject in subjects]
+        if digest not in named:
+            what = "the attached provenance describes another image"
+            raise MismatchError(what, where=name, expected=digest, found=", ".join(named))
+    return len(attached)
 
 
 def _entries(index: bytes, where: object) -> list[dict[str, Any]]:
-    """Return what an index names; raise `ImageError` where something else is in its place."""
+    """Return the entries of an index; raise `ImageError` if it is something else."""
     entries = parse_object(index, where).get("manifests")
     if not isinstance(entries, list):
-        raise ImageError("something else is in the place of the list of what is attached", where=where)
+        raise ImageError("this is not the list of what is attached to the image", where=where)
     return entries
 
 

@@ -1,4 +1,4 @@
-"""The upload of one blob: streamed, and begun again from its start where the network or the registry fails."""
+"""The upload of one blob: streamed, and restarted from its beginning if the network or the registry fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from datapack.errors import ImageError
 from datapack.oci.blob import UNOBSERVED
-from datapack.registry.client import TRIES, Connection, RefusedError, UnreachableError
+from datapack.registry.client import TRIES, RefusedError, RegistryClient, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 Way = Literal["sent", "there", "mounted"]
 
 _CREATED, _ACCEPTED = 201, 202
-_SEND = 128 << 10  # bytes at once: even a slow line takes so many before `UPLOAD_TIMEOUT`
+_SEND = 128 << 10  # bytes at once: even a slow line takes them within `UPLOAD_TIMEOUT`
 _LONGEST_PAUSE = 60  # seconds, unless the registry asks for more
 _LONGEST_RETRY_AFTER = 600  # seconds
 _BUSY = {408, 425, 429}
 _SERVER_ERROR = 500
-_SESSION_LOST = {404, 416}  # what is answered within an upload that the registry no longer knows, or knows otherwise
+_SESSION_LOST = {404, 416}  # the answers in an upload whose session the registry has lost, or whose state differs
 _DAMAGED = {"DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID"}
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A blob that is in the registry now, and how it came there."""
+    """A blob that is in the registry now, and how it got there."""
 
     descriptor: Descriptor
     way: Way
 
 
 class _Body:
-    """A part as requests sends it: it has a length, gives its blocks as often as it is asked, and then has a digest."""
+    """A blob as a request body: it has a length, can be sent several times, and knows its digest once it was sent."""
 
     def __init__(self, blob: Blob, observer: Observer) -> None:
         self._blob, self._observer, self.digest = blob, observer, blob.digest
@@ -62,19 +62,19 @@ class _Body:
 
 @dataclass
 class Upload:
-    """One part on its way: over ``connection``, asking ``blob_size`` what is there already."""
+    """The upload of one blob."""
 
-    connection: Connection
-    blob_size: Callable[[str], int | None]
+    client: RegistryClient
+    blob_size: Callable[[str], int | None]  # of a blob in the registry
     blob: Blob
     observer: Observer = UNOBSERVED
     mount_from: Sequence[str] = ()  # other repositories that may have it
 
     def run(self) -> Sent:
-        """Bring the part to the registry; try again, from the start and ever later, what may go better then.
+        """Upload the blob; retry what may pass, from its beginning, with exponential backoff.
 
         Raises:
-            DatapackError: the part can't be read, or the registry did not take it in `TRIES` tries.
+            DatapackError: the blob can't be read, or the registry did not take it in `TRIES` tries.
         """
         body = _Body(self.blob, self.observer)
         body.digest = self.blob.digest or self._expected()
@@ -89,13 +89,13 @@ class Upload:
                 begun = True
                 return self._send(body, location)
             except (RefusedError, UnreachableError) as error:
-                if attempt == TRIES or not _may_go_better(error, begun):
+                if attempt == TRIES or not _may_pass(error, begun):
                     raise
                 self.observer.wait(backoff(attempt, getattr(error, "retry_after", "")))
         raise AssertionError("not reached: the last try returns or raises")
 
     def _is_there(self, digest: str) -> bool:
-        """Say whether the registry has a blob; one that it stumbles over, as after a full disk, is sent again."""
+        """Say whether the registry has a blob. One that it fails on, as after a full disk, is sent again."""
         try:
             return self.blob_size(digest) == self.blob.size
         except RefusedError as error:
@@ -104,7 +104,7 @@ class Upload:
             return False
 
     def _expected(self) -> str:
-        """Return the digest that the lock names if the registry has that blob and the part's bytes are the same."""
+        """Return the digest in the lock if the registry has that blob, once our bytes are found to be the same."""
         expected = self.blob.expected
         if not expected or not self._is_there(expected):
             return ""
@@ -112,47 +112,47 @@ class Upload:
 
     def _send(self, body: _Body, location: str) -> Sent:
         headers = {"Content-Type": "application/octet-stream"}
-        response = self.connection.request("PATCH", location, headers=headers, data=body)
+        response = self.client.request("PATCH", location, headers=headers, data=body)
         if response.status_code != _ACCEPTED:
-            raise self.connection.refusal(response, "the bytes of a layer")
-        response = self.connection.request("PUT", self._location(response), params={"digest": body.digest})
+            raise self.client.refusal(response, "the bytes of a layer")
+        response = self.client.request("PUT", self._location(response), params={"digest": body.digest})
         if response.status_code != _CREATED:
-            raise self.connection.refusal(response, f"the layer {body.digest}")
+            raise self.client.refusal(response, f"the layer {body.digest}")
         self._check(response, body.digest)
         return Sent(self.blob.descriptor(body.digest), "sent")
 
     def _begin(self, digest: str) -> str | None:
-        """Begin an upload and return where it goes on, or None where the registry had the blob to mount."""
+        """Begin an upload; return where to send the bytes, or None if the registry could mount the blob."""
         for repository in self.mount_from if digest else ():
             query = {"mount": digest, "from": repository}
-            response = self.connection.request("POST", "blobs/uploads/", params=query)
+            response = self.client.request("POST", "blobs/uploads/", params=query)
             if response.status_code == _CREATED and self.blob_size(digest) == self.blob.size:
                 return None
             if response.status_code == _ACCEPTED:
                 return self._location(response)
-        response = self.connection.request("POST", "blobs/uploads/")
+        response = self.client.request("POST", "blobs/uploads/")
         if response.status_code != _ACCEPTED:
-            raise self.connection.refusal(response, "an upload")
+            raise self.client.refusal(response, "an upload")
         return self._location(response)
 
     def _location(self, response: requests.Response) -> str:
-        """Return where an upload goes on. A registry behind a proxy may call itself http; its host is what counts."""
+        """Return where an upload continues. A registry behind a proxy may call itself http; only its host counts."""
         asked, given = urlsplit(response.request.url or ""), urlsplit(response.headers.get("Location", ""))
         if given.hostname == asked.hostname and given.scheme == "http" and asked.scheme == "https":
             given = given._replace(scheme="https")
         return urlunsplit(given)
 
     def _check(self, response: requests.Response, digest: str) -> None:
-        """Raise `ImageError` where the registry took a blob for another one than it is."""
+        """Raise `ImageError` if the registry stored another blob than the one that was sent."""
         named = response.headers.get("Docker-Content-Digest", digest)
         size = self.blob_size(digest)
         if named != digest or size != self.blob.size:
             raise ImageError(
-                "the registry took a layer and says that it is another",
-                where=self.connection.name,
+                "the registry stored another layer than the one that was sent",
+                where=self.client.name,
                 expected=f"{digest}, {self.blob.size} bytes",
                 found=f"{named}, {'missing' if size is None else f'{size} bytes'}",
-                fix="this registry can't be relied on: ask who runs it",
+                fix="this registry can't be relied on: ask its operator",
             )
 
 
@@ -161,8 +161,8 @@ class _Nowhere:
         pass
 
 
-def _may_go_better(error: RefusedError | UnreachableError, begun: bool) -> bool:
-    """Say whether another try makes sense; in an upload that had begun, its session may only have been lost."""
+def _may_pass(error: RefusedError | UnreachableError, begun: bool) -> bool:
+    """Say whether another try makes sense. If the upload had begun, perhaps only its session was lost."""
     if isinstance(error, UnreachableError):
         return error.may_pass
     if begun and (error.status in _SESSION_LOST or error.code in _DAMAGED):
@@ -171,7 +171,7 @@ def _may_go_better(error: RefusedError | UnreachableError, begun: bool) -> bool:
 
 
 def backoff(attempt: int, retry_after: str = "") -> float:
-    """Say how many seconds to wait before the next try: what the registry asks for, or ever longer, by some chance."""
+    """Return the seconds until the next try: what the registry asks for, or exponential backoff with jitter."""
     if retry_after.isdigit():
         return min(int(retry_after), _LONGEST_RETRY_AFTER)
-    return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

@@ -1,7 +1,7 @@
-"""Targets: where an image goes. Each form is one module with one class; the names are those of skopeo and podman.
+"""Targets: where an image is written. Each form is one module with one class, named as in skopeo and podman.
 
-A target takes the parts of an image one by one, says each part's digest, and at the end takes the image that they make.
-Until then nothing can be seen under the target's name.
+A target takes the blobs of an image one by one, returns the digest of each, and at the end takes the image's manifest.
+Until then nothing is visible under the target's name.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
     """Open the target that ``text`` names.
 
     Raises:
-        UsageError: no such form.
-        ImageError: it can't be written, or holds something else.
+        UsageError: there is no such form.
+        ImageError: it can't be written, or contains something else.
     """
     folder, reference = delivery.folder, delivery.entry.reference
     form, _, name = text.partition(":")

@@ -1,7 +1,7 @@
 """``oci-archive:FILE``: an OCI layout in one tar file, with Docker's ``manifest.json`` for ``docker load``.
 
-The size of every part is known before it is written, and so is its place in the file: parts are written side by side,
-and each part's header, which holds its digest, after its content. A pipe has no places: there a digest must come first.
+The size of every blob is known before it is written, and so is its place in the file: blobs are written side by side,
+and each blob's header, which contains its digest, after its content. In a pipe the digest must come first.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.errors import ImageError, UsageError
 from datapack.files import WriteBehind, check_space, remove_temporaries, sync, sync_folder, temporary_file
+from datapack.oci.archive import blob_name
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
 @contextlib.contextmanager
 def open_archive(path: Path) -> Iterator[ArchiveTarget]:
-    """Open a file for an archive; it gets its name when it is whole."""
+    """Open a file for an archive; it gets its name when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_temporaries(path.parent)
     with temporary_file(path.parent) as (file, temporary):
@@ -37,7 +38,7 @@ def open_archive(path: Path) -> Iterator[ArchiveTarget]:
 
 
 class ArchiveTarget:
-    """An archive in a file that is being written under a temporary name."""
+    """An archive in a file that is written under a temporary name."""
 
     doing = "writing layers"
     checks = False
@@ -72,7 +73,7 @@ class ArchiveTarget:
         return f"oci-archive:{self._path}"
 
     def _reserve(self, size: int) -> int:
-        """Return where the next entry starts, and make room for it."""
+        """Reserve the space of the next entry; return where it starts."""
         with self._lock:
             start, self._end = self._end, self._end + entry_size(size)
             return start
@@ -82,12 +83,14 @@ class ArchiveTarget:
 def open_pipe() -> Iterator[PipeTarget]:
     """Open standard output for an archive."""
     if sys.stdout.isatty():
-        raise UsageError("an image is not for a terminal", where="oci-archive:-", fix="send it to a file or a program")
+        raise UsageError(
+            "will not write an image to a terminal", where="oci-archive:-", fix="redirect it to a file or a program"
+        )
     yield PipeTarget(sys.stdout.buffer)
 
 
 class PipeTarget:
-    """An archive that goes down a pipe, part by part."""
+    """An archive that is written to a pipe, blob by blob."""
 
     doing = "writing layers"
     checks = False
@@ -100,7 +103,7 @@ class PipeTarget:
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
         digest = blob.digest
         if not digest:
-            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, no path
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
                 digest = blob.write(nowhere, observer)
         self._out.write(header(blob_name(digest), blob.size))
         blob.write(self._out, observer)
@@ -115,13 +118,8 @@ class PipeTarget:
         return "oci-archive:-"
 
 
-def blob_name(digest: str) -> str:
-    """Return where a blob stands in a layout."""
-    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
-
-
 def _folder(name: str) -> bytes:
-    """Return the tar header of a folder; without it skopeo makes the folder as root's, which only root may."""
+    """Return the tar header of a folder. Without one, skopeo creates the folder as root's, which only root may do."""
     info = tarfile.TarInfo(name)
     info.type, info.mode = tarfile.DIRTYPE, 0o755
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -131,10 +129,10 @@ _FOLDERS = _folder("blobs") + _folder("blobs/sha256")
 
 
 def header(name: str, size: int) -> bytes:
-    """Return the tar header of a regular file, the same for the same input."""
+    """Return the tar header of a regular file; the same input always gives the same header."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
-    return info.tobuf(tarfile.GNU_FORMAT)  # a layer over 8 GiB still has a header of one block
+    return info.tobuf(tarfile.GNU_FORMAT)  # even a layer over 8 GiB has a header of one block
 
 
 def entry(name: str, content: bytes) -> bytes:
@@ -143,12 +141,12 @@ def entry(name: str, content: bytes) -> bytes:
 
 
 def entry_size(size: int) -> int:
-    """Return how many bytes an entry takes whose content has ``size`` bytes."""
+    """Return the size in bytes of an entry whose content has ``size`` bytes."""
     return tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
 
 
 def closing_entries(image: Image) -> Iterator[tuple[str, bytes]]:
-    """Give what an archive holds besides layers; its last entry is what makes it one."""
+    """Give the entries of an archive besides its layers. Only the last one makes it an OCI archive."""
     yield blob_name(image.id), image.config
     yield blob_name(image.digest), image.manifest
     yield "oci-layout", canonical_json(LAYOUT_FILE)

@@ -1,7 +1,7 @@
 """``docker-daemon:NAME:TAG``: an image in Docker's or Podman's store, through the Docker API, with no copy on disk.
 
-What goes down the line is a ``docker save`` archive. Docker and Podman unpack it whole before they read it, so the
-layers can have names that need no digest, and the list of them can come last.
+datapack sends a ``docker save`` archive. Docker and Podman unpack all of it before they read it, so the layers can have
+names without a digest, and the list of layers can come last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BLOCK = 1 << 20
 
 @contextlib.contextmanager
 def open_daemon(name: str) -> Iterator[DaemonTarget]:
-    """Open the engine for one image; it keeps nothing of an image that does not become whole."""
+    """Open the engine for one image; it keeps nothing of an incomplete image."""
     with open_engine() as client:
         load = _Load(client)
         try:
@@ -40,7 +40,7 @@ def open_daemon(name: str) -> Iterator[DaemonTarget]:
 
 
 class DaemonTarget:
-    """An image on its way into an engine."""
+    """An image that is sent to an engine."""
 
     doing = "sending layers to the engine"
     checks = False
@@ -69,7 +69,7 @@ class DaemonTarget:
         self._load.finish()
         loaded = self._client.images.get(self._name).id
         if loaded != image.id:
-            raise ImageError("the engine made another image of it", where=self._name, expected=image.id, found=loaded)
+            raise ImageError("the engine stored another image", where=self._name, expected=image.id, found=loaded)
         return f"docker-daemon:{self._name}"
 
     def _put(self, content: bytes) -> None:
@@ -80,7 +80,7 @@ class DaemonTarget:
 
 
 class _Load:
-    """The request that gives the engine an archive, in a thread of its own that reads from a pipe."""
+    """The request that sends an archive to the engine, in its own thread that reads from a pipe."""
 
     def __init__(self, client: DockerClient) -> None:
         self._client = client
@@ -98,11 +98,11 @@ class _Load:
                 for answer in self._client.api.load_image(archive):  # type: ignore[no-untyped-call] # no stub has it
                     if "error" in answer:
                         self._answers.append(str(answer["error"]))
-        except Exception as error:  # whatever ended the request is reported by the thread that waits for it
+        except Exception as error:  # the thread that waits for the request reports why it ended
             self._answers.append(str(error))
 
     def finish(self) -> None:
-        """End the archive and wait until the engine has it."""
+        """End the archive and wait until the engine has loaded it."""
         self.out.close()
         self._thread.join()
         if self._answers:
@@ -110,10 +110,12 @@ class _Load:
 
     def error(self) -> ImageError:
         self._thread.join()
-        return ImageError("the engine refused the image", found=self._answers[0] if self._answers else "it hung up")
+        return ImageError(
+            "the engine refused the image", found=self._answers[0] if self._answers else "it closed the connection"
+        )
 
     def abandon(self) -> None:
-        """Leave the archive without its end: the engine keeps nothing of it."""
+        """Close the archive without its end: the engine keeps nothing of it."""
         with contextlib.suppress(BrokenPipeError):
             self.out.close()
         self._thread.join()

@@ -17,7 +17,7 @@ from datapack.files import (
     sync_folder,
     temporary_file,
 )
-from datapack.oci.layout import Layout, read_json
+from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
     """Open a layout for one version's image.
 
-    A new one grows under ``DIR.partial`` and gets its name when it is whole; what a killed run left there is used. In
-    one that is there already the new image takes the old one's place when ``index.json`` is renamed.
+    A new layout is written to ``DIR.partial`` and renamed when it is complete; what a killed run left there is reused.
+    In an existing layout, the new image replaces the old one when ``index.json`` is renamed.
     """
     final = Layout(folder)
     if final.index.exists():
@@ -42,9 +42,9 @@ def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
         layout = final
     elif folder.exists() and any(folder.iterdir()):
         raise ImageError(
-            "this folder holds something else",
+            "this folder contains something else",
             where=folder,
-            expected="an OCI layout or nothing",
+            expected="an OCI layout or an empty folder",
             fix="name another target with --to",
         )
     else:
@@ -55,11 +55,11 @@ def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
 
 
 def _check_replaceable(layout: Layout, reference: Reference) -> None:
-    for image in read_json(layout.index).get("manifests", ()):
+    for image in layout.read_index().get("manifests", ()):
         title = image.get("annotations", {}).get(_TITLE)
         if title != str(reference):
             raise ImageError(
-                "this layout holds another image",
+                "this layout contains another image",
                 where=layout.root,
                 expected=str(reference),
                 found=title or image.get("digest"),
@@ -72,7 +72,7 @@ _TITLE = "io.github.datapack.reference"
 
 @dataclass(frozen=True)
 class LayoutTarget:
-    """A layout that is being written: ``layout`` is where, ``final`` where it will be."""
+    """A layout that is being written in ``layout`` and will be moved to ``final``."""
 
     layout: Layout
     final: Layout
@@ -102,7 +102,7 @@ class LayoutTarget:
             sync_folder(self.layout.blobs)
             _write(self.layout.root / "oci-layout", canonical_json(LAYOUT_FILE))
             _write(self.layout.index, index)
-        self._remove_what_the_image_lacks(image)  # always: a kill may have come between the new index and this
+        self._remove_unused(image)  # always: an earlier run may have been killed before this step
         if self.layout != self.final:
             if self.final.root.exists():
                 self.final.root.rmdir()
@@ -119,8 +119,8 @@ class LayoutTarget:
         if not self.layout.holds(descriptor.digest, descriptor.size):
             _write(self.layout.blob(descriptor.digest), content)
 
-    def _remove_what_the_image_lacks(self, image: Image) -> None:
-        """Remove blobs that nothing names any more: a file that was withdrawn is in no layer at all."""
+    def _remove_unused(self, image: Image) -> None:
+        """Remove blobs that the image does not name: a file that was withdrawn must be in no blob."""
         parts = (image.descriptor, image.config_descriptor, *image.layers)
         kept = {self.layout.blob(part.digest) for part in parts}
         for blob in self.layout.blobs.iterdir():

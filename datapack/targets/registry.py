@@ -1,6 +1,6 @@
-"""``docker://REGISTRY/NAME:TAG``: an image in a registry, straight from the bag, with no copy on disk and no engine.
+"""``docker://REGISTRY/NAME:TAG``: an image in a registry, sent straight from the bag, without a copy or an engine.
 
-What the registry has already is not sent again. The manifest goes last: until then nobody sees anything under the name.
+What the registry has already is not sent again. The manifest goes last: until then nothing is visible under the name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datapack.image.base import refuse_stand_in
 from datapack.oci.blob import UNOBSERVED, Blob
 from datapack.oci.spec import CONFIG, MANIFEST
 from datapack.progress import size
-from datapack.registry import Connection, ImageName, RefusedError, Repository
+from datapack.registry import ImageName, RefusedError, RegistryClient, Repository
 from datapack.registry.referrers import attach
 
 if TYPE_CHECKING:
@@ -31,21 +31,21 @@ _WAYS: dict[Way, str] = {"sent": "sent", "there": "there already", "mounted": "m
 
 
 def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[RegistryTarget]:
-    """Open a repository of a registry; whether we may push there is asked now, before a byte of the data is read.
+    """Open a repository of a registry, and check that we may push there before a byte of the data is read.
 
     Args:
-        text: ``REGISTRY/NAME[:TAG]``; empty for what the catalog and the reference say.
-        delivery: what goes there.
+        text: ``REGISTRY/NAME[:TAG]``; empty for the name that the catalog and the reference give.
+        delivery: what is pushed.
 
     Raises:
-        UsageError: ``text`` is not such a name, or what goes there is for tests only.
-        ImageError: the registry can't be reached, or refuses.
+        UsageError: ``text`` is not such a name, or the image is for tests only.
+        ImageError: the registry can't be reached, or refuses the push.
     """
     name = _name(text, delivery)
     refuse_stand_in(delivery.base.labels, name.registry)
     sources = [path for path in delivery.cache.repositories(name.registry) if path != name.repository]
-    connection = Connection(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
-    target = RegistryTarget(name, Repository(connection), delivery)
+    client = RegistryClient(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
+    target = RegistryTarget(name, Repository(client), delivery)
     target.repository.check_access()
     target.warn_if_public()
     return nullcontext(target)
@@ -61,12 +61,12 @@ def _name(text: str, delivery: Delivery) -> ImageName:
         text = f"{delivery.entry.defaults.registry}/{reference.name}"
     name = ImageName.parse(text)
     if name.digest:
-        raise UsageError("a digest is what a push gives, not what it takes", where=text, expected="REGISTRY/NAME:TAG")
+        raise UsageError("a push can't take a digest: it returns one", where=text, expected="REGISTRY/NAME:TAG")
     return replace(name, tag=name.tag or reference.version)
 
 
 class RegistryTarget:
-    """An image on its way into a repository of a registry."""
+    """An image that is pushed to a repository of a registry."""
 
     checks = True
 
@@ -96,7 +96,7 @@ class RegistryTarget:
         return f"docker://{replace(self.name, digest=image.digest)}"
 
     def _check_name_is_free(self, image: Image) -> None:
-        """Raise `MismatchError` where the tag names another image, which somebody may have approved."""
+        """Raise `MismatchError` if the tag names another image, which somebody may have approved."""
         there = self.repository.find_manifest(self.name.tag)
         if there is None or self._delivery.replace or digest_of(there) == image.digest:
             return
@@ -105,7 +105,7 @@ class RegistryTarget:
             where=self.name,
             expected=image.digest,
             found=digest_of(there),
-            fix="make it a new version, or take the other's place with --replace",
+            fix="make it a new version, or replace the other image with --replace",
         )
 
     def _summary(self) -> str:
@@ -117,11 +117,11 @@ class RegistryTarget:
         return f"layers and configuration: {', '.join(parts)}"
 
     def warn_if_public(self, digest: str = "") -> None:
-        """Warn where a dataset that is private goes to, or is in, a repository that answers to everybody."""
+        """Warn if a private dataset goes to, or is in, a repository that everybody can read."""
         dataset, reporter = self._delivery.entry.dataset, self._delivery.reporter
         if not dataset.private:
             return
-        everybody = Repository(Connection(self.name, insecure=self._delivery.insecure, anonymous=True))
+        everybody = Repository(RegistryClient(self.name, insecure=self._delivery.insecure, anonymous=True))
         try:
             answers = everybody.answers() if not digest else everybody.find_manifest(digest) is not None
         except RefusedError:

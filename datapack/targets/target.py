@@ -1,4 +1,4 @@
-"""What every target is, and what goes there."""
+"""The interface of every target, and what is delivered to it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What goes to a target, and how."""
+    """What is delivered to a target, and how."""
 
     folder: Path  # where relative paths start
-    entry: Entry  # what the catalog says of the version
-    base: Base  # what the image stands on
-    cache: HashCache  # knows which registry has what already
+    entry: Entry  # of the version in the catalog
+    base: Base  # what the image is based on
+    cache: HashCache  # knows which blobs a registry has already
     reporter: Reporter
     streams: int = 4  # uploads at once
-    insecure: bool = False  # take http, and certificates that nobody vouches for
-    replace: bool = False  # take the place of another image of the same name
+    insecure: bool = False  # accept http and untrusted certificates
+    replace: bool = False  # replace another image of the same name
 
 
 class Target(Protocol):
@@ -36,21 +36,21 @@ class Target(Protocol):
 
     @property
     def doing(self) -> str:
-        """What adding parts is called, for whoever waits: ``writing layers``."""
+        """What adding blobs is called in the progress display: ``writing layers``."""
 
     @property
     def streams(self) -> int:
-        """How many parts may be added at once; 1 where they must come in order."""
+        """How many blobs may be added at once; 1 if they must come in order."""
 
     @property
     def checks(self) -> bool:
-        """Whether a part whose digest is known is held against it at its place, so that we need not."""
+        """Whether the receiver checks a blob against its digest if that is known, so that we need not."""
 
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
-        """Take one part; return its descriptor. What is there already is not written again."""
+        """Take one blob; return its descriptor. One that is there already is not written again."""
 
     def commit(self, image: Image, statement: bytes) -> str:
-        """Take the image that the parts make, and show it under its name; return that name.
+        """Finish the image and make it visible under its name; return that name.
 
-        ``statement`` is its provenance, for a target that has a place for it with the image.
+        ``statement`` is its provenance, for a target that stores it with the image.
         """

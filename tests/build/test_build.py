@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from tests.conftest import fact, make_base
 
@@ -28,7 +29,7 @@ def test_golden_digests(catalog):
     """The same input gives these digests on every machine: a change of them is a change of every image."""
     output = catalog.ok("build", "reef@v1")
     assert fact(output, "dataset") == "sha256:6c5909b871c57499ce51f28a4fc51b6c6827d4c971be86ebc0528b91a1509286"
-    image = json.loads(layout(catalog).read(layout(catalog).image()))
+    image = read_json(layout(catalog), layout(catalog).image())
     assert [layer["digest"] for layer in image["layers"]][2:] == [
         "sha256:a7420cf96272c68df22d0a0fc44bbceaab8a6fa29c1aa9caac2f052d4d1dff1a",
         "sha256:13d712524dfde385283ff35afea1f573fce437d1d62ff08be4992f22638d7af5",
@@ -76,7 +77,7 @@ def test_disk_holds_the_data_once(catalog):
 def test_image_is_whole_and_says_what_it_is(catalog):
     """Entrypoint, environment, labels, annotations: what an engine and a reviewer look at."""
     output = catalog.ok("build", "reef@v1")
-    image = json.loads(layout(catalog).read(layout(catalog).image()))
+    image = read_json(layout(catalog), layout(catalog).image())
     config = json.loads(layout(catalog).blob(image["config"]["digest"]).read_bytes())
     runtime = config["config"]
     assert runtime["Entrypoint"] == ["/usr/local/bin/import"]
@@ -159,7 +160,7 @@ def test_changed_catalog_entry_is_noticed(catalog):
 def test_changed_base_stops_the_build(catalog):
     """A base with another digest than the lock's is named before anything is fetched or written."""
     catalog.ok("build", "reef@v1")
-    locked = json.loads(layout(catalog).read(layout(catalog).image()))["annotations"][f"{OCI}.base.digest"]
+    locked = read_json(layout(catalog), layout(catalog).image())["annotations"][f"{OCI}.base.digest"]
     shutil.rmtree(catalog.root / "base")
     shutil.rmtree(catalog.root / "data")
     shutil.rmtree(catalog.root / "source")
@@ -244,7 +245,7 @@ def test_flip_that_keeps_the_time_is_found_by_verify(catalog):
 def test_flipped_byte_in_a_layer_is_found(catalog):
     """A damaged blob is named by its digest and its file, and a build heals it."""
     catalog.ok("build", "reef@v1")
-    image = json.loads(layout(catalog).read(layout(catalog).image()))
+    image = read_json(layout(catalog), layout(catalog).image())
     blob = layout(catalog).blob(image["layers"][2]["digest"])
     content = blob.read_bytes()
     blob.write_bytes(content.replace(b"aaaa", b"aaba", 1))
@@ -318,14 +319,14 @@ def test_target_that_holds_something_else(catalog):
     """A folder with other files, or with another image, is not written to."""
     (catalog.root / "other").mkdir()
     (catalog.root / "other/precious").write_text("mine")
-    assert "other: this folder holds something else" in catalog.fails("build", "reef@v1", "--to", "oci:other")
+    assert "other: this folder contains something else" in catalog.fails("build", "reef@v1", "--to", "oci:other")
     assert [p.name for p in (catalog.root / "other").iterdir()] == ["precious"]
     text = (catalog.root / "datasets.yml").read_text()
     (catalog.root / "datasets.yml").write_text(text.replace("  reef:", "  atoll:"))
     catalog.ok("build", "atoll@v1", "--to", "oci:taken")
     (catalog.root / "datasets.yml").write_text(text)
     error = catalog.fails("build", "reef@v1", "--to", "oci:taken")
-    assert "this layout holds another image: expected reef@v1, found atoll@v1" in error
+    assert "this layout contains another image: expected reef@v1, found atoll@v1" in error
 
 
 def test_folder_that_cannot_be_written(catalog):

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from engines import PROJECT, Engine
 
-from datapack.oci import Descriptor, Layout, canonical_json
+from datapack.oci.image import read_json
+from datapack.oci.layout import Layout
+from datapack.oci.spec import Descriptor, canonical_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +79,7 @@ def test_the_engine_has_the_same_image_and_runs_it(folder: Path, engine: Engine)
     verified = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert verified.stdout.startswith("verified, every byte"), verified.stderr
     layout = Layout(folder / "out")
-    image_id = json.loads(layout.read(layout.image()))["config"]["digest"]
+    image_id = read_json(layout, layout.image())["config"]["digest"]
     shown = engine.run("image", "inspect", "--format", "{{.Id}}", "reef:v1").stdout.strip()
     assert shown.removeprefix("sha256:") == image_id.removeprefix("sha256:")
     (folder / "outputs").mkdir()

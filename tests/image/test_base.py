@@ -40,9 +40,9 @@ def test_base_from_a_registry_is_fetched_once(registry, tmp_path):
     shutil.rmtree(tmp_path / "registry")
     assert open_base(text, tmp_path, tmp_path / "cache", notes) == base
     assert len(notes.notes) == 1
-    for part in base.parts():
+    for blob in base.blobs():
         with (tmp_path / "copy").open("wb") as out:
-            assert part.write(out) == part.digest
+            assert blob.write(out) == blob.digest
 
 
 def test_base_in_the_cache_that_lost_a_part_is_fetched_again(registry, tmp_path):
@@ -108,7 +108,7 @@ def test_damaged_parts_are_found(tmp_path):
         pytest.raises(ImageError, match=r"a layer of the base is damaged: expected sha256:.*found sha256:"),
         (tmp_path / "out").open("wb") as out,
     ):
-        base.parts()[0].write(out)
+        base.blobs()[0].write(out)
     manifest = base.layout.blob(base.digest)
     manifest.write_bytes(manifest.read_bytes() + b" ")
     with pytest.raises(ImageError, match="damaged"):

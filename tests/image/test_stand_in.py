@@ -7,6 +7,7 @@ import pytest
 
 from datapack.errors import UsageError
 from datapack.image.base import STAND_IN, refuse_stand_in
+from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from tests.conftest import make_base
 
@@ -24,7 +25,7 @@ def stood_in(catalog):
 def facts(catalog) -> tuple[dict[str, str], dict[str, str]]:
     """The labels and the annotations of the image that was built."""
     layout = Layout(catalog.root / "dist/reef-v1")
-    manifest = json.loads(layout.read(layout.image()))
+    manifest = read_json(layout, layout.image())
     return json.loads(layout.blob(manifest["config"]["digest"]).read_bytes())["config"]["Labels"], manifest[
         "annotations"
     ]
@@ -52,13 +53,13 @@ def test_verify_says_it(stood_in, mode):
     """An image that is whole, and yet not for a Safe Haven, is told apart, in each form."""
     stood_in.ok("build", "reef@v1", "--base", "oci:stand-in", "--to", "oci-archive:reef.tar")
     for what in ("oci:dist/reef-v1", "oci-archive:reef.tar"):
-        assert stood_in.ok("verify", mode, what).endswith(f"not for a Safe Haven: this image stands on {MEANS}\n")
+        assert stood_in.ok("verify", mode, what).endswith(f"not for a Safe Haven: this image is based on {MEANS}\n")
     assert "stand-in" not in stood_in.ok("verify", "reef@v1")
 
 
 def test_list_says_it(stood_in):
     """The listing shows it, also where the image is not here; a build on a real base takes it away."""
-    says = f"its image is not for a Safe Haven: it stands on {MEANS}"
+    says = f"its image is not for a Safe Haven: it is based on {MEANS}"
     assert says in stood_in.ok("list")
     (stood_in.root / "dist").rename(stood_in.root / "gone")
     assert says in stood_in.ok("list")
@@ -69,7 +70,7 @@ def test_list_says_it(stood_in):
 def test_screen_says_it_for_a_base_in_an_archive_too(stood_in):
     """Each build says it, whatever the target."""
     done = stood_in.run("build", "reef@v1", "--base", "oci:stand-in", "--to", "oci-archive:reef.tar")
-    assert f"oci:stand-in is {MEANS}: no image for a Safe Haven stands on it" in done.stderr
+    assert f"oci:stand-in is {MEANS}: do not use images based on it in a Safe Haven" in done.stderr
     assert tarfile.is_tarfile(stood_in.root / "reef.tar")
 
 
@@ -85,6 +86,6 @@ def test_registry_on_this_machine_takes_it(registry):
 )
 def test_no_other_registry_takes_it(registry):
     """It does not leave this machine, whatever the registry's name looks like; an image without the mark does."""
-    with pytest.raises(UsageError, match=f"this image stands on {MEANS}: expected a registry on this machine"):
+    with pytest.raises(UsageError, match=f"this image is based on {MEANS}: expected a registry on this machine"):
         refuse_stand_in({STAND_IN: "true"}, registry)
     refuse_stand_in({"org.opencontainers.image.title": "A small reef"}, registry)

@@ -1,4 +1,4 @@
-"""What the tests of pushes have in common. Whatever happens, nothing is called pushed that can't be verified."""
+"""What the tests of pushes share. Whatever happens, datapack never reports a push that can't be verified."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from tests.conftest import Catalog, fact
 from tests.proxies import Proxy
@@ -19,15 +20,20 @@ BIG = 3_000_000  # bytes of the one large file: enough for a connection to be cu
 
 
 def log_in(catalog: Catalog, registry: str, password: str = PASSWORD) -> None:
-    """Leave a credential where `docker login` does."""
+    """Store a credential where `docker login` does."""
     auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    write_docker_config(catalog, {"auths": {registry: {"auth": auth}}})
+
+
+def write_docker_config(catalog: Catalog, settings: object) -> Path:
     config = Path(catalog.env["HOME"]) / ".docker/config.json"
     config.parent.mkdir(exist_ok=True)
-    config.write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
+    config.write_text(json.dumps(settings))
+    return config
 
 
 def pull_and_verify(catalog: Catalog, name: str, folder: Path) -> None:
-    """Pull with skopeo, which checks each digest, and verify what came, and what the registry has."""
+    """Pull with skopeo, which checks each digest; verify the copy and what the registry has."""
     command = ["skopeo", "copy", "-q", "--preserve-digests", "--src-tls-verify=false", f"docker://{name}"]
     subprocess.run([*command, f"oci:{folder}:v1"], check=True)
     assert catalog.ok("verify", f"oci:{folder}").startswith("verified, every byte")
@@ -39,25 +45,35 @@ def image_of(output: str) -> str:
 
 
 class TokenService(Proxy):
-    """A registry that wants bearer tokens, each good for so many requests: only for as much as was asked."""
+    """A registry that wants bearer tokens, each good for ``uses`` requests; it takes passwords and identity tokens."""
 
     def __init__(self, upstream: str, uses: int = 1000) -> None:
         super().__init__(upstream)
         self.uses, self.given = uses, dict[str, int]()
         self.scopes: list[str] = []
-        self.add("GET", r"^/token", self._give, times=10**9)
+        self.add("GET", r"^/token", self._exchange_password, times=10**9)
+        self.add("POST", r"^/token", self._exchange_identity_token, times=10**9)
         for method in ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"):
             self.add(method, r"^/v2/", self._check, times=10**9)
 
-    def _give(self, exchange: proxies.Exchange) -> None:
+    def _exchange_password(self, exchange: proxies.Exchange) -> None:
         basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        if exchange.handler.headers.get("Authorization") != f"Basic {basic}":
+        self.scopes.append(exchange.handler.path)
+        self._give("token", exchange, exchange.handler.headers.get("Authorization") == f"Basic {basic}")
+
+    def _exchange_identity_token(self, exchange: proxies.Exchange) -> None:
+        form = dict(parse_qsl(exchange.body().decode()))
+        self.scopes.append(form["scope"])
+        known = (form["grant_type"], form["refresh_token"], form["service"]) == ("refresh_token", PASSWORD, "tests")
+        self._give("access_token", exchange, known)
+
+    def _give(self, name: str, exchange: proxies.Exchange, known: bool) -> None:
+        if not known:
             exchange.answer(401, [], b"")
             return
         token = f"token-{len(self.given)}-secret"
         self.given[token] = self.uses
-        self.scopes.append(exchange.handler.path)
-        exchange.answer(200, [], json.dumps({"token": token}).encode())
+        exchange.answer(200, [], json.dumps({name: token}).encode())
 
     def _check(self, exchange: proxies.Exchange) -> None:
         token = exchange.handler.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -73,7 +73,7 @@ def test_a_name_that_is_taken_stays_what_it_is(catalog, registry):
         ("oci:dist/x", "not a registry"),
         ("docker://reef:v1", "not the name of an image in a registry"),
         ("docker://ghcr.io/Group/reef", "not the name of an image in a registry"),
-        ("docker://ghcr.io/group/reef@sha256:" + "0" * 64, "a digest is what a push gives"),
+        ("docker://ghcr.io/group/reef@sha256:" + "0" * 64, "a push can't take a digest"),
     ],
 )
 def test_names_that_are_none(catalog, target, words):
@@ -93,7 +93,7 @@ def test_an_image_on_a_stand_in_stays_here(catalog):
     """An image for tests goes to no registry but one on this machine; nothing is asked of the other."""
     make_base(catalog.root / "base", **{STAND_IN: "true"})
     error = catalog.fails("push", "reef@v1", "--to", "docker://registry.test/group/reef", status=2)
-    assert "registry.test: this image stands on a stand-in base" in error
+    assert "registry.test: this image is based on a stand-in base" in error
     assert not (catalog.root / "data").exists()
 
 

@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from datapack.oci.spec import Descriptor, canonical_json
 
@@ -54,7 +55,7 @@ def test_lock_is_part_of_a_reference(built):
     """A bag that is right in itself, but not the one that the lock names, is not the version."""
     lock = built.root / "datasets.lock"
     lock.write_text(lock.read_text().replace("digest: sha256:6c59", "digest: sha256:0000"))
-    assert "the bag is not the one that the lock names" in built.fails("verify", "reef@v1", status=3)
+    assert "the bag is not the one in the lock" in built.fails("verify", "reef@v1", status=3)
 
 
 @pytest.mark.parametrize("what", ["oci:dist/reef-v1", "oci-archive:reef.tar"])
@@ -62,7 +63,7 @@ def test_lock_is_part_of_a_reference(built):
 def test_a_part_that_is_missing_is_found(built, what, mode):
     """A layer that is gone is named by its digest, and the files that were in it are missing."""
     layout = Layout(built.root / "dist/reef-v1")
-    data = json.loads(layout.read(layout.image()))["layers"][2]["digest"]
+    data = read_json(layout, layout.image())["layers"][2]["digest"]
     layout.blob(data).unlink()
     with tarfile.open(built.root / "reef.tar") as old, tarfile.open(built.root / "new.tar", "w") as new:
         for member in old:
@@ -86,7 +87,7 @@ def test_an_archive_with_a_flipped_byte(built):
 def test_a_swapped_manifest_is_found(built):
     """An image whose environment names another dataset digest than its manifest has is refused."""
     layout = Layout(built.root / "dist/reef-v1")
-    manifest = json.loads(layout.read(layout.image()))
+    manifest = read_json(layout, layout.image())
     config = json.loads(layout.blob(manifest["config"]["digest"]).read_bytes())
     config["config"]["Env"][-1] = "DATAPACK_DIGEST=sha256:" + "0" * 64
 
@@ -111,7 +112,7 @@ def test_a_swapped_manifest_is_found(built):
         ("oci-archive:datasets.yml", "not an archive"),
         ("oci:base", "not an import container: found no DATAPACK_DATASET and DATAPACK_DIGEST in its environment"),
         ("source", "not a bag"),
-        ("reef@v9", "reef@v9: there is no bag of it here; 'datapack fetch reef@v9' brings it"),
+        ("reef@v9", "reef@v9: its bag is not here; fetch it with 'datapack fetch reef@v9'"),
     ],
 )
 def test_what_is_no_image_or_bag(built, what, says):
@@ -130,7 +131,7 @@ def test_it_works_outside_of_any_catalog(built, tmp_path):
 def test_a_file_that_a_layer_hides_is_seen_as_the_engine_sees_it(built):
     """Of two layers with one file, the upper one counts."""
     layout = Layout(built.root / "dist/reef-v1")
-    manifest = json.loads(layout.read(layout.image()))
+    manifest = read_json(layout, layout.image())
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         member = tarfile.TarInfo("dataset/reef/data/z")
