@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
 
-_TIMEOUT = 3600  # seconds: an engine takes its time over an image of 22 GB
+_TIMEOUT = 3600  # seconds: an engine needs long for an image of 22 GB
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def open_engine() -> Iterator[DockerClient]:
     """Open the engine that ``DOCKER_HOST`` names, or the one at the usual socket.
 
     Raises:
-        ImageError: none answers.
+        ImageError: no engine answers.
     """
     import docker
     from docker.errors import DockerException
@@ -42,20 +42,20 @@ def open_engine() -> Iterator[DockerClient]:
 
 @contextlib.contextmanager
 def engine_errors(what: str, where: object = None, fix: str | None = None) -> Iterator[None]:
-    """Turn whatever an engine answers, or that it does not, into an `ImageError` with the engine's own words."""
+    """Turn an engine's errors, and a lost connection, into an `ImageError` with the engine's own words."""
     from docker.errors import APIError, DockerException
 
     try:
         yield
     except APIError as error:
         raise ImageError(what, where=where, found=error.explanation or error, fix=fix) from error
-    except (DockerException, OSError) as error:  # the second: the line to it broke
+    except (DockerException, OSError) as error:  # the second: the connection broke
         raise ImageError(what, where=where, found=error, fix=fix) from error
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine says that it is and can do here."""
+    """An engine, and what it can do here."""
 
     name: str  # Docker or Podman
     version: str
@@ -64,8 +64,8 @@ class Engine:
 
     @classmethod
     def ask(cls, client: DockerClient) -> Engine:
-        """Ask an engine; raise `ImageError` where it does not say."""
-        with engine_errors("the engine does not say what it is"):
+        """Ask an engine; raise `ImageError` if it does not answer."""
+        with engine_errors("the engine does not tell its version"):
             version, info = client.version(), client.info()
         podman = any("Podman" in component["Name"] for component in version.get("Components", ()))
         return cls(

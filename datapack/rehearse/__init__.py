@@ -1,10 +1,11 @@
-"""The rehearsal: an image is run here as the Safe Haven will run it, and what came out is looked at.
+"""The rehearsal: run an image here as the Safe Haven will run it, and check what it leaves.
 
-`rehearsal.rehearse` is all of it. What people write is read by `settings` and `flags`, the folders on this machine are
-those of `folders`, the container that of `container`, and `arrival` says what it left.
+`rehearsal.rehearse` does all of it. `options`, `settings` and `flags` read what the user wrote, `folders` makes the
+folders on this machine, `container` runs the container, and `arrival` checks what it left.
 """
 
 from datapack.rehearse.container import Log
-from datapack.rehearse.rehearsal import Options, Rehearsed, rehearse
+from datapack.rehearse.options import Options
+from datapack.rehearse.rehearsal import Rehearsed, rehearse
 
 __all__ = ["Log", "Options", "Rehearsed", "rehearse"]

@@ -1,4 +1,4 @@
-"""What the Docker API is asked for: the Safe Haven's ways, and what the options and files of a rehearsal add."""
+"""The arguments for the Docker API: those of the Safe Haven, and those of a rehearsal's options and files."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
     from datapack.engine import Engine
 
-#: A user and a group without a name. Kubernetes gives a container any uid, and with it the project's gid (in the Safe
-#: Haven) or gid 0 (OpenShift's way). Gid 0 may only do more than this one, so what runs with this runs with either. The
+#: A user and a group without a name. Kubernetes gives a container any uid, together with the project's gid (in the Safe
+#: Haven) or gid 0 (in OpenShift). Gid 0 can only do more than this one, so what runs with this runs with either. The
 #: number is low enough for the 65,536 users of a rootless engine.
 STRANGER = "54321:54321"
 GPU_FIX = "rehearse without --gpu, or set up the NVIDIA Container Toolkit where the engine runs"
 
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
-_PODMAN_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - where Podman puts writable memory on a read-only root
-_CDI_SINCE = (5, 4)  # the first Podman whose Docker API has CDI devices; an older one leaves them out in silence
+_PODMAN_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - where Podman mounts writable memory on a read-only root
+_CDI_SINCE = (5, 4)  # the first Podman whose Docker API knows CDI devices; an older one ignores them silently
 
 
 def with_mounts(
     arguments: Mapping[str, Any], mounts: Mapping[str, tuple[Path, bool]], opt_file: Path | None
 ) -> dict[str, Any]:
-    """Add folders of this machine, as (folder, read-only) by where the container sees them.
+    """Mount folders of this machine: (folder, read-only), by their paths in the container.
 
     Raises:
-        UsageError: a flag of the opt-file mounts something at the same place; Podman would not say so.
+        UsageError: a flag of the opt-file mounts something at the same place, which Podman would not report.
     """
     from docker.types import Mount
 
     taken = {volume.split(":")[1] for volume in arguments.get("volumes", ())} | arguments.get("tmpfs", {}).keys()
     if twice := sorted(taken & mounts.keys()):
-        raise UsageError("something is mounted there already", where=opt_file, found=twice[0])
+        raise UsageError("something else is mounted there", where=opt_file, found=twice[0])
     binds = [
         Mount(target, str(folder), type="bind", read_only=read_only) for target, (folder, read_only) in mounts.items()
     ]
@@ -49,13 +49,13 @@ def with_mounts(
 
 
 def limited(arguments: Mapping[str, Any], memory: int, engine: Engine) -> dict[str, Any]:
-    """Limit the memory to ``memory`` bytes, without swap on top, as far as the engine says that it can."""
+    """Limit the memory to ``memory`` bytes, without additional swap, as far as the engine supports it."""
     limit = memory if engine.limits_memory else None
     return {**arguments, "mem_limit": limit, "memswap_limit": limit if engine.limits_swap else None}
 
 
 def strict(arguments: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
-    """Take away what a container may not count on: a writable root, a user with a name, capabilities."""
+    """Remove what a program must not rely on: a writable root, a user with a name, capabilities."""
     hidden = dict.fromkeys(_PODMAN_TMPFS, "ro") if engine.is_podman else {}
     return {
         **arguments,
@@ -68,7 +68,7 @@ def strict(arguments: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
 
 
 def with_gpu(arguments: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
-    """Ask for every GPU of this machine; raise `ImageError` where the engine would not even say that it has none."""
+    """Ask for every GPU of this machine; raise `ImageError` if the engine would ignore that silently."""
     from docker.types import DeviceRequest
 
     if not engine.is_podman:
@@ -85,9 +85,9 @@ def with_gpu(arguments: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
 
 
 def copy_accounts(container: Container, folder: Path) -> dict[str, tuple[Path, bool]]:
-    """Copy a container's account files as its image has them; return how to mount them there again.
+    """Copy the account files of a container's image; return how to mount the copies.
 
-    Podman adds the user that a container runs as to them, unless they are mounted. Kubernetes does not.
+    Unless they are mounted, Podman adds the container's user to them. Kubernetes does not.
     """
     from docker.errors import NotFound
 
@@ -108,7 +108,7 @@ def copy_accounts(container: Container, folder: Path) -> dict[str, tuple[Path, b
 
 
 def _regular_file(archive: Iterable[bytes]) -> bytes | None:
-    """Return the content of the one file in a tar archive; None where it is a link."""
+    """Return the content of the one file in a tar archive; None if it is a link."""
     with tarfile.open(fileobj=io.BytesIO(b"".join(archive))) as tar:
         member = tar.next()
         file = tar.extractfile(member) if member and member.isfile() else None

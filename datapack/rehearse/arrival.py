@@ -1,4 +1,4 @@
-"""What a rehearsal left: the dataset that an import container was to bring, or the files that another program wrote."""
+"""What a rehearsal left: the dataset that an import container imported, or the files that another program wrote."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
 DESTINATION = "/safe_outputs"  # where `import` copies to unless --to says otherwise
 
-_ONLY_SAYS = {"--list", "--help"}  # arguments of `import` with which it copies nothing
+_ONLY_PRINTS = {"--list", "--help"}  # arguments of `import` with which it copies nothing
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """A dataset that arrived whole, and the last line of its receipt."""
+    """A dataset that arrived complete, and the last line of its receipt."""
 
     verified: Verified
     receipt: str
 
 
-def brings_nothing(arguments: Iterable[str]) -> bool:
-    """Say whether an import container with these arguments copies nothing, and is not meant to."""
-    return not _ONLY_SAYS.isdisjoint(arguments)
+def imports_nothing(arguments: Iterable[str]) -> bool:
+    """Say whether an import container with these arguments is meant to copy nothing."""
+    return not _ONLY_PRINTS.isdisjoint(arguments)
 
 
 def verify_arrival(
     dataset: Dataset, arguments: Sequence[str], mounts: Mapping[str, Path], reporter: Reporter
 ) -> Arrived:
-    """Verify, every byte, that what `import` copied is the dataset that its image names.
+    """Verify every byte of what `import` copied: it must be the dataset that its image names.
 
     Args:
         dataset: what it must be.
         arguments: those of `import`.
-        mounts: the folders of this machine by where the container saw them.
-        reporter: told how far it is.
+        mounts: the folders of this machine, by their paths in the container.
+        reporter: told the progress.
 
     Raises:
-        MismatchError: it is not that, or it is not there.
+        MismatchError: it is another, or nothing arrived.
     """
     inside = _destination(arguments)
     folder = _on_this_machine(inside, mounts)
@@ -59,29 +59,32 @@ def verify_arrival(
     bag = folder / dataset.reference.name / dataset.reference.version
     try:
         verified = verify_bag(bag, "full", reporter)
-    except (BagError, ManifestError) as error:  # to whoever waits for the data that is one thing with a changed byte
+    except (BagError, ManifestError) as error:  # for the user, a damaged bag is the same as a changed byte
         raise MismatchError(error.what, where=error.where, found=error.found) from error
     if verified.digest != dataset.digest:
         raise MismatchError(
-            "another dataset arrived than the image names", where=bag, expected=dataset.digest, found=verified.digest
+            "this is not the dataset that the image names",
+            where=bag,
+            expected=dataset.digest,
+            found=verified.digest,
         )
     return Arrived(verified, _receipt(bag, dataset, required="--check" not in arguments))
 
 
 def list_files(folder: Path) -> list[tuple[str, int]]:
-    """List every file below a folder by its path there, sorted, with its size in bytes."""
+    """List every file below a folder, sorted by path, with its size in bytes."""
     found = {str(path.relative_to(folder)): path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()}
     return [(path, found[path]) for path in sorted_by_bytes(found)]
 
 
 def _destination(arguments: Sequence[str]) -> PurePosixPath:
-    """Return where `import` was asked to copy to."""
+    """Return the folder that `import` was asked to copy to."""
     named = [value for option, value in pairwise(arguments) if option == "--to"]
     return PurePosixPath(named[-1] if named else DESTINATION)
 
 
 def _on_this_machine(inside: PurePosixPath, mounts: Mapping[str, Path]) -> Path | None:
-    """Return the folder here that a container saw at ``inside``, if there is one."""
+    """Return the folder of this machine that was mounted at ``inside``, or None."""
     for point in (inside, *inside.parents):
         if str(point) in mounts:
             return mounts[str(point)] / inside.relative_to(point)
@@ -96,7 +99,7 @@ def _receipt(bag: Path, dataset: Dataset, required: bool) -> str:
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     if lines[-1:] != [expected]:
         raise MismatchError(
-            "the receipt does not say that it arrived",
+            "the receipt does not confirm the import",
             where=path,
             expected=expected,
             found=lines[-1] if lines else "no receipt",

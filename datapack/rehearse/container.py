@@ -1,4 +1,4 @@
-"""The container of a rehearsal: made, followed to its end, and removed however datapack itself ends."""
+"""The container of a rehearsal: created, followed to its end, and removed however datapack itself ends."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from datapack.progress import Reporter
     from datapack.rehearse.subject import Subject
 
-LABEL = "datapack.rehearsal"  # its value is the rehearsal's folder, which tells whether its process lives
+LABEL = "datapack.rehearsal"  # its value is the rehearsal's folder, which shows whether its process is alive
 
-_GRACE = 10  # seconds that a container has to end once it was asked to
-_TAIL = 4096  # bytes of a stream that are kept: its last line is in them
+_GRACE = 10  # seconds between the request to stop and the kill
+_TAIL = 4096  # bytes kept of the end of a stream, enough for its last line
 
 
 @dataclass(frozen=True)
 class Log:
-    """Where what a container prints goes as it comes."""
+    """Where the output of a container goes, as it comes."""
 
     out: BinaryIO
     err: BinaryIO
@@ -36,7 +36,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a container ended. ``last`` is the last line of each of its streams."""
+    """How a container ended. ``last`` has the last line of each of its streams."""
 
     status: int
     out_of_memory: bool
@@ -47,24 +47,24 @@ class Ended:
 def created(
     client: DockerClient, subject: Subject, arguments: Mapping[str, Any], reporter: Reporter, fix: str | None = None
 ) -> Iterator[Container]:
-    """Make a container and remove it, with all that is only its own, at the end."""
-    with engine_errors("the engine can't make this container", where=subject.name, fix=fix):
+    """Create a container, and remove it with its own volumes at the end."""
+    with engine_errors("the engine can't create this container", where=subject.name, fix=fix):
         container = client.containers.create(subject.id, **arguments)
     try:
         yield container
     finally:
         if why := _remove(container):
-            reporter.note(f"container {container.name} could not be removed, the next rehearsal tries again: {why}")
+            reporter.note(f"container {container.name} could not be removed; the next rehearsal will try again: {why}")
 
 
 def _remove(container: Container) -> str:
-    """Remove a container, running or not, unless somebody else does; return why that failed, or nothing."""
+    """Remove a container, running or not; return why that failed, or an empty string."""
     from docker.errors import APIError, DockerException
 
     try:
         container.remove(force=True, v=True)
     except APIError as error:
-        gone = error.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}  # the second: it is being removed
+        gone = error.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}  # the second: somebody else removes it
         return "" if gone else str(error.explanation)
     except (DockerException, OSError) as error:
         return str(error)
@@ -72,17 +72,17 @@ def _remove(container: Container) -> str:
 
 
 def follow(container: Container, subject: Subject, log: Log, reporter: Reporter, fix: str | None = None) -> Ended:
-    """Start a container and give what it prints to ``log`` until it ends; stop it if that is interrupted.
+    """Start a container and write its output to ``log`` until it ends; stop it if this is interrupted.
 
     Raises:
-        ImageError: the engine can't start it, or went away.
+        ImageError: the engine can't start it, or stopped answering.
     """
     try:
         return _follow(container, subject, log, fix)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            reporter.note(f"stopping the container: it has {_GRACE} s to end; Ctrl-C kills it at once")
-        with contextlib.suppress(Exception):  # whoever removes the container next kills it
+            reporter.note(f"stopping the container: it has {_GRACE} s to shut down; Ctrl-C kills it now")
+        with contextlib.suppress(Exception):  # its removal, which follows, kills it
             container.stop(timeout=_GRACE)
         raise
 
@@ -93,7 +93,7 @@ def _follow(container: Container, subject: Subject, log: Log, fix: str | None) -
         for tail, part in zip(tails, parts, strict=True):
             if part:
                 tail.write(part)
-    with engine_errors("the engine does not say how the container ended", where=subject.name):
+    with engine_errors("the engine can't tell how the container ended", where=subject.name):
         status = container.wait()["StatusCode"]
         container.reload()
     killed = bool(container.attrs["State"].get("OOMKilled"))
@@ -101,16 +101,16 @@ def _follow(container: Container, subject: Subject, log: Log, fix: str | None) -
 
 
 def _printed(container: Container, subject: Subject, fix: str | None) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Start a container and give what it prints, as (standard output, standard error)."""
+    """Start a container and give its output, as pairs (standard output, standard error)."""
     with engine_errors("the engine can't run this container", where=subject.name, fix=fix):
-        stream = container.attach(stream=True, demux=True)  # before it starts: nothing is missed
+        stream = container.attach(stream=True, demux=True)  # before it starts, so that nothing is missed
         container.start()
         yield from stream
 
 
 @dataclass
 class _Tail:
-    """A stream on its way to people; its end is kept."""
+    """A stream that passes output on and keeps its end."""
 
     stream: BinaryIO
     kept: bytes = field(default=b"")
@@ -127,20 +127,20 @@ class _Tail:
 
 
 def remove_leftovers(client: DockerClient, reporter: Reporter) -> None:
-    """Remove the containers of rehearsals whose datapack was killed; name those of which that can't be told."""
-    with engine_errors("the engine does not say which containers there are"):
+    """Remove the containers of rehearsals whose datapack was killed; name those that may still be in use."""
+    with engine_errors("the engine can't list its containers"):
         containers = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
     for container in containers:
         root = Path(container.labels[LABEL])
         abandoned = is_abandoned(root)
         if abandoned is None:
             reporter.note(
-                f"container {container.name} is of a rehearsal whose folder is not here any more, {root}: "
+                f"container {container.name} belongs to a rehearsal whose folder is gone, {root}: "
                 "remove it if nobody uses it"
             )
         elif abandoned:
             if why := _remove(container):
-                reporter.note(f"container {container.name} of a rehearsal that was killed could not be removed: {why}")
+                reporter.note(f"container {container.name} of a killed rehearsal could not be removed: {why}")
                 continue
             remove_abandoned(root)
-            reporter.note(f"removed container {container.name}, which a rehearsal left that was killed")
+            reporter.note(f"removed container {container.name} of a killed rehearsal")

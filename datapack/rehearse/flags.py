@@ -1,4 +1,4 @@
-"""``--opt-file``: flags of ``podman run``, and what each is to the Docker API. What has no place there is refused."""
+"""``--opt-file``: flags of ``podman run``, translated to arguments for the Docker API. Others are refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from datapack.rehearse.settings import parse_bytes, parse_variable, read_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-CPU = 1_000_000_000  # the Docker API counts a core in billionths
+CPU = 1_000_000_000  # one core in the units of the Docker API
 
 
 @dataclass(frozen=True)
 class _Flag:
-    """What a flag is to ``docker.containers.create``. A list or a dict grows with each flag; else the last one counts.
+    """A flag as an argument of ``docker.containers.create``. A list or a dict grows with each flag.
 
     ``parse`` raises `ValueError` with what the value should be.
     """
@@ -29,10 +29,10 @@ class _Flag:
 
 
 def read_opt_file(path: Path) -> dict[str, Any]:
-    """Read a file of podman's flags; return the arguments that they are to ``docker.containers.create``.
+    """Read a file of podman's flags; return the arguments for ``docker.containers.create``.
 
     Raises:
-        UsageError: a flag that is not among `FLAGS`, or a value that it can't have; it names the line.
+        UsageError: a flag is not among `FLAGS`, or its value is wrong; the error names the line.
     """
     arguments: dict[str, Any] = {}
     for where, name, value in _read_flags(path):
@@ -54,13 +54,13 @@ def read_opt_file(path: Path) -> dict[str, Any]:
 
 
 def volumes(arguments: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the folders of this machine that the flags mount, by where they are in the container."""
+    """Return the folders of this machine that the flags mount, by their paths in the container."""
     mounts = (volume.split(":") for volume in arguments.get("volumes", ()))
     return {target: Path(source) for source, target, *_ in mounts}
 
 
 def _read_flags(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Give each flag of a file: where it stands, its long name, and its value, which may be the next word."""
+    """Give each flag of a file: its line, its long name, and its value, which may be the next word."""
     words = read_words(path)
     for number, word in words:
         where = f"{path}:{number}"
@@ -75,7 +75,7 @@ def _read_flags(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _split(word: str) -> tuple[str, str | None]:
-    """Return the long name of the flag in a word, and its value if that is in the same word: --x=1, -x=1, -x1."""
+    """Return the long name of a flag, and its value if that is in the same word: --x=1, -x=1, -x1."""
     if word.startswith("--"):
         name, equals, value = word[2:].partition("=")
         return _OTHER_NAMES.get(name, name), value if equals else None
@@ -89,7 +89,7 @@ def _unknown(word: str, where: str) -> UsageError:
 
     shown = word.partition("=")[0]
     return UsageError(
-        "this flag can't be rehearsed" if word.startswith("-") else "not a flag",
+        "this flag is not supported" if word.startswith("-") else "not a flag",
         where=where,
         expected=f"one of {', '.join(f'--{name}' for name in sorted(FLAGS))}",
         found=shown,
@@ -108,7 +108,7 @@ def _cpus(text: str) -> int:
 
 
 def cores(number: float) -> int:
-    """Return a number of cores as the Docker API counts them; raise `ValueError` where it is none."""
+    """Convert a number of cores to the units of the Docker API; raise `ValueError` if it is out of range."""
     if not 0 < number < 1 << 16:
         raise ValueError("a number of cores, such as 2 or 0.5")
     return round(number * CPU)
@@ -165,13 +165,13 @@ def _volume(text: str) -> list[str]:
     if not (source.startswith("/") and target.startswith("/")):
         raise ValueError("/FOLDER/HERE:/FOLDER/INSIDE[:ro]")
     if not Path(source).exists():
-        raise ValueError("a file or folder that there is on this machine")
+        raise ValueError("an existing file or folder on this machine")
     return [f"{source}:{_inside(target)}:{options or 'rw'}"]
 
 
 def _inside(target: str) -> str:
     if not target.startswith("/"):
-        raise ValueError("a path in the container that begins with /")
+        raise ValueError("a path in the container that starts with /")
     return target.rstrip("/") or "/"
 
 

@@ -1,4 +1,4 @@
-"""The folders of this machine that a rehearsed container sees, in one private folder that says who holds it."""
+"""The folders of this machine that are mounted in a rehearsed container, in one private folder."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_HOLDER = "datapack-rehearsal"  # a file that marks the folder, and is locked as long as the rehearsal's process lives
+_HOLDER = "datapack-rehearsal"  # marks the folder, and is locked as long as the rehearsal's process is alive
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a rehearsal's folders are. Its own begin empty; scratch goes when the container has ended."""
+    """A rehearsal's folders. Its own start empty; scratch is deleted when the container has ended."""
 
-    root: Path  # private: others reach nothing below it, whatever the modes there
+    root: Path  # private: other users reach nothing below it, whatever the modes there
     data: Path
     outputs: Path
     scratch: Path
 
     @property
     def own_data(self) -> bool:
-        """Whether the data folder is the rehearsal's own, not one that was named."""
+        """Whether the data folder is the rehearsal's own and not the user's."""
         return self.data.parent == self.root
 
     @property
     def etc(self) -> Path:
-        """Where copies of the image's account files are, if they are needed."""
+        """Contains copies of the image's account files, if they are needed."""
         return self.root / "etc"
 
     def clear(self) -> None:
-        """Delete scratch. What can't be deleted, as its owner is another user, is left: `leftover` finds it."""
+        """Delete scratch. What belongs to another user can't be deleted: `leftover` finds it."""
         for folder in (self.scratch, self.etc):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -49,7 +49,7 @@ class Folders:
 
 
 def check_folders(data: Path | None, outputs: Path | None) -> None:
-    """Raise `UsageError` unless the folders that were named can be used: one is there, the other missing or empty."""
+    """Raise `UsageError` unless the user's folders are usable: data must exist, outputs must be missing or empty."""
     if data is not None and not data.is_dir():
         raise UsageError("no such folder", where="--data", found=data)
     if outputs is not None and outputs.exists() and not outputs.is_dir():
@@ -58,20 +58,20 @@ def check_folders(data: Path | None, outputs: Path | None) -> None:
         raise UsageError(
             "the folder for the outputs is not empty",
             where=outputs,
-            fix="name another with --outputs, or leave it out for a fresh one",
+            fix="name another with --outputs, or leave it out for a new one",
         )
 
 
 @contextlib.contextmanager
 def open_folders(parent: Path, data: Path | None, outputs: Path | None, anyone: bool) -> Iterator[Folders]:
-    """Make the folders of one rehearsal in a new folder below ``parent``.
+    """Create the folders of one rehearsal in a new folder below ``parent``.
 
     Args:
-        parent: where rehearsals of this image are kept.
-        data: the folder that is shown as /safe_data; by default an empty one.
-        outputs: the folder that is shown as /safe_outputs, missing or empty; by default one in the new folder.
-        anyone: let any user write to them while the rehearsal lasts. Only a folder that was named can be reached by
-            others in that time; a data folder that was named is left as it is.
+        parent: contains the rehearsals of this image.
+        data: the folder to mount as /safe_data; by default an empty one.
+        outputs: the folder to mount as /safe_outputs, missing or empty; by default one in the new folder.
+        anyone: let any user write to them during the rehearsal. Other users of this machine can reach only the user's
+            own outputs folder in that time; the user's own data folder is not changed.
     """
     parent.mkdir(parents=True, exist_ok=True)
     root = _new(parent)
@@ -89,7 +89,7 @@ def open_folders(parent: Path, data: Path | None, outputs: Path | None, anyone: 
 
 
 def is_abandoned(root: Path) -> bool | None:
-    """Say whether the process that made a rehearsal's folder is gone; None where the folder itself is not there."""
+    """Say whether the process of a rehearsal's folder has ended; None if the folder does not exist."""
     try:
         if not root.is_dir():
             return None
@@ -97,15 +97,16 @@ def is_abandoned(root: Path) -> bool | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True
-    except OSError:  # it is held, or it is another user's
+    except OSError:  # it is locked, or belongs to another user
         return False
     return True
 
 
 def remove_abandoned(root: Path) -> None:
-    """Delete what nobody needs of a rehearsal that was killed; its outputs stay.
+    """Delete the scratch of a killed rehearsal; its outputs stay.
 
-    A container's label says where that is, and anybody may write labels: what is not marked as a rehearsal's is left.
+    The folder's path comes from a container's label, which anybody may write: without the marker a folder is
+    not touched.
     """
     if not (root / _HOLDER).is_file():
         return
@@ -116,7 +117,7 @@ def remove_abandoned(root: Path) -> None:
 
 
 def _new(parent: Path) -> Path:
-    """Make a folder that no other rehearsal has and that no other user can look into."""
+    """Create a folder that no other rehearsal uses and that no other user can read."""
     prefix = time.strftime("%Y%m%d-%H%M%S-")
     return parent / tempfile.mkdtemp(prefix=prefix, dir=parent)
 
@@ -133,7 +134,7 @@ def _held(root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writable(folders: tuple[Path, ...]) -> Iterator[None]:
-    """Let any user write to folders for a while."""
+    """Let any user write to folders during the ``with`` block."""
     modes = {folder: folder.stat().st_mode & 0o7777 for folder in folders}
     try:
         for folder in folders:
@@ -141,11 +142,11 @@ def _writable(folders: tuple[Path, ...]) -> Iterator[None]:
         yield
     finally:
         for folder, mode in modes.items():
-            with contextlib.suppress(OSError):  # scratch is gone; a container may have taken a folder over
+            with contextlib.suppress(OSError):  # scratch was deleted; a container may have changed a folder's owner
                 folder.chmod(mode)
 
 
 def _remove_empty(*folders: Path) -> None:
     for folder in folders:
-        with contextlib.suppress(OSError):  # it is not empty, or not there
+        with contextlib.suppress(OSError):  # it is not empty, or does not exist
             folder.rmdir()

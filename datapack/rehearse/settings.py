@@ -1,4 +1,4 @@
-"""What people write for a rehearsal: an amount of memory, and the files of ``--env-file`` and ``--arg-file``."""
+"""The settings of a rehearsal: an amount of memory, and the files of ``--env-file`` and ``--arg-file``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-AMOUNT = "a number of bytes, with k, m, g or t for more, such as 4g"
+AMOUNT = "a number of bytes with an optional unit k, m, g or t, such as 4g"
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}  # as docker and podman count
 
 
 def parse_bytes(text: str) -> int:
-    """Read an amount of memory as docker and podman do, ``4g``; raise `ValueError`, with what it should be."""
+    """Read an amount of memory as docker and podman do, ``4g``; raise `ValueError` with what is expected."""
     match = _AMOUNT.fullmatch(text.strip())
     if not match or not (amount := int(float(match[1]) * _FACTORS[match[2].lower()])):
         raise ValueError(AMOUNT)
@@ -34,10 +34,10 @@ def show_bytes(amount: int) -> str:
 
 
 def parse_variable(text: str) -> list[str]:
-    """Read ``KEY=VALUE``, or ``KEY`` for the value that it has here, which is none where it is not set here.
+    """Read ``KEY=VALUE``, or ``KEY`` for its value in this environment; return an empty list if it has none here.
 
     Raises:
-        ValueError: with what it should be.
+        ValueError: with what is expected.
     """
     key, equals, _ = text.partition("=")
     if not key or any(letter.isspace() for letter in key):
@@ -48,10 +48,10 @@ def parse_variable(text: str) -> list[str]:
 
 
 def read_env_file(path: Path) -> list[str]:
-    """Read a file of environment variables as docker and podman do: a line each, the value as it stands, no quotes.
+    """Read a file of environment variables as docker and podman do: one per line, values unchanged, no quoting.
 
     Raises:
-        UsageError: it can't be read, or a line is none; it names the line.
+        UsageError: the file can't be read, or a line is malformed; the error names the line.
     """
     variables = []
     for number, line in read_lines(path):
@@ -66,10 +66,10 @@ def read_env_file(path: Path) -> list[str]:
 
 
 def read_words(path: Path) -> Iterator[tuple[int, str]]:
-    """Read the words of a file, each with the number of its line: several a line, quoted as in a shell, # for a remark.
+    """Read the words of a file, each with its line number. Quotes and comments (#) are those of a shell.
 
     Raises:
-        UsageError: it can't be read, or a quote stays open; it names the line.
+        UsageError: the file can't be read, or a quotation is not closed; the error names the line.
     """
     for number, line in read_lines(path):
         try:
@@ -79,13 +79,13 @@ def read_words(path: Path) -> Iterator[tuple[int, str]]:
                 "can't be split into words",
                 where=f"{path}:{number}",
                 found=error,
-                fix="close the quotation on its line",
+                fix="close the quotation on the same line",
             ) from error
         yield from ((number, word) for word in words)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the lines of a text file, each with its number; raise `UsageError` where it can't be read."""
+    """Give the lines of a text file, each with its number; raise `UsageError` if it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What is rehearsed: an image that the engine has, or the one that the lock names for a version."""
+"""The image of a rehearsal: one that the engine has, or the one in the lock for a version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What an import container says that it brings: which version, and its dataset digest."""
+    """The dataset that an import container names: its version and its dataset digest."""
 
     reference: Reference
     digest: str
@@ -30,30 +30,30 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subject:
-    """An image in the engine: what it was asked for as, its id, and what it brings if it is an import container."""
+    """An image in the engine: the name the user gave, its id, and its dataset if it is an import container."""
 
     name: str
     id: str
     dataset: Dataset | None
-    stand_in: bool  # whether its base is the one of tests and the demo
+    stand_in: bool  # whether it is based on the stand-in of tests and the demo
 
 
 def find_subject(
     client: DockerClient, what: str, workspace: Workspace | None, base: str | None, reporter: Reporter
 ) -> Subject:
-    """Find what ``what`` names in the engine; bring it there if it is a version that the engine does not have.
+    """Find the image that ``what`` names in the engine; load it there if it is a version that the engine lacks.
 
     Args:
         client: the engine.
         what: ``name@version``, or the name or id of an image.
         workspace: where a version's lock and bag are; None outside any.
-        base: what the version stands on, instead of the catalog's base.
-        reporter: told what is brought.
+        base: what the version's image is based on, instead of the catalog's base.
+        reporter: told what is loaded.
 
     Raises:
-        UsageError: a version outside of any catalog's folder.
+        UsageError: a version is named outside of any catalog's folder.
         ImageError: there is no such image.
-        DatapackError: the image can't be brought there.
+        DatapackError: the image can't be loaded.
     """
     reference = _reference(what)
     if reference is None:
@@ -62,10 +62,10 @@ def find_subject(
             raise ImageError(
                 "the engine has no such image",
                 where=what,
-                fix="pull or load it, or name a version as name@version",
+                fix="pull or load it, or name a version: name@version",
             )
     else:
-        image = _bring(client, reference, workspace, base, reporter)
+        image = _load(client, reference, workspace, base, reporter)
     config = image.attrs.get("Config") or {}
     dataset = dataset_of(config.get("Env") or ()) if config.get("Entrypoint") == ENTRYPOINT else None
     stand_in = STAND_IN in (config.get("Labels") or {})
@@ -73,7 +73,7 @@ def find_subject(
 
 
 def _reference(what: str) -> Reference | None:
-    """Read ``name@version``; an image's digest has an @, too, but no version has a colon."""
+    """Read ``name@version``. An image's digest follows an @ too, but no version contains a colon."""
     try:
         return Reference.parse(what)
     except UsageError:
@@ -83,17 +83,17 @@ def _reference(what: str) -> Reference | None:
 def _get(client: DockerClient, name: str) -> Image | None:
     from docker.errors import ImageNotFound, NullResource
 
-    with engine_errors("the engine can't look for this image", where=repr(name)):
+    with engine_errors("the engine can't find this image", where=repr(name)):
         try:
             return client.images.get(name)
         except (ImageNotFound, NullResource):
             return None
 
 
-def _bring(
+def _load(
     client: DockerClient, reference: Reference, workspace: Workspace | None, base: str | None, reporter: Reporter
 ) -> Image:
-    """Return the image that the lock names, once the engine has it."""
+    """Return the image in the lock, once the engine has it."""
     from datapack.build.build import Options, build
 
     if workspace is None:
@@ -101,13 +101,13 @@ def _bring(
     locked = Lock.read(workspace.lock).entries.get(reference)
     if locked is None or locked.image is None:
         raise ImageError(
-            "no image of it was built", where=reference, fix=f"'datapack build {reference}' makes it, then rehearse it"
+            "its image has not been built", where=reference, fix=f"build it first: 'datapack build {reference}'"
         )
     image = _get(client, locked.image.id)
     if image is None:
-        reporter.note(f"bringing {reference} to the engine")
+        reporter.note(f"loading {reference} into the engine")
         build(workspace, reference, Options(target="docker-daemon:", base=base), reporter)
         image = _get(client, locked.image.id)
     if image is None:
-        raise ImageError("the engine does not have the image that it was given", where=reference)
+        raise ImageError("the engine does not have the image that was loaded", where=reference)
     return image

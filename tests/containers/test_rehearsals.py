@@ -49,17 +49,17 @@ def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ..
     assert (outputs / "reef/v1/data/7.bin").read_bytes() == b"\x07" * 100_000
     assert str(outputs) in done.stderr
     assert "4g of memory, no network" in done.stderr
-    assert "this image is not for a Safe Haven: it stands on a stand-in base" in done.stderr
+    assert "this image is not for a Safe Haven: it is based on a stand-in base" in done.stderr
     assert ("strict: " in done.stderr) == bool(strict)
 
 
 def test_an_image_is_brought_to_the_engine_once(stage: Stage) -> None:
     """What the engine has by its image id is not sent to it again; by its name it is rehearsed in the same way."""
     stage.ok("reef@v1")
-    assert "bringing" not in stage.ok("reef@v1").stderr
+    assert "loading" not in stage.ok("reef@v1").stderr
     assert "receipt  IMPORT OK reef@v1 sha256:" in stage.ok("reef:v1").stdout
     stage.engine.run("image", "rm", "--force", "reef:v1")
-    assert "bringing reef@v1 to the engine" in stage.ok("reef@v1").stderr
+    assert "loading reef@v1 into the engine" in stage.ok("reef@v1").stderr
 
 
 def test_the_newer_launch_shows_safe_data_alone(stage: Stage) -> None:
@@ -100,7 +100,7 @@ def test_a_copy_that_was_changed_is_status_3(stage: Stage, corrupting: str) -> N
     assert done.returncode == 3, (done.stdout, done.stderr)
     assert "IMPORT OK" in done.stdout
     assert "error: " in done.stderr
-    assert "this is not the dataset that its manifest says: found 1 changed" in done.stderr
+    assert "this is not the dataset in its manifest: found 1 changed" in done.stderr
     assert "changed  data/7.bin" in done.stderr
     stage.nothing_is_left()
 
@@ -190,7 +190,7 @@ def test_files_of_options_arguments_and_variables(stage: Stage, tmp_path: Path) 
 def test_a_memory_limit_holds(stage: Stage) -> None:
     """A container that uses more than it was given is killed, and that is said."""
     line = stage.fails(137, *stage.sh("exec dd if=/dev/zero of=/dev/null bs=200M count=1", "--memory", "64m"))
-    assert "used more than the 64m of memory that it was given" in line
+    assert "used more than its 64m of memory" in line
     assert "64m" not in stage.fails(7, *stage.sh("exit 7", "--memory", "64m"))
 
 
@@ -282,9 +282,9 @@ def test_what_can_not_be_run_is_one_clear_line(stage: Stage) -> None:
     """An image that is not there, a program that is not there, a name that is none, a GPU that is not there."""
     assert "nope:latest: the engine has no such image; pull or load it" in stage.fails(1, "nope:latest")
     assert "the engine can't look for this image" in stage.fails(1, "Not An Image")
-    assert "no image of it was built; 'datapack build reef@v2'" in stage.fails(1, "reef@v2")
+    assert "its image has not been built; build it first: 'datapack build reef@v2'" in stage.fails(1, "reef@v2")
     assert "the engine can't run this container: found" in stage.fails(1, STAND_IN, "--", "/no/such/program")
-    assert "the engine can't make this container: found" in stage.fails(1, STAND_IN, "--name", "a b", "--", "true")
+    assert "the engine can't create this container: found" in stage.fails(1, STAND_IN, "--name", "a b", "--", "true")
     gpu = stage.fails(1, STAND_IN, "--gpu", "--", "true")
     if stage.engine.name == "podman":
         expected = "expected Podman 5.4 or newer, or Docker, found Podman 4.3.1"
@@ -298,4 +298,4 @@ def test_two_mounts_at_one_place_are_refused(stage: Stage, tmp_path: Path) -> No
     options = tmp_path / "options"
     options.write_text(f"-v {tmp_path}:/safe_outputs/\n")
     line = stage.fails(2, STAND_IN, "--opt-file", str(options), "--", "true")
-    assert line == f"error: {options}: something is mounted there already: found /safe_outputs"
+    assert line == f"error: {options}: something else is mounted there: found /safe_outputs"

@@ -52,7 +52,7 @@ def test_the_next_rehearsal_finds_what_a_kill_left(stage: Stage) -> None:
         process.kill()
         process.wait()
     assert stage.engine.run("inspect", "--format", "{{.State.Running}}", container).stdout.strip() == "true"
-    assert "which a rehearsal left that was killed" in stage.ok(*stage.sh("true")).stderr
+    assert "of a killed rehearsal" in stage.ok(*stage.sh("true")).stderr
 
 
 def test_a_container_of_nobody_knows_whom_is_named(stage: Stage) -> None:
@@ -64,7 +64,7 @@ def test_a_container_of_nobody_knows_whom_is_named(stage: Stage) -> None:
     try:
         done = stage.run("run", *stage.sh("true"))
         assert done.returncode == 0
-        assert f"container stray is of a rehearsal whose folder is not here any more, {stage.root}/gone" in done.stderr
+        assert f"container stray belongs to a rehearsal whose folder is gone, {stage.root}/gone" in done.stderr
         assert len(stage.containers()) == 1
     finally:
         stage.engine.run("rm", "--force", "stray")

@@ -17,7 +17,7 @@ from datapack.engine import Engine
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.progress import Silent
 from datapack.rehearse.arguments import limited, strict, with_gpu, with_mounts
-from datapack.rehearse.arrival import brings_nothing, list_files, verify_arrival
+from datapack.rehearse.arrival import imports_nothing, list_files, verify_arrival
 from datapack.rehearse.flags import FLAGS, read_opt_file, volumes
 from datapack.rehearse.folders import is_abandoned, open_folders, remove_abandoned
 from datapack.rehearse.settings import parse_bytes, read_env_file, read_words, show_bytes
@@ -125,9 +125,9 @@ def test_flags_and_what_they_are(tmp_path, text, arguments):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("--user 1\n--privileged", "2: this flag can't be rehearsed: expected one of --cap-drop, --cpus, "),
-        ("--privileged=true", "1: this flag can't be rehearsed: "),
-        ("-p 80:80", "1: this flag can't be rehearsed: "),
+        ("--user 1\n--privileged", "2: this flag is not supported: expected one of --cap-drop, --cpus, "),
+        ("--privileged=true", "1: this flag is not supported: "),
+        ("-p 80:80", "1: this flag is not supported: "),
         ("--memry 1g", "found --memry; did you mean '--memory'?"),
         ("\nimage", "2: not a flag: "),
         ("--user 1 2", "1: not a flag: "),
@@ -146,7 +146,7 @@ def test_flags_and_what_they_are(tmp_path, text, arguments):
         ("--entrypoint '[\"a\"'", "1: wrong value for --entrypoint: "),
         ("--pids-limit few", "1: wrong value for --pids-limit: expected a whole number, found 'few'"),
         ("-v name:/in", "1: wrong value for --volume: expected /FOLDER/HERE:/FOLDER/INSIDE"),
-        ("-v /no/such/folder:/in", "expected a file or folder that there is on this machine"),
+        ("-v /no/such/folder:/in", "expected an existing file or folder on this machine"),
         ("-e =1", "1: wrong value for --env: expected KEY=VALUE"),
     ],
 )
@@ -204,7 +204,7 @@ def test_two_mounts_at_one_place(tmp_path):
     for text in (f"-v {tmp_path}:/scratch/", "--tmpfs /scratch"):
         options.write_text(text)
         flags = read_opt_file(options)
-        with pytest.raises(UsageError, match="something is mounted there already: found /scratch"):
+        with pytest.raises(UsageError, match="something else is mounted there: found /scratch"):
             with_mounts(flags, {"/scratch": (tmp_path, False)}, options)
     options.write_text(f"-v {tmp_path}:/other")
     assert volumes(read_opt_file(options)) == {"/other": tmp_path}
@@ -302,7 +302,7 @@ def test_what_arrived_is_found_where_it_was_sent(arrived):
         (("--to", f"/up/{outputs.name}"), {"/up": outputs.parent}),
     ):
         found = verify_arrival(dataset, arguments, mounts, Silent())
-        assert (found.verified.looked, found.verified.digest) == ("full", dataset.digest)
+        assert (found.verified.scope, found.verified.digest) == ("full", dataset.digest)
     with pytest.raises(MismatchError, match="no folder of this machine was mounted at /elsewhere"):
         verify_arrival(dataset, ("--to", "/elsewhere"), {"/safe_outputs": outputs}, Silent())
 
@@ -335,16 +335,16 @@ def test_what_differs_is_a_mismatch(arrived, path, content, problem):
 def test_another_dataset_is_a_mismatch(arrived):
     """A whole bag that is not the one that the image names does not pass."""
     outputs, _ = arrived
-    with pytest.raises(MismatchError, match="another dataset arrived than the image names: expected sha256:0000"):
+    with pytest.raises(MismatchError, match="this is not the dataset that the image names: expected sha256:0000"):
         verify_arrival(Dataset(REFERENCE, f"sha256:{'0' * 64}"), (), {"/safe_outputs": outputs}, Silent())
 
 
 def test_questions_to_the_import():
     """Only with --list and --help an import is not expected to bring anything."""
-    assert brings_nothing(["--list"])
-    assert brings_nothing(["--jobs", "1", "--help"])
-    assert not brings_nothing([])
-    assert not brings_nothing(["--check"])
+    assert imports_nothing(["--list"])
+    assert imports_nothing(["--jobs", "1", "--help"])
+    assert not imports_nothing([])
+    assert not imports_nothing(["--check"])
 
 
 def test_files_are_listed(tmp_path):
@@ -367,11 +367,11 @@ def test_files_are_listed(tmp_path):
         (["--outputs", "source"], "source: the folder for the outputs is not empty; name another with --outputs"),
         (["--outputs", "datasets.yml"], "--outputs: not a folder: found "),
         (["--memory", "lots"], "--memory: not an amount of memory: expected a number of bytes, "),
-        (["--cores", "0"], "--cores: can't be had: expected a number of cores, such as 2 or 0.5, found 0.0"),
+        (["--cores", "0"], "--cores: wrong value: expected a number of cores, such as 2 or 0.5, found 0.0"),
         (["--env-file", "missing"], "missing: can't be read: found No such file"),
         (["--arg-file", "missing"], "missing: can't be read: found No such file"),
         (["--opt-file", "datasets.yml"], "datasets.yml:1: not a flag: "),
-        (["--launch", "podman", "--outputs", "x"], "--launch podman: nothing is mounted for outputs"),
+        (["--launch", "podman", "--outputs", "x"], "--launch podman: no folder for outputs is mounted"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_done(catalog, arguments, line):
