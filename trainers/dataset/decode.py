@@ -1,15 +1,15 @@
 """Decode an image file to pixels of the size that the model needs.
 
 Pillow opens every file: it decides what is an image, how large it is and what is wrong with it. It also decodes all of
-them but common PNGs. Their pixels come from libpng through imagecodecs: the same pixels, sooner. libpng releases the
+them but common PNGs. Their pixels come from libspng through imagecodecs: the same pixels, sooner. libspng releases the
 GIL once for a file, Pillow once for a chunk of it, so beside a busy thread Pillow waits dozens of times.
 """
 
 from __future__ import annotations
 
 import io
-import logging
 import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
-_FORMS = {"L", "RGB", "RGBA"}  # what libpng decodes, as Pillow calls it: 8 bits for a channel, no palette
+_FORMS = {"L", "RGB", "RGBA"}  # what libspng decodes, as Pillow calls it: 8 bits for a channel, no palette
 _HEADER = 33  # bytes: a PNG's signature and its chunk IHDR
 _CHUNK = struct.Struct(">I4s")  # the length and the type of a PNG's chunk
-_PLAIN = {b"IDAT", b"tEXt", b"tIME", b"eXIf"}  # chunks that Pillow accepts with any content, if they are whole
-
-logging.getLogger("imagecodecs").setLevel(logging.ERROR)  # libpng's warnings do not belong in a job's log
+_CHECKSUM = struct.Struct(">I")
+_HARMLESS = {b"tEXt", b"tIME", b"eXIf"}  # chunks that Pillow accepts with any content, if they are whole
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class BrokenImageError(ValueError):
@@ -71,34 +71,52 @@ def _rgb(content: bytes, given: tuple[int, int]) -> Image.Image:
             expected, found = ("{} x {}".format(*numbers) for numbers in (given, image.size))
             raise BrokenImageError(f"expected {expected} pixels, found {found}")
         if image is opened:
-            image = _by_libpng(opened, content) or opened
+            image = _by_libspng(opened, content) or opened
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _by_libpng(opened: Image.Image, content: bytes) -> Image.Image | None:
+def _by_libspng(opened: Image.Image, content: bytes) -> Image.Image | None:
     """Decode a common PNG that Pillow has opened. Return None where Pillow must decode it, or say what is wrong."""
-    from imagecodecs import PngError, png_decode
+    from imagecodecs import SpngError, spng_decode
     from PIL import Image, PngImagePlugin
 
     if not isinstance(opened, PngImagePlugin.PngImageFile) or not opened.tile:
         return None
     form, start = opened.tile[0].args, opened.tile[0].offset - _CHUNK.size
-    if form not in _FORMS or content.count(b"IHDR", 0, start) != 1 or not _plain(content, start):
+    stream = _compressed_pixels(content, start)
+    if form not in _FORMS or content.count(b"IHDR", 0, start) != 1 or stream is None:
         return None
     try:
-        # without the chunks before the pixels: Pillow has checked them, and RGB values do not depend on them
-        return Image.fromarray(png_decode(content[:_HEADER] + content[start:]))
-    except (PngError, ValueError):
+        return Image.fromarray(spng_decode(_bare_png(content[:_HEADER], stream)))
+    except SpngError:
         return None
 
 
-def _plain(content: bytes, start: int) -> bool:
-    """Tell whether the chunks of a PNG from ``start`` on are whole: Pillow reads them to the end, libpng does not."""
-    kind = b"IDAT"
-    while kind in _PLAIN and start + _CHUNK.size <= len(content):
+def _compressed_pixels(content: bytes, start: int) -> bytes | None:
+    """Join the compressed pixels of a PNG from ``start`` on; None if Pillow could object to what follows them."""
+    parts: list[bytes] = []
+    others: set[bytes] = set()
+    while start + _CHUNK.size <= len(content):
         length, kind = _CHUNK.unpack_from(content, start)
-        start += _CHUNK.size + length + 4  # the checksum
-    return kind == b"IEND"
+        start += _CHUNK.size
+        if kind == b"IEND":
+            return b"".join(parts) if others <= _HARMLESS else None
+        if kind == b"IDAT" and not others:
+            parts.append(content[start : start + length])
+        else:
+            others.add(kind)
+        start += length + _CHECKSUM.size
+    return None
+
+
+def _bare_png(header: bytes, stream: bytes) -> bytes:
+    """Make a PNG of a header and all compressed pixels in one chunk.
+
+    Pillow has checked the chunks before the pixels, and RGB values do not depend on them. Pillow ignores the checksums
+    of the pixels' chunks. It checks the one inside the compressed stream; libspng does only if one chunk holds it all.
+    """
+    checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
+    return b"".join((header, _CHUNK.pack(len(stream), b"IDAT"), stream, _CHECKSUM.pack(checksum), _END))

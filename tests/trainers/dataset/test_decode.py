@@ -1,10 +1,11 @@
 """Images decode to the pixels that Pillow gives, whichever library decodes them; broken files are refused as before."""
 
+import contextlib
 import io
 import random
 import struct
 import zlib
-from itertools import pairwise
+from itertools import pairwise, product
 
 import imagecodecs
 import numpy as np
@@ -64,14 +65,13 @@ def scanlines(samples, depth: int) -> bytes:
     return lines
 
 
-def make_png(samples, color: int, depth: int, *, interlaced=False, before=(), after=(), pieces=1) -> bytes:
-    """Make a PNG with chunks before and after the pixels, which are in ``pieces`` chunks."""
+def make_png(samples, color: int, depth: int, *, interlaced=False, before=(), after=(), cut=None) -> bytes:
+    """Make a PNG with chunks before and after the pixels, whose stream may be cut into two chunks."""
     height, width = samples.shape[:2]
     passes = (samples[y::dy, x::dx] for x, y, dx, dy in (ADAM7 if interlaced else PLAIN))
     stream = zlib.compress(b"".join(scanlines(part, depth) for part in passes if part.size))
-    cuts = [round(at * len(stream) / pieces) for at in range(pieces + 1)]
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced)
-    pixels = [(b"IDAT", stream[start:end]) for start, end in pairwise(cuts)]
+    pixels = [(b"IDAT", part) for part in (stream[:cut], *([stream[cut:]] if cut else []))]
     chunks = [(b"IHDR", header), *before, *pixels, *after, (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
 
@@ -114,51 +114,60 @@ def test_every_form_of_png_has_the_pixels_of_pillow(color, depth, interlaced):
     for size in ((1, 1), (3, 5), (8, 8), (33, 17)):
         samples = random_samples(rng, size, color, depth)
         for before in (needed, metadata):
-            content = make_png(samples, color, depth, interlaced=interlaced, before=before, pieces=3)
+            content = make_png(samples, color, depth, interlaced=interlaced, before=before, cut=9)
             assert (decode(content, size, size) == by_pillow(content)).all()
 
 
 @pytest.fixture
-def by_libpng(monkeypatch):
-    """Collect what libpng decodes."""
+def by_libspng(monkeypatch):
+    """Collect what libspng decodes."""
     results = []
 
-    def spy(content, decoder=imagecodecs.png_decode):
+    def spy(content, decoder=imagecodecs.spng_decode):
         results.append(decoder(content))
         return results[-1]
 
-    monkeypatch.setattr(imagecodecs, "png_decode", spy)
+    monkeypatch.setattr(imagecodecs, "spng_decode", spy)
     return results
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize(("color", "depth"), FORMS)
-def test_libpng_decodes_the_common_forms(color, depth, by_libpng):
-    """libpng decodes 8 bits of grey, RGB and RGBA, to the very samples in the file; Pillow decodes the rest."""
+def test_libspng_decodes_the_common_forms(color, depth, by_libspng):
+    """libspng decodes 8 bits of grey, RGB and RGBA, to the very samples in the file; Pillow decodes the rest."""
     rng = np.random.default_rng(0)
     samples = random_samples(rng, (9, 4), color, depth)
     pixels = decode(make_png(samples, color, depth, before=METADATA + colors(rng, color, depth)), (9, 4), (9, 4))
-    assert len(by_libpng) == ((color, depth) in COMMON)
-    if by_libpng:
+    assert len(by_libspng) == ((color, depth) in COMMON)
+    if by_libspng:
         assert (pixels == samples[:, :, :3]).all()
 
 
-def test_an_animation_gives_its_first_image(by_libpng):
+def test_an_animation_gives_its_first_image(by_libspng):
     """Pillow decodes animated PNGs: it knows which of their images is the first."""
     frames = [Image.fromarray(np.full((4, 6, 3), value, np.uint8)) for value in (10, 200)]
     out = io.BytesIO()
     frames[0].save(out, "png", save_all=True, append_images=frames[1:])
     assert (decode(out.getvalue(), (6, 4), (6, 4)) == 10).all()
-    assert not by_libpng
+    assert not by_libspng
 
 
-def test_a_second_header_leaves_the_file_to_pillow(by_libpng):
-    """Of several headers Pillow follows the last and libpng the first; here only the last says interlaced."""
+def test_a_second_header_leaves_the_file_to_pillow(by_libspng):
+    """Of several headers Pillow follows the last and libspng the first; here only the last says interlaced."""
     samples = random_samples(np.random.default_rng(0), (8, 8), RGB, 8)
     header = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, RGB, 0, 0, True))
     with pytest.raises(BrokenImageError, match="does not decode"):
         decode(make_png(samples, RGB, 8, before=[header]), (8, 8), (8, 8))
-    assert not by_libpng
+    assert not by_libspng
+
+
+def test_pixels_after_another_chunk_are_left_to_pillow(by_libspng):
+    """The chunks of the pixels must follow each other: Pillow refuses such a file, so the parts are not joined."""
+    content = make_png(random_samples(np.random.default_rng(0), (8, 8), RGB, 8), RGB, 8, cut=40)
+    second = content.rindex(b"IDAT") - 4
+    with pytest.raises(BrokenImageError, match="does not decode"):
+        decode(content[:second] + chunk(*METADATA[-1]) + content[second:], (8, 8), (8, 8))
+    assert not by_libspng
 
 
 def mended(content: bytes) -> bytes:
@@ -183,41 +192,51 @@ def damages(content: bytes):
         yield from (content[:at], bytes(flipped), mended(bytes(flipped)), shorter, mended(shorter))
 
 
-def outcome(content: bytes, size):
+def outcome(content: bytes, size, context=contextlib.nullcontext):
     """The pixels, or what the error says."""
     try:
-        return decode(content, size, size).tobytes()
+        with context():
+            return decode(content, size, size).tobytes()
     except BrokenImageError as error:
         return str(error)
 
 
+@pytest.fixture
+def pillow_alone(monkeypatch):
+    @contextlib.contextmanager
+    def alone():
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_by_libspng", lambda *_: None)
+            yield
+
+    return alone
+
+
+def test_a_checksum_in_a_chunk_of_its_own_is_checked(pillow_alone):
+    """A wrong checksum after the last pixel ends as with Pillow, also where a decoder could stop before it."""
+    results = []
+    for size in product(range(1, 9), (5, 8)):
+        content = bytearray(make_png(np.full((*size[::-1], 3), 7), RGB, 8, cut=-5))
+        content[-len(chunk(b"IEND", b"")) - 5] ^= 1
+        results.append(outcome(mended(bytes(content)), size))
+        assert results[-1] == outcome(mended(bytes(content)), size, pillow_alone)
+    assert {type(each) for each in results} == {bytes, str}
+
+
 @pytest.mark.parametrize("interlaced", [False, True], ids=["straight", "interlaced"])
 @pytest.mark.parametrize(("color", "depth"), COMMON)
-def test_damaged_files_end_as_with_pillow(color, depth, interlaced, monkeypatch):
+def test_damaged_files_end_as_with_pillow(color, depth, interlaced, pillow_alone):
     """A damaged PNG is refused with the same words, or has the same pixels, as if Pillow alone decoded it."""
     size = (7, 6)
     samples = random_samples(np.random.default_rng(1), size, color, depth)
     text = [(b"tEXt", b"Comment\0after the pixels"), (b"zTXt", b"More\0\0" + zlib.compress(b"x" * 20))]
-    for pieces in (1, 2):
-        options = {"interlaced": interlaced, "before": METADATA[:2], "after": text[:pieces], "pieces": pieces}
+    for cut, after in ((None, text[:1]), (20, text)):
+        options = {"interlaced": interlaced, "before": METADATA[:2], "after": after, "cut": cut}
         whole = make_png(samples, color, depth, **options)
         damaged = [whole, *damages(whole)]
         ours = [outcome(content, size) for content in damaged]
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "_by_libpng", lambda *_: None)
-            assert ours == [outcome(content, size) for content in damaged]
+        assert ours == [outcome(content, size, pillow_alone) for content in damaged]
         assert {type(each) for each in ours} == {bytes, str}
-
-
-def test_warnings_of_libpng_are_not_logged(caplog):
-    """Bytes after the pixels make libpng warn; the image decodes, and the log of a job stays clean."""
-    samples = random_samples(np.random.default_rng(0), (5, 4), RGB, 8)
-    content = make_png(samples, RGB, 8)
-    at = content.index(b"IDAT") - 4
-    (length,) = struct.unpack_from(">I", content, at)
-    content = content[:at] + chunk(b"IDAT", content[at + 8 : at + 8 + length] + b"more") + content[at + 12 + length :]
-    assert (decode(content, (5, 4), (5, 4)) == samples).all()
-    assert not caplog.records
 
 
 def test_an_image_is_decoded_and_resized():
