@@ -24,7 +24,13 @@ run() {
     echo "\$ $*"
     "$@"
 }
-install() { make --no-print-directory -C "$project" "$@"; }
+install() {
+    if make --question -C "$project" "$1"; then
+        echo "Already installed."
+    else
+        make --silent -C "$project" "$1"
+    fi
+}
 
 # Starts a program in the background. The kernel stops it too if this script is killed and can't do it.
 background() {

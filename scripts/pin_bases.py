@@ -12,11 +12,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from datapack.base import resolve
 from datapack.errors import DatapackError, ImageError
 from datapack.files import atomic_writer
+from datapack.image.base import resolve
 from datapack.registry import ImageName
-from datapack.workspace import Workspace
+from datapack.workspace.folder import Workspace
 
 EXPECTED = 'one line ARG BASE="REGISTRY/NAME:TAG"'
 

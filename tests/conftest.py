@@ -1,6 +1,7 @@
 """What many tests need: a tiny base image, and a folder with a catalog."""
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -16,6 +17,19 @@ from datapack.hashing import digest_of
 from datapack.oci.spec import CONFIG, INDEX, LAYER, MANIFEST
 
 PROJECT = Path(__file__).parents[1]
+
+# What imports torch on its first lines can't even be collected without it.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["trainers/pytorch"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in tests/trainers/pytorch; skip tests with the mark where torch is not installed."""
+    for item in items:
+        if PROJECT / "tests/trainers/pytorch" in item.path.parents:
+            item.add_marker("torch")
+        if collect_ignore and item.get_closest_marker("torch"):
+            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
+
 
 CATALOG = """\
 defaults: {base: "oci:base", registry: ghcr.io/example, connections: 5}

@@ -12,6 +12,8 @@ from pycocotools.coco import COCO
 from tests.trainers.havens import Haven, png, small_files
 from tests.workplace import mount
 
+pytestmark = pytest.mark.torch
+
 FILES = {"checkpoint.pt", "coco_eval.json", "log.txt", "metrics.jsonl", "model.pt", "report.html", "run.json"}
 
 

@@ -48,6 +48,7 @@ def test_the_place_comes_from_torchrun(monkeypatch):
     assert not place.is_first_here
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(("variables", "threads"), [({}, cores()), ({"OMP_NUM_THREADS": "1"}, 1)])
 def test_torch_uses_all_available_cores(variables, threads):
     """torch follows the environment, which `tune_process` sets; variables that are already set stay."""

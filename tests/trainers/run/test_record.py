@@ -4,7 +4,7 @@ import json
 import platform
 from datetime import UTC, datetime
 
-import torch
+import pytest
 
 from tests.trainers.judging import a_record
 from trainers.run import record
@@ -17,8 +17,11 @@ def test_a_record_survives_its_file():
     assert RunRecord.from_json(json.loads(json.dumps(run.to_json(), allow_nan=False))) == run
 
 
+@pytest.mark.torch
 def test_versions_are_those_that_run():
     """Python's, torch's and those of what reads and judges."""
+    import torch
+
     versions = record.versions()
     assert versions["python"] == platform.python_version()
     assert versions["torch"] == torch.__version__
@@ -26,6 +29,7 @@ def test_versions_are_those_that_run():
     assert versions["cuda"] == torch.version.cuda
 
 
+@pytest.mark.torch
 def test_what_is_not_installed_has_no_version(monkeypatch):
     """A package that is not there is None, no error."""
 
