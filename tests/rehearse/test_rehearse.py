@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from datapack.bag.bagit import write_tags
+from datapack.bag.listing import list_payload
 from datapack.bag.manifest import Manifest
 from datapack.engine import Engine
 from datapack.errors import ImageError, MismatchError, UsageError
@@ -132,7 +133,7 @@ def test_flags_and_what_they_are(tmp_path, text, arguments):
         ("\nimage", "2: not a flag: "),
         ("--user 1 2", "1: not a flag: "),
         ("--memory", "1: --memory needs a value"),
-        ("--memory much", "1: wrong value for --memory: expected a number of bytes"),
+        ("--memory much", "1: wrong value for --memory: expected a number of bytes with"),
         ("--network host", "1: wrong value for --network: expected none: a container in the Safe Haven has no network"),
         ("--net=bridge", "1: wrong value for --network: "),
         ("--cpus none", "1: wrong value for --cpus: expected a number of cores, such as 2 or 0.5, found 'none'"),
@@ -287,7 +288,7 @@ def arrived(tmp_path):
     (bag / "data").mkdir(parents=True)
     (bag / "data" / "z").write_bytes(b"z")
     manifest = Manifest.of({"data/z": hashlib.sha256(b"z").hexdigest()})
-    write_tags(bag, manifest, {"External-Identifier": "reef@v1"}, {})
+    write_tags(bag, manifest, list_payload(bag), {"External-Identifier": "reef@v1"}, {})
     (outputs / "reef" / "v1.import.txt").write_text(f"files 1\nIMPORT OK reef@v1 {manifest.digest}\n")
     return outputs, Dataset(REFERENCE, manifest.digest)
 
@@ -366,7 +367,7 @@ def test_files_are_listed(tmp_path):
         (["--data", "datasets.yml"], "--data: no such folder: found "),
         (["--outputs", "source"], "source: the folder for the outputs is not empty; name another with --outputs"),
         (["--outputs", "datasets.yml"], "--outputs: not a folder: found "),
-        (["--memory", "lots"], "--memory: not an amount of memory: expected a number of bytes, "),
+        (["--memory", "lots"], "--memory: not an amount of memory: expected a number of bytes with"),
         (["--cores", "0"], "--cores: wrong value: expected a number of cores, such as 2 or 0.5, found 0.0"),
         (["--env-file", "missing"], "missing: can't be read: found No such file"),
         (["--arg-file", "missing"], "missing: can't be read: found No such file"),
