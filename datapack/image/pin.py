@@ -1,4 +1,4 @@
-"""Pin: find out which image the catalog's base is now, and write its digest into the catalog."""
+"""Pin: look up the digest of the catalog's base in its registry, and write it into the catalog."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _EXPECTED = "NAME:TAG, such as docker.io/library/alpine:3.22"
 
 @dataclass(frozen=True)
 class Pinned:
-    """What the catalog's base was, as it stood there, and what it is now."""
+    """The catalog's base as it was written, and as it is now."""
 
     old: str
     new: str
 
 
 def pin(workspace: Workspace, image: str | None = None) -> Pinned:
-    """Write the digest that a registry has now for the catalog's base into the catalog; nothing else in it changes.
+    """Write the current digest of the catalog's base into the catalog; nothing else in it changes.
 
     Args:
-        workspace: its catalog may name the base without a digest, as people do.
-        image: ``NAME:TAG`` to take in the place of the one that the catalog names.
+        workspace: its catalog may name the base without a digest.
+        image: ``NAME:TAG`` to use instead of the base in the catalog.
 
     Raises:
-        UsageError: ``image`` is no image of a registry.
-        CatalogError: what the catalog names is none, or can't be changed in its place.
-        ImageError: the registry does not have it, or not for linux/amd64.
+        UsageError: ``image`` is not the name of an image in a registry.
+        CatalogError: the catalog names no such image, or its text can't be changed in place.
+        ImageError: the registry does not have the image, or not for linux/amd64.
     """
     with workspace.exclusive("base"):
         file = YamlFile.read(workspace.catalog)
@@ -54,7 +54,7 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
 
 
 def _written(file: YamlFile) -> str:
-    """Return what stands in the catalog."""
+    """Return the base as the catalog names it."""
     try:
         text = file.get(PLACE)
     except (KeyError, TypeError, IndexError):
@@ -64,25 +64,25 @@ def _written(file: YamlFile) -> str:
             "the catalog names no base",
             where=file.where(PLACE),
             expected="defaults: {base: NAME:TAG}",
-            fix="write one there, such as docker.io/library/alpine:3.22",
+            fix="add one, such as docker.io/library/alpine:3.22",
         )
     return text
 
 
 def _full_name(text: str, file: YamlFile | None) -> ImageName:
-    """Read an image's name as Docker completes it, without a digest. It stands in ``file``, or nowhere yet."""
+    """Complete an image's name as Docker does, without a digest. ``file`` is the catalog that names it, if any."""
     registry, slash, _ = text.partition("/")
     complete = text if slash and ("." in registry or ":" in registry) else f"{_HUB}/{text}"
     try:
         if text.startswith("oci:"):
-            raise UsageError("a base that is on disk has no digest to look up", where=repr(text), expected=_EXPECTED)
+            raise UsageError("a base on disk has no digest to look up", where=repr(text), expected=_EXPECTED)
         name = ImageName.parse(complete)
         if not name.tag:
             raise UsageError("no tag to look up", where=repr(text), expected=_EXPECTED)
     except UsageError as error:
         if file is None:
             raise
-        where, fix = file.where(PLACE), "'datapack base NAME:TAG' sets another one"
+        where, fix = file.where(PLACE), "set another with 'datapack base NAME:TAG'"
         raise CatalogError(error.what, where=where, expected=error.expected, found=repr(text), fix=fix) from error
     if name.registry == _HUB and "/" not in name.repository:
         name = replace(name, repository=f"library/{name.repository}")
@@ -90,14 +90,14 @@ def _full_name(text: str, file: YamlFile | None) -> ImageName:
 
 
 def _write(workspace: Workspace, old: str, new: str) -> None:
-    """Write the catalog with another base in it, with the permissions that it has, where it is."""
-    file = YamlFile.read(workspace.catalog)  # again: a registry may be slow, and an editor open
+    """Write the catalog with another base, in the same place and with the same permissions."""
+    file = YamlFile.read(workspace.catalog)  # again: the user may have edited it while the registry answered
     if _written(file) != old:
         raise CatalogError(
-            "the base in the catalog was changed meanwhile", where=file.where(PLACE), fix="run this again"
+            "the base in the catalog has changed meanwhile", where=file.where(PLACE), fix="run this again"
         )
     content = file.with_value(PLACE, new).text.encode()
-    path = workspace.catalog.resolve()  # a link stays one
+    path = workspace.catalog.resolve()  # a link stays a link
     with atomic_writer(path) as out:
         os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))
         out.write(content)

@@ -35,23 +35,7 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
         statement: canonical JSON.
     """
     annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
-    blob = Descriptor.of(STATEMENT, statement)
-    manifest = canonical_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": STATEMENT,
-            "config": Descriptor.of(_EMPTY_TYPE, _EMPTY).to_json(),
-            "layers": [
-                {
-                    **blob.to_json(),
-                    "annotations": {**annotations, "org.opencontainers.image.title": "provenance.json"},
-                }
-            ],
-            "subject": subject.to_json(),
-            "annotations": annotations,
-        }
-    )
+    manifest = _artifact(subject, statement, annotations)
     descriptor = Descriptor.of(MANIFEST, manifest)
     repository.upload(Blob.of(_EMPTY_TYPE, _EMPTY))
     repository.upload(Blob.of(STATEMENT, statement))
@@ -60,6 +44,23 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
         entry = {**descriptor.to_json(), "artifactType": STATEMENT, "annotations": annotations}
         _add_to_tag(repository, subject, entry)
     return descriptor.digest
+
+
+def _artifact(subject: Descriptor, statement: bytes, annotations: dict[str, str]) -> bytes:
+    """Return the manifest that attaches a statement to an image."""
+    named = {**annotations, "org.opencontainers.image.title": "provenance.json"}
+    layer = {**Descriptor.of(STATEMENT, statement).to_json(), "annotations": named}
+    return canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": STATEMENT,
+            "config": Descriptor.of(_EMPTY_TYPE, _EMPTY).to_json(),
+            "layers": [layer],
+            "subject": subject.to_json(),
+            "annotations": annotations,
+        }
+    )
 
 
 def _add_to_tag(repository: Repository, subject: Descriptor, entry: dict[str, Any]) -> None:

@@ -166,8 +166,8 @@ def test_image_for_other_machines_is_refused(catalog, registry, pushed, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "datasets.yml:1: a base that is on disk has no digest to look up: expected NAME:TAG"),
-        (["oci:base"], "'oci:base': a base that is on disk has no digest to look up: expected NAME:TAG"),
+        ([], "datasets.yml:1: a base on disk has no digest to look up: expected NAME:TAG"),
+        (["oci:base"], "'oci:base': a base on disk has no digest to look up: expected NAME:TAG"),
         (["alpine"], "'alpine': no tag to look up: expected NAME:TAG"),
         (["docker.io/library/alpine@sha256:" + "0" * 64], "no tag to look up: expected NAME:TAG"),
         (["docker.io/library/Alpine:3"], "not the name of an image in a registry"),
@@ -229,7 +229,7 @@ def test_edit_while_the_registry_is_asked_is_kept(catalog, registry, pushed, mon
         monkeypatch.setattr("datapack.image.pin.resolve", slow)
 
     edit(name, "docker.io/library/alpine:3.22")
-    with pytest.raises(CatalogError, match="the base in the catalog was changed meanwhile; run this again"):
+    with pytest.raises(CatalogError, match="the base in the catalog has changed meanwhile; run this again"):
         pin(Workspace(catalog.root))
     assert b"alpine:3.22" in written(catalog)
     path.write_text(path.read_text().replace("docker.io/library/alpine:3.22", name))
