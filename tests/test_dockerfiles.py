@@ -1,9 +1,11 @@
-"""The Dockerfiles of the trainers: they say the same of the program, and each package that they install is pinned."""
+"""The Dockerfiles of the trainers: they install the same program, and every package is pinned."""
 
 import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,14 +27,14 @@ def pins(path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_version_is_the_project_s(kind):
-    """The one ARG that the guide's CI takes for the tag says which version of the program is in the image."""
+def test_the_version_is_that_of_the_project(kind):
+    """The version in the Dockerfile, from which images get their tags, is the project's."""
     name = kind.upper().replace("-", "_")
     assert re.findall(r"^ARG (\w+)_VERSION=\"(.*)\"$", text_of(kind), re.MULTILINE) == [(name, __version__)]
 
 
-def test_the_three_say_the_same_of_the_program():
-    """From the weights on, the three differ in their names alone."""
+def test_the_three_install_the_same_program():
+    """From the weights on, the three differ in their names only."""
     plain = set()
     for kind in KINDS:
         end = text_of(kind).partition("# The weights that a detector starts from")[2]
@@ -45,23 +47,63 @@ def test_the_three_say_the_same_of_the_program():
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: str(path.relative_to(DOCKER)))
 def test_every_package_has_one_version(path):
-    """A list has exact versions in order, and nothing that says where from."""
+    """A list has exact versions in order, and no URLs."""
     lines = pins(path)
     assert all(PIN.fullmatch(line) for line in lines)
     names = [line.partition("==")[0].lower() for line in lines]
     assert names == sorted(set(names))
 
 
-def test_no_package_takes_the_place_of_the_base_s_torch():
-    """What all three install has neither torch nor numpy in it, and nothing that piped-pyt installs beside them."""
+def test_no_package_replaces_the_torch_of_a_base():
+    """The common list has neither torch nor numpy, and nothing from the list of piped-pyt."""
     ours, piped = ({line.partition("==")[0].lower() for line in pins(path)} for path in LISTS)
     assert not ours & piped
     assert {"torch", "torchvision", "numpy"} <= piped
 
 
+def copied(kind: str) -> dict[str, str]:
+    """Return the sources of `COPY` that come from the packages, each with its destination below /opt/trainers."""
+    text = text_of(kind).replace("\\\n", " ")
+    lines = [line.split()[2:] for line in text.splitlines() if line.startswith("COPY --chmod")]
+    return {
+        source: destination.removeprefix("/opt/trainers/") + (Path(source).name if destination.endswith("/") else "")
+        for *sources, destination in lines
+        for source in sources
+        if source.partition("/")[0] in {"datapack", "trainers"}
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_has_all_modules_that_the_trainers_import(kind, tmp_path):
+    """With nothing of datapack but what a Dockerfile copies, every module imports; only pytorch's are left out here."""
+    for source, destination in copied(kind).items():
+        (tmp_path / destination).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
+        copy(PROJECT / source, tmp_path / destination)
+    code = (
+        "import pkgutil, trainers; from pathlib import Path; assert Path(trainers.__file__).is_relative_to(Path.cwd())\n"
+        "names = [m.name for m in pkgutil.walk_packages(trainers.__path__, 'trainers.') if '.pytorch' not in m.name]\n"
+        "print(len([__import__(name) for name in names]))\n"
+        "from trainers.report.report import _TEMPLATE; assert _TEMPLATE.is_file()\n"
+        "import datapack.page as page; assert (Path(page.__file__).parent / 'base.html.j2').is_file()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
+
+
+def test_the_build_context_has_all_files_that_are_copied():
+    """.dockerignore lets through every file of the packages that a Dockerfile copies, and no other of datapack."""
+    lines = (PROJECT / ".dockerignore").read_text().splitlines()
+    allowed = {line.removeprefix("!/") for line in lines if line.startswith("!")}
+    wanted = {source for kind in KINDS for source in copied(kind)}
+    assert allowed >= wanted
+    assert {path for path in allowed if path.startswith("datapack")} - wanted == {"datapack/image/import.sh"}
+
+
 @pytest.fixture
 def clone(tmp_path):
-    """What scripts/images.sh needs of a clone, its bases pinned."""
+    """Make the part of a clone that scripts/images.sh needs, its bases pinned."""
     (tmp_path / "docker").mkdir()
     for kind in KINDS:
         (tmp_path / "docker" / kind).mkdir()
@@ -78,14 +120,14 @@ def build(clone, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_images_are_tagged_with_their_versions(clone):
-    """Each image is built for linux/amd64 and tagged with what its Dockerfile says; the engine here is echo."""
+    """Each image is built for linux/amd64 and tagged with its version; the engine here is echo."""
     done = build(clone, "echo", *KINDS)
     tags = [f"build --platform linux/amd64 --file docker/{k}/Dockerfile --tag {k}:{__version__} ." for k in KINDS]
     assert (done.returncode, done.stdout.splitlines()) == (0, tags)
 
 
-def test_no_image_stands_on_a_base_that_is_not_pinned(clone):
-    """One base without its digest, and nothing is built at all."""
+def test_no_image_is_based_on_an_unpinned_base(clone):
+    """If one base has no digest, no image is built at all."""
     dockerfile = clone / "docker" / "pyt" / "Dockerfile"
     dockerfile.write_text(re.sub(r"@sha256:0{64}", "", dockerfile.read_text()))
     done = build(clone, "echo", *KINDS)
@@ -106,7 +148,7 @@ test "$1 $2" = "save --output" && : > "$3"
 
 
 def scan(clone, *images: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run scripts/scan.sh with an engine and a Trivy that do what they are asked to and find ``FOUND`` in nv-pyt."""
+    """Run scripts/scan.sh with a fake engine and a fake Trivy that finds ``FOUND`` in nv-pyt."""
     tools = clone / "tools"
     tools.mkdir(exist_ok=True)
     for name, text in (("trivy", TRIVY), ("engine", ENGINE)):
@@ -117,8 +159,8 @@ def scan(clone, *images: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=clone, env=variables, capture_output=True, text=True, check=False)
 
 
-def test_a_scan_leaves_a_list_of_each_image(clone):
-    """An SBOM an image, named by its tag, and nothing else, also of a scan that was killed before."""
+def test_a_scan_leaves_an_sbom_of_each_image(clone):
+    """Each SBOM is named after its image's tag; the remains of a killed scan are gone."""
     (clone / "sbom" / ".scan").mkdir(parents=True)
     (clone / "sbom" / ".scan" / "image.tar").write_text("half of one")
     done = scan(clone, *KINDS)
@@ -126,8 +168,8 @@ def test_a_scan_leaves_a_list_of_each_image(clone):
     assert {path.name for path in (clone / "sbom").iterdir()} == {f"{kind}-{__version__}.cdx.json" for kind in KINDS}
 
 
-def test_a_grave_flaw_fails_the_scan_once_all_images_were_looked_at(clone):
-    """The image is named; the others were scanned all the same."""
+def test_a_critical_vulnerability_fails_the_scan_after_all_images(clone):
+    """The image is named, and the other images were scanned too."""
     done = scan(clone, *KINDS, FOUND="9")
     assert done.returncode == 1
     expected = f"not fit to be released: nv-pyt:{__version__}: take a newer base or newer requirements\n"
@@ -135,15 +177,15 @@ def test_a_grave_flaw_fails_the_scan_once_all_images_were_looked_at(clone):
     assert len((clone / "trivy.log").read_text().splitlines()) == 2 * len(KINDS)
 
 
-def test_a_scan_that_could_not_look_is_no_finding(clone):
-    """Where Trivy itself fails, its status is the scan's, and nothing is said about the image."""
+def test_a_failed_scan_is_not_a_finding(clone):
+    """If Trivy itself fails, the scan ends with its status and reports nothing about the image."""
     done = scan(clone, *KINDS, FOUND="1")
     assert (done.returncode, done.stderr) == (1, "")
     assert len((clone / "trivy.log").read_text().splitlines()) == 2
 
 
-def test_without_trivy_nothing_counts_as_scanned(clone):
-    """Not installed is an error, not a scan that found nothing."""
+def test_without_trivy_the_scan_fails(clone):
+    """A missing Trivy is an error, not a scan without findings."""
     command = ["/bin/sh", PROJECT / "scripts" / "scan.sh", "engine", "sbom", "pyt"]
     done = subprocess.run(command, cwd=clone, env={"PATH": ""}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
@@ -152,8 +194,8 @@ def test_without_trivy_nothing_counts_as_scanned(clone):
     )
 
 
-def test_an_engine_that_fails_ends_it(clone):
-    """The first image that can't be built is the last one that is tried."""
+def test_a_failed_build_ends_the_script(clone):
+    """After the first image that can't be built, no other is tried."""
     assert shutil.which("false")
     assert build(clone, "false", *KINDS).returncode == 1
     assert build(clone, "podman").returncode == 2

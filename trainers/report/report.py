@@ -1,21 +1,22 @@
 """`report.html`: a run on one page, for the data manager who checks what leaves and the researcher who reads it.
 
-It is made of the contents of `run.json`, `metrics.jsonl` and `coco_eval.json`, so that it can be made again.
+It is made from `run.json`, `metrics.jsonl` and `coco_eval.json`, so it can be made again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from datapack.page import Figure, render
 from datapack.progress import size
 from trainers import __version__
 from trainers.report import plots
-from trainers.report.html import Html, facts, figure, page, section, table, tag
 from trainers.report.samples import draw_sample
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 6
 
-_NOTHING = "\N{EN DASH}"
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+_NONE = "\N{EN DASH}"  # for a score that does not exist
 
-_OUTCOMES = {"ok": "Finished", "failed": "Failed", "stopped": "Stopped before its end", "running": "Not finished"}
-_VERIFIED = {
-    "full": "verified: every byte was held against this digest",
-    "quick": "names and the total size are right; no byte was checked (verify: quick)",
+_OUTCOMES = {"ok": "Finished", "failed": "Failed", "stopped": "Stopped before the end", "running": "Not finished"}
+_CHECKS = {
+    "full": "verified: every byte matches this digest",
+    "quick": "names and the total size match; no byte was checked (verify: quick)",
 }
-_SIZES = {"small": "small, up to 32²", "medium": "medium, up to 96²", "large": "large, from 96² on"}
+_SIZES = {"small": "small, up to 32²", "medium": "medium, up to 96²", "large": "large, from 96²"}
 
 
 @dataclass(frozen=True)
@@ -60,100 +62,56 @@ def make_report(
 
     Args:
         record: the content of `run.json`.
-        epochs: the lines of `metrics.jsonl`; of several for one epoch, as a killed run leaves, the last counts.
-        evaluation: the content of `coco_eval.json`; None if the run came to none.
-        files: what leaves with the report.
-        samples: images of the data; shown only if `report.samples` of the configuration is true, six at most.
+        epochs: the lines of `metrics.jsonl`. A killed run leaves several lines for one epoch; the last one counts.
+        evaluation: the content of `coco_eval.json`; None if there was no evaluation.
+        files: the files that leave with the report.
+        samples: images of the data; up to six are shown, and only if `report.samples` of the configuration is true.
     """
     rows = [row for _, row in sorted({row["epoch"]: row for row in epochs}.items())]
     shown = samples[:MOST_SAMPLES] if record.configuration["report"]["samples"] and evaluation else ()
-    parts = [
-        _heading(record, rows),
-        _headline(evaluation),
-        _leaves(record, shown),
-        section("Data", _data(record)),
-        section("Run", _run(record, rows)),
-        section("Results", *_results(evaluation)),
-        section("Training", *_training(rows)),
-    ]
-    if shown and evaluation:
-        parts.append(section("Samples", *_samples(shown, evaluation)))
-    parts.append(section("Configuration", tag("pre", _yaml(record.configuration))))
-    if files:
-        parts.append(section("Files", *_files(files)))
-    made = f"Made by trainers {__version__} of run.json, metrics.jsonl and coco_eval.json."
-    return page(record.run, *parts, tag("footer", f"{made} This page loads nothing and runs no script."))
-
-
-def _heading(record: RunRecord, epochs: Epochs) -> Html:
-    done = f"{epochs[-1]['epoch']} of {_count(record.configuration['training']['epochs'], 'epoch')}" if epochs else None
-    about = (f"{record.model} on {record.dataset.reference}", done, _duration(record.seconds))
-    outcome = _OUTCOMES[record.outcome] + (f": {record.reason}" if record.reason else "")
-    return tag(
-        "header",
-        tag("p", " · ".join(filter(None, about)), class_="kicker"),
-        tag("h1", record.run),
-        tag("p", outcome, class_=f"outcome {record.outcome}"),
+    return render(
+        _TEMPLATE,
+        record=record,
+        evaluation=evaluation,
+        files=files,
+        version=__version__,
+        no_score=_NONE,
+        count=_count,
+        scores=_scores,
+        size=size,
+        training_figures=_training_figures(rows),
+        samples=_sample_figures(shown, evaluation) if evaluation else (),
+        **_run_values(record, rows),
+        **(_result_values(evaluation) if evaluation else {}),
     )
 
 
-def _headline(evaluation: Evaluation | None) -> Html:
-    if evaluation is None:
-        return Html("")
-    pairs = zip(("mAP", "mAP50", "mAP75", "AR"), _scores(evaluation.at100.all), strict=True)
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs), class_="headline")
-
-
-def _leaves(record: RunRecord, samples: Sequence[Sample]) -> Html:
-    if samples:
-        first = f"This report holds {_count(len(samples), 'image')} of the data with names: report.samples is true."
-    else:
-        first = "This report holds no images of the data."
-    rest = "It shows the configuration, names of categories, counts, and averages over the validation images."
-    if record.reason:
-        rest += " It says why the run ended, which may name files of the data."
-    kind = "leaves images" if samples else "leaves"
-    return tag("div", tag("p", tag("strong", first)), tag("p", rest, class_="muted"), class_=kind)
-
-
-def _data(record: RunRecord) -> Html:
-    data = record.dataset
-    return facts(
-        ("Dataset", data.reference),
-        ("Digest", tag("code", data.digest)),
-        ("Check", _VERIFIED[data.verify]),
-        ("Files", f"{data.files:,}, {size(data.bytes)}"),
-        ("To train on", f"{_count(data.train_images, 'image')}, {_boxes(data.train_boxes)}"),
-        ("For validation", f"{_count(data.validation_images, 'image')}, {_boxes(data.validation_boxes)}"),
-        ("Categories", f"{data.categories:,}"),
-        ("Sequences", _sequences(record)),
-    )
+def _run_values(record: RunRecord, epochs: Epochs) -> dict[str, Any]:
+    """Return what the page says of the run itself."""
+    total = _count(record.configuration["training"]["epochs"], "epoch")
+    done = f"{epochs[-1]['epoch']} of {total}" if epochs else None
+    duration = _duration(record.seconds)
+    where = f"{record.device} ({record.gpu})" if record.gpu else record.device
+    return {
+        "about": [*filter(None, (f"{record.model} on {record.dataset.reference}", done, duration))],
+        "outcome": _OUTCOMES[record.outcome],
+        "check": _CHECKS[record.dataset.verify],
+        "sequences": _sequences(record),
+        "device": f"{where}, {_count(record.world_size, 'process', 'processes')}",
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items() if version),
+        "started": _time(record.started),
+        "ended": _time(record.ended) if record.ended else None,
+        "duration": duration,
+        "speed": _speed(epochs),
+        "configuration": _yaml(record.configuration),
+    }
 
 
 def _sequences(record: RunRecord) -> str:
     data = record.dataset
     if data.sequences == data.train_images + data.validation_images:
-        return "none known: each image stands alone"
-    return f"{data.sequences:,}, each on one side only"
-
-
-def _run(record: RunRecord, epochs: Epochs) -> Html:
-    where = f"{record.device} ({record.gpu})" if record.gpu else record.device
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items() if version)
-    return facts(
-        ("Command", record.command),
-        ("Model", record.model),
-        ("Weights at the start", record.weights),
-        ("Digest of the weights", tag("code", record.weights_digest) if record.weights_digest else None),
-        ("Device", f"{where}, {_count(record.world_size, 'process', 'processes')}"),
-        ("Versions", versions),
-        ("Seed", str(record.seed)),
-        ("Began", _time(record.started)),
-        ("Went on", f"after {_count(record.resumed, 'epoch')} of earlier jobs" if record.resumed else None),
-        ("Ended", _time(record.ended) if record.ended else None),
-        ("Duration", _duration(record.seconds)),
-        ("Speed", _speed(epochs)),
-    )
+        return "none known: images were split one by one"
+    return f"{data.sequences:,}, each on one side of the split"
 
 
 def _speed(epochs: Epochs) -> str | None:
@@ -162,15 +120,12 @@ def _speed(epochs: Epochs) -> str | None:
     if not rates or not seconds:
         return None
     waited = sum(row.get("input_wait_s") or 0 for row in epochs) / seconds
-    return f"{median(rates):,.1f} images a second (median of the epochs); {waited:.1%} of the time waiting for input"
+    return f"{median(rates):,.1f} images/s (median of the epochs); {waited:.1%} of the time waiting for input"
 
 
-def _results(evaluation: Evaluation | None) -> list[Html]:
-    if evaluation is None:
-        return [tag("p", "The run did not come to an evaluation.")]
+def _result_values(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the rows of the tables of results, and the plots."""
     at100, at300 = evaluation.at100, evaluation.at300
-    looked = f"{_count(evaluation.images, 'image')}, {_boxes(evaluation.boxes)}"
-    overall = [("the 100 best", *_scores(at100.all)), ("the 300 best", *_scores(at300.all))]
     sizes = [
         (_SIZES[name], f"{boxes:,}", *_scores(at100.sizes[name]), *_ends(at300.sizes[name]))
         for name, boxes in evaluation.size_boxes.items()
@@ -179,61 +134,47 @@ def _results(evaluation: Evaluation | None) -> list[Html]:
         (category.name, f"{category.boxes:,}", *_scores(at100.categories[place]), *_ends(at300.categories[place]))
         for place, category in enumerate(evaluation.categories)
     ]
-    return [
-        tag(
-            "p",
-            f"{_count(evaluation.detections, 'detection')} on {looked}, by COCO's measures: averages over IoU 0.50 to "
-            "0.95, of the 100 or 300 best detections of a category in an image. Where there is no box to find there "
-            f"is no average ({_NOTHING}), and it is in no mean.",
-        ),
-        tag("h3", "All categories"),
-        table(("Detections", "mAP", "mAP50", "mAP75", "AR"), overall),
-        tag("h3", "By size of the boxes, square pixels"),
-        table(("Size", "Boxes", "mAP", "mAP50", "mAP75", "AR", "mAP, 300", "AR, 300"), sizes),
-        tag("h3", "By category"),
-        table(("Category", "Boxes", "AP", "AP50", "AP75", "AR", "AP, 300", "AR, 300"), categories),
-        *_result_plots(evaluation),
-    ]
+    return {
+        "overall": [("best 100", *_scores(at100.all)), ("best 300", *_scores(at300.all))],
+        "sizes": sizes,
+        "categories": categories,
+        "result_figures": _result_figures(evaluation),
+    }
 
 
-def _result_plots(evaluation: Evaluation) -> list[Html]:
+def _result_figures(evaluation: Evaluation) -> list[Figure]:
     confusion = evaluation.confusion
     some = f" Only the {plots.MOST} with the most boxes." if len(evaluation.categories) > plots.MOST else ""
-    curves = plots.precision_recall(evaluation)
-    taken = (
-        f"What the boxes were taken for, at IoU {confusion.iou}, by detections of a score from {confusion.score} on; "
-        "shades are shares of a row. Last row: detections where there is no box. Last column: boxes not detected."
+    matrix = (
+        f"What the boxes were detected as, at IoU {confusion.iou}, by detections with a score of at least "
+        f"{confusion.score}. The shades are shares of a row. Last row: detections where there is no box. "
+        "Last column: boxes that were not detected."
     )
     drawn = (
-        (plots.average_precision(evaluation), f"AP and AP50 by category, at 100 detections.{some}"),
-        (curves, f"Precision by recall of the categories with boxes, at IoU {confusion.iou}, 100 detections.{some}"),
-        (plots.confusion_matrix(evaluation), taken),
+        (plots.average_precision(evaluation), f"AP and AP50 by category, for 100 detections.{some}"),
+        (
+            plots.precision_recall(evaluation),
+            f"Precision by recall of each category with boxes, at IoU {confusion.iou}, for 100 detections.{some}",
+        ),
+        (plots.confusion_matrix(evaluation), matrix),
     )
-    return [figure(png, caption, width=plots.width(png)) for png, caption in drawn if png]
+    return [Figure(png, caption, width=plots.width(png)) for png, caption in drawn if png]
 
 
-def _training(epochs: Epochs) -> list[Html]:
+def _training_figures(epochs: Epochs) -> list[Figure]:
     if not epochs:
-        return [tag("p", "No epoch was finished.")]
-    drawn = [
-        (plots.loss(epochs), "Loss in training and its parts, mean of each epoch."),
-        (plots.mean_average_precision(epochs), "mAP on the validation images, at 100 detections."),
-        (plots.learning_rate(epochs), "Learning rate, at the end of each epoch."),
-    ]
-    return [tag("div", *(figure(png, caption) for png, caption in drawn if png), class_="pair")]
+        return []
+    drawn = (
+        (plots.loss(epochs), "Training loss and its parts, averaged over each epoch."),
+        (plots.mean_average_precision(epochs), "mAP on the validation images, for 100 detections."),
+        (plots.learning_rate(epochs), "Learning rate at the end of each epoch."),
+    )
+    return [Figure(png, caption) for png, caption in drawn if png]
 
 
-def _samples(samples: Sequence[Sample], evaluation: Evaluation) -> list[Html]:
+def _sample_figures(samples: Sequence[Sample], evaluation: Evaluation) -> list[Figure]:
     names, score = [category.name for category in evaluation.categories], evaluation.confusion.score
-    text = f"Validation images. Dashed white: boxes of the file. Orange: detections of a score from {score} on."
-    drawn = (figure(draw_sample(sample, names, score), sample.name, form="jpeg") for sample in samples)
-    return [tag("p", text), tag("div", *drawn, class_="pair")]
-
-
-def _files(files: Sequence[OutputFile]) -> list[Html]:
-    rows = [(tag("code", file.name), size(file.bytes), tag("code", file.sha256)) for file in files]
-    text = "What leaves besides this report. manifest-sha256.txt has all of it, for sha256sum -c."
-    return [tag("p", text), table(("File", "Size", "sha256"), rows, numbers=False)]
+    return [Figure(draw_sample(sample, names, score), sample.name, form="jpeg") for sample in samples]
 
 
 def _scores(scores: Scores) -> tuple[str, str, str, str]:
@@ -245,11 +186,7 @@ def _ends(scores: Scores) -> tuple[str, str]:
 
 
 def _score(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.3f}"
-
-
-def _boxes(count: int) -> str:
-    return _count(count, "box", "boxes")
+    return _NONE if value is None else f"{value:.3f}"
 
 
 def _count(count: int, one: str, more: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The report is one page that says what happened, loads nothing, and holds no image of the data unasked."""
+"""The report is one page that describes a run, loads nothing, and holds images of the data only on request."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ EVIL = "<script>alert('x')</script>\" onload=\"y & <img src=http://example.org/z
 
 
 class Page(HTMLParser):
-    """What a browser would see."""
+    """A page as a browser sees it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ def report(**changes) -> Page:
     return Page(make_report(given.pop("record"), given.pop("epochs"), given.pop("evaluation"), **given))
 
 
-def test_the_page_holds_all_it_shows():
-    """No script, link, frame or font; every image is in the page, and a browser is told to load nothing."""
+def test_the_page_loads_nothing():
+    """No script, link, frame or font; all images are in the page, and the policy forbids loading anything."""
     text = make_report(a_record(), epochs(2), an_evaluation(), files=[OutputFile("model.pt", 5, "ab" * 32)])
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "embed", "a", "base", "form"} & set(page.tags)
@@ -70,8 +70,8 @@ def test_the_page_holds_all_it_shows():
     assert len(page.images("png")) == page.tags.count("img") == 6
 
 
-def test_everything_is_text():
-    """Whatever a run, a category, a file or a reason is called, it is shown as it is and is never markup."""
+def test_names_are_never_markup():
+    """Whatever a run, a category, a file or a reason is called is shown as text."""
     record = a_record(samples=True, run=EVIL, reason=EVIL, model=EVIL, weights=EVIL, gpu=EVIL, versions={EVIL: EVIL})
     record = replace(record, dataset=replace(record.dataset, reference=EVIL))
     record.configuration["data"]["train"] = EVIL
@@ -88,15 +88,15 @@ def test_everything_is_text():
 
 
 def test_the_report_can_be_made_again():
-    """The contents of run.json, metrics.jsonl and coco_eval.json give the same page, to the byte."""
+    """run.json, metrics.jsonl and coco_eval.json give the same page, byte for byte."""
     record, rows, evaluation = a_record(), epochs(2), an_evaluation()
     again = [json.loads(json.dumps(part, allow_nan=False)) for part in (record.to_json(), rows, evaluation.to_json())]
     made = make_report(RunRecord.from_json(again[0]), again[1], Evaluation.from_json(again[2]))
     assert made == make_report(record, rows, evaluation)
 
 
-def test_the_numbers_are_there():
-    """Averages to three digits, boxes by category and size, and a dash where there was no box to find."""
+def test_the_page_shows_all_scores():
+    """Scores have three digits, categories and sizes their boxes; without boxes there is a dash."""
     evaluation = an_evaluation()
     page = report(evaluation=evaluation)
     for at in (evaluation.at100, evaluation.at300):
@@ -109,8 +109,8 @@ def test_the_numbers_are_there():
     assert f"small, up to 32² {evaluation.size_boxes['small']} " in page.text
 
 
-def test_the_data_and_the_run_are_named():
-    """Which data, how it was checked, with what it was trained, and when."""
+def test_the_page_describes_the_data_and_the_run():
+    """It has the data and its check, the model, the device, the versions and the times."""
     page = report(record=a_record(gpu="NVIDIA H100", device="cuda", resumed=4, weights_digest="sha256:" + "ef" * 32))
     for part in (
         f"Digest {DIGEST}",
@@ -124,19 +124,19 @@ def test_the_data_and_the_run_are_named():
         "after 4 epochs of earlier jobs",
         "24 November 2026, 08:00:00 UTC",
         "1 h 05 min",
-        "12.0 images a second (median of the epochs); 5.0% of the time waiting",
+        "12.0 images/s (median of the epochs); 5.0% of the time waiting",
     ):
         assert part in page.text
 
 
 def test_quick_is_never_called_verified():
-    """Where only names and sizes were compared, the report says that no byte was checked."""
+    """If only names and sizes were compared, the report says that no byte was checked."""
     page = report(record=a_record(verify="quick"))
     assert "no byte was checked" in page.text
     assert "verified" not in page.text
 
 
-def test_the_configuration_is_whole():
+def test_the_configuration_is_complete():
     """It is in the report as YAML that gives the same configuration again."""
     record = a_record()
     page = report(record=record)
@@ -145,8 +145,8 @@ def test_the_configuration_is_whole():
 
 
 @pytest.mark.parametrize("count", [0, 2, 9])
-def test_no_image_of_the_data_unasked(count):
-    """Without report.samples none is shown, even if some are given, and a line says so."""
+def test_images_of_the_data_need_permission(count):
+    """Without report.samples none is shown, even if some are passed, and a line says so."""
     page = report(evaluation=an_evaluation(), samples=samples(count))
     assert page.images("jpeg") == []
     assert "This report holds no images of the data." in page.text
@@ -163,7 +163,7 @@ def test_images_of_the_data_are_announced(count, shown, words):
 
 
 def test_a_sample_shows_boxes_and_detections():
-    """The boxes of the file are white, strong detections orange, and weak ones are left out."""
+    """Boxes of the dataset are white, strong detections orange; weak ones are left out."""
 
     def colours(found):
         scores = np.array([found])
@@ -180,7 +180,7 @@ def test_a_sample_shows_boxes_and_detections():
 
 
 def test_a_crowded_sample_has_no_names():
-    """Where names would cover the image, boxes alone are drawn, also over the edge."""
+    """Where names would cover the image, only boxes are drawn, also over the edge."""
     boxes = np.tile([[10, 10, 40, 40]], (200, 1)) + np.arange(200)[:, None]
     labels = np.ones(200, np.int64)
     sample = Sample("", np.zeros((80, 120, 3), np.uint8), boxes, labels, boxes, labels, np.ones(200))
@@ -188,18 +188,18 @@ def test_a_crowded_sample_has_no_names():
 
 
 def test_the_last_line_of_an_epoch_counts():
-    """A killed run that went on has an epoch twice; the report has it once, and in order."""
+    """A killed and resumed run has an epoch twice; the report has it once, in order."""
     first, second = epochs(2)
     page = report(epochs=[first, {**second, "images_per_second": 1.0}, {**second, "images_per_second": 13.0}])
     assert "2 of 26 epochs" in page.text
-    assert "12.0 images a second" in page.text
+    assert "12.0 images/s" in page.text
 
 
-def test_a_run_that_came_to_nothing_has_a_report():
-    """Without an epoch or an evaluation there is still what is known, with the reason in front."""
+def test_a_run_without_results_has_a_report():
+    """Without an epoch or an evaluation the report shows what is known, and the reason first."""
     page = report(record=a_record(outcome="failed", reason="no memory", ended=None), epochs=[], evaluation=None)
     assert "Failed: no memory" in page.text
-    assert "The run did not come to an evaluation." in page.text
+    assert "There was no evaluation." in page.text
     assert "No epoch was finished." in page.text
     assert page.tags.count("img") == 0
     assert "which may name files of the data" in page.text
@@ -207,22 +207,22 @@ def test_a_run_that_came_to_nothing_has_a_report():
 
 @pytest.mark.parametrize(
     ("outcome", "words"),
-    [("ok", "Finished"), ("stopped", "Stopped before its end"), ("running", "Not finished"), ("failed", "Failed")],
+    [("ok", "Finished"), ("stopped", "Stopped before the end"), ("running", "Not finished"), ("failed", "Failed")],
 )
-def test_the_outcome_is_said(outcome, words):
-    """How the run ended stands below its name."""
+def test_the_outcome_is_shown(outcome, words):
+    """The outcome is below the run's name."""
     assert f"reef-1 {words}" in report(record=a_record(outcome=outcome)).text
 
 
-def test_what_leaves_is_listed():
-    """Each file with its size and sha256."""
+def test_the_files_of_the_run_are_listed():
+    """Each file has its size and sha256."""
     page = report(files=[OutputFile("model.pt", 172_553_101, "ab" * 32)])
     assert f"model.pt 173 MB {'ab' * 32}" in page.text
 
 
-def test_images_that_stand_alone_are_no_sequences():
-    """Where each image is a sequence of its own, none is known."""
+def test_single_images_are_no_sequences():
+    """If each image is its own sequence, the report says that none is known."""
     record = a_record()
-    assert "none known: each image stands alone" in report(record=record).text
+    assert "none known: images were split one by one" in report(record=record).text
     dives = replace(record, dataset=replace(record.dataset, sequences=12))
-    assert "12, each on one side only" in report(record=dives).text
+    assert "12, each on one side of the split" in report(record=dives).text
