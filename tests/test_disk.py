@@ -1,4 +1,4 @@
-"""What the disk says when it fails, as people read it."""
+"""Disk errors and what they say."""
 
 import errno
 import os
@@ -19,15 +19,15 @@ from datapack.files import check_space, disk_errors
         (errno.EIO, r"a\.png: can't read or write the file: found Input/output error"),
     ],
 )
-def test_each_failure_is_one_line_with_what_to_do(tmp_path, number, message):
-    """The folder where room or permission is missing, or the file that can't be read."""
+def test_disk_error_is_one_line_with_what_to_do(tmp_path, number, message):
+    """The error names the folder without space or permission, or the file that can't be read."""
     with pytest.raises(FetchError, match=message) as error, disk_errors(tmp_path / "a.png"):
         raise OSError(number, os.strerror(number))
     assert str(tmp_path) in str(error.value)
 
 
-def test_room_is_compared_with_what_is_free(tmp_path):
-    """A petabyte is more than there is; nothing always fits."""
+def test_needed_space_is_compared_with_free_space(tmp_path):
+    """There is never room for a petabyte, and always for nothing."""
     check_space(tmp_path, 0)
     with pytest.raises(
         FetchError, match=r"not enough space on the disk: expected 1e\+03 TB|expected 1000 TB|expected 1e"

@@ -1,4 +1,4 @@
-"""The main job, end to end: the catalog's own `fathom24@v1`, with local servers for Kaggle and the images."""
+"""The main use, end to end: the project's own `fathom24@v1`, with local servers for Kaggle and the images."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ SIZES = [(1920, 1080), (720, 486), (720, 368)]
 
 
 def listing(kind: str) -> dict:
-    """A COCO list in the form of Fathom24's, its images under two paths of fathomnet.org."""
+    """A COCO file like Fathom24's, with images under two paths of fathomnet.org."""
     rows = [
         {
             "id": 3 * number,
@@ -32,7 +32,7 @@ def listing(kind: str) -> dict:
 
 @pytest.fixture
 def web():
-    """Two hosts of images: the old one lost every second picture and is out of order at first, the new one has all."""
+    """Two image hosts: the old one lost every second image and fails at first; the new one has all."""
     with Server() as old, Server() as new:
         for kind in ("train", "eval"):
             for number, row in enumerate(listing(kind)["images"]):
@@ -46,7 +46,7 @@ def web():
 
 @pytest.fixture
 def fathom24(tmp_path, web):
-    """The project's own catalog, with these hosts in the place of FathomNet's and a base that is here."""
+    """The project's own catalog, with these hosts instead of FathomNet's and a local base."""
     old, new = web
     root = tmp_path / "catalog"
     root.mkdir()
@@ -62,7 +62,7 @@ def fathom24(tmp_path, web):
 
 
 def test_fathom24_is_built_from_kaggle_and_the_web(fathom24, web):
-    """Kaggle's lists and every image they name end in one image, with FathomNet's addresses in the bag."""
+    """Kaggle's COCO files and all their images end up in one image, with FathomNet's URLs in the bag."""
     files = {f"{kind}.json": json.dumps(listing(kind)).encode() for kind in ("train", "eval")}
     with FakeKaggle(files) as kaggle:
         fathom24.env = kaggle.environment
@@ -81,8 +81,8 @@ def test_fathom24_is_built_from_kaggle_and_the_web(fathom24, web):
     assert [sum(host.asked.values()) for host in web] == asked
 
 
-def test_without_a_credential_nothing_is_begun(fathom24, tmp_path):
-    """Kaggle's credential is missing: the message says where it is looked for."""
+def test_nothing_starts_without_a_credential(fathom24, tmp_path):
+    """Without a Kaggle credential, the error says where one is expected."""
     fathom24.env = {"HOME": str(tmp_path / "nobody"), "KAGGLE_CONFIG_DIR": str(tmp_path / "nobody")}
     error = fathom24.fails("build", "fathom24@v1")
     assert "KAGGLE_API_TOKEN" in error

@@ -1,4 +1,4 @@
-"""The listing: what it finds of each version, and how it shows it."""
+"""The listing: the state of each version, and the table."""
 
 import json
 from dataclasses import replace
@@ -33,26 +33,26 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def look(workspace: Workspace, entry: LockEntry | None) -> Row:
-    """The one row of the catalog, with this entry in the lock."""
+    """The row of the only version, with this entry in the lock."""
     (row,) = rows(workspace, Catalog.read(workspace.catalog), Lock({REEF: entry} if entry else {}))
     return row
 
 
 def make_layout(workspace: Workspace, digest: str) -> None:
-    """A layout as far as the listing reads it: its index."""
+    """Make the part of a layout that the listing reads: its index."""
     folder = workspace.dist(REEF)
     folder.mkdir(parents=True)
     image = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1}
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
 
 
-def test_before_anything_is_done(workspace):
-    """A version that was never fetched has its title and nothing else."""
+def test_version_before_the_first_fetch(workspace):
+    """A version that was never fetched has only its title and licence."""
     assert look(workspace, None) == Row(REEF, "Drawn animals", "CC0-1.0", True, False, False, "")
 
 
-def test_a_version_that_is_fetched_and_versioned(workspace):
-    """The bag and the pointer are found by their names; sizes and digest come from the lock."""
+def test_fetched_and_versioned_version(workspace):
+    """The bag and the pointer are found by name; sizes and digest come from the lock."""
     workspace.bag(REEF).mkdir(parents=True)
     workspace.pointer(REEF).touch()
     assert look(workspace, FETCHED) == Row(
@@ -69,8 +69,8 @@ def test_a_version_that_is_fetched_and_versioned(workspace):
     )
 
 
-def test_a_fresh_clone_has_the_pointer_only(workspace):
-    """What git brings is not the data: it is versioned, not fetched, and its image is elsewhere."""
+def test_fresh_clone_has_only_the_pointer(workspace):
+    """After a git clone, the version is versioned but not fetched, and its image is elsewhere."""
     workspace.pointer(REEF).parent.mkdir(parents=True)
     workspace.pointer(REEF).touch()
     row = look(workspace, replace(FETCHED, images=(LockedImage(B, B, ()),)))
@@ -78,15 +78,15 @@ def test_a_fresh_clone_has_the_pointer_only(workspace):
 
 
 @pytest.mark.parametrize(("image", "built"), [(A, "here"), (B, "elsewhere"), (None, "")])
-def test_an_image_counts_only_if_the_lock_names_it(workspace, image, built):
-    """A layout with another image than the lock's is not this version's image."""
+def test_image_counts_only_if_it_is_in_the_lock(workspace, image, built):
+    """A layout with another image does not count as this version's image."""
     make_layout(workspace, A)
     assert look(workspace, replace(FETCHED, images=(LockedImage(image, image, ()),) if image else ())).built == built
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"manifests": [{}]}', '{"manifests": [1, 2]}'])
-def test_a_damaged_layout_is_no_image(workspace, content):
-    """A listing goes on where a layout can't be read."""
+def test_damaged_layout_is_not_an_image(workspace, content):
+    """The listing does not fail if a layout can't be read."""
     make_layout(workspace, A)
     (workspace.dist(REEF) / "index.json").write_text(content)
     assert look(workspace, replace(FETCHED, images=(LockedImage(A, A, ()),))).built == "elsewhere"
@@ -106,8 +106,8 @@ FATHOM = Row(
 )
 
 
-def test_the_table_is_as_people_read_it():
-    """A golden table: numbers to the right, a line for the facts and one for the title."""
+def test_table_format():
+    """A golden table: numbers are right-aligned; each version has a line of values and a line with its title."""
     assert table([FATHOM, Row(REEF, "Drawn animals", "CC0-1.0", False, False, False, "")]).splitlines() == [
         "VERSION      FETCHED  VERSIONED  BUILT       FILES     SIZE  DATASET DIGEST       ACCESS",
         "fathom24@v1  yes      yes        elsewhere  10,746  22.4 GB  sha256:0123456789ab  private",
@@ -117,14 +117,14 @@ def test_the_table_is_as_people_read_it():
     ]
 
 
-def test_a_long_title_is_shortened_and_the_licence_stays():
-    """No line is wider than a terminal of 100 columns."""
+def test_long_title_is_shortened_but_the_licence_is_not():
+    """No line is wider than 100 columns."""
     lines = table([replace(FATHOM, title="A very long title " * 20)]).splitlines()
     assert max(map(len, lines)) == WIDTH == 100
     assert lines[-1].endswith("... (CC-BY-NC-ND-4.0 AND CC-BY-ND-4.0)")
 
 
-def test_a_catalog_with_one_column_too_long_is_still_aligned():
-    """A long reference moves all columns, not only its own."""
+def test_long_reference_keeps_the_table_aligned():
+    """A long reference widens its column in all lines."""
     lines = table([FATHOM, replace(FATHOM, reference=Reference("a-rather-long-name", "2026-01-01"))]).splitlines()
     assert len({line.index("sha256:") for line in lines if "sha256:" in line}) == 1

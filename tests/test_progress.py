@@ -1,4 +1,4 @@
-"""What people see of long work: amounts they can read, and lines in a log now and then."""
+"""Progress: readable sizes, bars on a terminal, and occasional lines in a log."""
 
 import io
 
@@ -22,14 +22,14 @@ from datapack.progress import Console, size
         (22_000_000_000_000, "22 TB"),
     ],
 )
-def test_sizes_are_written_as_people_read_them(count, text):
-    """Decimal units, three digits."""
+def test_sizes_are_formatted_in_decimal_units(count, text):
+    """Sizes have decimal units and three digits."""
     assert size(count) == text
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(3, 10), (0.75, 3)])
-def test_a_log_gets_a_line_now_and_then(monkeypatch, seconds, lines):
-    """Elsewhere than on a terminal, progress is a line every tenth, but not more often than every two seconds."""
+def test_log_gets_a_line_per_tenth(monkeypatch, seconds, lines):
+    """Without a terminal, there is a line for each tenth, but at most one every two seconds."""
     now = [0.0]
     monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
     out = io.StringIO()
@@ -44,8 +44,8 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, seconds, lines):
         assert said[-1] == "images: 100 %, 1,000 of 1,000 files, 30 s"
 
 
-def test_a_slow_step_is_not_silent(monkeypatch):
-    """Once a minute there is a line, however little was done."""
+def test_slow_step_gets_a_line_per_minute(monkeypatch):
+    """There is a line at least once a minute, however little was done."""
     now = [0.0]
     monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
     out = io.StringIO()
@@ -56,8 +56,8 @@ def test_a_slow_step_is_not_silent(monkeypatch):
     assert len(out.getvalue().splitlines()) == 3
 
 
-def test_a_terminal_gets_a_bar():
-    """On a terminal progress is a bar that goes away."""
+def test_terminal_gets_a_bar():
+    """On a terminal, progress is a bar that disappears at the end."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

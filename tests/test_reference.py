@@ -1,4 +1,4 @@
-"""References: which texts are one."""
+"""References: which strings are valid."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from datapack.reference import Reference
 
 
 @pytest.mark.parametrize("text", ["fathom24@v1", "reef@2026-11-23", "a.b-c_d@V1_x.y", "resnet50@imagenet1k-v2"])
-def test_a_reference_is_read_and_written(text):
-    """What is read is written back as it was."""
+def test_reference_is_parsed_and_formatted(text):
+    """A reference is formatted as it was parsed."""
     assert str(Reference.parse(text)) == text
 
 
@@ -32,7 +32,7 @@ def test_a_reference_is_read_and_written(text):
         "reef@" + "v" * 129,
     ],
 )
-def test_anything_else_is_refused(text):
-    """A name that could not be a folder, an image and a tag is refused, with an example of one that could."""
+def test_invalid_reference_is_refused(text):
+    """A name that could not be a folder, an image name and a tag is refused, with a valid example."""
     with pytest.raises(UsageError, match="not a reference: expected name@version, such as fathom24@v1"):
         Reference.parse(text)

@@ -1,4 +1,4 @@
-"""The weights that the trainers' images bring: the catalog's own `resnet50@imagenet1k-v2`, with a local server."""
+"""The weights in the trainer images: the project's own `resnet50@imagenet1k-v2`, with a local server."""
 
 import hashlib
 import shutil
@@ -22,7 +22,7 @@ def server():
 
 @pytest.fixture
 def catalog(tmp_path, server):
-    """The project's own catalog, with this server in the place of PyTorch's."""
+    """The project's own catalog, with this server instead of PyTorch's."""
     root = tmp_path / "catalog"
     root.mkdir()
     shutil.copy(PROJECT / "datasets.yml", root)
@@ -37,8 +37,8 @@ def replace(path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_the_weights_become_a_bag_that_an_image_takes(catalog):
-    """One file, below data/ as the Dockerfiles have it, in a bag that says whose it is and on which terms."""
+def test_weights_become_a_bag_for_the_images(catalog):
+    """One file below data/, where the Dockerfiles expect it, in a bag that names its origin and licence."""
     replace(catalog.root / "datasets.yml", "sha256: 11ad3fa6", f"sha256: '{DIGEST[:8]}'")
     catalog.ok("fetch", "resnet50@imagenet1k-v2")
     bag = catalog.root / "data/resnet50/imagenet1k-v2"
@@ -50,14 +50,14 @@ def test_the_weights_become_a_bag_that_an_image_takes(catalog):
 
 
 def test_other_weights_are_refused(catalog):
-    """A file that is not what torchvision published leaves nothing behind that an image could take."""
+    """A file that torchvision did not publish leaves nothing behind that an image could use."""
     error = catalog.fails("fetch", "resnet50@imagenet1k-v2")
     assert f"sha256 expected 11ad3fa6, found {DIGEST}" in error
     assert not (catalog.root / "data/resnet50/imagenet1k-v2").exists()
 
 
-def test_the_address_is_torchvision_s_own():
-    """The file is the one that torchvision itself would fetch; its name holds the first digits of its sha256."""
+def test_url_is_torchvision_s_own():
+    """torchvision itself would fetch the same file; its name has the first digits of its sha256."""
     from torchvision.models import ResNet50_Weights
 
     from datapack.catalog.model import Catalog

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapack.urls import UrlError, check_url, host_of, is_public, mirror_urls, quote_url, hide_password
+from datapack.urls import UrlError, check_url, hide_password, host_of, is_public, mirror_urls, quote_url
 
 
 @pytest.mark.parametrize(

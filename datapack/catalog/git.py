@@ -1,4 +1,4 @@
-"""Git: which commit the catalog is of. Where git does not know, nothing is said; it is never an error."""
+"""Git: the commit of the catalog. If git does not know it, that is never an error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_TIMEOUT = 60  # seconds: a repository on a disk that hangs does not hold a build
-_SCHEMES = {"git", "http", "https", "ssh"}  # of repositories that others reach too
-_SHORT_FORM = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):/?(?P<path>\S+)")  # user@host:path, as ssh has it
-_OF_ANOTHER = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}  # set in a hook: they name the repository of the hook
+_TIMEOUT = 60  # seconds: a repository on a hanging disk must not block a build
+_SCHEMES = {"git", "http", "https", "ssh"}  # of repositories that others can reach too
+_SHORT_FORM = re.compile(r"(?:[^@/\s]+@)?(?P<host>[^:/\s]+):/?(?P<path>\S+)")  # user@host:path, as in ssh
+_OF_A_HOOK = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}  # set in a git hook, for the hook's own repository
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Commit:
     """The last commit that touched a file."""
 
     id: str
-    path: str  # of the file, in the repository
-    changed: bool  # whether the file differs from the last commit's now
-    remote: str  # where the repository is to be had, as git+https://... without credentials; empty where not known
+    path: str  # of the file, below the top of the repository
+    changed: bool  # whether the file differs from HEAD
+    remote: str  # the repository's URL, git+https://... without credentials; empty if not known
 
 
 def last_commit(file: Path) -> Commit | None:
     """Find the last commit that touched a file.
 
-    Other commits do not count: when ``datasets.lock`` is committed, the catalog's commit stays.
+    Commits of other files do not count: committing ``datasets.lock`` does not change the catalog's commit.
 
     Returns:
-        None without git, outside a repository, or where no commit has the file.
+        The commit, or None without git, outside a repository, or if no commit has the file.
     """
     file = file.resolve()
     identity = _git(file, "rev-list", "--max-count=1", "HEAD", "--", file.name)
@@ -51,11 +51,11 @@ def last_commit(file: Path) -> Commit | None:
 
 
 def _git(file: Path, *arguments: str) -> str | None:
-    """Run git in the file's folder; return what it printed, or None where it failed."""
+    """Run git in the file's folder; return its output, or None if it failed."""
     program = shutil.which("git")
     if program is None:
         return None
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER}
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         done = subprocess.run(
             [program, *arguments],
@@ -74,7 +74,7 @@ def _git(file: Path, *arguments: str) -> str | None:
 
 
 def _public(remote: str) -> str:
-    """Write a remote as others may know it; one on this machine's disk says nothing to them."""
+    """Return a remote's URL without credentials; a path on this machine means nothing to others, so it gives ``""``."""
     if "://" not in remote:
         short = _SHORT_FORM.fullmatch(remote)
         remote = f"ssh://{short['host']}/{short['path']}" if short else ""

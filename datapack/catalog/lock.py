@@ -1,4 +1,4 @@
-"""The lock, ``datasets.lock``: what each version is, down to the last byte. datapack writes it, git keeps it."""
+"""The lock, ``datasets.lock``: the exact content of each version. datapack writes it; keep it in git."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FORMS = {
     FORM: "a packing, such as 0*512 2*1 0*33",
 }
 _FIX = "take the file back from git"
-_ONE_LINE = 10_000  # letters: nothing is folded, so that a line of a diff is a whole value
+_ONE_LINE = 10_000  # characters: lines are never folded, so that each line of a git diff is a complete value
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 
@@ -42,42 +42,42 @@ Count = Annotated[int, Field(strict=True, ge=0)]
 class LockedImage:
     """An image that was built."""
 
-    digest: Digest  # of the image's manifest: what a registry knows it by
-    id: Digest  # of its config: what an engine shows
-    layers: tuple[Digest, ...]  # the base's among them, lowest first
+    digest: Digest  # of the image's manifest, its name in a registry
+    id: Digest  # of its config, which engines show
+    layers: tuple[Digest, ...]  # lowest first, including the base's
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class LockEntry:
-    """What one version is. All but the first three are known only after a step that not every command takes."""
+    """The exact content of one version. Only the first three values are always known."""
 
     digest: Digest  # of the bag's manifest: the dataset digest
     bytes: Count  # of the payload
     files: Count  # in the payload
     dvc: Annotated[str, Field(pattern=_DVC_HASH)] | None = None  # DVC's hash of the bag
-    catalog: Digest | None = None  # the fingerprint of the catalog's entry that the bag was made from
-    base: Digest | None = None  # of the image that the import container stands on
-    stand_in: Literal[True] | None = None  # whether that is one for tests and the demo only
-    parent: str | None = None  # the version whose layers the images keep where they can
-    packing: Annotated[str, Field(pattern=FORM)] | None = None  # which data layer each file of the manifest is in
-    images: tuple[LockedImage, ...] = ()  # that carry the version
+    catalog: Digest | None = None  # the fingerprint of the catalog entry that the bag was made from
+    base: Digest | None = None  # of the base image
+    stand_in: Literal[True] | None = None  # whether the base is a stand-in, only for tests and the demo
+    parent: str | None = None  # the version whose layers the images keep as far as possible
+    packing: Annotated[str, Field(pattern=FORM)] | None = None  # the data layer of each file in the manifest
+    images: tuple[LockedImage, ...] = ()  # that contain the version
 
     @property
     def image(self) -> LockedImage | None:
-        """The one image that carries the version, if it was built."""
+        """The image that contains the version, if it was built."""
         return self.images[0] if self.images else None
 
 
 @dataclass(frozen=True)
 class Lock:
-    """Every version's entry, by its reference."""
+    """The entries of all versions, by reference."""
 
     entries: Mapping[Reference, LockEntry] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Lock:
-        """Read a lock; it is empty where there is no file. Raise `CatalogError`, naming the line, for a broken one."""
+        """Read a lock, which is empty if there is no file; raise `CatalogError`, naming the line, if it is invalid."""
         if not path.exists():
             return cls()
         file = YamlFile.read(path)
@@ -92,12 +92,12 @@ class Lock:
         return Lock({**self.entries, reference: entry})
 
     def write_unless(self, written: Lock, path: Path) -> None:
-        """Write the lock unless it equals the one that is on disk already."""
+        """Write the lock unless it equals ``written``, the one on disk."""
         if self != written:
             self.write(path)
 
     def write(self, path: Path) -> None:
-        """Write the lock, so that it is there whole or as it was before. The same entries give the same bytes."""
+        """Write the lock atomically. The same entries give the same bytes."""
         versions = {
             str(reference): {key: value for key, value in asdict(entry).items() if value is not None and value != ()}
             for reference, entry in sorted(self.entries.items())

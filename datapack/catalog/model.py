@@ -1,7 +1,4 @@
-"""The catalog, ``datasets.yml``: which datasets there are, in which versions, and where each version's files come from.
-
-``python -m datapack.catalog`` writes the JSON Schema of the file, which ships as ``datasets.schema.json``.
-"""
+"""The catalog, ``datasets.yml``: the datasets, their versions, and where each version's files come from."""
 
 from __future__ import annotations
 
@@ -26,17 +23,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# The models of sources by the key that tells them apart, which is their first field.
 KINDS: dict[str, type[Source]] = {next(iter(kind.model_fields)): kind for kind in get_args(AnySource)}
 _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
-_ADDRESS = r"^https?://[^\s/]+\S*$"
-_FORMS = {  # what each pattern stands for, in an error
-    _NAME: "small letters and digits, with single '.', '_' or '-' between them",
-    _VERSION: "letters, digits, '.', '_' and '-', such as v1, without .dvc or .partial at the end",
+_URL = r"^https?://[^\s/]+\S*$"
+_FORMS = {  # each pattern in words, for errors
+    _NAME: "lower-case letters and digits, with single '.', '_' or '-' between them",
+    _VERSION: "letters, digits, '.', '_' and '-', such as v1; it can't end in .dvc or .partial",
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
-    _ADDRESS: "an http or https address",
+    _URL: "an http or https URL",
 }
 
 
@@ -45,40 +43,44 @@ class _Model(BaseModel):
 
 
 def _check_pinned(base: Any) -> Any:
-    """Refuse an image that only a tag names, and say how it gets its digest."""
+    """Refuse an image that has only a tag, and say how to get its digest."""
     if isinstance(base, str) and ":" in base and "@" not in base and not base.startswith("oci:"):
         raise PydanticCustomError(
             "base",
             "{what}",
             {
-                "what": "the base is not pinned by its digest",
+                "what": "the base is not pinned by digest",
                 "expected": _FORMS[_BASE],
-                "fix": "run 'datapack base', which looks it up",
+                "fix": "run 'datapack base' to look up the digest",
             },
         )
     return base
 
 
 class Defaults(_Model):
-    """What holds for every dataset of the catalog."""
+    """Settings for all datasets of the catalog."""
 
     base: Annotated[str, BeforeValidator(_check_pinned)] = Field(
         pattern=_BASE,
-        description="the image that import containers stand on, pinned by its digest: NAME:TAG@sha256:..., or oci:DIR",
+        description="the base image of import containers, pinned by digest: NAME:TAG@sha256:..., or oci:DIR",
     )
     registry: str | None = Field(
-        None, pattern=_REGISTRY, description="the registry and namespace that images go to, such as ghcr.io/my-group"
+        None,
+        pattern=_REGISTRY,
+        description="the registry and namespace that images are pushed to, such as ghcr.io/my-group",
     )
-    connections: int = Field(5, strict=True, ge=1, le=64, description="how many connections one host gets at once")
+    connections: int = Field(
+        5, strict=True, ge=1, le=64, description="the maximum number of simultaneous connections to a host"
+    )
 
 
 def _entry_keys(entry: Any) -> Iterable[str]:
-    """Give the keys of a source, as it stands in the file or as it was read."""
+    """Return the keys of a source, which may be a mapping from the file or a model."""
     return entry.keys() if isinstance(entry, dict) else type(entry).model_fields if isinstance(entry, Source) else ()
 
 
 def _check_kind(entry: Any) -> Any:
-    """Refuse a source that is of no kind or of several, before its keys are looked at."""
+    """Refuse a source of no kind or of several kinds, before its keys are validated."""
     keys = _entry_keys(entry)
     kinds = sorted(KINDS.keys() & keys)
     if len(kinds) != 1:
@@ -86,7 +88,7 @@ def _check_kind(entry: Any) -> Any:
             "kind",
             "{what}",
             {
-                "what": "a source is of one kind" if kinds else "not a source of any kind",
+                "what": "the source has more than one kind" if kinds else "unknown kind of source",
                 "expected": f"one of the keys {', '.join(sorted(KINDS))}",
                 "found": " and ".join(kinds) or ", ".join(keys) or "no key",
                 "fix": None if kinds else next(filter(None, (nearest(key, KINDS) for key in keys)), None),
@@ -96,7 +98,7 @@ def _check_kind(entry: Any) -> Any:
 
 
 def _tag(kind: str) -> str:
-    """Name a kind as no key of the file is named, so that no error's place takes the one for the other."""
+    """Return a tag that can't be a key of the file, so that error paths cannot be confused."""
     return f"<{kind}>"
 
 
@@ -111,33 +113,37 @@ else:
 
 
 class Version(_Model):
-    """One version of a dataset: what its files are. Once it is built, a change is a new version."""
+    """One version of a dataset. Do not change a version once it is built; add a new one."""
 
     parent: str | None = Field(
         None,
         pattern=_VERSION,
-        description="the version that it follows: what both have in common is neither fetched, stored nor sent again",
+        description="the version that this one is based on: files in both are not fetched, stored or pushed again",
     )
-    sources: tuple[SourceEntry, ...] = Field(min_length=1, description="where its files come from, in this order")
+    sources: tuple[SourceEntry, ...] = Field(
+        min_length=1, description="where its files come from; they are fetched in this order"
+    )
 
 
 class Dataset(_Model):
-    """What a dataset is and who answers for it, in every version."""
+    """What a dataset is and who is responsible for it, for all versions."""
 
-    title: str = Field(min_length=1, description="what it is, in a few words")
-    licence: str = Field(min_length=1, description="its licence, as an SPDX expression where there is one")
-    homepage: str | None = Field(None, pattern=_ADDRESS, description="where to read about it")
-    publisher: str | None = Field(None, min_length=1, description="the organisation that it comes from")
-    contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of it")
-    private: bool = Field(False, strict=True, description="whether its images may only go where not everybody can pull")
+    title: str = Field(min_length=1, description="a short description")
+    licence: str = Field(min_length=1, description="the licence, as an SPDX expression if there is one")
+    homepage: str | None = Field(None, pattern=_URL, description="a web page about the dataset")
+    publisher: str | None = Field(None, min_length=1, description="the organisation that publishes the dataset")
+    contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of the dataset")
+    private: bool = Field(
+        False, strict=True, description="whether its images must not be pushed to where anyone can pull them"
+    )
     versions: dict[Annotated[str, Field(pattern=_VERSION)], Version] = Field(
-        min_length=1, description="its versions, by their names"
+        min_length=1, description="the versions by name"
     )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the catalog says of one version."""
+    """What the catalog says about one version."""
 
     reference: Reference
     dataset: Dataset
@@ -158,25 +164,27 @@ class Entry:
 
     @property
     def parent(self) -> Reference | None:
-        """The version that this one follows."""
+        """The version that this one is based on."""
         return Reference(self.reference.name, self.version.parent) if self.version.parent else None
 
     @property
     def fingerprint(self) -> str:
-        """A digest of what the sources are asked for: it tells whether the entry changed since it was fetched.
+        """A digest of the sources, which shows whether the entry changed since it was fetched.
 
-        Mirrors are left out, as they say only where the same files are to be had, and so is the parent.
+        It covers neither mirrors, which give the same files from other places, nor the parent.
         """
-        asked = [source.model_dump(mode="json", exclude_defaults=True, exclude={"mirrors"}) for source in self.sources]
-        return digest_of(canonical_json(asked))
+        sources = [
+            source.model_dump(mode="json", exclude_defaults=True, exclude={"mirrors"}) for source in self.sources
+        ]
+        return digest_of(canonical_json(sources))
 
 
 class Catalog(_Model):
-    """All of ``datasets.yml``."""
+    """The content of ``datasets.yml``."""
 
-    defaults: Defaults = Field(description="what holds for every dataset")
+    defaults: Defaults = Field(description="settings for all datasets")
     datasets: dict[Annotated[str, Field(pattern=_NAME)], Dataset] = Field(
-        min_length=1, description="the datasets, by their names"
+        min_length=1, description="the datasets by name"
     )
 
     @classmethod
@@ -184,7 +192,7 @@ class Catalog(_Model):
         """Read a catalog.
 
         Raises:
-            CatalogError: it is not one; the error names the line and the place of the first problem, and its
+            CatalogError: it is invalid; the error names the line and the place of the first problem, and its
                 ``details`` are the other problems.
         """
         file = YamlFile.read(path)
@@ -199,13 +207,15 @@ class Catalog(_Model):
         return catalog
 
     def entry(self, reference: Reference) -> Entry:
-        """Return what the catalog says of a version; raise `UsageError`, with the nearest one, where it has none."""
+        """Return the entry of a version; raise `UsageError`, suggesting a similar one, if it does not exist."""
         dataset = self.datasets.get(reference.name)
         version = dataset.versions.get(reference.version) if dataset else None
         if dataset is None or version is None:
             known = [str(entry.reference) for entry in self.entries()]
             raise UsageError(
-                f"no {reference} in the catalog" if dataset is None else f"{reference.name} has no {reference.version}",
+                f"no {reference} in the catalog"
+                if dataset is None
+                else f"{reference.name} has no version {reference.version}",
                 expected=f"one of {', '.join(known)}",
                 fix=nearest(str(reference), known),
             )
@@ -221,27 +231,27 @@ class Catalog(_Model):
 
 
 def _parent_problem(entry: Entry, file: YamlFile) -> CatalogError | None:
-    """Say what is wrong with a version's parent: it is no version of the dataset, or leads back to the version."""
+    """Return an error if a version's parent is not a version of the dataset, or leads back to the version."""
     versions, version = entry.dataset.versions, entry.reference.version
-    way = {version: None}  # in its order
+    chain = {version: None}  # an ordered set
     parent = versions[version].parent
-    while parent is not None and parent in versions and parent not in way:
-        way[parent] = None
+    while parent is not None and parent in versions and parent not in chain:
+        chain[parent] = None
         parent = versions[parent].parent
     place = ("datasets", entry.reference.name, "versions", version, "parent")
     if parent == version:
         return CatalogError(
-            f"{describe(place)}: a circle of parents",
+            f"{describe(place)}: circular parents",
             where=file.where(place),
-            expected="a version that was there before",
-            found=" -> ".join([*way, version]),
+            expected="an earlier version",
+            found=" -> ".join([*chain, version]),
         )
     if entry.version.parent is not None and entry.version.parent not in versions:
         others = [other for other in versions if other != version]
         return CatalogError(
             f"{describe(place)}: not a version of {entry.reference.name}",
             where=file.where(place),
-            expected=f"one of {', '.join(others)}" if others else "another version, and there is none",
+            expected=f"one of {', '.join(others)}" if others else "another version, but there is none",
             found=repr(entry.version.parent),
             fix=nearest(entry.version.parent, others),
         )
@@ -249,7 +259,7 @@ def _parent_problem(entry: Entry, file: YamlFile) -> CatalogError | None:
 
 
 def _keys(file: YamlFile, place: Place) -> Iterable[str]:
-    """Give the keys that are known at a place of a catalog."""
+    """Return the known keys at a place in a catalog."""
     match place:
         case ():
             return Catalog.model_fields

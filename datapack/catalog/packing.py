@@ -1,7 +1,7 @@
-"""The packing: a plan in the short form that the lock keeps, so that the same layers can be made without the parent.
+"""The packing: a short form of a plan that the lock keeps, so that the same layers can be made without the parent.
 
-It goes through the files in the order of the manifest and says which data layer, from 0, each is in, with a count of
-those that follow one another: ``0*512 2*1 0*33``.
+For each file in the order of the manifest, it gives the number of its data layer, from 0, with equal numbers in a row
+counted: ``0*512 2*1 0*33``.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ File = TypeVar("File")
 
 
 def encode(groups: Sequence[Sequence[PayloadFile]]) -> str:
-    """Write a plan's layers as a packing."""
+    """Return a plan's layers as a packing."""
     placed = sorted((file.path, number) for number, group in enumerate(groups) for file in group)
     runs = groupby(placed, key=itemgetter(1))
     return " ".join(f"{number}*{sum(1 for _ in run)}" for number, run in runs)
 
 
 def decode(packing: str, files: Sequence[File], where: object) -> list[list[File]]:
-    """Spread a manifest's files, in its order, over the layers that a packing says.
+    """Distribute a manifest's files, in its order, over the layers of a packing.
 
     Raises:
-        CatalogError: the packing is not one of these files; it names ``where``.
+        CatalogError: the packing does not fit these files; it names ``where``.
     """
     if not re.fullmatch(FORM, packing):
-        raise _wrong(where, "LAYER*FILES, again and again", f"{packing[:60]!r}")
+        raise _wrong(where, "LAYER*FILES LAYER*FILES ...", f"{packing[:60]!r}")
     runs = [(int(number), int(count)) for number, _, count in (run.partition("*") for run in packing.split(" "))]
     total, used = sum(count for _, count in runs), {number for number, _ in runs}
     if total != len(files):
@@ -53,5 +53,5 @@ def decode(packing: str, files: Sequence[File], where: object) -> list[list[File
 
 
 def _wrong(where: object, expected: str, found: str) -> CatalogError:
-    fix = "take datasets.lock back from git, or plan its layers anew with --update-lock"
+    fix = "take datasets.lock back from git, or plan new layers with --update-lock"
     return CatalogError("the packing does not fit the files", where=where, expected=expected, found=found, fix=fix)

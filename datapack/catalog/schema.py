@@ -9,18 +9,18 @@ import json
 import sys
 from typing import Any
 
-from datapack.catalog.model import _ADDRESS, KINDS, Catalog
+from datapack.catalog.model import _URL, KINDS, Catalog
 
-# What editors can say at once of texts in sources; their own checks are stricter, and are what holds.
+# Simple patterns that editors can check in sources; the models check more strictly.
 _PATH = r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))"
 _SOURCE_PATTERNS = {
     **dict.fromkeys(("coco", "files", "into", "local", "name"), _PATH),
-    **dict.fromkeys(("mirrors", "url"), _ADDRESS),
+    **dict.fromkeys(("mirrors", "url"), _URL),
 }
 
 
 def json_schema() -> str:
-    """Return the JSON Schema of the file, for editors and other tools."""
+    """Return the JSON Schema of ``datasets.yml``."""
     schema = _tidy(Catalog.model_json_schema())
     for kind in KINDS.values():
         for key, value in schema["$defs"][kind.__name__]["properties"].items():
@@ -30,7 +30,7 @@ def json_schema() -> str:
 
 
 def _tidy(schema: Any) -> Any:
-    """Leave out titles, which only say a key's name again, and allow no name that the pattern of names forbids."""
+    """Remove titles, which only repeat the keys, and forbid keys that do not match a key pattern."""
     if isinstance(schema, list):
         return [_tidy(part) for part in schema]
     if not isinstance(schema, dict):
@@ -40,7 +40,7 @@ def _tidy(schema: Any) -> Any:
 
 
 def _add_pattern(schema: dict[str, Any], pattern: str | None) -> None:
-    """Hold every text in a key's value to a pattern."""
+    """Add a pattern to every string in a key's value."""
     if pattern is None or "const" in schema:
         return
     if schema.get("type") == "string":

@@ -1,7 +1,7 @@
-"""The sources of a version, as the catalog states them. `datapack.fetch` has a function beside each that fetches it.
+"""The sources of a version, as the catalog describes them; `datapack.fetch` has a function to fetch each kind.
 
-A new kind is a new model here, named in `AnySource`, and a new module in `datapack.fetch`. The key that has the kind's
-own name (``coco: train.json``) tells of which kind an entry of the catalog is.
+To add a kind, add a model here, list it in `AnySource`, and add a module to `datapack.fetch`. The key with the kind's
+name (``coco: train.json``) tells which kind an entry of the catalog has.
 """
 
 from __future__ import annotations

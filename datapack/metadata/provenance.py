@@ -1,8 +1,8 @@
-"""Provenance: what an image was made of and by what, in the form that other tools read.
+"""Provenance: what an image was made from, and how, in a standard format.
 
 An in-toto Statement v1 (https://in-toto.io/Statement/v1) with a SLSA Provenance v1 predicate
-(https://slsa.dev/provenance/v1). It holds no time and nothing of the machine: the same build gives the same bytes.
-It is not signed. ``docs/provenance.md`` describes every field, and how a reviewer checks them.
+(https://slsa.dev/provenance/v1). It contains no time and nothing about the machine: the same build gives the same
+bytes. It is not signed. ``docs/provenance.md`` describes every field, and how to check them.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://datapack.github.io/provenance/build/v1"
 BUILDER = "https://datapack.github.io/provenance/builder/v1"
-_ON_DISK = {"oci", "oci-archive"}  # the targets that have something on disk to stand beside
+_ON_DISK = {"oci", "oci-archive"}  # targets on disk: the provenance is written beside them
 
 
 def statement(entry: Entry, base: Base, bag: Bag, image: Image, tracked: str | None, commit: Commit | None) -> bytes:
-    """Say what an image was made of.
+    """Return the statement of what an image was made from.
 
     Args:
-        entry: what the catalog asked for.
-        base: what the image stands on.
-        bag: what the sources gave.
-        image: what became of it: the statement's subject.
+        entry: the catalog entry.
+        base: the base image.
+        bag: the version's bag.
+        image: the image, which is the statement's subject.
         tracked: DVC's hash of the bag, ``<32 hex digits>.dir``.
-        commit: the catalog's when it was read, where git knows it.
+        commit: the catalog's commit when it was read, if git knows it.
     """
     dependencies = [_base(base), _manifest(bag), *_dvc(entry.reference, tracked), *_catalog(commit)]
     return canonical_json(
@@ -67,16 +67,16 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, tracked: str | N
 
 
 def write(workspace: Workspace, reference: Reference, target: str | None, content: bytes) -> Path:
-    """Write a statement beside the image that it is about, and return where.
+    """Write a statement beside its image and return its path.
 
     Args:
         workspace: held by the caller.
-        reference: the version that the image carries.
-        target: the target as it was asked for; what is not on disk has its statement in ``dist/``.
+        reference: the version in the image.
+        target: the target from the command line; if it is not on disk, the statement goes to ``dist/``.
         content: the statement.
 
     Raises:
-        ImageError: a folder is in its place.
+        ImageError: there is a folder at its path.
     """
     form, _, name = (target or "").partition(":")
     beside = workspace.root / name if form in _ON_DISK and name != "-" else workspace.dist(reference)
@@ -84,7 +84,9 @@ def write(workspace: Workspace, reference: Reference, target: str | None, conten
     if path.is_relative_to(workspace.root):
         remove_temporaries(path.parent)
     if path.is_dir():
-        raise ImageError("a folder is in the place of the provenance", where=path, fix="move it away, run this again")
+        raise ImageError(
+            "a folder is where the provenance should go", where=path, fix="move it away and run the same command again"
+        )
     if not (path.is_file() and path.read_bytes() == content):
         with atomic_writer(path) as file:
             file.write(content)
@@ -92,13 +94,13 @@ def write(workspace: Workspace, reference: Reference, target: str | None, conten
 
 
 def _parameters(entry: Entry, base: Base) -> dict[str, Any]:
-    """Give what was asked for: the base, and the version's part of the catalog as it stands, without defaults."""
-    asked = entry.version.model_dump(mode="json", exclude_defaults=True)
-    return {"reference": str(entry.reference), "base": base.text, **_without_secrets(asked)}
+    """Return the inputs: the base, and the version's part of the catalog, without defaults."""
+    version = entry.version.model_dump(mode="json", exclude_defaults=True)
+    return {"reference": str(entry.reference), "base": base.text, **_without_secrets(version)}
 
 
 def _without_secrets(value: Any) -> Any:
-    """Show addresses as people may see them, wherever they stand."""
+    """Remove user names and passwords from all URLs in a value."""
     match value:
         case dict():
             return {_without_secrets(key): _without_secrets(part) for key, part in value.items()}
@@ -125,7 +127,7 @@ def _base(base: Base) -> dict[str, Any]:
 
 
 def _package_url(base: Base) -> str:
-    """Name an image of a registry as the package URL specification does for the type ``oci``."""
+    """Return an image's package URL of type ``oci``, as the package URL specification defines it."""
     folder, slash, last = base.name.rpartition("/")
     name, _, tag = last.partition(":")
     qualifiers = {"repository_url": f"{folder}{slash}{name}", "tag": tag}

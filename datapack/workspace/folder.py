@@ -1,4 +1,4 @@
-"""The folder that datapack works in: the one that holds ``datasets.yml``."""
+"""The workspace: the folder that holds ``datasets.yml``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ LOCK = "datasets.lock"
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where everything is, by its path. ``root`` is absolute."""
+    """The paths of everything in the workspace. ``root`` is absolute."""
 
     root: Path
 
     @classmethod
     def find(cls, start: Path) -> Workspace:
-        """Find the nearest folder at or above ``start`` that holds ``datasets.yml``, as git finds its own."""
+        """Find the nearest folder at or above ``start`` that holds ``datasets.yml``, as git does."""
         start = start.resolve()
         for folder in (start, *start.parents):
             if (folder / CATALOG).is_file():
@@ -38,7 +38,7 @@ class Workspace:
         raise CatalogError(
             f"no {CATALOG} here or in any folder above",
             where=start,
-            fix="run 'datapack init' to start one, or name its folder with -C",
+            fix="run 'datapack init' to create one, or choose a folder with -C",
         )
 
     @property
@@ -59,31 +59,31 @@ class Workspace:
 
     @property
     def bases(self) -> Path:
-        """The parts of base images that came from registries."""
+        """The blobs of base images from registries."""
         return self.cache / "bases"
 
     @property
     def dvc_init(self) -> Path:
-        """Exists while ``dvc init`` runs: a kill leaves it, and the next run starts the repository again."""
+        """A file that exists while ``dvc init`` runs. If a kill leaves it behind, the next run starts again."""
         return self.cache / "dvc-init"
 
     def manifest(self, digest: str) -> Path:
-        """Where a copy of a locked manifest is kept, by its dataset digest, to show what changed since."""
+        """Return the path of a copy of a locked manifest, which shows later what changed."""
         return self.cache / "manifests" / f"{digest.removeprefix('sha256:')}.txt"
 
     def bag(self, reference: Reference) -> Path:
         return self.root / "data" / reference.name / reference.version
 
     def partial_bag(self, reference: Reference) -> Path:
-        """Where a bag is made; it gets its own name when it is whole."""
+        """Return the folder where a bag is made; it gets its final name when it is complete."""
         return self.root / "data" / reference.name / f"{reference.version}.partial"
 
     def pointer(self, reference: Reference) -> Path:
-        """Where DVC's pointer to the bag is."""
+        """Return the path of DVC's pointer to the bag."""
         return self.root / "data" / reference.name / f"{reference.version}.dvc"
 
     def failures(self, reference: Reference) -> Path:
-        """Where it is written what could not be fetched, and why."""
+        """Return the path of the report of files that could not be fetched."""
         return self.root / "data" / reference.name / f"{reference.version}.failures.json"
 
     def dist(self, reference: Reference) -> Path:
@@ -91,9 +91,9 @@ class Workspace:
 
     @contextlib.contextmanager
     def exclusive(self, doing: str) -> Iterator[None]:
-        """Hold this folder for one writer; the kernel lets go of it however this process ends.
+        """Lock this folder for one writer; the kernel releases it however the process ends.
 
-        What a killed writer left beside the catalog and the lock under a temporary name is removed.
+        Temporary files that a killed writer left beside the catalog and the lock are removed.
         """
         path = self.cache / "writer"
         try:
@@ -108,10 +108,10 @@ class Workspace:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DatapackError(
-                    "another datapack is at work in this folder",
+                    "another datapack process is running in this folder",
                     where=self.root,
                     found=file.read().strip() or None,
-                    fix="wait until it is done",
+                    fix="wait until it has finished",
                 ) from None
             file.truncate(0)
             file.write(f"{doing} (process {os.getpid()})\n")

@@ -1,4 +1,4 @@
-"""The bag: BagIt 1.0 as other tools read it, and nothing that is not whole."""
+"""The bag: other tools accept it as BagIt 1.0, and an incomplete one is refused."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from datapack.hashing import hash_files
 
 @pytest.fixture
 def folder(tmp_path):
-    """A bag of three files, one of them fetched from the web."""
+    """A bag of three files, one of them downloaded."""
     for name, content in (("a.png", b"one"), ("deep/b c%20.png", b"two"), ("deep/ö.png", b"")):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,21 +28,21 @@ def folder(tmp_path):
 
 
 def test_bagit_validates_it(folder):
-    """The Library of Congress's own program finds the bag valid."""
+    """The Library of Congress's program accepts the bag."""
     done = subprocess.run(
         [sys.executable, "-m", "bagit", "--validate", folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_sha256sum_finds_it_right(folder):
-    """sha256sum -c passes on the manifest and on the tag manifest."""
+def test_sha256sum_accepts_it(folder):
+    """sha256sum -c passes for the manifest and the tag manifest."""
     for name in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
         subprocess.run(["sha256sum", "--check", "--strict", "--quiet", name], cwd=folder, check=True)
 
 
-def test_tag_files_are_the_same_each_time(folder):
-    """Nothing in a tag file changes from run to run."""
+def test_tag_files_are_reproducible(folder):
+    """No tag file changes from run to run."""
     assert (folder / "bagit.txt").read_text() == "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
     assert (folder / "bag-info.txt").read_text() == (
         "External-Description: Two lines\nExternal-Identifier: reef@v1\nLicence: CC0-1.0\nPayload-Oxum: 6.3\n"
@@ -52,15 +52,15 @@ def test_tag_files_are_the_same_each_time(folder):
     )
 
 
-def test_it_is_opened_without_reading_the_payload(folder):
-    """Names, sizes and tag files make an open bag."""
+def test_open_reads_no_payload(folder):
+    """Names, sizes and tag files are enough to open a bag."""
     bag = Bag.open(folder)
     assert (bag.files, bag.bytes, bag.info["External-Identifier"]) == (3, 6, "reef@v1")
     assert set(bag.tags) == {"bagit.txt", "bag-info.txt", "fetch.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt"}
 
 
-def test_digest_depends_on_the_payload_alone(folder):
-    """Other facts and other URLs make another tag manifest, but the same dataset digest."""
+def test_digest_depends_only_on_the_payload(folder):
+    """Other metadata and URLs change the tag manifest, but not the dataset digest."""
     before = Bag.open(folder)
     write_tags(folder, before.manifest, before.listing, info_fields("reef@v1", {"Licence": "another"}), {})
     after = Bag.open(folder)
@@ -78,8 +78,8 @@ def test_digest_depends_on_the_payload_alone(folder):
         ("data/new", b"", "1 extra, such as data/new"),
     ],
 )
-def test_what_is_not_whole_is_not_opened(folder, name, content, says):
-    """A damaged tag file, another size, another file: each is named."""
+def test_incomplete_bag_is_not_opened(folder, name, content, says):
+    """A damaged tag file, another size and another file are each named."""
     (folder / name).write_bytes(content)
     with pytest.raises(BagError) as error:
         Bag.open(folder)
@@ -87,15 +87,15 @@ def test_what_is_not_whole_is_not_opened(folder, name, content, says):
 
 
 @pytest.mark.parametrize("name", ["bag-info.txt", "tagmanifest-sha256.txt", "manifest-sha256.txt"])
-def test_a_bag_without_a_tag_file_is_none(folder, name):
-    """Every tag file must be there."""
+def test_bag_without_a_tag_file_is_refused(folder, name):
+    """Every tag file must exist."""
     (folder / name).unlink()
     with pytest.raises(BagError, match=f"a tag file can't be read.*No such file|{name}"):
         Bag.open(folder)
 
 
-def test_a_tag_manifest_that_names_files_elsewhere_is_refused(folder):
-    """Tag files are only read below the bag."""
+def test_tag_manifest_cannot_name_files_elsewhere(folder):
+    """Only tag files below the bag are read."""
     (folder / "tagmanifest-sha256.txt").write_text(f"{'0' * 64}  ../secret\n")
     with pytest.raises(ManifestError, match="can't be used"):
         Bag.open(folder)

@@ -1,4 +1,4 @@
-"""The manifest: its form, what it refuses, and the check of a folder against it."""
+"""The manifest: its format, what it refuses, and the check of a folder against it."""
 
 import os
 import subprocess
@@ -36,8 +36,8 @@ def bag(tmp_path: Path) -> Path:
 
 
 @given(st.dictionaries(paths, digests, min_size=1))
-def test_what_is_written_is_read_back(hashes):
-    """Any manifest survives the way through its bytes."""
+def test_manifest_is_read_back_as_written(hashes):
+    """Any manifest survives formatting and parsing."""
     manifest = Manifest.of(hashes)
     assert Manifest.parse(manifest.content) == manifest
     assert Manifest.parse(manifest.content).digest == manifest.digest
@@ -45,20 +45,20 @@ def test_what_is_written_is_read_back(hashes):
 
 @given(st.dictionaries(paths, digests, min_size=1), st.randoms())
 def test_order_of_input_does_not_matter(hashes, random):
-    """The same files in any order have one digest."""
+    """The same files in any order have the same digest."""
     shuffled = list(hashes.items())
     random.shuffle(shuffled)
     assert Manifest.of(dict(shuffled)).digest == Manifest.of(hashes).digest
 
 
 def test_lines_are_sorted_by_bytes():
-    """The order is that of LC_ALL=C sort, not of any locale or of code units."""
+    """Lines are sorted as by LC_ALL=C sort, not by a locale or by code units."""
     names = ["data/ä", "data/Z", "data/a", "data/a-b", "data/a/b", "data/\U0001f41f", "data/\uffee"]
     assert list(Manifest.of(dict.fromkeys(names, A)).hashes) == sorted(names, key=str.encode)
 
 
-def test_digest_is_that_of_the_bytes():
-    """The dataset digest is what sha256sum says of the manifest file: a golden value."""
+def test_digest_is_the_sha256_of_the_file():
+    """The dataset digest is the sha256 of the manifest file: a golden value."""
     manifest = Manifest.of({"data/b": A, "data/a": B})
     assert manifest.content == f"{B}  data/a\n{A}  data/b\n".encode()
     assert manifest.digest == "sha256:6d3ef3807fc28c9552351118c59a521ced14a05caa27d48718ecfc8fd5ec9a35"
@@ -86,15 +86,15 @@ def test_digest_is_that_of_the_bytes():
         ("", "the manifest is empty"),
     ],
 )
-def test_refuses_every_other_form(lines, says):
-    """A line that is not in the one form is refused by its number."""
+def test_malformed_line_is_refused(lines, says):
+    """A line in any other form is refused by its number."""
     with pytest.raises(ManifestError, match="manifest") as error:
         Manifest.parse(lines.encode())
     assert says in str(error.value)
 
 
-def test_refuses_what_is_not_utf8():
-    """Bytes that are no UTF-8 are refused by their line."""
+def test_invalid_utf8_is_refused():
+    """Bytes that are not UTF-8 are refused by their line."""
     with pytest.raises(ManifestError, match=":2: not UTF-8"):
         Manifest.parse(f"{A}  data/a\n{A}  data/".encode() + b"\xff\n")
 
@@ -102,15 +102,15 @@ def test_refuses_what_is_not_utf8():
 @pytest.mark.parametrize(
     "name", ["a\nb", "a\x7f", "a\u2028b", "..", "a/../b", "/a", "a\\b", "", "a//b", "\udc80", "a ", "a\u00a0"]
 )
-def test_refuses_names_that_tools_read_differently(name):
-    """Names that one of the tools on the way would read as something else are refused."""
+def test_ambiguous_name_is_refused(name):
+    """Names that some tool would read differently are refused."""
     with pytest.raises(ManifestError, match="can't be used"):
         check_path(name)
 
 
 @given(st.binary(max_size=2000))
-def test_parser_never_fails_otherwise(content):
-    """Whatever the bytes, the parser accepts them or raises its own error."""
+def test_parser_raises_only_its_own_error(content):
+    """The parser accepts any bytes or raises its own error."""
     try:
         manifest = Manifest.parse(content)
     except ManifestError:
@@ -119,14 +119,14 @@ def test_parser_never_fails_otherwise(content):
 
 
 def test_coreutils_and_busybox_accept_it(bag):
-    """sha256sum -c reads our manifest as it is, and so does busybox where it is there."""
+    """sha256sum -c reads the manifest, and so does busybox if it is installed."""
     subprocess.run(["sha256sum", "-c", "--strict", "--quiet", "manifest-sha256.txt"], cwd=bag, check=True)
     if Path("/bin/busybox").exists():
         subprocess.run(["/bin/busybox", "sha256sum", "-c", "-s", "manifest-sha256.txt"], cwd=bag, check=True)
 
 
-def test_whole_folder_has_no_difference(bag):
-    """A folder that is as its manifest says differs in nothing, by names and by bytes."""
+def test_complete_folder_has_no_difference(bag):
+    """A folder that matches its manifest has no difference in names or bytes."""
     manifest = Manifest.read(bag)
     assert not compare_names(manifest, list_payload(bag))
     assert not compare_bytes(manifest, bag, list_payload(bag))
@@ -151,7 +151,7 @@ def test_every_difference_is_found_at_once(bag):
 
 @given(st.integers(0, 2), st.integers(0, 7))
 def test_any_flipped_bit_is_found(tmp_path_factory, byte, bit):
-    """One flipped bit in a file is a change, although its size and its name are the same."""
+    """One flipped bit in a file is a change, although its size and name are the same."""
     folder = tmp_path_factory.mktemp("flip")
     (folder / "data").mkdir()
     path = folder / "data" / "a"
@@ -163,8 +163,8 @@ def test_any_flipped_bit_is_found(tmp_path_factory, byte, bit):
     assert compare_bytes(manifest, folder, list_payload(folder)).changed == ("data/a",)
 
 
-def test_a_link_is_no_payload_file(bag):
-    """A link with the right content is still a change: payload files are regular files."""
+def test_link_is_not_a_payload_file(bag):
+    """A link to the right content is still a change: payload files are regular files."""
     target = bag / "elsewhere"
     (bag / "data/a.png").rename(target)
     (bag / "data/a.png").symlink_to(target)
@@ -173,15 +173,15 @@ def test_a_link_is_no_payload_file(bag):
         hash_file(bag / "data/a.png")
 
 
-def test_a_device_is_not_opened(tmp_path):
-    """A fifo does not make the check wait for ever."""
+def test_device_is_not_opened(tmp_path):
+    """A FIFO does not block the check."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="not a regular file"):
         hash_file(tmp_path / "fifo")
 
 
 def test_progress_counts_every_byte(bag):
-    """What `advance` is told adds up to the bytes of all files."""
+    """The values passed to `advance` add up to the bytes of all files."""
     seen = []
     compare_bytes(Manifest.read(bag), bag, list_payload(bag), advance=seen.append)
     assert sum(seen) == 6

@@ -1,4 +1,4 @@
-"""The catalog: what is read, what each mistake is told, and the JSON Schema beside it."""
+"""The catalog: what is read, the error for each mistake, and the JSON Schema."""
 
 import json
 import re
@@ -55,13 +55,13 @@ def with_sources(*sources: object) -> str:
 
 
 def changed(old: str, new: str) -> str:
-    """The catalog with one part of its text replaced, which must be there."""
+    """The catalog with one part of its text replaced; the part must exist."""
     assert old in CATALOG
     return CATALOG.replace(old, new)
 
 
-def test_a_small_catalog_needs_little(read):
-    """What is not written has its default."""
+def test_minimal_catalog_has_defaults(read):
+    """Keys that are not set have their defaults."""
     entry = read(CATALOG).entry(Reference("reef", "v1"))
     assert entry.base == BASE
     assert entry.connections == 5
@@ -71,7 +71,7 @@ def test_a_small_catalog_needs_little(read):
 
 
 def test_each_kind_of_source_is_read(read):
-    """The key that is a kind's name says which kind an entry is."""
+    """The key with a kind's name determines the kind of a source."""
     sources = [
         {"kaggle": "fathomnet2024", "files": ["train.json"]},
         {"coco": "train.json", "into": "images", "missing": ["a.png"]},
@@ -83,8 +83,8 @@ def test_each_kind_of_source_is_read(read):
     assert set(KINDS.values()) == set(kinds)
 
 
-def test_a_version_can_be_made_of_sources():
-    """Whoever uses the library can make a version of sources, not only of what stands in a file."""
+def test_version_can_be_made_from_source_objects():
+    """Users of the library can make a version from source objects, not only from a file."""
     source = LocalSource(local="a")
     assert Version(sources=(source,)).sources == (source,)
 
@@ -115,9 +115,9 @@ def test_a_version_can_be_made_of_sources():
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    homepage: example.org"),
-            ":7: datasets.reef.homepage: invalid value: expected an http or https address, found 'example.org'",
+            ":7: datasets.reef.homepage: invalid value: expected an http or https URL, found 'example.org'",
         ),
-        (changed("  reef:", "  Reef:"), ":4: datasets.Reef: invalid name: expected small letters and digits"),
+        (changed("  reef:", "  Reef:"), ":4: datasets.Reef: invalid name: expected lower-case letters and digits"),
         (changed("v1:", "v 1:"), ":8: datasets.reef.versions['v 1']: invalid name: expected letters, digits"),
         (
             changed("v1:", "v1.partial:"),
@@ -125,13 +125,13 @@ def test_a_version_can_be_made_of_sources():
         ),
         (
             changed(BASE, "docker.io/library/alpine:3.22"),
-            ":2: defaults.base: the base is not pinned by its digest: expected REGISTRY/NAME:TAG",
+            ":2: defaults.base: the base is not pinned by digest: expected REGISTRY/NAME:TAG",
         ),
         (
             changed(BASE, "docker.io/library/alpine:3.22"),
-            ", or oci:DIR, found 'docker.io/library/alpine:3.22'; run 'datapack base', which looks it up",
+            ", or oci:DIR, found 'docker.io/library/alpine:3.22'; run 'datapack base' to look up the digest",
         ),
-        (changed(BASE, "alpine:3.22"), ":2: defaults.base: the base is not pinned by its digest"),
+        (changed(BASE, "alpine:3.22"), ":2: defaults.base: the base is not pinned by digest"),
         (
             changed(BASE, BASE[:-1]),
             ":2: defaults.base: invalid value: expected REGISTRY/NAME:TAG@sha256:<64 hex digits>",
@@ -151,8 +151,8 @@ def test_a_version_can_be_made_of_sources():
         ),
     ],
 )
-def test_each_mistake_is_told_by_its_line_and_place(read, text, says):
-    """A mistake is one line: the file, the line, the place, what was expected and what was found."""
+def test_mistake_is_reported_with_line_and_place(read, text, says):
+    """A mistake gives one line: the file, the line, the place, what was expected and what was found."""
     with pytest.raises(CatalogError) as error:
         read(text)
     assert (f"datasets.yml{says}" if says.startswith(":") else says) in str(error.value)
@@ -165,10 +165,10 @@ COCO = {"coco": "a.json", "into": "images"}
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ({}, ": not a source of any kind: expected one of the keys coco, kaggle, local, url, found no key"),
-        ("a.txt", ": not a source of any kind"),
-        ({"kagle": "x"}, ": not a source of any kind: .*, found kagle; did you mean 'kaggle'\\?"),
-        ({"local": "a", "url": "https://a.org/b"}, ": a source is of one kind: .*, found local and url"),
+        ({}, ": unknown kind of source: expected one of the keys coco, kaggle, local, url, found no key"),
+        ("a.txt", ": unknown kind of source"),
+        ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),
+        ({"local": "a", "url": "https://a.org/b"}, ": the source has more than one kind: .*, found local and url"),
         ({"coco": "a.json"}, ": missing key 'into'"),
         (
             {**COCO, "mirors": {}},
@@ -197,28 +197,28 @@ COCO = {"coco": "a.json", "into": "images"}
         ({"local": "a", "into": "b/../../c"}, r"\.into: "),
     ],
 )
-def test_each_mistake_in_a_source_is_told_by_its_place(read, source, says):
-    """A mistake in a source is told like any other, whatever kind the source is of."""
+def test_mistake_in_a_source_is_reported_with_its_place(read, source, says):
+    """A mistake in a source of any kind is reported like any other."""
     with pytest.raises(CatalogError, match=r"datasets\.reef\.versions\.v1\.sources\[0\]" + says) as error:
         read(with_sources(source))
     assert error.value.details == ()
 
 
-def test_a_version_without_sources_is_refused(read):
-    """A version of nothing is a mistake."""
+def test_version_without_sources_is_refused(read):
+    """A version needs at least one source."""
     with pytest.raises(CatalogError, match=r"sources: invalid value: expected at least one entry, found an empty list"):
         read(with_sources())
 
 
-def test_a_password_in_an_address_is_not_shown(read):
-    """What may be a secret does not stand in an error."""
+def test_password_in_a_url_is_not_shown(read):
+    """Errors never show a value that may be a secret."""
     with pytest.raises(CatalogError, match=r"sources\[0\]\.url") as error:
         read(with_sources({"url": "https://me:hunter2@example.org/a"}))
     assert "hunter2" not in str(error.value)
 
 
-def test_every_mistake_is_told_at_once(read):
-    """The first mistake of the file is the error; the others are its details, in the order of the file."""
+def test_all_mistakes_are_reported_at_once(read):
+    """The first mistake in the file is the error; the others are its details, in the order of the file."""
     text = changed("A reef", "5").replace("into:", "inot:").replace("  reef:", "  Reef:")
     with pytest.raises(CatalogError) as error:
         read(text)
@@ -233,8 +233,8 @@ words = st.sampled_from(
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), words), min_size=1, max_size=3))
 @settings(max_examples=100, deadline=None)
-def test_whatever_is_mistyped_is_told_by_its_line(tmp_path_factory, edits):
-    """A file with random mistakes is read or refused, in one line that names the file's line; nothing else happens."""
+def test_random_typing_mistakes_are_reported_by_line(tmp_path_factory, edits):
+    """A catalog with random mistakes either loads or is refused in one line that names the line in the file."""
     text = (ROOT / "datasets.yml").read_text()
     for part, removed, added in edits:
         at = int(part * len(text))
@@ -252,45 +252,45 @@ def test_whatever_is_mistyped_is_told_by_its_line(tmp_path_factory, edits):
     ("reference", "says"),
     [
         ("reaf@v1", r"no reaf@v1 in the catalog: expected one of reef@v1; did you mean 'reef@v1'\?"),
-        ("reef@v2", r"reef has no v2: expected one of reef@v1; did you mean 'reef@v1'\?"),
+        ("reef@v2", r"reef has no version v2: expected one of reef@v1; did you mean 'reef@v1'\?"),
         ("quite-another@2", r"no quite-another@2 in the catalog: expected one of reef@v1$"),
     ],
 )
-def test_an_unknown_reference_names_the_nearest(read, reference, says):
-    """A reference that the catalog has not is answered with those that it has."""
+def test_unknown_reference_suggests_a_similar_one(read, reference, says):
+    """The error lists the known references and suggests the most similar one."""
     with pytest.raises(UsageError, match=says):
         read(CATALOG).entry(Reference.parse(reference))
 
 
 def test_entries_come_in_the_order_of_the_file():
-    """The catalog that ships lists what it has, as it is written."""
+    """The project's own catalog lists its versions in the order of the file."""
     entries = Catalog.read(ROOT / "datasets.yml").entries()
     assert [str(entry.reference) for entry in entries] == ["fathom24@v1", "resnet50@imagenet1k-v2", "reef@v1"]
     assert [entry.dataset.private for entry in entries] == [True, False, False]
 
 
 def fingerprint(read, *sources: object) -> str:
-    """The fingerprint of a version that has these sources."""
+    """The fingerprint of a version with these sources."""
     return read(with_sources(*sources)).entry(Reference("reef", "v1")).fingerprint
 
 
-def test_the_fingerprint_is_of_what_is_asked_for(read):
-    """It changes with any source, their order and what may be missing, and is a golden value: the lock holds it."""
+def test_fingerprint_depends_on_the_sources(read):
+    """It changes with every source, their order and what may be missing. The lock stores this golden value."""
     one, two = {"local": "a"}, {"coco": "a.json", "into": "i"}
     prints = [fingerprint(read, *some) for some in ([one], [one, two], [two, one], [one, {**two, "missing": 3}])]
     assert len(set(prints)) == 4
     assert prints[0] == "sha256:629841b3d349727921f7ebe569ba9019e2963933620141120c0738aba230a37c"
 
 
-def test_the_fingerprint_does_not_change_for_nothing(read):
-    """A default that is written out, another title, and a mirror ask for the same files."""
+def test_fingerprint_ignores_what_does_not_change_the_files(read):
+    """An explicit default, another title and a mirror do not change it."""
     plain = fingerprint(read, {"coco": "a.json", "into": "i"})
     mirrors = {"https://a.org": ["https://b.org"]}
     assert fingerprint(read, {"into": "i", "coco": "a.json", "missing": "fail", "mirrors": mirrors}) == plain
 
 
-def test_the_schema_that_ships_is_that_of_the_models():
-    """datasets.schema.json is what `python -m datapack.catalog` prints."""
+def test_shipped_schema_is_up_to_date():
+    """datasets.schema.json is what `python -m datapack.catalog.schema` prints."""
     shipped = (ROOT / "datapack/catalog/datasets.schema.json").read_text()
     assert shipped == json_schema()
     done = subprocess.run(
@@ -301,13 +301,13 @@ def test_the_schema_that_ships_is_that_of_the_models():
 
 @pytest.fixture(scope="module")
 def schema() -> jsonschema.Draft202012Validator:
-    """The schema, which must itself be one."""
+    """The JSON Schema, which must itself be valid."""
     jsonschema.Draft202012Validator.check_schema(json.loads(json_schema()))
     return jsonschema.Draft202012Validator(json.loads(json_schema()))
 
 
-def test_the_schema_accepts_what_we_accept(schema):
-    """The catalog that ships, and the small one, are valid."""
+def test_schema_accepts_valid_catalogs(schema):
+    """The project's own catalog and the small one are valid."""
     for text in ((ROOT / "datasets.yml").read_text(), CATALOG):
         assert list(schema.iter_errors(yaml.safe_load(text))) == []
 
@@ -338,15 +338,15 @@ def test_the_schema_accepts_what_we_accept(schema):
         with_sources({"url": "file:///etc/passwd"}),
     ],
 )
-def test_the_schema_refuses_what_we_refuse(read, schema, text):
-    """What an editor marks as wrong, datapack refuses, and the other way round."""
+def test_schema_and_models_refuse_the_same(read, schema, text):
+    """An editor marks exactly what datapack refuses."""
     assert not schema.is_valid(yaml.safe_load(text))
     with pytest.raises(CatalogError):
         read(text)
 
 
 def with_parents(**parents: str | None) -> str:
-    """The catalog with these versions, each with its parent."""
+    """The catalog with these versions and their parents."""
     document = yaml.safe_load(CATALOG)
     sources = document["datasets"]["reef"]["versions"]["v1"]["sources"]
     versions = {version: {"parent": parent, "sources": sources} for version, parent in parents.items()}
@@ -354,15 +354,15 @@ def with_parents(**parents: str | None) -> str:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def test_a_version_names_its_parent(read):
-    """A parent is a version of the same dataset, before it in the file or after it."""
+def test_version_has_a_parent(read):
+    """A parent is a version of the same dataset, earlier or later in the file."""
     catalog = read(with_parents(v1=None, v3="v2", v2="v1"))
     parents = {entry.reference.version: entry.parent for entry in catalog.entries()}
     assert parents == {"v1": None, "v3": Reference("reef", "v2"), "v2": Reference("reef", "v1")}
 
 
-def test_a_parent_is_nothing_that_sources_are_asked_for(read):
-    """A change of the parent alone is no reason to ask the sources again."""
+def test_parent_is_not_part_of_the_fingerprint(read):
+    """Changing only the parent is no reason to fetch the sources again."""
     one, other = (read(with_parents(v1=None, v2=parent)).entry(Reference("reef", "v2")) for parent in (None, "v1"))
     assert one.fingerprint == other.fingerprint
 
@@ -374,26 +374,26 @@ def test_a_parent_is_nothing_that_sources_are_asked_for(read):
             {"v10": None, "v11": None, "v2": "v01"},
             ":17: datasets.reef.versions.v2.parent: not a version of reef: expected one of v10, v11, found 'v01'; did",
         ),
-        ({"v2": "v1"}, "datasets.reef.versions.v2.parent: not a version of reef: expected another version, and there"),
+        ({"v2": "v1"}, "datasets.reef.versions.v2.parent: not a version of reef: expected another version, but there"),
         (
             {"v1": "v1"},
-            "datasets.reef.versions.v1.parent: a circle of parents: expected a version that was there befor",
+            "datasets.reef.versions.v1.parent: circular parents: expected an earlier version",
         ),
-        ({"v1": "v3", "v2": "v1", "v3": "v2"}, ".v1.parent: a circle of parents: .*, found v1 -> v3 -> v2 -> v1$"),
+        ({"v1": "v3", "v2": "v1", "v3": "v2"}, ".v1.parent: circular parents: .*, found v1 -> v3 -> v2 -> v1$"),
         ({"v1": "v 2"}, "datasets.reef.versions.v1.parent: invalid value: expected letters, digits"),
     ],
 )
-def test_a_parent_that_cannot_be(read, tmp_path, parents, says):
-    """A parent that is no other version, or a circle, is told with its line and its place."""
+def test_invalid_parent_is_refused(read, tmp_path, parents, says):
+    """A parent that is not another version, or that is circular, is reported with its line and place."""
     with pytest.raises(CatalogError) as error:
         read(with_parents(**parents))
     assert str(error.value).startswith(f"{tmp_path / 'datasets.yml'}:")
     assert re.search(says, str(error.value))
 
 
-def test_every_wrong_parent_is_told(read):
-    """The first is the error; the others stand below it. A version that only leads into a circle is none of it."""
-    with pytest.raises(CatalogError, match=r"v1\.parent: a circle") as error:
+def test_all_invalid_parents_are_reported(read):
+    """The first is the error, the others are its details. A version that only leads to a circle is not reported."""
+    with pytest.raises(CatalogError, match=r"v1\.parent: circular") as error:
         read(with_parents(v1="v2", v2="v1", v3="v2", v4="v5"))
     assert [line.partition(" datasets.reef.versions.")[2][:10] for line in error.value.details] == [
         "v2.parent:",

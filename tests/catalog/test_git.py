@@ -1,4 +1,4 @@
-"""The catalog's commit, from real repositories."""
+"""The catalog's commit, in real repositories."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from datapack.catalog.git import last_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git with a name of its own; return what it printed."""
+    """Run git with its own user name; return its output."""
     identity = ["-c", "user.name=A test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -27,8 +27,8 @@ def catalog_file(tmp_path) -> Path:
     return file
 
 
-def test_commit_of_the_catalog(catalog_file, tmp_path):
-    """It is the last commit that touched the catalog, not the last one of all."""
+def test_last_commit_of_the_catalog(catalog_file, tmp_path):
+    """It is the last commit that changed the catalog, not the last commit of the repository."""
     first = git(tmp_path, "rev-parse", "HEAD")
     (catalog_file.parent / "datasets.lock").write_text("x")
     git(tmp_path, "add", ".")
@@ -40,8 +40,8 @@ def test_commit_of_the_catalog(catalog_file, tmp_path):
     assert last_commit(catalog_file).id == git(tmp_path, "rev-parse", "HEAD") != first
 
 
-def test_change_since_then_is_said(catalog_file, tmp_path):
-    """A catalog that was edited, staged or not, is not the commit's; one that was only touched is."""
+def test_uncommitted_change_is_detected(catalog_file, tmp_path):
+    """A staged or unstaged edit counts as a change; a new modification time does not."""
     (tmp_path / "other").write_text("x")
     catalog_file.touch()
     assert not last_commit(catalog_file).changed
@@ -51,8 +51,8 @@ def test_change_since_then_is_said(catalog_file, tmp_path):
     assert last_commit(catalog_file).changed
 
 
-def test_asking_writes_nothing(catalog_file, tmp_path):
-    """The repository's index stays as it is, so that nobody's git is in the way of ours."""
+def test_git_index_is_not_written(catalog_file, tmp_path):
+    """The index of the repository does not change, so no git command of the user is blocked."""
     catalog_file.touch()
     index = tmp_path / ".git/index"
     before = index.read_bytes(), index.stat().st_mtime_ns
@@ -60,8 +60,8 @@ def test_asking_writes_nothing(catalog_file, tmp_path):
     assert (index.read_bytes(), index.stat().st_mtime_ns) == before
 
 
-def test_catalog_that_git_does_not_have(catalog_file, tmp_path):
-    """Where git knows nothing of the catalog, there is no commit and no error."""
+def test_catalog_outside_git_has_no_commit(catalog_file, tmp_path):
+    """If git does not know the catalog, there is no commit and no error."""
     outside = tmp_path / ".." / f"{tmp_path.name}-outside" / "datasets.yml"
     outside.parent.mkdir()
     outside.write_text("")
@@ -78,8 +78,8 @@ def test_catalog_that_git_does_not_have(catalog_file, tmp_path):
     assert last_commit(catalog_file) is None
 
 
-def test_machine_without_git(catalog_file, monkeypatch, tmp_path):
-    """Without the program there is no commit; in another repository's hook there is the right one."""
+def test_missing_git_and_git_hooks(catalog_file, monkeypatch, tmp_path):
+    """Without git there is no commit; in a hook of another repository the right commit is found."""
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nothing"))
     assert last_commit(catalog_file) is not None
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -101,7 +101,7 @@ def test_machine_without_git(catalog_file, monkeypatch, tmp_path):
         ("https://[secret@x", ""),
     ],
 )
-def test_remote_is_shown_without_secrets(catalog_file, tmp_path, remote, shown):
-    """The remote is one that others can use, and no user name, password or token of it is left."""
+def test_remote_has_no_secrets(catalog_file, tmp_path, remote, shown):
+    """The remote is a URL that others can use, without user name, password or token."""
     git(tmp_path, "remote", "add", "origin", remote)
     assert last_commit(catalog_file).remote == shown

@@ -1,4 +1,4 @@
-"""The lock: what is written is read back, and a broken file is told by its line."""
+"""The lock: it reads back what it wrote, and reports the line of an error."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,8 +52,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "datasets.lock"
 
 
-def test_no_file_is_an_empty_lock(path):
-    """Before the first fetch nothing is locked, and a file of comments locks nothing either."""
+def test_missing_file_is_an_empty_lock(path):
+    """Before the first fetch nothing is locked; a file with only comments locks nothing either."""
     assert Lock.read(path) == Lock()
     path.write_text(HEADER)
     assert Lock.read(path) == Lock()
@@ -61,15 +61,15 @@ def test_no_file_is_an_empty_lock(path):
 
 @given(st.dictionaries(references, entries, max_size=4))
 @settings(max_examples=25, deadline=None)  # each is synced to the disk
-def test_what_is_written_is_read_back(tmp_path_factory, entries):
-    """Any lock survives the way through its file."""
+def test_lock_is_read_back_as_written(tmp_path_factory, entries):
+    """Any lock survives a write and a read."""
     path = tmp_path_factory.mktemp("lock") / "datasets.lock"
     Lock(entries).write(path)
     assert Lock.read(path) == Lock(entries)
 
 
-def test_the_file_is_as_people_read_it_in_git(path):
-    """A golden file: versions sorted, a line a fact, what is not known left out."""
+def test_file_format(path):
+    """A golden file: sorted versions, one value per line, no unknown values."""
     Lock().with_entry(REEF, FETCHED).with_entry(FATHOM, BUILT).write(path)
     assert path.read_text() == (
         "# Written by datapack: what each version of datasets.yml is. Keep it in git; do not edit it.\n"
@@ -96,24 +96,24 @@ def test_the_file_is_as_people_read_it_in_git(path):
     assert yaml.safe_load(path.read_text())["reef@v1"]["files"] == 56
 
 
-def test_the_order_of_work_leaves_no_trace(path):
-    """The same entries give the same bytes, whichever was locked first."""
+def test_order_of_entries_does_not_matter(path):
+    """The same entries give the same bytes, in whatever order they were added."""
     Lock().with_entry(REEF, FETCHED).with_entry(FATHOM, BUILT).write(path)
     first = path.read_bytes()
     Lock().with_entry(FATHOM, BUILT).with_entry(REEF, FETCHED).write(path)
     assert path.read_bytes() == first
 
 
-def test_an_entry_is_added_or_replaced_in_a_new_lock():
-    """A lock is a value: the old one stays as it is."""
+def test_entry_is_added_or_replaced_in_a_new_lock():
+    """A lock is a value: the old one does not change."""
     old = Lock().with_entry(REEF, FETCHED)
     new = old.with_entry(REEF, BUILT).with_entry(FATHOM, FETCHED)
     assert old.entries == {REEF: FETCHED}
     assert new.entries == {REEF: BUILT, FATHOM: FETCHED}
 
 
-def test_a_write_that_fails_leaves_the_old_lock(path, monkeypatch):
-    """The file is there whole, old or new; a disk that fails in between leaves no half of one and nothing beside it."""
+def test_failed_write_leaves_the_old_lock(path, monkeypatch):
+    """If the disk fails during a write, the old file stays and there is no temporary file."""
     Lock().with_entry(REEF, FETCHED).write(path)
     before = path.read_bytes()
 
@@ -152,7 +152,7 @@ ENTRY = f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n"
         ("reef@v1: {digest: \n", "not valid YAML"),
     ],
 )  # fmt: skip
-def test_broken_lock_is_refused_by_line(path, text, says):
+def test_invalid_lock_is_refused_by_line(path, text, says):
     """A lock that was edited or merged wrongly is refused in one line that names the place."""
     path.write_text(text)
     with pytest.raises(CatalogError) as error:

@@ -84,7 +84,7 @@ def test_cache_that_is_damaged_is_found(published, tmp_path):
     victim.chmod(0o444)
     shutil.rmtree(published.root / "data/reef/v1")
     error = published.fails("build", "reef@v1", status=3)
-    assert "what DVC's cache held is not what the bag's manifest says" in error
+    assert "DVC's cache held files that differ from the bag's manifest" in error
     assert "changed  data/images/a b.png" in error
     assert not (published.root / "data/reef/v1").exists()
     assert not victim.exists()

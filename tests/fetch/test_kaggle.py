@@ -176,7 +176,7 @@ def test_a_limit_that_stays_is_one_clear_error(place, kaggle):
     """Five tries, then the advice to come back; a wait of a day is not begun."""
     kaggle.first = [Reply(status=429)] * 9
     with pytest.raises(
-        FetchError, match=r"Kaggle gave no file: found 429 Too Many Requests; run the same command again"
+        FetchError, match=r"Kaggle sent no file: found 429 Too Many Requests; run the same command again"
     ):
         place.fetch(SOURCE)
     assert len(kaggle.first) == 4
@@ -190,7 +190,7 @@ def test_a_file_that_is_not_what_its_md5_says_is_fetched_again(place, kaggle):
     kaggle.damaged = 1
     assert len(place.fetch(SOURCE).hashes) == 2
     kaggle.damaged = 99
-    with pytest.raises(FetchError, match="Kaggle gave no file: found a file that is not what its md5 says"):
+    with pytest.raises(FetchError, match="Kaggle sent no file: found a file whose md5 is wrong"):
         place.fetch(KaggleSource(kaggle="fathomnet2024", files=["sub/a b.csv"]))
     assert sorted(place.hashes()) == ["data/eval.json", "data/train.json"]
 
@@ -198,7 +198,7 @@ def test_a_file_that_is_not_what_its_md5_says_is_fetched_again(place, kaggle):
 def test_a_web_page_in_place_of_a_file_is_refused(place, kaggle):
     """As with every other source."""
     kaggle.files["train.json"] = b"<!DOCTYPE html><title>Kaggle</title>"
-    with pytest.raises(FetchError, match="Kaggle gave a web page instead of the file"):
+    with pytest.raises(FetchError, match="Kaggle sent a web page instead of the file"):
         place.fetch(SOURCE)
 
 

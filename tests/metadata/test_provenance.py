@@ -1,4 +1,4 @@
-"""Provenance: a statement that has the published form, says what is so, and is the same for the same build."""
+"""Provenance: the statement has the standard form, is true, and is the same for the same build."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ HEX = {"sha256": 64, "md5": 32, "gitCommit": 40}
 
 
 def check_descriptor(value: dict) -> None:
-    """Hold a value against in-toto's ResourceDescriptor v1."""
+    """Check a value against in-toto's ResourceDescriptor v1."""
     assert value.keys() <= {"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
     assert value.keys() & {"uri", "digest", "content"}
     for key in value.keys() & {"name", "uri", "downloadLocation", "mediaType"}:
@@ -40,7 +40,7 @@ def check_descriptor(value: dict) -> None:
 
 
 def check_statement(value: dict) -> None:
-    """Hold a value against in-toto's Statement v1 and SLSA's Provenance v1, field by field."""
+    """Check a value against in-toto's Statement v1 and SLSA's Provenance v1, field by field."""
     assert value.keys() == {"_type", "subject", "predicateType", "predicate"}
     assert value["_type"] == "https://in-toto.io/Statement/v1"
     assert value["predicateType"] == "https://slsa.dev/provenance/v1"
@@ -76,8 +76,8 @@ def dependencies(statement: dict) -> dict[str, dict]:
     return {dependency["name"]: dependency for dependency in found}
 
 
-def test_statement_says_what_is_so(catalog):
-    """Subject, parameters and dependencies are what anybody can look up on disk."""
+def test_statement_matches_the_files_on_disk(catalog):
+    """Subject, parameters and dependencies agree with what is on disk."""
     output = catalog.ok("build", "reef@v1")
     assert fact(output, "provenance") == "dist/reef-v1.provenance.json"
     statement = read(catalog)
@@ -106,8 +106,8 @@ def test_statement_says_what_is_so(catalog):
     assert statement["predicate"]["runDetails"]["builder"]["version"] == {"datapack": __version__}
 
 
-def test_documentation_has_a_real_example():
-    """The page that the two URIs stand for names them, and its example has the published form and our fields."""
+def test_documented_example_is_valid():
+    """The page behind the two URIs names them, and its example has the standard form and our fields."""
     page = (PROJECT / "docs/provenance.md").read_text()
     assert f"### `buildType`: `{BUILD_TYPE}`" in page
     assert f"### `builder.id`: `{BUILDER}`" in page
@@ -121,7 +121,7 @@ def test_documentation_has_a_real_example():
 
 
 def test_same_build_gives_the_same_bytes(catalog):
-    """Neither the time nor the target nor the folder is in a statement; what is there already is not written again."""
+    """The time, the target and the folder are not in the statement; an identical statement is not written again."""
     catalog.ok("build", "reef@v1")
     path = catalog.root / "dist/reef-v1.provenance.json"
     first, stat = path.read_bytes(), path.stat()
@@ -134,8 +134,8 @@ def test_same_build_gives_the_same_bytes(catalog):
     assert (moved / "dist/reef-v1.provenance.json").read_bytes() == first
 
 
-def test_it_stands_beside_the_image(catalog):
-    """A layout and an archive have theirs under their own names, a pipe has it in dist; all are the same bytes."""
+def test_statement_is_written_beside_the_image(catalog):
+    """It is beside a layout or an archive under their names, and in dist for a pipe; the bytes are the same."""
     places = {
         "oci:out/layout": "out/layout.provenance.json",
         "oci:out/other/": "out/other.provenance.json",
@@ -150,16 +150,16 @@ def test_it_stands_beside_the_image(catalog):
     assert not catalog.leftovers()
 
 
-def test_callers_get_the_statement(catalog):
-    """Who builds by the library knows where the statement of the image is."""
+def test_build_returns_the_path_of_the_statement(catalog):
+    """Users of the library learn where the statement is."""
     built = build(Workspace(catalog.root), Reference("reef", "v1"), Options(), Silent())
     assert built.provenance == catalog.root / "dist/reef-v1.provenance.json"
     (subject,) = json.loads(built.provenance.read_bytes())["subject"]
     assert f"sha256:{subject['digest']['sha256']}" == built.image.digest
 
 
-def test_a_new_image_has_a_new_statement(catalog):
-    """When the image changes, its statement does too."""
+def test_new_image_has_a_new_statement(catalog):
+    """If the image changes, so does its statement."""
     catalog.ok("build", "reef@v1")
     first = read(catalog)
     (catalog.root / "source/z").write_bytes(b"Z")
@@ -170,8 +170,8 @@ def test_a_new_image_has_a_new_statement(catalog):
         assert dependencies(first)[name]["digest"] != dependencies(second)[name]["digest"]
 
 
-def test_what_a_killed_build_left_is_removed(catalog):
-    """A temporary file beside the statement goes away with the next build."""
+def test_temporary_file_of_a_killed_build_is_removed(catalog):
+    """The next build removes a temporary file beside the statement."""
     (catalog.root / "dist").mkdir()
     (catalog.root / "dist/.datapack-0123").write_bytes(b"{")
     catalog.ok("build", "reef@v1")
@@ -179,8 +179,8 @@ def test_what_a_killed_build_left_is_removed(catalog):
     assert not catalog.leftovers()
 
 
-def test_temporary_files_of_others_are_left_alone(catalog):
-    """Outside the catalog's folder, what looks like a leftover may be at work."""
+def test_temporary_files_outside_the_workspace_stay(catalog):
+    """Outside the catalog's folder, such a file may belong to a running process."""
     other = catalog.root.parent / ".datapack-0123"
     other.write_bytes(b"{")
     catalog.ok("build", "reef@v1", "--to", "oci:../layout")
@@ -188,8 +188,8 @@ def test_temporary_files_of_others_are_left_alone(catalog):
     read(catalog, "../layout.provenance.json")
 
 
-def test_base_of_a_registry_is_named_for_all(catalog, tmp_path):
-    """A base has its package URL, from which a scanner finds it; the parameter has what the catalog says."""
+def test_base_from_a_registry_has_a_package_url(catalog, tmp_path):
+    """A scanner can find the base by its package URL; the parameter is what the catalog says."""
     with serve(tmp_path) as registry:
         text = push(catalog.root / "base", registry, "library/tiny:1.0")
         catalog.ok("build", "reef@v1", "--base", text)
@@ -203,15 +203,15 @@ def test_base_of_a_registry_is_named_for_all(catalog, tmp_path):
     }
 
 
-def test_stand_in_is_said(catalog):
-    """A base that is for tests only is marked here too."""
+def test_stand_in_base_is_marked(catalog):
+    """A base that is only for tests is marked in the statement too."""
     make_base(catalog.root / "stand-in", **{STAND_IN: "true"})
     catalog.ok("build", "reef@v1", "--base", "oci:stand-in")
     assert dependencies(read(catalog))["base"]["annotations"] == {STAND_IN: "true"}
 
 
-def test_commit_of_the_catalog_is_said(catalog):
-    """In a repository the statement names the catalog's commit, and stays when only the lock is committed."""
+def test_statement_has_the_commit_of_the_catalog(catalog):
+    """The statement has the catalog's commit, which does not change when only the lock is committed."""
     root = catalog.root
     git(root, "init", "--quiet")
     git(root, "remote", "add", "origin", "https://me:secret@example.org/data.git")
@@ -236,8 +236,8 @@ def test_commit_of_the_catalog_is_said(catalog):
     assert dependencies(read(catalog))["datasets.yml"]["annotations"] == {"changed": True}
 
 
-def test_sources_stand_as_the_catalog_has_them(catalog):
-    """Sources are written without what holds by default."""
+def test_sources_are_written_without_defaults(catalog):
+    """Sources are written as in the catalog, without default values."""
     path = catalog.root / "datasets.yml"
     (catalog.root / "list.json").write_text('{"images": []}')
     path.write_text(
@@ -254,8 +254,8 @@ def test_sources_stand_as_the_catalog_has_them(catalog):
     ]
 
 
-def test_no_address_keeps_its_password():
-    """The catalog refuses passwords in addresses; should one be there all the same, it is not written."""
+def test_no_url_keeps_its_password():
+    """The catalog refuses passwords in URLs; if one got there anyway, the statement does not have it."""
     value = {
         "https://me:secret@a.example": ["https://me:secret@b.example/x?y=1", {"url": "http://secret@c.example"}, 7]
     }
@@ -263,13 +263,13 @@ def test_no_address_keeps_its_password():
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_place_that_is_taken(catalog, what):
-    """Something else under the statement's name is replaced if it is a file, and is one clear line if not."""
+def test_path_of_the_statement_is_taken(catalog, what):
+    """A file at the path of the statement is replaced; a folder is one clear error."""
     path = catalog.root / "dist/reef-v1.provenance.json"
     path.parent.mkdir()
     if what == "folder":
         path.mkdir()
-        assert "reef-v1.provenance.json: a folder is in the place of the provenance" in catalog.fails(
+        assert "reef-v1.provenance.json: a folder is where the provenance should go" in catalog.fails(
             "build", "reef@v1"
         )
     else:

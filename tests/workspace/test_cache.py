@@ -1,4 +1,4 @@
-"""The hash cache: what it remembers, and that it is only a cache."""
+"""The hash cache: what it stores, and that it is only a cache."""
 
 import sqlite3
 import threading
@@ -11,8 +11,8 @@ REEF, ATOLL = Reference("reef", "v1"), Reference("atoll", "v1")
 STAT = FileStat(3, 1_700_000_000_123_456_789)
 
 
-def test_what_is_recorded_is_known_at_once_and_later(tmp_path):
-    """A file's row is found in the same run and in the next one, under its own version alone."""
+def test_recorded_file_is_known_at_once_and_later(tmp_path):
+    """A row is found in the same run and in the next one, only for its own version."""
     with HashCache.open(tmp_path / "cache/hashes.sqlite") as cache:
         cache.record(REEF, "data/ö.png", STAT, "a" * 64)
         assert cache.files(REEF) == {"data/ö.png": KnownFile(STAT, "a" * 64)}
@@ -21,7 +21,7 @@ def test_what_is_recorded_is_known_at_once_and_later(tmp_path):
         assert cache.files(ATOLL) == {}
 
 
-def test_the_last_word_counts(tmp_path):
+def test_last_record_counts(tmp_path):
     """A file that changed has one row, the newest."""
     with HashCache.open(tmp_path / "hashes.sqlite") as cache:
         cache.record(REEF, "a", STAT, "a" * 64)
@@ -30,15 +30,15 @@ def test_the_last_word_counts(tmp_path):
 
 
 def test_layers_are_known_by_their_content(tmp_path):
-    """A layer's digest is found by its key, and an unknown key has none."""
+    """A layer's digest is found by its key; an unknown key has none."""
     with HashCache.open(tmp_path / "hashes.sqlite") as cache:
         cache.record_layer("key", "sha256:1")
         assert cache.layer("key") == "sha256:1"
         assert cache.layer("another") is None
 
 
-def test_nothing_is_lost_between_threads(tmp_path):
-    """Rows from several threads all arrive."""
+def test_rows_from_several_threads_all_arrive(tmp_path):
+    """No row is lost between threads."""
     with HashCache.open(tmp_path / "hashes.sqlite") as cache:
 
         def work(thread: int) -> None:
@@ -55,8 +55,8 @@ def test_nothing_is_lost_between_threads(tmp_path):
         assert len(cache.files(REEF)) == 2000
 
 
-def test_a_damaged_file_is_begun_anew(tmp_path):
-    """A cache that can't be read costs a second look at the files, nothing more."""
+def test_damaged_cache_is_replaced(tmp_path):
+    """A damaged cache only costs hashing the files again."""
     (tmp_path / "hashes.sqlite").write_bytes(b"no database" * 1000)
     with HashCache.open(tmp_path / "hashes.sqlite") as cache:
         cache.record(REEF, "a", STAT, "a" * 64)
