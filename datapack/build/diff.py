@@ -144,7 +144,7 @@ def _open(workspace: Workspace, entry: Entry, lock: Lock) -> Bag:
     bag = Bag.open(path)
     if locked and locked.digest != bag.manifest.digest:
         raise MismatchError(
-            "the bag is not the one that the lock names",
+            "the bag is not the one in the lock",
             where=entry.reference,
             expected=locked.digest,
             found=bag.manifest.digest,

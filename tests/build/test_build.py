@@ -168,7 +168,7 @@ def test_changed_base_stops_the_build(catalog):
     digest = make_base(catalog.root / "base", label="another")
     error = catalog.fails("build", "reef@v1", status=3)
     assert (
-        f"error: reef@v1: the base is not the one that the lock names: expected {locked}, found {digest} (oci:base); "
+        f"error: reef@v1: the base is not the one in the lock: expected {locked}, found {digest} (oci:base); "
         "take the base back, or accept it with --update-lock\n"
     ) in error
     assert not (catalog.root / "data").exists()
@@ -190,7 +190,7 @@ def test_another_image_of_the_same_layers_stops_the_build(catalog):
     path = catalog.root / "datasets.yml"
     path.write_text(path.read_text().replace("A small reef", "A large reef"))
     error = catalog.fails("build", "reef@v1", status=3)
-    assert "the image is not the one that the lock names" in error
+    assert "the image is not the one in the lock" in error
     assert "  changed  the image's configuration" in error
 
 

@@ -155,7 +155,7 @@ def test_a_bag_that_is_not_the_locked_one(built):
     document = yaml.safe_load((built.root / "datasets.lock").read_text())
     document["reef@v2"]["digest"] = "sha256:" + "0" * 64
     (built.root / "datasets.lock").write_text(yaml.safe_dump(document))
-    assert "reef@v2: the bag is not the one that the lock names" in built.fails("diff", "reef@v1", "reef@v2", status=3)
+    assert "reef@v2: the bag is not the one in the lock" in built.fails("diff", "reef@v1", "reef@v2", status=3)
 
 
 def test_another_base_is_said(built):

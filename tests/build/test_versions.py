@@ -146,7 +146,7 @@ def test_a_damaged_file_of_the_parent_is_not_taken_over(reef):
     victim.write_bytes(b"ONE " * 400)
     shutil.rmtree(reef.root / ".dvc/cache")
     done = reef.run("fetch", "reef@v2")
-    assert "data/reef/v1/data/a/1: not what the manifest says, so it is not used" in done.stderr
+    assert "data/reef/v1/data/a/1: differs from its manifest, so it is not used" in done.stderr
     assert (reef.bag("v2") / "data/a/1").read_bytes() == FIRST["a/1"]
 
 
@@ -235,7 +235,7 @@ def test_another_parent_is_another_image(reef):
     before, lock = contents(reef.root / "dist/reef-v2"), (reef.root / "datasets.lock").read_bytes()
     reef.describe(v1=None, v2=None, v3="v2")
     error = reef.fails("build", "reef@v2", status=3)
-    assert "reef@v2: the image is not the one that the lock names" in error
+    assert "reef@v2: the image is not the one in the lock" in error
     assert "  changed  the parent: v1 is now none\n" in error
     assert (reef.root / "datasets.lock").read_bytes() == lock
     assert {path: before[path] for path in before} == {
@@ -287,7 +287,7 @@ def test_a_parent_that_cannot_be_had(reef):
     """It is one line that names the child, the parent, why, and what to do, at whichever place of the chain it is."""
     shutil.rmtree(reef.root / "v1")
     error = reef.fails("build", "reef@v3")
-    assert f"reef@v2: its parent reef@v1 is needed and can't be had: found {reef.root / 'v1'}: can't read" in error
+    assert f"reef@v2: its parent reef@v1 is needed and can't be fetched: found {reef.root / 'v1'}: can't read" in error
     assert "take 'parent' out of the catalog" in error
     assert not (reef.root / "dist").exists()
     assert not (reef.root / "datasets.lock").exists()
