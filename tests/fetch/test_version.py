@@ -1,0 +1,55 @@
+"""The work of fetching a version: the payload is walked once, and DVC starts once."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# Runs one command of datapack, and counts what Python's audit hooks tell of it.
+COUNTED = """
+import json, sys
+from datapack.cli import main
+walked, started = [], []
+
+def count(event, arguments):
+    if event == "os.scandir" and str(arguments[0]).endswith(("v1.partial/data", "v1/data")):
+        walked.append(str(arguments[0]))
+    if event == "subprocess.Popen" and "dvc.cli" in str(arguments[1]):
+        started.append([command[0] for command in json.loads(arguments[1][3])])
+
+sys.addaudithook(count)
+status = main(sys.argv[1:])
+print(json.dumps({"walked": walked, "started": started}))
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def counted(catalog):
+    """Run datapack; return which payload folders it walked, and the commands of each DVC process."""
+
+    def run(*arguments):
+        command = [sys.executable, "-c", COUNTED, *arguments]
+        done = subprocess.run(command, **catalog.options(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_a_first_build_walks_the_payload_once_and_starts_dvc_once(counted, catalog):
+    """Listing ten million files, and starting DVC, is what a small build spends its time on."""
+    found = counted("build", "reef@v1")
+    assert found["walked"] == [str(catalog.root / "data/reef/v1.partial/data")]
+    assert found["started"] == [["init", "config", "add"]]
+
+
+def test_a_second_build_starts_no_dvc(counted, catalog):
+    """The bag is here and the lock knows its hash: DVC's settings and pointers are files that are read."""
+    counted("build", "reef@v1")
+    found = counted("build", "reef@v1")
+    assert found["walked"] == [str(catalog.root / "data/reef/v1/data")]
+    assert found["started"] == []
+    assert counted("verify", "reef@v1")["started"] == []
+    assert counted("list")["started"] == []
