@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests here. One worker runs those of podman, another those of Docker, so each engine starts once."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            parameters = item.name.partition("[")[2]
+            item.add_marker("engine")
+            item.add_marker(pytest.mark.xdist_group("docker" if "docker" in parameters else "podman"))
+
+
 @pytest.fixture(scope="session")
 def stand_in_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the OCI layout of a base made of the busybox that is installed here."""

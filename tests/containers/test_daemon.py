@@ -20,7 +20,6 @@ from datapack.oci.spec import Descriptor, canonical_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 CATALOG = """
 defaults: {{base: "oci:{base}"}}

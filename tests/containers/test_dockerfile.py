@@ -19,7 +19,6 @@ from engines import PROJECT, STAND_IN, Engine
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 DOCKERFILE = PROJECT / "docker" / "data" / "Dockerfile"
 CATALOG = """

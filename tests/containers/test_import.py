@@ -1,4 +1,4 @@
-"""The import program, `datapack/import.sh`, in real containers on a real busybox: what it does."""
+"""The import program, `datapack/image/import.sh`, in real containers on a real busybox: what it does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from importer import FILES, MANY, PROGRAM, STRANGER, Importer, identity
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 
 def test_every_byte_arrives(anywhere: Importer) -> None:

@@ -13,8 +13,6 @@ from importer import FILES, Importer, flip, identity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
-
 
 @pytest.fixture
 def half_done(importer: Importer, tmp_path: Path) -> Importer:

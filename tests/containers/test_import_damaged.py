@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
-
 
 def damage_payload(bag: Path) -> None:
     flip(bag / "data" / "images" / "007.png")

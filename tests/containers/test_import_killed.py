@@ -11,8 +11,6 @@ import pytest
 from bags import contents
 from importer import MANY, STRANGER, Importer, await_files, identity
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
-
 
 def test_a_kill_and_the_same_command_again(importer: Importer, many: Path) -> None:
     """After a kill nothing has the final name; the next run does not copy again what had arrived whole."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from engines import Engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 # What a user's environment may hold: names that the program uses, and what changes how a shell works.
 ENVIRONMENT = {

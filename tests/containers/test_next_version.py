@@ -6,7 +6,6 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-import pytest
 from bags import contents
 
 from tests.versions import FIRST, SECOND, make_reef
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from engines import Engine
 
     from tests.conftest import Catalog
-
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 
 def test_each_version_brings_its_own_files(engine: Engine, stand_in_base: Path, catalog: Catalog) -> None:

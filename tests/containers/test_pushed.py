@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from engines import Engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 CATALOG = """
 defaults: {{base: "oci:{base}"}}

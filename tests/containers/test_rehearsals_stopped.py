@@ -9,8 +9,6 @@ import pytest
 from engines import STAND_IN
 from rehearsing import LABEL, Stage
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
-
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_leaves_nothing(stage: Stage, how: signal.Signals) -> None:

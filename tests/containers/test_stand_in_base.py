@@ -7,13 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
 from engines import PROJECT, STAND_IN, Engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]  # one worker starts each engine once
 
 PROGRAM = PROJECT / "examples" / "stand_in_base.py"
 

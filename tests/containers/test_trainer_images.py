@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
-    pytest.mark.engine,
     pytest.mark.slow,
     pytest.mark.timeout(1800),  # PyTorch with CUDA is installed twice before the last of them
     pytest.mark.skipif(
