@@ -1,4 +1,4 @@
-"""A proxy in front of a registry that misbehaves as told, for tests; on 127.0.0.1."""
+"""A proxy in front of a registry, on 127.0.0.1, that fails as a test tells it to."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ BLOCK = 1 << 16
 
 
 class HangUpError(Exception):
-    """The proxy breaks the connection off."""
+    """The proxy closes the connection without an answer."""
 
 
 @dataclass
 class Fault:
-    """What happens to the requests that match: the first `skip` pass, the next `times` have the fault."""
+    """What happens to matching requests: the first `skip` pass, the next `times` fail."""
 
     method: str
-    path: str  # a regular expression, found anywhere in the path with its query
+    path: str  # a regular expression, searched in the path with its query
     act: Callable[[Exchange], None]
     times: int = 1
     skip: int = 0
@@ -53,14 +53,14 @@ class Exchange:
         self.length = int(handler.headers.get("Content-Length") or 0)
 
     def body(self, fraction: float = 1.0) -> bytes:
-        """Read so much of the request's body."""
+        """Read this fraction of the request's body."""
         return self.handler.rfile.read(int(self.length * fraction))
 
     def forward(self, body: bytes | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Ask the registry; return its status, headers and body."""
+        """Send the request to the registry; return the status, headers and body of its answer."""
         connection = http.client.HTTPConnection(self.upstream, timeout=60)
         given = self.handler.headers
-        headers = {name: ", ".join(given.get_all(name, [])) for name in given}  # a client may send one several times
+        headers = {name: ", ".join(given.get_all(name, [])) for name in given}  # a client may repeat a header
         connection.request(self.handler.command, self.handler.path, self.body() if body is None else body, headers)
         response = connection.getresponse()
         content = response.read()
@@ -68,7 +68,7 @@ class Exchange:
         return response.status, response.getheaders(), content
 
     def answer(self, status: int, headers: list[tuple[str, str]], content: bytes, sent: float = 1.0) -> None:
-        """Answer the client; with ``sent`` below 1 the connection breaks after so much of the body."""
+        """Answer the client; the connection breaks after the fraction ``sent`` of the body."""
         self.handler.send_response(status)
         for name, value in headers:
             if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
@@ -85,7 +85,7 @@ class Exchange:
 
 
 def refuse(status: int, code: str = "", headers: dict[str, str] | None = None, read: float = 1.0):
-    """Answer with an error, after so much of the body was read."""
+    """Answer with an error after reading this fraction of the body."""
 
     def act(exchange: Exchange) -> None:
         exchange.body(read)
@@ -98,7 +98,7 @@ def refuse(status: int, code: str = "", headers: dict[str, str] | None = None, r
 
 
 def cut_upload(fraction: float):
-    """Break off after so much of the request's body, before any answer."""
+    """Close the connection after this fraction of the request's body, without an answer."""
 
     def act(exchange: Exchange) -> None:
         exchange.body(fraction)
@@ -108,7 +108,7 @@ def cut_upload(fraction: float):
 
 
 def cut_download(fraction: float):
-    """Break off after so much of the answer's body."""
+    """Close the connection after this fraction of the answer's body."""
 
     def act(exchange: Exchange) -> None:
         exchange.answer(*exchange.forward(), sent=fraction)
@@ -117,23 +117,23 @@ def cut_download(fraction: float):
 
 
 def lose_answer(exchange: Exchange) -> None:
-    """Have the registry do what is asked, and break off before it can say so."""
+    """Forward the request, and close the connection before the answer."""
     exchange.forward()
     raise HangUpError
 
 
 def flip_in_upload(exchange: Exchange) -> None:
-    """Change a byte on its way to the registry."""
+    """Change a byte of the request's body."""
     exchange.answer(*exchange.forward(_flipped(exchange.body())))
 
 
 def flip_in_download(exchange: Exchange) -> None:
-    """Change a byte on its way back."""
+    """Change a byte of the answer's body."""
     status, headers, content = exchange.forward()
     exchange.answer(status, headers, _flipped(content))
 
 
-def rename(header: str, value: str):
+def replace_header(header: str, value: str):
     """Change a header of the answer."""
 
     def act(exchange: Exchange) -> None:
@@ -150,12 +150,12 @@ def _flipped(content: bytes) -> bytes:
 
 
 class Proxy:
-    """Forwards to ``upstream`` (host:port) what no fault takes; ``asked`` counts the requests by their method."""
+    """Forwards requests to ``upstream`` (host:port) unless a fault matches; ``asked`` counts them by method."""
 
     def __init__(self, upstream: str) -> None:
         self.upstream, self.faults, self.asked = upstream, list[Fault](), Counter[str]()
         self.headers: list[dict[str, str]] = []
-        self.sent = self.received = 0  # bytes of the bodies of requests and of answers
+        self.sent = self.received = 0  # bytes in the bodies of requests and of answers
         self._lock = threading.Lock()
         self._server = _Quiet(("127.0.0.1", 0), self._handler())
 
@@ -218,4 +218,4 @@ class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that disconnected."""

@@ -1,4 +1,4 @@
-"""A container registry for tests: Debian's docker-registry, a real one, on 127.0.0.1."""
+"""A real container registry for tests: Debian's docker-registry, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PASSWORD_HASH = "$2b$05$.yscjPAZsckC2yAsIoEDIOTbpNYYqbxOmEFBEcq4NmYDJov4kbK3S" 
 def serve(folder: Path, *, login: bool = False, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
     """Serve an empty registry that keeps its blobs in ``folder/registry``; yield its host and port.
 
-    With ``login`` it knows `USER` alone; with a ``certificate`` and its key it speaks TLS.
+    With ``login`` it accepts only `USER`; with a ``certificate`` and its key it speaks TLS.
     """
     if not (shutil.which("docker-registry") and shutil.which("skopeo")):
         unavailable("docker-registry and skopeo are not installed")
@@ -57,14 +57,14 @@ def serve(folder: Path, *, login: bool = False, certificate: tuple[Path, Path] |
 
 
 def unavailable(reason: str) -> None:
-    """Skip the test, or fail it where CI says that everything must be here."""
+    """Skip the test, or fail it in CI, where everything must be available."""
     if os.environ.get("DATAPACK_REQUIRE_ENGINES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def self_signed(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
-    """Make a certificate for an address that nobody vouches for; return it and its key."""
+    """Make an untrusted certificate for an address; return it and its key."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"]
     command += ["-addext", f"subjectAltName=IP:{name}", "-keyout", key, "-out", certificate]
@@ -73,7 +73,7 @@ def self_signed(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
 
 
 def push(layout: Path, registry: str, name: str) -> str:
-    """Put a layout's image into the registry as it is; return its reference by digest."""
+    """Push a layout's image unchanged; return its name with its digest."""
     target = f"docker://{registry}/{name}"
     subprocess.run(
         ["skopeo", "copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false", f"oci:{layout}", target],

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of registries: a real one, with a proxy in front that misbehaves as told."""
+"""Fixtures for the tests of registries: a real one, with a proxy in front that fails on demand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def catalog(catalog: Catalog) -> Catalog:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Let no time pass between tries."""
+    """Retry without a pause."""
     monkeypatch.setattr("datapack.registry.upload.backoff", lambda *_: 0.0)
     monkeypatch.setattr("datapack.registry.repository.backoff", lambda *_: 0.0)
     monkeypatch.setattr("datapack.registry.client.BACKOFF", 0.0)
@@ -47,7 +47,7 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 def push_here(catalog, monkeypatch, impatient, capsys):
-    """Give a push within this process; it returns the exit status and the errors."""
+    """A function that pushes in this process and returns the exit status and the errors."""
     from datapack.cli import main
 
     for name, value in catalog.env.items():

@@ -20,8 +20,8 @@ DIGEST = "sha256:" + "0" * 64
         "[::1]:5000/reef",
     ],
 )
-def test_names_are_written_as_they_are_read(text):
-    """A name that is one is written again letter by letter."""
+def test_a_name_is_printed_as_it_was_read(text):
+    """A valid name survives unchanged."""
     assert str(ImageName.parse(text)) == text
 
 
@@ -46,8 +46,8 @@ def test_names_are_written_as_they_are_read(text):
         "ghcr.io/group/reef:" + "x" * 129,
     ],
 )
-def test_what_is_no_name(text):
-    """Anything else is refused, with an example of a name."""
+def test_invalid_names(text):
+    """Anything else is refused, with an example of a valid name."""
     with pytest.raises(UsageError, match=r"not the name of an image in a registry: expected .*ghcr\.io"):
         ImageName.parse(text)
 
@@ -64,5 +64,5 @@ def test_loopback(registry):
     "registry", ["ghcr.io", "localhost.example.org", "127.0.0.1.example.org", "10.0.0.1", "192.168.0.1:5000", "[x", ""]
 )
 def test_not_loopback(registry):
-    """These are not, or are nothing at all."""
+    """These are elsewhere, or invalid."""
     assert not is_loopback(registry)

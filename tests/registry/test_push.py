@@ -1,4 +1,4 @@
-"""Pushing to a registry: what it does, what it says, and what it warns of."""
+"""Pushing to a registry: what it does, prints and warns of."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.conftest import Catalog, fact, make_base
 from tests.registry.pushing import image_of, log_in, pull_and_verify
 
 
-def test_what_a_push_says(catalog, registry, tmp_path):
-    """It names the image by its digest, and gives the two commands for the data manager."""
+def test_what_a_push_prints(catalog, registry, tmp_path):
+    """It names the image by its digest, and prints the two commands for the data manager."""
     output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/group/reef")
     digest = fact(output, "dataset")
     image = fact(output, "image")
@@ -25,14 +25,14 @@ def test_what_a_push_says(catalog, registry, tmp_path):
 
 
 def test_the_same_image_as_in_a_layout_and_no_copy_on_disk(catalog, registry):
-    """The digest is that of `build`; a push alone leaves no image on the disk."""
+    """The digest is that of `build`; a push alone leaves no image on disk."""
     pushed = image_of(catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef"))
     assert [path.name for path in (catalog.root / "dist").iterdir()] == ["reef-v1.provenance.json"]
     assert fact(catalog.ok("build", "reef@v1"), "image") == pushed
 
 
-def test_what_is_there_is_not_sent_again(catalog, proxy):
-    """The second push sends no layer, whether this machine remembers the first or only the lock does."""
+def test_a_second_push_sends_no_layer(catalog, proxy):
+    """The registry has them all, whether the cache remembers the first push or only the lock does."""
     catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
     for forget in (False, True):
         if forget:
@@ -46,7 +46,7 @@ def test_what_is_there_is_not_sent_again(catalog, proxy):
 
 
 def test_a_blob_is_mounted_from_another_repository(catalog, proxy):
-    """What another repository of the registry got from here is not sent again."""
+    """A blob that another repository of the registry received from here is not sent again."""
     catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/one/reef")
     proxy.sent = 0
     done = catalog.run("push", "reef@v1", "--to", f"docker://{proxy.name}/two/reef:other")
@@ -55,8 +55,8 @@ def test_a_blob_is_mounted_from_another_repository(catalog, proxy):
     assert proxy.sent < 10_000
 
 
-def test_a_name_that_is_taken_stays_what_it_is(catalog, registry):
-    """Another image of the same name and tag is not replaced, unless that is asked for."""
+def test_a_taken_name_is_not_overwritten(catalog, registry):
+    """Another image with the same name and tag is replaced only with --replace."""
     first = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     (catalog.root / "source/z").write_text("changed")
     catalog.ok("fetch", "reef@v1", "--refresh", "--update-lock")
@@ -76,29 +76,29 @@ def test_a_name_that_is_taken_stays_what_it_is(catalog, registry):
         ("docker://ghcr.io/group/reef@sha256:" + "0" * 64, "a push can't take a digest"),
     ],
 )
-def test_names_that_are_none(catalog, target, words):
-    """A target that is no name in a registry is refused before anything is done."""
+def test_invalid_targets(catalog, target, words):
+    """An invalid target is refused before anything is done."""
     assert words in catalog.fails("push", "reef@v1", "--to", target, status=2)
     assert not (catalog.root / "data").exists()
 
 
 def test_no_registry_in_the_catalog(catalog):
-    """Without a registry in the catalog a push needs a name."""
+    """Without a registry in the catalog, a push needs a target."""
     catalog_file = catalog.root / "datasets.yml"
     catalog_file.write_text(catalog_file.read_text().replace("registry: ghcr.io/example, ", ""))
     assert "reef@v1: no registry to push to; set defaults.registry" in catalog.fails("push", "reef@v1", status=2)
 
 
-def test_an_image_on_a_stand_in_stays_here(catalog):
-    """An image for tests goes to no registry but one on this machine; nothing is asked of the other."""
+def test_an_image_based_on_a_stand_in_stays_here(catalog):
+    """An image for tests goes only to a registry on this machine; no other registry is contacted."""
     make_base(catalog.root / "base", **{STAND_IN: "true"})
     error = catalog.fails("push", "reef@v1", "--to", "docker://registry.test/group/reef", status=2)
     assert "registry.test: this image is based on a stand-in base" in error
     assert not (catalog.root / "data").exists()
 
 
-def test_streams_is_a_number_from_one(catalog):
-    """No streams, no push."""
+def test_streams_is_at_least_one(catalog):
+    """Zero streams are an error of usage."""
     done = catalog.run("push", "reef@v1", "--streams", "0")
     assert done.returncode == 2
     assert "--streams" in done.stderr
@@ -111,8 +111,8 @@ def private(catalog: Catalog) -> Catalog:
     return catalog
 
 
-def test_a_private_dataset_where_everybody_can_pull(private, registry):
-    """The warning stands in a box, before anything is sent and after it is there."""
+def test_a_private_dataset_in_a_public_repository(private, registry):
+    """datapack prints a boxed warning before it sends anything, and again at the end."""
     done = private.run("push", "reef@v1", "--to", f"docker://{registry}/reef")
     assert done.returncode == 0
     before, after = (
@@ -123,8 +123,8 @@ def test_a_private_dataset_where_everybody_can_pull(private, registry):
     assert re.search(r"^!{20,}$", done.stderr, re.MULTILINE)
 
 
-def test_a_private_dataset_in_a_private_place(private, tmp_path):
-    """Where one must log in to pull there is nothing to warn of."""
+def test_a_private_dataset_in_a_private_repository(private, tmp_path):
+    """A repository that requires a login is no reason to warn."""
     with registries.serve(tmp_path, login=True) as registry:
         log_in(private, registry)
         done = private.run("push", "reef@v1", "--to", f"docker://{registry}/reef")
@@ -133,5 +133,5 @@ def test_a_private_dataset_in_a_private_place(private, tmp_path):
 
 
 def test_a_public_dataset(catalog, registry):
-    """A dataset that is not private may be pulled by everybody."""
+    """Everybody may pull a public dataset."""
     assert "EVERYBODY" not in catalog.run("push", "reef@v1", "--to", f"docker://{registry}/reef").stderr

@@ -1,4 +1,4 @@
-"""The provenance that is attached to an image in a registry, with and without a list that the registry keeps itself."""
+"""The provenance attached to an image in a registry, whether or not the registry keeps the list itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tags(registry: str, name: str) -> list[str]:
 
 
 class ListKeeper(Proxy):
-    """A registry with a referrers API of its own: it says so at each PUT with a subject, and answers with its lists."""
+    """A registry with a referrers API: it confirms each PUT with a subject, and returns its lists."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
@@ -52,8 +52,8 @@ class ListKeeper(Proxy):
         exchange.answer(200, [("Content-Type", INDEX)], json.dumps(index).encode())
 
 
-def test_a_registry_without_a_list_gets_the_tag(catalog, registry):
-    """The list is an index under sha256-<hex>, as specified; the statement is the file beside the image."""
+def test_a_registry_without_the_api_gets_a_tag(catalog, registry):
+    """The list is an index under sha256-<hex>, as specified; the statement equals the file beside the image."""
     output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     subject = fact(output, "image").partition("@")[2]
     assert sorted(tags(registry, "reef")) == sorted(["v1", subject.replace(":", "-")])
@@ -71,15 +71,15 @@ def test_a_registry_without_a_list_gets_the_tag(catalog, registry):
 
 
 def test_a_second_push_attaches_nothing(catalog, registry):
-    """The same build has the same statement, and it is attached once."""
+    """The same build has the same statement, which is attached only once."""
     subject = fact(catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef"), "image").partition("@")[2]
     before = repository(f"{registry}/reef").manifest(subject.replace(":", "-"))
     catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     assert repository(f"{registry}/reef").manifest(subject.replace(":", "-")) == before
 
 
-def test_what_others_attached_stays(catalog, registry):
-    """An entry that somebody else put under the tag is kept."""
+def test_other_entries_are_kept(catalog, registry):
+    """An entry that somebody else added to the list stays in it."""
     output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     tag = fact(output, "image").partition("@")[2].replace(":", "-")
     there = repository(f"{registry}/reef")
@@ -91,8 +91,8 @@ def test_what_others_attached_stays(catalog, registry):
     assert kinds == ["a/signature", IN_TOTO]
 
 
-def test_a_registry_with_a_list_gets_no_tag(catalog, registry):
-    """A registry that says that it keeps the list is believed, and asked for it."""
+def test_a_registry_with_the_api_gets_no_tag(catalog, registry):
+    """If the registry confirms that it keeps the list, the list is read from there."""
     with ListKeeper(registry) as keeper:
         catalog.ok("push", "reef@v1", "--to", f"docker://{keeper.name}/reef")
         assert tags(registry, "reef") == ["v1"]
@@ -104,14 +104,14 @@ def test_a_registry_with_a_list_gets_no_tag(catalog, registry):
 
 
 def test_an_image_without_provenance(catalog, registry):
-    """An image that came there in another way has none, and verify says so."""
+    """An image that another program pushed has none, and verify says so."""
     catalog.ok("build", "reef@v1")
     registries.push(catalog.root / "dist/reef-v1", registry, "reef:v1")
     assert "\nno provenance\n" in catalog.ok("verify", f"docker://{registry}/reef:v1")
 
 
-def test_something_else_in_the_place_of_the_list(catalog, registry):
-    """An image under the tag of the list is not written over, and is one clear line."""
+def test_something_else_under_the_tag_of_the_list(catalog, registry):
+    """An image under that tag is not overwritten; the error is one clear line."""
     output = catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     tag = fact(output, "image").partition("@")[2].replace(":", "-")
     there = repository(f"{registry}/reef")
@@ -125,8 +125,8 @@ def test_something_else_in_the_place_of_the_list(catalog, registry):
     assert there.manifest(tag) == image
 
 
-def test_a_statement_of_another_image(catalog, registry):
-    """A statement that is attached to an image and names another is refused."""
+def test_a_statement_about_another_image(catalog, registry):
+    """A statement attached to one image that names another is refused."""
     catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     there = repository(f"{registry}/reef")
     statement = json.loads((catalog.root / "dist/reef-v1.provenance.json").read_bytes())

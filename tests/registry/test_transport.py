@@ -1,4 +1,4 @@
-"""Bytes that were altered on the way, and connections that can't be trusted."""
+"""Bytes that change on the way, and connections that can't be trusted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests import proxies, registries
 from tests.conftest import fact
 
 
-def test_a_pull_whose_layer_was_altered(catalog, proxy, tmp_path):
-    """Neither a pull nor a verification takes a layer that differs by a bit."""
+def test_an_altered_layer(catalog, proxy, tmp_path):
+    """Neither a pull nor a verification accepts a layer that differs by a bit."""
     catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
     proxy.add("GET", "blobs", proxies.flip_in_download, times=10**6, skip=1)
     error = catalog.fails("verify", f"docker://{proxy.name}/reef:v1", status=3)
@@ -21,8 +21,8 @@ def test_a_pull_whose_layer_was_altered(catalog, proxy, tmp_path):
     assert subprocess.run(copy, capture_output=True, check=False).returncode != 0
 
 
-def test_a_manifest_that_was_altered(catalog, proxy):
-    """An image asked for by its digest is that image or none."""
+def test_an_altered_manifest(catalog, proxy):
+    """A request by digest returns that image or none."""
     image = fact(catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef"), "image")
     proxy.add("GET", "manifests", proxies.flip_in_download, times=10**6)
     assert "damaged: the bytes do not match the digest" in catalog.fails("verify", f"docker://{image}")
@@ -41,14 +41,14 @@ def test_a_manifest_that_was_altered(catalog, proxy):
     ],
     ids=["an index", "a web page", "a list", "an empty object"],
 )
-def test_what_is_no_image(catalog, proxy, content, words):
-    """What a registry sends in place of an image's manifest is said in one line."""
+def test_what_is_not_an_image(catalog, proxy, content, words):
+    """Anything that a registry sends instead of a manifest is one clear line."""
     proxy.add("GET", "manifests", lambda exchange: exchange.answer(200, [], content), times=10**6)
     assert words in catalog.fails("verify", f"docker://{proxy.name}/reef:v1")
 
 
 def test_a_wrong_certificate(catalog, tmp_path):
-    """A certificate that nobody vouches for stops the push; REQUESTS_CA_BUNDLE or --insecure go on."""
+    """An untrusted certificate stops the push, unless REQUESTS_CA_BUNDLE or --insecure accepts it."""
     certificate = registries.self_signed(tmp_path)
     with registries.serve(tmp_path, certificate=certificate) as registry:
         error = catalog.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
@@ -60,7 +60,7 @@ def test_a_wrong_certificate(catalog, tmp_path):
 
 
 def test_a_certificate_for_another_host(catalog, tmp_path):
-    """A certificate that is vouched for, but for another host, is wrong too."""
+    """A trusted certificate for another host stops the push too."""
     certificate = registries.self_signed(tmp_path, "127.0.0.9")
     catalog.env["REQUESTS_CA_BUNDLE"] = str(certificate[0])
     with registries.serve(tmp_path, certificate=certificate) as registry:
@@ -69,13 +69,13 @@ def test_a_certificate_for_another_host(catalog, tmp_path):
     assert "127.0.0.1" in error
 
 
-def test_plain_http_is_for_loopback_alone(catalog, registry):
-    """A registry elsewhere that speaks no TLS gets nothing, unless --insecure says so."""
+def test_plain_http_is_for_loopback_only(catalog, registry):
+    """A remote registry without TLS receives nothing, unless --insecure allows it."""
     port = registry.partition(":")[2]
     elsewhere = f"elsewhere.test:{port}"
     site = catalog.root.parent / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(  # this machine's own name for a host that is not loopback by its name
+    (site / "sitecustomize.py").write_text(  # a host name that leads to this machine but is not a loopback name
         "import socket\nreal = socket.getaddrinfo\n"
         "socket.getaddrinfo = lambda host, *a, **k: real('127.0.0.1' if host == 'elsewhere.test' else host, *a, **k)\n"
     )

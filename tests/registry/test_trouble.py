@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a registry: what passes costs another try, what stays is one clear line."""
+"""Failures on the way to a registry: a passing one costs another try, a lasting one is one clear line."""
 
 from __future__ import annotations
 
@@ -40,36 +40,36 @@ from tests.workplace import mount
         "cut at 99 %",
         "500 in the middle of a blob",
         "429 with Retry-After",
-        "a forgotten upload session",
-        "an answer to the bytes that is lost",
-        "a byte that is flipped on the way",
-        "a session forgotten at its end",
-        "an answer to the end that is lost",
-        "an answer to the manifest that is lost",
-        "500 at the manifest",
-        "503 at a beginning",
-        "502 at a question",
+        "a lost upload session",
+        "a lost answer to the bytes",
+        "a flipped byte",
+        "a session lost at its end",
+        "a lost answer at the end",
+        "a lost answer to the manifest",
+        "500 for the manifest",
+        "503 for a new upload",
+        "502 for a HEAD",
     ],
 )
-def test_trouble_that_passes(catalog, proxy, tmp_path, method, path, act, skip):
-    """One fault costs another try, and the image is there and whole in the end."""
+def test_a_passing_failure(catalog, proxy, tmp_path, method, path, act, skip):
+    """One fault costs another try; in the end the image is complete."""
     proxy.add(method, path, act, skip=skip)
     catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
-    assert proxy.faults[0].times == 0  # it did happen
+    assert proxy.faults[0].times == 0  # the fault did happen
     pull_and_verify(catalog, f"{proxy.upstream}/reef:v1", tmp_path / "pulled")
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
-def test_a_download_that_is_cut_goes_on(catalog, proxy, fraction):
-    """A verification whose connection is cut goes on from there."""
+def test_an_interrupted_download_resumes(catalog, proxy, fraction):
+    """A verification resumes where its connection was cut."""
     catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
     proxy.add("GET", "blobs", proxies.cut_download(fraction), times=2, skip=1)
     assert catalog.ok("verify", f"docker://{proxy.name}/reef:v1").startswith("verified, every byte")
     assert proxy.faults[0].times == 0
 
 
-def test_a_push_that_is_killed_goes_on(catalog, proxy, tmp_path):
-    """After kill -9 the same command sends only what is missing, and nobody has seen half an image meanwhile."""
+def test_a_killed_push_resumes(catalog, proxy, tmp_path):
+    """After kill -9, the same command sends only what is missing; half an image was never visible."""
     hold = threading.Event()
 
     def wait(exchange: proxies.Exchange) -> None:
@@ -91,8 +91,8 @@ def test_a_push_that_is_killed_goes_on(catalog, proxy, tmp_path):
     pull_and_verify(catalog, f"{proxy.upstream}/reef:v1", tmp_path / "pulled")
 
 
-def test_a_push_that_is_interrupted_ends_soon(catalog, proxy):
-    """Ctrl-C ends a push although the registry keeps it waiting, and says that the same command goes on."""
+def test_an_interrupted_push_ends_soon(catalog, proxy):
+    """Ctrl-C ends a push while it waits for the registry; the message says that the same command resumes it."""
     proxy.add("PATCH", "", proxies.refuse(503, "UNAVAILABLE", {"Retry-After": "300"}), times=99)
     process = catalog.start("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
     while not proxy.asked["PATCH"]:
@@ -115,7 +115,7 @@ def test_a_push_that_is_interrupted_ends_soon(catalog, proxy):
         (
             "PUT",
             "blobs",
-            proxies.rename("Docker-Content-Digest", "sha256:" + "1" * 64),
+            proxies.replace_header("Docker-Content-Digest", "sha256:" + "1" * 64),
             "the registry stored another layer than the one that was sent: expected sha256:",
         ),
         ("GET", "manifests", proxies.flip_in_download, "damaged: the bytes do not match the digest"),
@@ -123,8 +123,8 @@ def test_a_push_that_is_interrupted_ends_soon(catalog, proxy):
     ],
     ids=["cut", "500", "429", "session", "damage", "another digest", "another manifest", "manifest refused"],
 )
-def test_trouble_that_stays(push_here, registry, proxy, method, path, act, words):
-    """A fault at every try ends in one clear line, and nobody can see an image."""
+def test_a_lasting_failure(push_here, registry, proxy, method, path, act, words):
+    """A fault at every try ends in one clear line, and no image is visible."""
     proxy.add(method, path, act, times=10**6, skip=1 if path == "manifests" and method == "GET" else 0)
     status, errors = push_here(proxy.name)
     assert status == 1
@@ -134,7 +134,7 @@ def test_trouble_that_stays(push_here, registry, proxy, method, path, act, words
 
 
 def test_a_full_disk_at_the_registry(push_here, catalog, tmp_path):
-    """A registry that has no room is said to have failed; with room again the same push goes on and verifies."""
+    """A registry whose disk is full refuses; once there is room, the same push succeeds and verifies."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if not mount(disk, "size=2m"):
@@ -155,7 +155,7 @@ def test_a_full_disk_at_the_registry(push_here, catalog, tmp_path):
 
 
 def test_a_file_that_changed_since_it_was_fetched(push_here, catalog, registry):
-    """A file that is not what the manifest says stops the push with its name."""
+    """A file that differs from the manifest stops the push with its name."""
     catalog.ok("fetch", "reef@v1")
     victim = catalog.root / "data/reef/v1/data/source/big.bin"
     if not victim.exists():
@@ -167,8 +167,8 @@ def test_a_file_that_changed_since_it_was_fetched(push_here, catalog, registry):
     assert "big.bin: the file is not what the bag's manifest says" in errors
 
 
-def test_a_file_that_changed_and_looks_as_before(push_here, catalog, registry):
-    """A layer that is known is not hashed again here, but by the registry; the file is named all the same."""
+def test_a_changed_file_with_the_same_size_and_time(push_here, catalog, registry):
+    """A known layer is hashed by the registry and not again here; the changed file is named all the same."""
     catalog.ok("build", "reef@v1")
     victim = next((catalog.root / "data/reef/v1/data").rglob("big.bin"))
     stat = victim.stat()
@@ -182,8 +182,8 @@ def test_a_file_that_changed_and_looks_as_before(push_here, catalog, registry):
     assert "big.bin: the file is not what the bag's manifest says" in errors
 
 
-def test_a_registry_that_stumbles_over_a_blob(push_here, catalog, proxy, tmp_path):
-    """A blob that the registry can't answer for, as after its disk was full, is sent again."""
+def test_a_registry_that_fails_on_a_blob(push_here, catalog, proxy, tmp_path):
+    """A blob for which the registry returns an error, as after a full disk, is sent again."""
     assert push_here(proxy.name)[0] == 0
     proxy.add("HEAD", "/blobs/", proxies.refuse(500, "UNKNOWN"), times=6)
     status, errors = push_here(proxy.name, "--streams", "1")
@@ -193,7 +193,7 @@ def test_a_registry_that_stumbles_over_a_blob(push_here, catalog, proxy, tmp_pat
 
 
 def test_a_registry_that_never_accepts_its_own_tokens(catalog, registry):
-    """A new token for each request that is refused all the same ends soon, in one line."""
+    """When each new token is refused too, the push ends soon, in one line."""
     with TokenService(registry, uses=0) as service:
         log_in(catalog, service.name)
         error = catalog.fails("push", "reef@v1", "--to", f"docker://{service.name}/reef")

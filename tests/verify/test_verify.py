@@ -1,4 +1,4 @@
-"""Verify: every difference at once, and never more said than was looked at."""
+"""Verify: it reports every difference at once, and never claims more than it checked."""
 
 import io
 import json
@@ -14,14 +14,14 @@ from datapack.oci.spec import Descriptor, canonical_json
 
 @pytest.fixture
 def built(catalog):
-    """A catalog whose version is built as a layout and as an archive."""
+    """A catalog whose version was built as a layout and as an archive."""
     catalog.ok("build", "reef@v1")
     catalog.ok("build", "reef@v1", "--to", "oci-archive:reef.tar")
     return catalog
 
 
 def test_only_full_makes_the_claim(built):
-    """Quick looks at names and sizes and says so."""
+    """`--quick` checks names and sizes, and says so."""
     for what in ("reef@v1", "data/reef/v1", "oci:dist/reef-v1", "oci-archive:reef.tar"):
         assert built.ok("verify", what).startswith(f"verified, every byte: {what}: ")
         assert "4 files, 3 kB, sha256:6c5909b871c5" in built.ok("verify", what)
@@ -43,16 +43,16 @@ def test_a_bag_shows_every_difference_sorted(built):
     assert quick.endswith("  missing  data/train.json\n  extra    data/extra\n")
 
 
-def test_quick_sees_another_size(built):
-    """A file that grew is seen by the payload's size."""
+def test_quick_finds_another_size(built):
+    """A larger file shows in the payload's size."""
     victim = built.root / "data/reef/v1/data/z"
     victim.unlink()
     victim.write_bytes(b"zz")
     assert "Payload-Oxum 3003.4, the payload has 3004.4" in built.fails("verify", "--quick", "reef@v1", status=3)
 
 
-def test_lock_is_part_of_a_reference(built):
-    """A bag that is right in itself, but not the one that the lock names, is not the version."""
+def test_a_reference_is_checked_against_the_lock(built):
+    """An intact bag that is not the one in the lock is not the version."""
     lock = built.root / "datasets.lock"
     lock.write_text(lock.read_text().replace("digest: sha256:6c59", "digest: sha256:0000"))
     assert "the bag is not the one in the lock" in built.fails("verify", "reef@v1", status=3)
@@ -60,8 +60,8 @@ def test_lock_is_part_of_a_reference(built):
 
 @pytest.mark.parametrize("what", ["oci:dist/reef-v1", "oci-archive:reef.tar"])
 @pytest.mark.parametrize("mode", ["--quick", "--full"])
-def test_a_part_that_is_missing_is_found(built, what, mode):
-    """A layer that is gone is named by its digest, and the files that were in it are missing."""
+def test_a_missing_part_is_found(built, what, mode):
+    """A missing layer is named by its digest, and the files in it are missing."""
     layout = Layout(built.root / "dist/reef-v1")
     data = read_json(layout, layout.image())["layers"][2]["digest"]
     layout.blob(data).unlink()
@@ -76,7 +76,7 @@ def test_a_part_that_is_missing_is_found(built, what, mode):
 
 
 def test_an_archive_with_a_flipped_byte(built):
-    """A byte that changed in an archive is found, with the file that it is in."""
+    """A changed byte in an archive is found, and the file that contains it."""
     archive = built.root / "reef.tar"
     archive.write_bytes(archive.read_bytes().replace(b"aaaaaaaa", b"aaaabaaa", 1))
     error = built.fails("verify", "oci-archive:reef.tar", status=3)
@@ -85,7 +85,7 @@ def test_an_archive_with_a_flipped_byte(built):
 
 
 def test_a_swapped_manifest_is_found(built):
-    """An image whose environment names another dataset digest than its manifest has is refused."""
+    """An image whose environment names another dataset digest than that of its manifest is refused."""
     layout = Layout(built.root / "dist/reef-v1")
     manifest = read_json(layout, layout.image())
     config = json.loads(layout.blob(manifest["config"]["digest"]).read_bytes())
@@ -116,11 +116,11 @@ def test_a_swapped_manifest_is_found(built):
     ],
 )
 def test_what_is_no_image_or_bag(built, what, says):
-    """What can't be verified at all is one clear line."""
+    """What can't be verified at all ends in one clear line."""
     assert says in built.fails("verify", what, status=1)
 
 
-def test_it_works_outside_of_any_catalog(built, tmp_path):
+def test_it_works_outside_any_catalog(built, tmp_path):
     """An image or a bag can be verified where there is no datasets.yml."""
     shutil.move(built.root / "dist/reef-v1", tmp_path / "image")
     built.root = tmp_path
@@ -128,8 +128,8 @@ def test_it_works_outside_of_any_catalog(built, tmp_path):
     assert "nothing to verify" in built.fails("verify", "reef@v1", status=2)
 
 
-def test_a_file_that_a_layer_hides_is_seen_as_the_engine_sees_it(built):
-    """Of two layers with one file, the upper one counts."""
+def test_an_upper_layer_hides_files_as_in_an_engine(built):
+    """If two layers contain the same file, the upper one counts."""
     layout = Layout(built.root / "dist/reef-v1")
     manifest = read_json(layout, layout.image())
     out = io.BytesIO()
