@@ -1,4 +1,4 @@
-"""The base: pinned by its digest, fetched once, checked always. The registry is a real one where it is installed."""
+"""The base: pinned by its digest, fetched once, always checked. The registry is a real one."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def registry(tmp_path):
 
 
 def test_base_from_a_registry_is_fetched_once(registry, tmp_path):
-    """A pinned base comes from its registry and stays: the second time the registry is not asked."""
+    """A pinned base is kept in the cache: the second time the registry is not asked."""
     digest = make_base(tmp_path / "base")
     text = push(tmp_path / "base", registry, "library/tiny:1")
     notes = Notes()
@@ -45,7 +45,7 @@ def test_base_from_a_registry_is_fetched_once(registry, tmp_path):
             assert blob.write(out) == blob.digest
 
 
-def test_base_in_the_cache_that_lost_a_part_is_fetched_again(registry, tmp_path):
+def test_missing_part_in_the_cache_is_fetched_again(registry, tmp_path):
     """A cache is only a cache."""
     make_base(tmp_path / "base")
     text = push(tmp_path / "base", registry, "library/tiny:1")
@@ -63,7 +63,7 @@ def test_digest_that_the_registry_does_not_have(registry, tmp_path):
 
 
 def test_registry_that_is_not_there(tmp_path):
-    """A registry that can't be reached is said so, with what to do."""
+    """The error for an unreachable registry says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = f"127.0.0.1:{port}/tiny:1@sha256:{'0' * 64}"
@@ -74,7 +74,7 @@ def test_registry_that_is_not_there(tmp_path):
 
 
 def test_index_leads_to_the_image_for_our_platform(tmp_path):
-    """Of an index of several platforms, linux/amd64's image is taken."""
+    """From an index of several platforms, the image for linux/amd64 is used."""
     make_base(tmp_path / "base")
     layout = tmp_path / "base"
     (image,) = json.loads((layout / "index.json").read_bytes())["manifests"]
@@ -99,7 +99,7 @@ def test_index_leads_to_the_image_for_our_platform(tmp_path):
 
 
 def test_damaged_parts_are_found(tmp_path):
-    """A flipped byte in the base's config or layer is named with both digests."""
+    """The error for a flipped byte in a layer or the manifest has both digests."""
     make_base(tmp_path / "base")
     base = open_base("oci:base", tmp_path, tmp_path, Silent())
     layer = base.layout.blob(base.layers[0].digest)
@@ -116,13 +116,13 @@ def test_damaged_parts_are_found(tmp_path):
 
 
 def test_not_a_layout(tmp_path):
-    """A folder that is no layout is one clear line."""
+    """A folder without a layout is one clear line."""
     with pytest.raises(ImageError, match=r"nothing/index\.json: not an OCI layout"):
         open_base("oci:nothing", tmp_path, tmp_path, Silent())
 
 
-def test_stand_in_is_said_on_screen(tmp_path):
-    """A base that tests make of busybox can't be used without seeing that it is one."""
+def test_stand_in_is_announced(tmp_path):
+    """Nobody can use the stand-in base of the tests without being told."""
     from examples.stand_in_base import BUSYBOX, build
 
     if not BUSYBOX.exists():

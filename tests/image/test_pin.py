@@ -1,4 +1,4 @@
-"""Pin: the base's digest comes from a real registry, and the rest of the catalog stays as it is."""
+"""Pin: the base's digest comes from a real registry; the rest of the catalog does not change."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from tests.servers import Reply, Server
 
 
 def set_base(catalog, text: str, form: str = "{}") -> bytes:
-    """Have the catalog name this base, written in this form; return the file's bytes."""
+    """Write this base into the catalog, in this form; return the file's bytes."""
     path = catalog.root / "datasets.yml"
     path.write_text(path.read_text().replace('"oci:base"', form.format(text)))
     return path.read_bytes()
@@ -30,7 +30,7 @@ def written(catalog) -> bytes:
 
 
 def test_tag_becomes_the_digest_that_the_registry_has(catalog, registry, pushed):
-    """A base that a person wrote by its tag gets its digest, and then the catalog builds."""
+    """A base with only a tag gets its digest; then the catalog builds."""
     name = f"{registry}/first/tiny:1"
     digest = pushed("first/tiny:1")
     before = set_base(catalog, name, "'{}'")
@@ -44,7 +44,7 @@ def test_tag_becomes_the_digest_that_the_registry_has(catalog, registry, pushed)
 
 
 def test_nothing_changed(catalog, registry, pushed):
-    """Where the tag still names the image, nothing is written, not even the same bytes again."""
+    """If the tag still names the same image, nothing is written, not even the same bytes."""
     set_base(catalog, f"{registry}/second/tiny:1@{pushed('second/tiny:1')}", "{}")
     before = (catalog.root / "datasets.yml").stat()
     assert catalog.ok("base").startswith(f"unchanged: the base is {registry}/second/tiny:1@sha256:")
@@ -53,7 +53,7 @@ def test_nothing_changed(catalog, registry, pushed):
 
 
 def test_tag_that_moved(catalog, registry, pushed):
-    """A tag that names another image now gives the new digest; what was built on the old one stops by itself."""
+    """A moved tag gives the new digest; a build that the lock has on the old base stops."""
     old = pushed("moved/tiny:1", "old")
     set_base(catalog, f"{registry}/moved/tiny:1@{old}")
     catalog.ok("build", "reef@v1")
@@ -66,7 +66,7 @@ def test_tag_that_moved(catalog, registry, pushed):
 
 
 def test_another_image(catalog, registry, pushed):
-    """An image on the command line takes the place of the catalog's, even of one on disk."""
+    """An image on the command line replaces the catalog's base, even one on disk."""
     digest = pushed("other/tiny:2")
     before = written(catalog)
     catalog.ok("base", f"{registry}/other/tiny:2")
@@ -82,7 +82,7 @@ def test_another_image(catalog, registry, pushed):
     "start", ["", "# gr\u00fc\u00df \u2028# \U0001f41f\n", "\ufeff"], ids=["plain", "letters", "mark"]
 )
 def test_every_other_byte_stays(catalog, registry, pushed, form, start):
-    """Comments, quotes, anchors, line ends and the mark of the byte order stay, wherever the base stands."""
+    """Comments, quotes, anchors, line ends and the byte order mark stay, wherever the base is."""
     name = f"{registry}/bytes/tiny:1"
     digest = pushed("bytes/tiny:1")
     path = catalog.root / "datasets.yml"
@@ -98,7 +98,7 @@ def test_every_other_byte_stays(catalog, registry, pushed, form, start):
 
 
 def test_place_and_permissions_stay(catalog, registry, pushed):
-    """A catalog that is a link stays one, and who may read it stays too."""
+    """A catalog that is a symlink stays one and keeps its permissions."""
     digest = pushed("place/tiny:1")
     set_base(catalog, f"{registry}/place/tiny:1")
     real = catalog.root.parent / "real.yml"
@@ -112,7 +112,7 @@ def test_place_and_permissions_stay(catalog, registry, pushed):
 
 
 def test_text_that_stands_for_more_than_the_base_is_left_alone(catalog, registry, pushed):
-    """An anchor whose text another key uses too is not changed in silence: a person must."""
+    """An anchor that another key uses too is not changed silently: the user must do it."""
     pushed("anchor/tiny:1")
     before = set_base(catalog, f"{registry}/anchor/tiny:1", "&x {}")
     before = before.replace(b"A small reef", b"*x")
@@ -175,14 +175,14 @@ def test_image_for_other_machines_is_refused(catalog, registry, pushed, tmp_path
     ],
 )
 def test_what_has_no_digest_to_look_up(catalog, arguments, says):
-    """A base on disk, or a name that is none, is refused before a registry is asked."""
+    """A base on disk, or an invalid name, is refused before a registry is asked."""
     before = written(catalog)
     assert says in catalog.fails("base", *arguments, status=2)
     assert written(catalog) == before
 
 
 def test_catalog_without_a_base(catalog):
-    """Where there is no base, the error says what to write."""
+    """Without a base, the error says what to write."""
     (catalog.root / "datasets.yml").write_text("datasets: {}\n")
     assert "datasets.yml:1: the catalog names no base" in catalog.fails("base", status=2)
 
@@ -206,7 +206,7 @@ def test_tag_that_the_registry_does_not_have(catalog, registry):
     ids=["page", "list", "damaged"],
 )
 def test_answer_that_is_no_manifest(catalog, reply, says):
-    """What a network's own pages, or a broken registry, send is not pinned."""
+    """The login page of a network, or the answer of a broken registry, is not pinned."""
     before = written(catalog)
     with Server({"/v2/me/tiny/manifests/1": reply}) as server:
         name = f"{server.url.removeprefix('http://')}/me/tiny:1"
@@ -215,7 +215,7 @@ def test_answer_that_is_no_manifest(catalog, reply, says):
 
 
 def test_edit_while_the_registry_is_asked_is_kept(catalog, registry, pushed, monkeypatch):
-    """What an editor saved meanwhile stays; another base that it saved is not written over."""
+    """Changes that the user saved meanwhile stay; another base among them is not overwritten."""
     digest = pushed("edit/tiny:1")
     name = f"{registry}/edit/tiny:1"
     set_base(catalog, name)
@@ -240,7 +240,7 @@ def test_edit_while_the_registry_is_asked_is_kept(catalog, registry, pushed, mon
 
 
 def test_what_a_killed_run_left_is_removed(catalog, registry, pushed):
-    """A temporary file beside the catalog goes away with the next run."""
+    """The next run removes a temporary file beside the catalog."""
     pushed("killed/tiny:1")
     (catalog.root / ".datapack-0123").write_bytes(b"defaults")
     catalog.ok("base", f"{registry}/killed/tiny:1")
@@ -248,7 +248,7 @@ def test_what_a_killed_run_left_is_removed(catalog, registry, pushed):
 
 
 def test_names_are_completed_as_docker_does():
-    """A short name is one of Docker Hub, and of its library where it has no folder."""
+    """A short name is on Docker Hub, and in its library if it has no namespace."""
     assert str(_full_name("alpine:3.22", None)) == "docker.io/library/alpine:3.22"
     assert str(_full_name("docker.io/alpine:3", None)) == "docker.io/library/alpine:3"
     assert str(_full_name("me/alpine:3", None)) == "docker.io/me/alpine:3"
@@ -257,9 +257,9 @@ def test_names_are_completed_as_docker_does():
 
 
 def test_disk_that_is_full_leaves_the_catalog_as_it_was(catalog, registry, pushed):
-    """A catalog that can't be written whole is not written at all."""
+    """A catalog that can't be written completely is not written at all."""
     pushed("full/tiny:1")
-    catalog.ok("base", f"{registry}/full/tiny:1")  # what comes from the registry is here now
+    catalog.ok("base", f"{registry}/full/tiny:1")  # the cache has the image now
     path = catalog.root / "datasets.yml"
     path.write_text(path.read_text().partition("@")[0] + '"}\n' + "# a line\n" * 1000)
     before = written(catalog)

@@ -1,4 +1,4 @@
-"""`make pin`: the digests of the Dockerfiles' bases come from a real registry, and nothing else in them changes."""
+"""`make pin`: the digests of the Dockerfiles' bases come from a real registry; nothing else in the files changes."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def write(folder, name: str, base: str):
 
 
 def test_each_base_gets_its_digest(registry, pushed, tmp_path):
-    """Each Dockerfile's tag gets the digest that it has in its registry, once and again after the tag moved."""
+    """Each Dockerfile's tag gets its current digest, also after the tag moved."""
     names = [f"{registry}/pin/one:1", f"{registry}/pin/two:2"]
     paths = [write(tmp_path, f"{number}", name) for number, name in enumerate(names)]
     digests = [pushed("pin/one:1", "one"), pushed("pin/two:2", "two")]
@@ -34,16 +34,16 @@ def test_each_base_gets_its_digest(registry, pushed, tmp_path):
         digests[1] = pushed("pin/two:2", "moved")
 
 
-def test_nothing_changed_is_nothing_written(registry, pushed, tmp_path):
-    """A base that is what it was leaves its file alone."""
+def test_unchanged_base_is_not_written(registry, pushed, tmp_path):
+    """The file of an unchanged base is not touched."""
     path = write(tmp_path, "same", f"{registry}/same/tiny:1@{pushed('same/tiny:1')}")
     before = path.stat()
     pin_bases([path], tmp_path / "cache")
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_one_base_that_can_t_be_had_changes_no_file(registry, pushed, tmp_path):
-    """Where one registry has no such image, or not for linux/amd64, no Dockerfile is changed."""
+def test_one_missing_base_changes_no_file(registry, pushed, tmp_path):
+    """If one registry lacks the image, or has none for linux/amd64, no Dockerfile changes."""
     pushed("half/tiny:1")
     pushed("half/arm:1", architecture="arm64")
     good = write(tmp_path, "good", f"{registry}/half/tiny:1")
@@ -63,7 +63,7 @@ def test_one_base_that_can_t_be_had_changes_no_file(registry, pushed, tmp_path):
     ],
 )
 def test_a_dockerfile_without_a_full_name_is_refused(tmp_path, text, error, why):
-    """A base that is not named in full, with a tag, is one clear line."""
+    """A base without a full name and a tag is one clear line."""
     path = tmp_path / "Dockerfile"
     path.write_text(text)
     with pytest.raises(error, match=why):
@@ -73,7 +73,7 @@ def test_a_dockerfile_without_a_full_name_is_refused(tmp_path, text, error, why)
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_every_dockerfile_can_be_pinned(path, registry, pushed, tmp_path):
-    """What `make pin` does to the project's own Dockerfiles, with our registry in the place of theirs."""
+    """`make pin` works on the project's own Dockerfiles, here with our registry instead of theirs."""
     pushed("every/tiny:1")
     text = re.sub(r'ARG BASE="[^"]*"', f'ARG BASE="{registry}/every/tiny:1"', path.read_text())
     copy = tmp_path / "Dockerfile"
@@ -82,8 +82,8 @@ def test_every_dockerfile_can_be_pinned(path, registry, pushed, tmp_path):
     assert copy.read_text() == text.replace("every/tiny:1", f"every/tiny:1@{name.digest}")
 
 
-def test_the_script_says_what_it_did_and_what_went_wrong(registry, pushed, tmp_path):
-    """As `make` runs it: a line a Dockerfile, or one line that says why not, and never a traceback."""
+def test_the_script_prints_one_line(registry, pushed, tmp_path):
+    """As `make` runs it: one line per Dockerfile, or one error, and never a traceback."""
     digest = pushed("script/tiny:1")
     path = write(tmp_path, "Dockerfile", f"{registry}/script/tiny:1")
     (tmp_path / "datasets.yml").touch()

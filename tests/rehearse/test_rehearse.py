@@ -1,4 +1,4 @@
-"""`datapack run` without an engine: what people write is read, what can't be is one clear line; folders and bags."""
+"""`datapack run` without an engine: options and files, wrong ones as one clear line; folders and bags."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from tests.workplace import REFERENCE
 PODMAN = Engine("Podman", "4.3.1", limits_memory=True, limits_swap=True)
 DOCKER = Engine("Docker", "20.10.24", limits_memory=True, limits_swap=True)
 
-# ---- What people write
+# ---- Settings and files
 
 
 @pytest.mark.parametrize(
     ("text", "amount"),
     [("4g", 4 << 30), ("4 Gb", 4 << 30), ("512m", 512 << 20), ("1.5GiB", 3 << 29), ("100", 100), ("1t", 1 << 40)],
 )
-def test_an_amount_of_memory(text, amount):
-    """Amounts are read as docker and podman read them, and written so that they can be read again."""
+def test_amounts_of_memory(text, amount):
+    """Amounts are read as docker and podman read them, and printed so that they can be read again."""
     assert parse_bytes(text) == amount
     assert parse_bytes(show_bytes(amount)) == amount
 
 
 @pytest.mark.parametrize("text", ["", "4x", "-1g", "0", "many", "4g4"])
-def test_no_amount_of_memory(text):
-    """Anything else says what an amount is."""
+def test_wrong_amounts_of_memory(text):
+    """Anything else raises an error that explains the format."""
     with pytest.raises(ValueError, match="such as 4g"):
         parse_bytes(text)
 
 
 def test_an_env_file(tmp_path, monkeypatch):
-    """Values stand as they are; a name alone has the value that it has here, and none where it is not set here."""
+    """Values stay unchanged; a name alone takes its value from this environment, if it has one."""
     monkeypatch.setenv("HERE", "value")
     monkeypatch.delenv("NOT_HERE", raising=False)
     path = tmp_path / "variables"
@@ -59,8 +59,8 @@ def test_an_env_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("line", ["=value", "A KEY=value", "A KEY"])
-def test_a_line_that_is_no_variable(tmp_path, line):
-    """It is named with its file, its number and what it should be."""
+def test_a_malformed_variable(tmp_path, line):
+    """The error has the file, the line number and the expected form."""
     path = tmp_path / "variables"
     path.write_text(f"A=b\n{line}\n")
     with pytest.raises(UsageError) as error:
@@ -69,8 +69,8 @@ def test_a_line_that_is_no_variable(tmp_path, line):
     assert str(error.value) == expected
 
 
-def test_words_of_a_file(tmp_path):
-    """Several words a line, quoted as in a shell; an open quotation is named with its line."""
+def test_the_words_of_a_file(tmp_path):
+    """Several words per line, quoted as in a shell; the error for an open quotation has its line."""
     path = tmp_path / "arguments"
     path.write_text("train --config '/safe_data/my train.yml' # a remark\n\n--seed 1\n")
     words = [(1, "train"), (1, "--config"), (1, "/safe_data/my train.yml"), (3, "--seed"), (3, "1")]
@@ -80,8 +80,8 @@ def test_words_of_a_file(tmp_path):
         list(read_words(path))
 
 
-def test_files_that_can_not_be_read(tmp_path):
-    """A file that is missing, or is no text, is named."""
+def test_unreadable_files(tmp_path):
+    """A missing file and a binary one are named."""
     with pytest.raises(UsageError, match="missing: can't be read: found No such file"):
         read_env_file(tmp_path / "missing")
     (tmp_path / "binary").write_bytes(b"A=\xff\n")
@@ -116,8 +116,8 @@ def test_files_that_can_not_be_read(tmp_path):
         ("# nothing\n", {}),
     ],
 )
-def test_flags_and_what_they_are(tmp_path, text, arguments):
-    """Each flag of the list is the argument of docker's SDK that means the same."""
+def test_flags(tmp_path, text, arguments):
+    """Each supported flag becomes the argument of docker's SDK with the same meaning."""
     path = tmp_path / "options"
     path.write_text(text)
     assert read_opt_file(path) == arguments
@@ -151,8 +151,8 @@ def test_flags_and_what_they_are(tmp_path, text, arguments):
         ("-e =1", "1: wrong value for --env: expected KEY=VALUE"),
     ],
 )
-def test_flags_that_can_not_be(tmp_path, text, line):
-    """What has no place here is an error that names the flag, the file and the line."""
+def test_unsupported_flags(tmp_path, text, line):
+    """The error names the flag, the file and the line."""
     path = tmp_path / "options"
     path.write_text(text)
     with pytest.raises(UsageError) as error:
@@ -162,24 +162,24 @@ def test_flags_that_can_not_be(tmp_path, text, line):
 
 
 def test_the_reference_lists_every_flag():
-    """The documentation names what --opt-file takes, and nothing else."""
+    """The documentation lists exactly the flags that --opt-file supports."""
     section = (PROJECT / "docs" / "reference.md").read_text().split("## Flags of `--opt-file`")[1].split("\n## ")[0]
     assert re.findall(r"^\| `--([a-z-]+)`", section, re.MULTILINE) == sorted(FLAGS)
 
 
-# ---- What the engine is asked for
+# ---- Arguments for the engine
 
 
-def test_a_memory_limit_is_asked_for_where_it_can_be_had():
-    """Swap is part of the limit; an engine that says that it can limit nothing is not asked to."""
+def test_memory_is_limited_if_the_engine_can():
+    """Swap is part of the limit; an engine that can't limit memory is not asked to."""
     assert limited({}, 64, DOCKER) == {"mem_limit": 64, "memswap_limit": 64}
     assert limited({}, 64, Engine("Docker", "1", limits_memory=True, limits_swap=False))["memswap_limit"] is None
     nothing = {"mem_limit": None, "memswap_limit": None}
     assert limited({"mem_limit": 64}, 64, Engine("Docker", "1", limits_memory=False, limits_swap=False)) == nothing
 
 
-def test_strict_wins_over_flags_and_keeps_their_memory_folders():
-    """A user or capabilities from a flag do not weaken --strict; a tmpfs that was asked for is there."""
+def test_strict_overrides_flags_but_keeps_their_tmpfs():
+    """A user or capabilities from a flag do not weaken --strict; a requested tmpfs stays."""
     flags = {"user": "0", "cap_drop": ["A"], "read_only": False, "tmpfs": {"/tmp": "size=1m"}}
     for engine, hidden in ((DOCKER, {}), (PODMAN, {"/run": "ro", "/var/tmp": "ro"})):
         asked = strict(flags, engine)
@@ -188,7 +188,7 @@ def test_strict_wins_over_flags_and_keeps_their_memory_folders():
 
 
 def test_a_gpu():
-    """Docker is asked for devices, a new Podman for CDI's; an old one would leave them out and say nothing."""
+    """Docker gets a device request, a new Podman a CDI device; an old Podman would silently ignore it."""
     (request,) = with_gpu({}, DOCKER)["device_requests"]
     assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
     for version in ("5.4.0", "6.0.0-dev", "10.1"):
@@ -199,8 +199,8 @@ def test_a_gpu():
             with_gpu({}, Engine("Podman", version, True, True))
 
 
-def test_two_mounts_at_one_place(tmp_path):
-    """A flag can't mount over what the Safe Haven mounts, however it is written."""
+def test_two_mounts_at_the_same_path(tmp_path):
+    """A flag can't mount over the Safe Haven's folders, however it is written."""
     options = tmp_path / "options"
     for text in (f"-v {tmp_path}:/scratch/", "--tmpfs /scratch"):
         options.write_text(text)
@@ -214,8 +214,8 @@ def test_two_mounts_at_one_place(tmp_path):
 # ---- Folders
 
 
-def test_folders_are_private_and_writable_only_for_a_while(tmp_path):
-    """Nobody else reaches the folders; what was opened to any user is closed again; what is empty goes."""
+def test_folders_are_private_and_writable_only_meanwhile(tmp_path):
+    """Other users can't reach the folders; permissions are restored; empty folders are removed."""
     outputs, data = tmp_path / "outputs", tmp_path / "data"
     data.mkdir(mode=0o750)
     with open_folders(tmp_path / "kept", data, outputs, anyone=True) as folders:
@@ -234,7 +234,7 @@ def test_folders_are_private_and_writable_only_for_a_while(tmp_path):
 
 
 def test_a_failure_keeps_the_outputs(tmp_path):
-    """What was written until something failed stays; the rest goes."""
+    """What was written before a failure stays; the rest is removed."""
 
     def interrupted() -> None:
         with open_folders(tmp_path, None, None, anyone=True) as folders:
@@ -247,8 +247,8 @@ def test_a_failure_keeps_the_outputs(tmp_path):
     assert [path.name for path in root.iterdir()] == ["safe_outputs"]
 
 
-def test_a_killed_process_is_known_to_be_gone(tmp_path):
-    """The kernel lets go of a rehearsal's folder however its process ends; its outputs stay."""
+def test_a_killed_process_is_detected(tmp_path):
+    """The kernel releases the lock however the process ends; the outputs stay."""
     code = f"""
 import os, signal, sys
 from pathlib import Path
@@ -269,8 +269,8 @@ with open_folders(Path({str(tmp_path)!r}), None, None, True) as folders:
     assert is_abandoned(root) is True  # its container may still have to be removed
 
 
-def test_a_folder_that_is_no_rehearsals_is_left(tmp_path):
-    """Whatever a container's label says, only a folder that a rehearsal made loses its scratch."""
+def test_a_folder_without_the_marker_is_left(tmp_path):
+    """Whatever a container's label says, only a rehearsal's own folder loses its scratch."""
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "precious").write_text("x")
     remove_abandoned(tmp_path)
@@ -282,7 +282,7 @@ def test_a_folder_that_is_no_rehearsals_is_left(tmp_path):
 
 @pytest.fixture
 def arrived(tmp_path):
-    """Give the outputs of an import as they should be, and what the image says of them."""
+    """The outputs of a correct import, and the dataset that the image names."""
     outputs = tmp_path / "outputs"
     bag = outputs / "reef" / "v1"
     (bag / "data").mkdir(parents=True)
@@ -293,8 +293,8 @@ def arrived(tmp_path):
     return outputs, Dataset(REFERENCE, manifest.digest)
 
 
-def test_what_arrived_is_found_where_it_was_sent(arrived):
-    """`--to` below any folder that was mounted is followed; the last one counts."""
+def test_the_import_is_found_where_it_was_sent(arrived):
+    """`--to` may name a path below any mounted folder; the last one counts."""
     outputs, dataset = arrived
     for arguments, mounts in (
         ((), {"/safe_outputs": outputs}),
@@ -314,15 +314,15 @@ def test_what_arrived_is_found_where_it_was_sent(arrived):
         ("reef/v1/data/z", b"Z", "1 changed"),
         ("reef/v1/data/extra", b"", "1 extra"),
         ("reef/v1/data/z", None, "1 missing"),
-        ("reef/v1/bag-info.txt", b"", "the bag's tag file is damaged"),
-        ("reef/v1/manifest-sha256.txt", b"", "the bag's tag file is damaged"),
+        ("reef/v1/bag-info.txt", b"", "the tag file is damaged"),
+        ("reef/v1/manifest-sha256.txt", b"", "the tag file is damaged"),
         ("reef/v1/tagmanifest-sha256.txt", None, "not a bag: a tag file can't be read"),
         ("reef/v1.import.txt", b"IMPORT FAILED: stopped\n", "found IMPORT FAILED: stopped"),
         ("reef/v1.import.txt", None, "found no receipt"),
     ],
 )
-def test_what_differs_is_a_mismatch(arrived, path, content, problem):
-    """Whatever is wrong with what arrived, datapack ends with 3."""
+def test_any_difference_is_a_mismatch(arrived, path, content, problem):
+    """Whatever is wrong with what arrived, datapack ends with status 3."""
     outputs, dataset = arrived
     (outputs / path).unlink(missing_ok=True)
     if content is not None:
@@ -334,14 +334,14 @@ def test_what_differs_is_a_mismatch(arrived, path, content, problem):
 
 
 def test_another_dataset_is_a_mismatch(arrived):
-    """A whole bag that is not the one that the image names does not pass."""
+    """An intact bag of another dataset than the image names is refused."""
     outputs, _ = arrived
     with pytest.raises(MismatchError, match="this is not the dataset that the image names: expected sha256:0000"):
         verify_arrival(Dataset(REFERENCE, f"sha256:{'0' * 64}"), (), {"/safe_outputs": outputs}, Silent())
 
 
-def test_questions_to_the_import():
-    """Only with --list and --help an import is not expected to bring anything."""
+def test_arguments_that_import_nothing():
+    """Only with --list and --help is an import expected to copy nothing."""
     assert imports_nothing(["--list"])
     assert imports_nothing(["--jobs", "1", "--help"])
     assert not imports_nothing([])
@@ -375,14 +375,14 @@ def test_files_are_listed(tmp_path):
         (["--launch", "podman", "--outputs", "x"], "--launch podman: no folder for outputs is mounted"),
     ],
 )
-def test_bad_input_is_one_line_before_anything_is_done(catalog, arguments, line):
-    """What was written wrongly is said with status 2, before an engine is asked for anything."""
+def test_wrong_input_is_one_line_before_anything_is_done(catalog, arguments, line):
+    """Wrong input ends with status 2 before an engine is contacted."""
     catalog.env["DOCKER_HOST"] = f"unix://{catalog.root}/nobody.sock"
     assert line in catalog.fails("run", "reef@v1", *arguments, status=2)
     assert not (catalog.root / "dist").exists()
 
 
 def test_no_engine_is_one_line(catalog):
-    """Without an engine the message names the socket and what to start."""
+    """Without an engine, the error names the socket and what to start."""
     catalog.env["DOCKER_HOST"] = f"unix://{catalog.root}/nobody.sock"
     assert "nobody.sock: no container engine answers; start Docker, or 'podman" in catalog.fails("run", "reef@v1")
