@@ -75,7 +75,7 @@ def copied(kind: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_has_all_modules_that_the_trainers_import(kind, tmp_path):
-    """With nothing of datapack but what a Dockerfile copies, every module imports; only pytorch's are left out here."""
+    """With only what a Dockerfile copies, every module imports; those of pytorch are left out here."""
     for source, destination in copied(kind).items():
         (tmp_path / destination).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy

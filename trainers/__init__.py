@@ -1,6 +1,6 @@
-"""Train an object detector in a Trusted Research Environment, on the data asked for and no other.
+"""Train an object detector in a Trusted Research Environment, on exactly the dataset that was asked for.
 
-`commands` is what the program does, a dozen lines each. Nothing imports torch before the data is known to be right.
+`commands` shows what the program does, in a dozen lines per command. Nothing imports torch before the data is checked.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What a run says: on standard output, which is all that a job in the Safe Haven shows, and in the run's `log.txt`."""
+"""The log of a run: on standard output, the only output of a job in the Safe Haven, and in the run's `log.txt`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class Log(Console):
-    """A console that gives each line its time and, once there is a run, writes it to a file too.
+    """A console that adds the time to each line and, once there is a run, also writes to a file.
 
-    Progress is a bar on a terminal and a line every so often elsewhere. With ``quiet``, as in every process of a
-    training but the first, nothing is said.
+    Progress is a bar on a terminal and occasional lines elsewhere. With ``quiet``, as in all processes of a training
+    but the first, nothing is logged.
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
         super().__init__(stream or sys.stdout)
         self.quiet = quiet
-        self._said: list[str] = []  # what was said before there was a file for it
+        self._said: list[str] = []  # lines from before there was a file
         self._file: TextIO | None = None
 
     def note(self, text: str) -> None:
-        """Say one line."""
+        """Log a line."""
         if not self.quiet:
             self._write(f"{time.strftime('%H:%M:%S')}  {text}")
 
@@ -40,12 +40,12 @@ class Log(Console):
             yield advance
 
     def last(self, text: str) -> None:
-        """Say the line that tells how it ended: just that, so that a job's last line can be searched for."""
+        """Print the job's last line, which says how it ended, without the time, so that it is easy to search for."""
         if not self.quiet:
             super().note(text)
 
     def keep(self, path: Path) -> None:
-        """Write what was said and will be said to the end of ``path`` as well."""
+        """Also append everything, earlier lines included, to the file ``path``."""
         if self.quiet or self._file is not None:
             return
         self._file = path.open("a", encoding="utf-8")
@@ -53,7 +53,7 @@ class Log(Console):
         self._file.flush()
 
     def close(self, text: str) -> None:
-        """End the file with a line; what is said from now on does not get into it."""
+        """Write the last line to the file and close it."""
         if self._file is not None:
             with contextlib.suppress(OSError), self._file:
                 self._file.write(f"{text}\n")
@@ -64,6 +64,6 @@ class Log(Console):
         if self._file is None:
             self._said.append(line)
             return
-        with contextlib.suppress(OSError):  # a full disk stops a run where it matters, not at a line of its log
+        with contextlib.suppress(OSError):  # a full disk stops a run where it matters, not at a log line
             self._file.write(f"{line}\n")
             self._file.flush()

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def haven(tmp_path: Path) -> Haven:
-    """Give the folders of a job with a small dataset."""
+    """Make the folders of a job with a small dataset."""
     return Haven(tmp_path, small_files())

@@ -1,4 +1,4 @@
-"""Datasets for the trainers, small and large enough to go wrong."""
+"""Safe Havens in a temporary folder: the folders of a job, with a dataset and a configuration."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def png(width: int, height: int, seed: int = 0) -> bytes:
 
 
 def reef_files() -> dict[str, bytes]:
-    """Give the payload of the example that ships with the project."""
+    """Return the payload of the project's example."""
     images = {f"images/{path.name}": path.read_bytes() for path in sorted((REEF / "images").iterdir())}
     return {"train.json": (REEF / "train.json").read_bytes(), **images}
 
 
 def small_files(count: int = 12) -> dict[str, bytes]:
-    """Give a payload of a few images with a box each, in two categories."""
+    """Return a payload of a few images with a box each, in two categories."""
     rows = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in range(count)]
     boxes = [
         {"id": i, "image_id": i, "category_id": 1 + i % 2, "bbox": [8 + i, 8, 20, 24], "area": 480, "iscrowd": 0}

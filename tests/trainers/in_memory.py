@@ -1,4 +1,4 @@
-"""Images in memory, and the COCO file that they would have."""
+"""Images in memory, and the COCO file for them."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from trainers.dataset.coco import Category, Coco
 
 
 def coco(sizes, boxes=(), crowd=()) -> Coco:
-    """Images of these widths and heights, with boxes (image, x1, y1, x2, y2) in order; ``crowd``: which of them."""
+    """Make images of these widths and heights with boxes (image, x1, y1, x2, y2) in order; ``crowd`` are indices."""
     rows = np.array(boxes, np.float32).reshape(-1, 5)
     count = len(sizes)
     return Coco(
@@ -28,7 +28,7 @@ def coco(sizes, boxes=(), crowd=()) -> Coco:
 
 @dataclass
 class Memory:
-    """`Pixels` of these sizes, in which each image's first byte is its place; some can't be read."""
+    """`Pixels` of these sizes; the first byte of each image is its index, and some can't be read."""
 
     sizes: np.ndarray
     broken: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""Detections to judge, and runs to report on."""
+"""Detections to evaluate, and runs to report on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("starfish", "jellyfish", "crab", "fish", "worm")
 
 
 def make_coco(boxes, labels, *, size=(200, 100), categories=3, crowd=None, ids=None) -> Coco:
-    """A COCO file of some images: a list of boxes and a list of labels for each."""
+    """Make a COCO file of some images from a list of boxes and a list of labels for each."""
     flat = np.array([box for part in boxes for box in part], np.float32).reshape(-1, 4)
     return Coco(
         file_names=tuple(f"{n}.png" for n in range(len(boxes))),
@@ -44,19 +44,19 @@ def outputs(boxes, labels, scores):
 
 
 def judge(coco: Coco, *found, score=0.5) -> Evaluation:
-    """Judge detections in the pixels of the file, an output for each image."""
+    """Evaluate detections in the pixels of the file, one output for each image."""
     evaluator = Evaluator(coco, range(len(coco)), coco.sizes)
     evaluator.add(range(len(coco)), found)
     return evaluator.summarize(score)
 
 
 def quarters(boxes):
-    """Round to what is the same number in any precision, and in the hundredths of COCO results."""
+    """Round to numbers that are exact in any precision, and in the hundredths of COCO results."""
     return (boxes * 4).round() / 4
 
 
 def random_case(seed=0, images=40, most=12, categories=4):
-    """Images with boxes, crowds among them, and detections that are right, moved, wrong or superfluous."""
+    """Make images with boxes, some of them crowds, and detections that are right, moved, wrong or extra."""
     rng = np.random.default_rng(seed)
 
     def some(count):
@@ -80,14 +80,14 @@ def random_case(seed=0, images=40, most=12, categories=4):
 
 @cache
 def an_evaluation(names=NAMES) -> Evaluation:
-    """An evaluation in which the last category has no boxes."""
+    """Make an evaluation in which the last category has no boxes."""
     coco, found = random_case(images=30, categories=len(names))
     named = tuple(Category(place, name) for place, name in enumerate(names, 1))
     return judge(replace(coco, categories=named), *found)
 
 
 def epochs(count: int, *, every: int = 1) -> list[dict[str, object]]:
-    """Lines of `metrics.jsonl`, with an evaluation every so often."""
+    """Make lines of `metrics.jsonl`, with an evaluation every few epochs."""
     return [
         {
             "epoch": epoch,
@@ -107,7 +107,7 @@ def epochs(count: int, *, every: int = 1) -> list[dict[str, object]]:
 
 
 def a_record(*, samples: bool = False, verify: str = "full", **changes) -> RunRecord:
-    """The record of a run that went well, but for ``changes``."""
+    """Make the record of a successful run, with ``changes``."""
     settings = {"dataset": "reef", "digest": DIGEST, "verify": verify, "report": {"samples": samples}}
     record = RunRecord(
         run="reef-1",

@@ -1,4 +1,4 @@
-"""A training that takes seconds: a small detector, squares to find, all parts around it real."""
+"""A training that takes seconds: a small detector finds squares; everything around it is real."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SIDE = 64  # pixels
 
-torch.set_num_threads(1)  # so little work is done by one before several have met
+torch.set_num_threads(1)  # so little work takes longer to share out than to do
 DIGEST = "sha256:" + "1" * 64
 
 
@@ -79,7 +79,7 @@ def squares(count: int) -> tuple[Coco, Squares]:
 
 
 def square_files(count: int) -> dict[str, bytes]:
-    """Give the same images as the payload of a dataset."""
+    """Return the same images as the payload of a dataset."""
     coco, pixels = squares(count)
     files = {}
     for name, image in zip(coco.file_names, pixels.images, strict=True):
@@ -113,7 +113,7 @@ class Squares:
 
 
 class Backbone(nn.Module):
-    """Three convolutions with statistics, as a ResNet has them."""
+    """Three convolutions with BatchNorm, as in a ResNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Backbone(nn.Module):
 
 
 def tiny_detector(seed: int = 0) -> nn.Module:
-    """Make a Faster R-CNN, which draws at random among its proposals in each step of a training."""
+    """Make a Faster R-CNN, which samples its proposals at random in each training step."""
     torch.manual_seed(seed)
     model = FasterRCNN(
         Backbone(),
@@ -157,7 +157,7 @@ class _Predictor(nn.Module):
 
 
 def tiny_job(folder: Path, config: Config | None = None, group: Group | None = None, count: int = 10) -> Job:
-    """Make a job whose run is in ``folder``: 6 images to train on of 10, 4 to validate on."""
+    """Make a job whose run is in ``folder``: 6 of 10 images to train on, 4 to validate on."""
     config = config or tiny_config()
     group = group or Group(Place(), torch.device("cpu"))
     coco, pixels = squares(count)

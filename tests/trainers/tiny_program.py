@@ -1,7 +1,7 @@
-"""The program, with the small detector in place of a ResNet-50: everything else is as it is.
+"""The program with a small detector instead of a ResNet-50; everything else is real.
 
-Environment: TINY_WEIGHTS, a folder where each process leaves the weights that it ends with; TINY_FAILS, the rank of a
-process that is out of memory in its fourth forward pass.
+Environment: TINY_WEIGHTS, a folder where each process saves its final weights; TINY_FAILS, the rank of a process that
+runs out of memory in its fourth forward pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run is asked for: `train.yml`. An unknown key is an error."""
+"""The configuration of a run: `train.yml`. An unknown key is an error."""
 
 from trainers.config.file import DEFAULT, VARIABLE, find, load
 from trainers.config.sections import (

@@ -1,4 +1,4 @@
-"""Print the table of the configuration for the docs: ``python -m trainers.config``."""
+"""Print the reference of the configuration for the docs: ``python -m trainers.config``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def table() -> str:
-    """Return the reference in Markdown: a table for the keys at the top, then one for each section."""
+    """Return the reference in Markdown: a table of the top-level keys, then one for each section."""
     parts = [_rows(Config)]
     for name, field in Config.model_fields.items():
         if section := _section(field):
@@ -26,7 +26,7 @@ def table() -> str:
 
 
 def _rows(section: type[BaseModel]) -> str:
-    lines = ["| key | default | what it can be | what it does |", "|---|---|---|---|"]
+    lines = ["| key | default | values | meaning |", "|---|---|---|---|"]
     lines += _lines(section)
     return "\n".join(lines) + "\n"
 
@@ -35,35 +35,37 @@ def _lines(section: type[BaseModel]) -> Iterator[str]:
     for name, field in section.model_fields.items():
         if _section(field):
             continue
-        default = "none: must be set" if field.is_required() else f"`{_yaml(field.default)}`"
-        kind = _kind(field.annotation, field.metadata).replace("|", "\\|")
+        default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
+        values = _values(field.annotation, field.metadata).replace("|", "\\|")
         description = " ".join((field.description or "").split())
-        yield f"| `{name}` | {default} | {kind} | {description} |"
+        yield f"| `{name}` | {default} | {values} | {description} |"
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    section = field.annotation
+    return section if isinstance(section, type) and issubclass(section, BaseModel) else None
 
 
 def _yaml(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _kind(annotation: Any, metadata: list[Any]) -> str:  # an annotation can be anything
-    """Say in words what a type and its limits allow."""
+def _values(annotation: Any, metadata: list[Any]) -> str:  # an annotation can be anything
+    """Describe the values that a type and its limits allow."""
     arguments = get_args(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _kind(arguments[0], [*arguments[1:], *metadata])
+        return _values(arguments[0], [*arguments[1:], *metadata])
     if origin is Literal:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if origin in {types.UnionType, Union}:
-        return " or ".join("`null`" if part is type(None) else _kind(part, metadata) for part in arguments)
+        return " or ".join("`null`" if part is type(None) else _values(part, metadata) for part in arguments)
     if origin is tuple:
         many = Ellipsis in arguments
         return (
-            f"a list of {_kind(arguments[0], [])}" if many else f"a list of {len(arguments)}: {_kind(arguments[0], [])}"
+            f"a list of {_values(arguments[0], [])}"
+            if many
+            else f"a list of {len(arguments)}: {_values(arguments[0], [])}"
         )
     names = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}
     return ", ".join([names[annotation], *_limits(metadata)])

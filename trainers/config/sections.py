@@ -1,6 +1,6 @@
-"""The sections of `train.yml`: every key with its default, and what it can be.
+"""The sections of `train.yml`: every key with its default and its valid values.
 
-The table in `docs/training.md` is made of them. Only `dataset` and `digest` have no default.
+The tables in `docs/training.md` are generated from them. Only `dataset` and `digest` have no default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _inside(path: str) -> str:
 
 def _folder_name(name: str) -> str:
     if name in {".", ".."} or "/" in name or not name.isprintable():
-        raise ValueError("the name of one folder")
+        raise ValueError("a folder name")
     return name
 
 
@@ -36,7 +36,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
-#: What may differ between two starts of one run: the numbers that it gives do not change.
+#: The keys that may differ between two starts of one run: they do not change its results.
 WITHOUT_EFFECT: dict[str, bool | set[str]] = {
     "run": True,
     "resume": True,
@@ -51,44 +51,44 @@ WITHOUT_EFFECT: dict[str, bool | set[str]] = {
 
 
 class _Section(BaseModel):
-    # strict: "yes" is no boolean and "3" no number; an int passes for a float, as YAML writes 1 for 1.0
+    # strict: "yes" is not a boolean and "3" not a number; an int is a float, since YAML has 1 for 1.0
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class DataSection(_Section):
-    """Which files of the dataset are used, and how."""
+    """The files of the dataset to use, and how to split them."""
 
     train: Below = "train.json"
-    """COCO file with the images and boxes to train on, below `data/` of the dataset; this is its name in Fathom24"""
+    """COCO file of the training images, relative to `data/` of the dataset; the default is its name in Fathom24"""
 
     images: Below = "images/train"
-    """folder of the images that `train` names, below `data/`; this is its name in Fathom24"""
+    """folder of the images in `train`, relative to `data/`; the default is its name in Fathom24"""
 
     eval: Below | None = "eval.json"
-    """COCO file with the images that `predict` looks at; boxes in it are not read. `null` where there is none"""
+    """COCO file of the images for `predict`, which ignores any boxes in it; `null` if there is none"""
 
     eval_images: Below = "images/eval"
-    """folder of the images that `eval` names"""
+    """folder of the images in `eval`, relative to `data/`"""
 
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """share of the images that is kept for validation, stratified by category, whole sequences on one side; a
-    fifth judges the categories that are not rare and leaves the rest to learn from"""
+    """share of the images for validation, stratified by category, in whole sequences; a fifth is enough to evaluate
+    categories that are not rare, and leaves most images for training"""
 
     sequences: Literal["url", "none"] = "url"
-    """`url`: images whose `coco_url` lies in one folder are frames of one dive and look alike, so that a split
-    through them would judge memory; `none`: each image stands alone"""
+    """`url`: images whose `coco_url` is in the same folder are frames of one dive and look alike, so a split within
+    them would test memory; `none`: split image by image"""
 
     skip_broken: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """file names of images that are known to be broken and are left out; any other broken image stops the run,
-    as nobody should learn of it from a result"""
+    """file names of known broken images to leave out; any other broken image stops the run, so that nobody learns of
+    it from the results"""
 
 
 class ImageSection(_Section):
-    """The size of the images that the model sees."""
+    """The size of the images in the model."""
 
     min_size: Count = 800
-    """shorter side, pixels; an image is scaled to it unless its longer side would be over `max_size`. 800 and 1333
-    are those of torchvision's reference, so that results compare; half of them take a quarter of the time and of
+    """shorter side, pixels; images are scaled to it unless the longer side would exceed `max_size`. 800 and 1333 are
+    the values of torchvision's reference, so results are comparable; half of them need a quarter of the time and of
     `/scratch`"""
 
     max_size: Count = 1333
@@ -102,32 +102,32 @@ class ImageSection(_Section):
         return value
 
     cache: Literal["auto", "off"] = "auto"
-    """`auto`: decoded images are kept in `/scratch` if they fit, as decoding is what takes the time; `off`: each
-    is decoded anew in every epoch"""
+    """`auto`: keep decoded images in `/scratch` if they fit, since decoding takes most of the time; `off`: decode them
+    again in every epoch"""
 
 
 class AugmentationSection(_Section):
-    """What is varied about the images in training, at random."""
+    """Random changes of the training images."""
 
     flip: Share = 0.5
-    """probability of a mirror image, left for right: the sea has no left"""
+    """probability of mirroring an image left to right: nothing in the sea prefers a side"""
 
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.8, 1.25)
-    """smallest and largest factor of the size, as animals are near or far; `[1, 1]`: none"""
+    """smallest and largest scale, since animals are near or far; `[1, 1]` turns it off"""
 
     @field_validator("scale")
     @classmethod
     def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] > value[1]:
-            raise ValueError("the smallest factor, then the largest")
+            raise ValueError("the smallest scale, then the largest")
         return value
 
     crop: Share = 0.0
-    """probability of a random part of the image that keeps at least one box's centre; off, as small animals at the
-    edge are lost"""
+    """probability of a random crop that keeps the centre of at least one box; off by default, as it loses small animals
+    at the edge"""
 
     brightness: Share = 0.2
-    """largest relative change of brightness: lamps differ from dive to dive"""
+    """largest relative change of brightness: lights differ from dive to dive"""
 
     contrast: Share = 0.2
     """largest relative change of contrast"""
@@ -136,135 +136,133 @@ class AugmentationSection(_Section):
     """largest relative change of saturation"""
 
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """largest change of hue, in turns of the colour wheel; off, as colour tells species apart and it is slow on a
-    CPU"""
+    """largest change of hue, in turns of the colour wheel; off by default, since colour distinguishes species, and it
+    is slow on a CPU"""
 
 
 class ModelSection(_Section):
     """The detector."""
 
     name: Model = "fasterrcnn_resnet50_fpn_v2"
-    """one of torchvision's detectors; this one is the most accurate of the four on COCO (box mAP 46.7 against 37.0
-    of `fasterrcnn_resnet50_fpn`, says torchvision)"""
+    """a torchvision detector; the default is the most accurate of the four on COCO (box mAP 46.7, against 37.0 for
+    `fasterrcnn_resnet50_fpn`, according to torchvision)"""
 
     weights: str = "imagenet"
-    """`imagenet`: the ResNet-50 that is in the image; `random`: none; or the path of a file with a backbone or a
-    whole detector, relative to the folder of this file. Weights of ImageNet save most of the epochs"""
+    """`imagenet`: the ResNet-50 in the container image; `random`: none; or the path of a file with a backbone or a
+    detector, relative to the folder of this file. ImageNet weights save most of the epochs"""
 
     trainable_layers: Annotated[int, Field(ge=0, le=5)] = 3
-    """how many of the backbone's 5 stages are trained, counted from the last; 3 as in torchvision's reference, with
-    `random` weights all are"""
+    """number of the backbone's 5 stages to train, counted from the last one; 3 as in torchvision's reference; with
+    `random` weights all are trained"""
 
     detections: Annotated[int, Field(ge=1, le=1000)] = 300
-    """most detections an image; an image of Fathom24 can have 198 boxes"""
+    """maximum number of detections per image; images of Fathom24 have up to 198 boxes"""
 
 
 class TrainingSection(_Section):
-    """How the weights are fitted."""
+    """The training itself."""
 
     epochs: Count = 26
     """passes over the training images; 26 as in torchvision's reference"""
 
     batch_size: Count = 8
-    """images that one process takes at once; if the GPU has no memory for it, the error says which number to try"""
+    """images per batch and process; if GPU memory runs out, the error says which number to try"""
 
     accumulate: Count = 1
-    """batches whose gradients are added before a step, for a step of many images in little memory"""
+    """batches per step, for large steps in little memory"""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """`sgd`, with a momentum of 0.9, is what the detectors were made with; `adamw` is easier to start from random
+    """`sgd`, with a momentum of 0.9, is what torchvision trained its detectors with; `adamw` is easier with random
     weights"""
 
     learning_rate: Positive = 0.02
-    """for a step of 16 images, 0.02 as in torchvision's reference for `sgd`; scaled in proportion to the images
-    of a step (batch x accumulate x processes). `adamw` wants a smaller one"""
+    """for a step of 16 images; 0.02 as in torchvision's reference for `sgd`. It is scaled in proportion to the images
+    of a step (`batch_size` x `accumulate` x processes). `adamw` needs a smaller one"""
 
     weight_decay: NotNegative = 1e-4
-    """of weights, as in torchvision's reference; norms and biases have none"""
+    """as in torchvision's reference; norms and biases are excluded"""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    """steps in which the learning rate rises from a thousandth, or the loss is not finite soon; at most a third of
-    all steps"""
+    """steps during which the learning rate rises from a thousandth, without which the loss soon is not finite; at most
+    a third of all steps"""
 
     schedule: Literal["cosine", "steps"] = "cosine"
-    """`cosine`: down to a hundredth at the end; `steps`: a tenth at each of `milestones`"""
+    """`cosine`: falls to a hundredth at the end; `steps`: falls to a tenth at each of `milestones`"""
 
     milestones: Annotated[tuple[Share, ...], Field(strict=False)] = (0.6, 0.85)
-    """where `steps` go down, as shares of the training"""
+    """when `steps` falls, as shares of the training"""
 
     clip_norm: NotNegative = 10.0
-    """largest norm of the gradient: one odd batch does not undo an epoch; 0: not clipped"""
+    """maximum norm of the gradient, so that one odd batch does not undo an epoch; 0 turns clipping off"""
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """decay of a moving average of the weights, which is then what is evaluated and kept, such as 0.999; 0: none"""
+    """decay of a moving average of the weights, such as 0.999, which is then evaluated and saved; 0 turns it off"""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """of the forward pass; `auto`: bfloat16 on a GPU that has it, float16 on another, float32 on a CPU"""
+    """of the forward pass; `auto`: bfloat16 on GPUs that support it, float16 on others, float32 on a CPU"""
 
     channels_last: bool = True
-    """the order in memory that convolutions are fastest in, on a GPU with half precision and on a CPU"""
+    """the memory format in which convolutions are fastest, on a GPU with half precision and on a CPU"""
 
     compile: bool = False
-    """`torch.compile` of the backbone: pays in long runs on a GPU; the image needs a C compiler"""
+    """compile the backbone with `torch.compile`; worth it in long runs on a GPU; needs a C compiler in the image"""
 
     max_hours: Positive | None = None
-    """hours after which the training is ended in good order, with an evaluation and all outputs: set it under the
-    time limit of the service (6 hours on the desktop service)"""
+    """hours after which the training shuts down cleanly, with an evaluation and all outputs; set it below the time
+    limit of the service (6 hours on the desktop service)"""
 
 
 class EvaluationSection(_Section):
-    """How the detector is judged."""
+    """The evaluation of the detector."""
 
     every: Count = 1
-    """epochs between two evaluations; the last epoch has one in any case"""
+    """epochs between evaluations; the last epoch always has one"""
 
     batch_size: Count = 8
-    """images at once; it changes no result"""
+    """images per batch; it does not change the results"""
 
     model: str | None = None
-    """`model.pt` that `evaluate` and `predict` take, relative to the folder of this file; without it the run's own"""
+    """`model.pt` for `evaluate` and `predict`, relative to the folder of this file; by default the run's own"""
 
 
 class ReportSection(_Section):
-    """What `report.html` shows."""
+    """The content of `report.html`."""
 
     score: Share = 0.5
-    """score from which a detection counts in the confusion matrix and on samples"""
+    """lowest score of a detection that counts in the confusion matrix and on samples"""
 
     samples: bool = False
-    """`true` puts a few validation images with their boxes into the report: only where governance lets images
-    out"""
+    """`true` puts a few validation images with their boxes into the report; only if governance lets images leave"""
 
 
 class Config(_Section):
-    """A run."""
+    """The configuration of a run."""
 
     dataset: str
-    """folder of the dataset as it was imported (the one with `manifest-sha256.txt`), relative to the folder of this
-    file"""
+    """folder of the imported dataset (the one with `manifest-sha256.txt`), relative to the folder of this file"""
 
     digest: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
-    """the dataset digest that `datapack build` printed and `datasets.lock` holds; anything else is refused"""
+    """the dataset digest, as `datapack build` printed it and `datasets.lock` holds it; any other dataset is refused"""
 
     verify: Literal["full", "quick"] = "full"
-    """`full`: every byte is held against the digest; `quick`: names and the total size only"""
+    """`full`: check every byte; `quick`: check only names and the total size"""
 
     run: FolderName | None = None
-    """folder of this run in `/safe_outputs`; without it one is made of the dataset, the model and this configuration"""
+    """folder of this run in `/safe_outputs`; by default named after the dataset, the model and this configuration"""
 
     resume: str = "auto"
-    """`auto`: go on from the run's own `checkpoint.pt` where there is one; `never`: a new run; or the path of a
-    checkpoint, relative to the folder of this file"""
+    """`auto`: resume from the run's own `checkpoint.pt`, if there is one; `never`: start a new training; or the path
+    of a checkpoint, relative to the folder of this file"""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """of the split, the weights, the order of images and their variation"""
+    """of the split, the weights, the order of the images and their augmentation"""
 
     device: Literal["cuda", "cpu"] = "cuda"
-    """a GPU that is not there is an error: nobody waits six hours for a CPU by mistake"""
+    """a missing GPU is an error, so that nobody waits six hours for a CPU by mistake"""
 
     workers: Annotated[int, Field(ge=1)] | None = None
-    """threads that read images, a process; without it one for each core that the job may use, shared among the
-    processes of a node"""
+    """reading threads per process; by default one for each core that the job may use, divided among the processes of a
+    node"""
 
     data: DataSection = DataSection()
     image: ImageSection = ImageSection()
@@ -276,12 +274,12 @@ class Config(_Section):
 
     @property
     def run_name(self) -> str:
-        """The folder of the run: as asked for, or the same for the same configuration, so that a run finds itself."""
+        """The folder of the run: as configured, or derived from the configuration, so that it finds its run again."""
         dataset = "-".join(PurePosixPath(self.dataset).parts[-2:]).strip("/-.")
         return self.run or f"{dataset}-{self.model.name}-{self.fingerprint}"
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that differ where the result of the training would."""
+        """Eight hex digits that depend on everything that affects the result."""
         kept = self.model_dump_json(exclude=WITHOUT_EFFECT)
         return hashlib.sha256(kept.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Plots of a run as PNG: how training went, and how good the detector is. Names of categories are text, not markup."""
+"""Plots of a run as PNG: the training and the scores. Names of categories are text, never markup."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     Epochs = Sequence[Mapping[str, Any]]  # the lines of `metrics.jsonl`
 
-MOST = 40  # categories in one plot, those with the most boxes
+MOST = 40  # categories in a plot: those with the most boxes
 
 _INK, _MUTED, _GRID, _DARK, _LIGHT = "#1c2733", "#5d6975", "#e4e8ec", "#0b5c8a", "#a9cbe0"
-# Okabe and Ito's palette, made to be told apart with any colour vision
+# the palette of Okabe and Ito, distinguishable with any colour vision
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":")
-_ZOOM = 1.6  # dots to a pixel of the page, for screens with many and for print
+_ZOOM = 1.6  # dots per pixel of the page, for dense screens and print
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -52,7 +52,7 @@ _LONGEST = 32  # characters of a name
 
 
 def loss(epochs: Epochs) -> bytes:
-    """Draw the loss and its parts by epoch."""
+    """Plot the loss and its parts by epoch."""
     names = dict.fromkeys(name for row in epochs for name in row.get("losses") or {})
 
     def draw(figure: Figure) -> None:
@@ -68,7 +68,7 @@ def loss(epochs: Epochs) -> bytes:
 
 
 def learning_rate(epochs: Epochs) -> bytes:
-    """Draw the learning rate by step, as it was at the end of each epoch."""
+    """Plot the learning rate by step, at the end of each epoch."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -82,7 +82,7 @@ def learning_rate(epochs: Epochs) -> bytes:
 
 
 def mean_average_precision(epochs: Epochs) -> bytes | None:
-    """Draw mAP, mAP50 and mAP75 by epoch; None if there was no evaluation."""
+    """Plot mAP, mAP50 and mAP75 by epoch; return None if there was no evaluation."""
     rows = [(row["epoch"], row["evaluation"]) for row in epochs if row.get("evaluation")]
     if not rows:
         return None
@@ -98,32 +98,32 @@ def mean_average_precision(epochs: Epochs) -> bytes | None:
 
 
 def average_precision(evaluation: Evaluation) -> bytes:
-    """Draw AP and AP50 of each category as bars, the best first."""
-    kinds = _largest(evaluation)
+    """Plot AP and AP50 of each category as bars, the best first."""
+    shown = _largest(evaluation)
     scores = evaluation.at100.categories
-    kinds.sort(key=lambda kind: _value(scores[kind].AP))
+    shown.sort(key=lambda index: _value(scores[index].AP))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        places = np.arange(len(kinds))
-        half = [scores[kind].AP50 or 0 for kind in kinds]
+        places = np.arange(len(shown))
+        half = [scores[index].AP50 or 0 for index in shown]
         axes.barh(places, half, 0.72, color=_LIGHT, label="AP50")
-        axes.barh(places, [scores[kind].AP or 0 for kind in kinds], 0.36, color=_DARK, label="AP")
-        for place, kind in enumerate(kinds):
-            text = "no boxes" if scores[kind].AP is None else f"{scores[kind].AP:.2f} · {scores[kind].AP50:.2f}"
+        axes.barh(places, [scores[index].AP or 0 for index in shown], 0.36, color=_DARK, label="AP")
+        for place, index in enumerate(shown):
+            text = "no boxes" if scores[index].AP is None else f"{scores[index].AP:.2f} · {scores[index].AP50:.2f}"
             axes.text(half[place] + 0.01, place, text, va="center", fontsize=8.5, color=_MUTED)
-        axes.set_yticks(places, [_short(evaluation.categories[kind].name) for kind in kinds], color=_INK)
-        axes.set(xlim=(0, 1.12), xticks=np.linspace(0, 1, 6), xlabel="average precision", ylim=(-0.6, len(kinds) - 0.4))
+        axes.set_yticks(places, [_short(evaluation.categories[index].name) for index in shown], color=_INK)
+        axes.set(xlim=(0, 1.12), xticks=np.linspace(0, 1, 6), xlabel="average precision", ylim=(-0.6, len(shown) - 0.4))
         axes.grid(visible=False, axis="y")
         axes.tick_params(left=False)
         _legend(figure, axes)
 
-    return render(draw, 9, 1.3 + 0.3 * len(kinds))
+    return render(draw, 9, 1.3 + 0.3 * len(shown))
 
 
 def precision_recall(evaluation: Evaluation) -> bytes | None:
-    """Draw the precision by recall at IoU 0.5, a panel for each category with boxes; None if there is none."""
-    curves = [(kind, curve) for kind in _largest(evaluation) if (curve := evaluation.precision[kind])]
+    """Plot precision by recall at IoU 0.5, a panel for each category with boxes; return None without any."""
+    curves = [(index, curve) for index in _largest(evaluation) if (curve := evaluation.precision[index])]
     if not curves:
         return None
     columns = min(4, len(curves))
@@ -131,19 +131,19 @@ def precision_recall(evaluation: Evaluation) -> bytes | None:
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
-        for place, ((kind, curve), axes) in enumerate(zip(curves, panels, strict=False)):
+        for place, ((index, curve), axes) in enumerate(zip(curves, panels, strict=False)):
             axes.fill_between(evaluation.recall, curve, color=_LIGHT, alpha=0.45, linewidth=0)
             axes.plot(evaluation.recall, curve, color=_DARK)
-            category = evaluation.categories[kind]
+            category = evaluation.categories[index]
             axes.set_title("\n".join(_wrapped(category.name, 24)), fontsize=9.5, loc="left", color=_INK)
-            ap50 = _value(evaluation.at100.categories[kind].AP50)
+            ap50 = _value(evaluation.at100.categories[index].AP50)
             facts = f"AP50 {ap50:.2f}\n{category.boxes:,} box{'es' * (category.boxes != 1)}"
-            # where the curve is not: a low one leaves the upper right free
+            # where the curve leaves room: a low one in the upper right
             at = (0.96, 0.95, "right", "top") if ap50 < 0.4 else (0.04, 0.07, "left", "bottom")  # noqa: PLR2004
             axes.text(*at[:2], facts, ha=at[2], va=at[3], fontsize=8.5, transform=axes.transAxes, color=_INK)
             axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             axes.tick_params(labelbottom=place + columns >= len(curves))
-        for axes in panels:  # those that are left
+        for axes in panels:  # unused ones
             axes.set_axis_off()
         figure.supxlabel("recall", fontsize=10, color=_MUTED)
         figure.supylabel("precision", fontsize=10, color=_MUTED)
@@ -152,7 +152,7 @@ def precision_recall(evaluation: Evaluation) -> bytes | None:
 
 
 def confusion_matrix(evaluation: Evaluation) -> bytes:
-    """Draw what was taken for what: counts, shaded by their share of the row."""
+    """Plot the confusion matrix: counts, shaded by their share of the row."""
     names, matrix = _grouped(evaluation)
     side = 1.2 + 0.4 * len(names)
 
@@ -162,7 +162,7 @@ def confusion_matrix(evaluation: Evaluation) -> bytes:
         axes.imshow(np.ma.masked_equal(shares, 0), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (row, column), share in np.ndenumerate(shares):
             if matrix[row, column]:
-                colour = "white" if share > 0.55 else _INK  # noqa: PLR2004 - from here on the blue is dark
+                colour = "white" if share > 0.55 else _INK  # noqa: PLR2004 - a darker blue needs light text
                 text = _count(int(matrix[row, column]))
                 axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         places = np.arange(len(names))
@@ -184,14 +184,14 @@ def confusion_matrix(evaluation: Evaluation) -> bytes:
 
 
 def _grouped(evaluation: Evaluation) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the names and counts of the confusion matrix, the smallest categories as one if there are too many."""
+    """Return names and counts of the confusion matrix; if there are too many categories, group the smallest."""
     matrix = np.array(evaluation.confusion.matrix)
-    kinds = _largest(evaluation)
-    names = [_short(evaluation.categories[kind].name) for kind in kinds]
-    if len(kinds) < len(evaluation.categories):
-        names.append(f"{len(evaluation.categories) - len(kinds)} others")
-    places = np.full(len(matrix), len(kinds))
-    places[kinds] = np.arange(len(kinds))
+    shown = _largest(evaluation)
+    names = [_short(evaluation.categories[index].name) for index in shown]
+    if len(shown) < len(evaluation.categories):
+        names.append(f"{len(evaluation.categories) - len(shown)} others")
+    places = np.full(len(matrix), len(shown))
+    places[shown] = np.arange(len(shown))
     places[-1] = len(names)
     grouped = np.zeros((len(names) + 1, len(names) + 1), np.int64)
     np.add.at(grouped, (places[:, None], places[None, :]), matrix)
@@ -199,8 +199,8 @@ def _grouped(evaluation: Evaluation) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _largest(evaluation: Evaluation) -> list[int]:
-    """Return the places of the categories with the most boxes, in the order of the file."""
-    by_boxes = sorted(range(len(evaluation.categories)), key=lambda kind: -evaluation.categories[kind].boxes)
+    """Return the indices of the categories with the most boxes, in ascending order."""
+    by_boxes = sorted(range(len(evaluation.categories)), key=lambda index: -evaluation.categories[index].boxes)
     return sorted(by_boxes[:MOST])
 
 
@@ -217,7 +217,7 @@ def _epoch_axes(figure: Figure, epochs: Epochs, label: str) -> Axes:
 
 
 def _line(axes: Axes, points: Sequence[tuple[float, float | None]], label: str, **style: Any) -> None:
-    """Draw a line that has a gap where there is no value."""
+    """Draw a line with gaps where values are missing."""
     values = [np.nan if y is None else y for _, y in points]
     marker = "o" if len(points) <= _MANY_POINTS else ""
     axes.plot([x for x, _ in points], values, label=label, marker=marker, markersize=3.5, **style)
@@ -233,7 +233,7 @@ def _value(score: float | None) -> float:
 
 
 def _short(name: str) -> str:
-    """Return a name on one line, cut where it would leave no room for the plot."""
+    """Return a name on one line, shortened if it would leave no room for the plot."""
     line = " ".join(name.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
 
@@ -244,22 +244,22 @@ def _wrapped(name: str, width: int) -> list[str]:
 
 
 def _count(count: int) -> str:
-    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"  # noqa: PLR2004 - what fits a cell
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"  # noqa: PLR2004 - the longest that fits a cell
 
 
 def width(png: bytes) -> int:
-    """Return how wide a plot should be shown, pixels of a page, for its text to have the page's size."""
-    return round(int.from_bytes(png[16:20]) / _ZOOM)  # PNG has its width there
+    """Return the width of a plot on the page, pixels, at which its text has the size of the page's text."""
+    return round(int.from_bytes(png[16:20]) / _ZOOM)  # where a PNG stores its width
 
 
 def render(draw: Callable[[Figure], None], width: float, height: float, form: str = "png") -> bytes:
-    """Draw a figure, inches, on white, as PNG or JPEG. Pyplot, which chooses a screen, has no part in it."""
+    """Render a figure of this size, inches, on white, as PNG or JPEG, without pyplot, which looks for a display."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     out = io.BytesIO()
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the tables have the names that the font has not
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the tables show names that the font lacks
         figure = Figure((width, height), layout="constrained")
         draw(figure)
         metadata = {"Software": None} if form == "png" else None

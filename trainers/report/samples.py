@@ -1,4 +1,4 @@
-"""Validation images with the boxes that are there and those that were detected. They are images of the data."""
+"""Validation images with their boxes and detections. They are images of the data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TRUTH, _FOUND = "#FFFFFF", "#FFB000"
-_LEGIBLE = 24  # boxes in an image that have their names written beside them
+_LEGIBLE = 24  # with more boxes than this in an image, names are left out
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image, its boxes, and what was detected on it; boxes (n, 4) are x1, y1, x2, y2 in the image's pixels."""
+    """An image with its boxes and detections; boxes (n, 4) are x1, y1, x2, y2 in the image's pixels."""
 
     name: str
     image: NDArray[np.uint8]  # (height, width, 3), RGB
@@ -33,7 +33,7 @@ class Sample:
 
 
 def draw_sample(sample: Sample, names: Sequence[str], score: float) -> bytes:
-    """Draw an image as JPEG: boxes of the file white and dashed, detections from ``score`` on orange.
+    """Draw an image as JPEG: boxes of the dataset dashed in white, detections with at least ``score`` in orange.
 
     ``names[label - 1]`` is the name of a category.
     """
@@ -57,7 +57,7 @@ def draw_sample(sample: Sample, names: Sequence[str], score: float) -> bytes:
 
 
 def _box(axes: Axes, box: NDArray[Any], text: str, colour: str, *, dashed: bool) -> None:
-    """Draw a box on a dark line, which is seen on any ground; a detection's name is above it, the truth's below."""
+    """Draw a box with a dark outline, visible on any image; names of detections are above, those of boxes below."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = map(float, box)

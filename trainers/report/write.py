@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: `run.json` from start to end, and `report.html` made of what is there."""
+"""Write `run.json` when a training starts and ends, and `report.html` from the files of the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def begin(
     config: Config, data: PreparedData, run: Run, weights: Path | None, *, device: str, processes: int
 ) -> RunRecord:
-    """Return the record of a training that begins."""
+    """Return the record of a training that starts."""
     return RunRecord(
         run=run.folder.name,
         command="train",
@@ -54,30 +54,30 @@ def begin(
 
 @contextlib.contextmanager
 def recorded(run: Run, record: RunRecord, *, first: bool) -> Iterator[None]:
-    """Write `run.json`; where what is done here fails, write again that it did, and why. The first process does."""
+    """Write `run.json` in the first process; if the body fails, write it again with the reason."""
     if not first:
         yield
         return
     run.write_json(RECORD, record.to_json())
-    run.remove(REPORT)  # it says how an earlier job ended
+    run.remove(REPORT)  # it is about an earlier job
     try:
         yield
     except BaseException as error:
         outcome: Outcome = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
         reason = str(error) or type(error).__name__
-        with contextlib.suppress(DatapackError):  # what went wrong matters more than that it can't be written
+        with contextlib.suppress(DatapackError):  # the error itself matters more than a failure to record it
             run.write_json(RECORD, replace(record, outcome=outcome, reason=reason, ended=now()).to_json())
         raise
 
 
 def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] = ()) -> None:
-    """Write that the run went well, and its report.
+    """Record that the run has succeeded, and write its report.
 
     Args:
-        run: whose folder has everything else by now.
-        record: as it began.
-        resumed: epochs that earlier jobs had done.
-        samples: images of the data for the report, where they may be in it.
+        run: its folder has all other files by now.
+        record: from `begin`.
+        resumed: epochs that earlier jobs had finished.
+        samples: images of the data for the report, if it may hold any.
     """
     record = replace(record, outcome="ok", ended=now(), resumed=resumed)
     run.write_json(RECORD, record.to_json())
@@ -106,6 +106,6 @@ def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
 
 
 def _files(run: Run) -> list[OutputFile]:
-    """List what leaves beside the report; the log is written until the end, and is in the manifest."""
+    """List the files that leave with the report. The log is still being written; it is in the manifest only."""
     paths = sorted(path for path in run.folder.iterdir() if path.is_file() and path.name not in {REPORT, LOG})
     return [OutputFile(path.name, path.stat().st_size, hash_file(path)) for path in paths]

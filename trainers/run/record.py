@@ -1,4 +1,4 @@
-"""What `run.json` says of a run: on which data, with what, how it was asked for and how it ended."""
+"""The content of `run.json`: the data, the versions and the configuration of a run, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Outcome = Literal["running", "ok", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """The data of a run: what was checked, and how it was divided."""
+    """The data of a run: what was checked, and how it was split."""
 
     reference: str
     digest: str
@@ -35,7 +35,7 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run. What can't be known, or not yet, is None."""
+    """A run. What is unknown, or not known yet, is None."""
 
     run: str
     command: str  # train, evaluate or predict
@@ -43,44 +43,44 @@ class RunRecord:
     reason: str | None  # why it failed or stopped
     started: str  # of this job, as `now` gives it
     ended: str | None
-    resumed: int | None  # epochs that earlier jobs had done
+    resumed: int | None  # epochs that earlier jobs had finished
     dataset: DatasetRecord
     model: str
-    weights: str  # what it started from
+    weights: str  # the initial ones, as configured
     weights_digest: str | None  # of their file: sha256: and 64 hex digits
     seed: int
     device: str
     gpu: str | None
     world_size: int  # processes
     versions: dict[str, str | None]
-    configuration: dict[str, Any]  # as resolved, every key
+    configuration: dict[str, Any]  # every key, with its default
 
     @property
     def seconds(self) -> float | None:
-        """How long this job took."""
+        """The duration of this job."""
         if self.ended is None:
             return None
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `run.json` holds."""
+        """Return the content of `run.json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunRecord:
-        """Make a record of the content of its `run.json`."""
+        """Make a record from the content of `run.json`."""
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls).validate_python(content)
 
 
 def now() -> str:
-    """Return the time in UTC, to the second, as ISO 8601 has it."""
+    """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of what a result may depend on; None where it is not there."""
+    """Return the versions of everything that a result may depend on; None for what is not installed."""
     import torch
 
     return {
@@ -93,7 +93,7 @@ def versions() -> dict[str, str | None]:
 
 
 def gpu(device: str) -> str | None:
-    """Return the name of the GPU that ``device`` is; None if it is none."""
+    """Return the name of the GPU ``device``; None if it is not a GPU."""
     if not device.startswith("cuda"):
         return None
     import torch

@@ -69,7 +69,7 @@ def test_a_duplicate_key_names_both_lines(tmp_path):
         ({"model": {"name": "yolo"}}, "model.name: invalid value: expected 'fasterrcnn_resnet50_fpn'"),
         ({"data": {"train": "../secret.json"}}, "without '..'"),
         ({"data": {"train": "/etc/passwd"}}, "data.train"),
-        ({"run": "../other"}, "the name of one folder"),
+        ({"run": "../other"}, "a folder name"),
         ({"augmentation": {"scale": [1, 0]}}, "augmentation.scale"),
         ({"augmentation": {"scale": [1.5, 0.5]}}, "augmentation.scale"),
         ({"image": {"min_size": 800, "max_size": 600}}, "max_size"),

@@ -1,4 +1,4 @@
-"""Plots are images that can be read, whatever there is to plot and whatever it is called."""
+"""Plots are readable images, whatever they show and whatever the categories are called."""
 
 import io
 import subprocess
@@ -19,7 +19,7 @@ ODD = ("$\\frac{1$", "_hidden", "<b>&amp;</b>", "", "two\nlines", "深海の魚"
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures of the images that are made."""
+    """Collect the figures of all plots that are drawn."""
     drawn = []
     kept = plots.render
 
@@ -50,8 +50,8 @@ def all_plots(rows, evaluation):
 
 
 @pytest.mark.parametrize("count", [1, 3, 120])
-def test_every_plot_is_a_image(count):
-    """There is something on each, after one epoch as after many."""
+def test_every_plot_is_an_image(count):
+    """Each shows something, after one epoch and after many."""
     for png in all_plots(epochs(count), an_evaluation()):
         assert 0.01 < (pixels(png) < 200).mean() < 0.9
 
@@ -62,8 +62,8 @@ def test_the_same_run_gives_the_same_bytes():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_name_is_text(figures):
-    """No name of a category is markup, breaks a plot, draws a warning or goes missing."""
+def test_names_are_never_markup(figures):
+    """No name of a category is markup, breaks a plot, causes a warning or gets lost."""
     all_plots(epochs(1), an_evaluation(ODD))
     bars, confusion, _ = figures[3:]
     for figure in (bars, confusion):
@@ -73,7 +73,7 @@ def test_a_name_is_text(figures):
 
 
 def test_long_names_do_not_overlap(figures):
-    """Eighteen categories with Latin names: no label lies on another, and none is cut off."""
+    """With eighteen Latin names, no label overlaps another, and none is cut off."""
     evaluation = an_evaluation(LONG)
     plots.average_precision(evaluation)
     plots.confusion_matrix(evaluation)
@@ -92,7 +92,7 @@ def test_long_names_do_not_overlap(figures):
 
 
 def test_the_best_category_is_on_top(figures):
-    """Bars are sorted by AP, and a category without boxes is below all, named as that."""
+    """Bars are sorted by AP; a category without boxes is at the bottom and labelled."""
     evaluation = an_evaluation()
     plots.average_precision(evaluation)
     axes = figures[0].axes[0]
@@ -102,8 +102,8 @@ def test_the_best_category_is_on_top(figures):
     assert axes.texts[0].get_text() == "no boxes"
 
 
-def test_there_is_a_panel_for_each_category_with_boxes(figures):
-    """Each shows the curve of its own category."""
+def test_each_category_with_boxes_has_a_panel(figures):
+    """Each panel shows the curve of its own category."""
     evaluation = an_evaluation()
     plots.precision_recall(evaluation)
     panels = [axes for axes in figures[0].axes if axes.get_title(loc="left")]
@@ -112,15 +112,15 @@ def test_there_is_a_panel_for_each_category_with_boxes(figures):
 
 
 def test_no_boxes_give_no_curves():
-    """Without a box there is no precision by recall, and the other plots are there all the same."""
+    """Without boxes there are no precision-recall curves; the other plots are still drawn."""
     evaluation = judge(make_coco([[]], [[]]), outputs([[1, 1, 9, 9]], [1], [0.9]))
     assert plots.precision_recall(evaluation) is None
     assert pixels(plots.average_precision(evaluation)).size
     assert pixels(plots.confusion_matrix(evaluation)).size
 
 
-def test_too_many_categories_are_one(figures):
-    """Of more than can be read those with the most boxes are shown; no count of the confusion gets lost."""
+def test_too_many_categories_are_grouped(figures):
+    """Those with the most boxes are shown; the confusion matrix loses no count."""
     names = tuple(f"kind {place}" for place in range(plots.MOST + 9))
     evaluation = an_evaluation(names)
     plots.confusion_matrix(evaluation)
@@ -135,7 +135,7 @@ def test_too_many_categories_are_one(figures):
 
 
 def test_a_missing_value_is_a_gap(figures):
-    """Where a loss or an average is None, the line has a gap and not a zero."""
+    """Where a loss or an average is None, the line has a gap instead of a zero."""
     rows = [*epochs(3), {**epochs(4)[3], "losses": None, "loss": None}]
     plots.loss(rows)
     plots.mean_average_precision(rows)
@@ -146,32 +146,32 @@ def test_a_missing_value_is_a_gap(figures):
     assert precision["mAP"] == [0.1] * 4
 
 
-def test_no_evaluation_is_no_plot():
-    """If no epoch was evaluated, there is nothing to draw."""
+def test_without_an_evaluation_there_is_no_plot():
+    """If no epoch was evaluated, there is nothing to plot."""
     assert plots.mean_average_precision(epochs(3, every=9)) is None
 
 
-def test_epochs_without_an_evaluation_are_passed_over(figures):
-    """Evaluations every other epoch are drawn at their epochs."""
+def test_epochs_without_an_evaluation_are_skipped(figures):
+    """Evaluations every other epoch are plotted at their epochs."""
     plots.mean_average_precision(epochs(5, every=2))
     assert figures[0].axes[0].get_lines()[0].get_xdata().tolist() == [2, 4]
 
 
-def test_a_single_epoch_has_whole_numbers(figures):
-    """Nobody trains 0.6 epochs."""
+def test_epochs_are_whole_numbers(figures):
+    """The axis has no tick at 0.6 epochs."""
     plots.loss(epochs(1))
     low, high = figures[0].axes[0].get_xlim()
     ticks = [tick for tick in figures[0].axes[0].get_xticks() if low <= tick <= high]
     assert ticks == [1]
 
 
-def test_a_plot_is_as_wide_as_its_text_is_high():
-    """Shown at this width, the text of a plot has the size that it was drawn for: 100 pixels an inch."""
+def test_the_text_of_a_plot_has_the_size_of_the_page():
+    """At this width, 100 pixels are an inch of the plot."""
     assert plots.width(plots.loss(epochs(1))) == 600
 
 
-def test_matplotlib_comes_late_and_without_a_screen():
-    """Importing the plots imports no matplotlib, and drawing imports no pyplot."""
+def test_matplotlib_is_imported_late_and_without_pyplot():
+    """Importing the plots imports no matplotlib; drawing imports no pyplot."""
     code = (
         "import sys; from trainers.report import plots, report; assert 'matplotlib' not in sys.modules; "
         "assert 'torch' not in sys.modules; plots.loss([{'epoch': 1, 'loss': 1.0}]); "
@@ -180,8 +180,8 @@ def test_matplotlib_comes_late_and_without_a_screen():
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
-def test_counts_of_a_large_set_fit_their_cells(figures):
-    """A count of six digits is written short."""
+def test_large_counts_fit_their_cells(figures):
+    """A count of six digits is abbreviated."""
     evaluation = an_evaluation()
     confusion = replace(evaluation.confusion, matrix=((123_456, 0), (0, 0)))
     few = replace(evaluation, categories=evaluation.categories[:1], confusion=confusion)

@@ -1,4 +1,4 @@
-"""`run.json` says enough to do the run again."""
+"""`run.json` has everything needed to repeat a run."""
 
 import json
 import platform
@@ -12,14 +12,14 @@ from trainers.run.record import RunRecord
 
 
 def test_a_record_survives_its_file():
-    """What is written is read again as it was."""
+    """Reading the file gives the same record."""
     run = a_record(reason="no room", resumed=3)
     assert RunRecord.from_json(json.loads(json.dumps(run.to_json(), allow_nan=False))) == run
 
 
 @pytest.mark.torch
-def test_versions_are_those_that_run():
-    """Python's, torch's and those of what reads and judges."""
+def test_versions_are_those_in_use():
+    """They cover Python, torch, the decoders and the evaluator."""
     import torch
 
     versions = record.versions()
@@ -30,8 +30,8 @@ def test_versions_are_those_that_run():
 
 
 @pytest.mark.torch
-def test_what_is_not_installed_has_no_version(monkeypatch):
-    """A package that is not there is None, no error."""
+def test_a_missing_package_has_no_version(monkeypatch):
+    """A package that is not installed is None, not an error."""
 
     def missing(name):
         raise record.metadata.PackageNotFoundError(name)
@@ -40,13 +40,13 @@ def test_what_is_not_installed_has_no_version(monkeypatch):
     assert record.versions()["torchvision"] is None
 
 
-def test_a_cpu_is_no_gpu():
-    """Without a GPU none is named."""
+def test_a_cpu_has_no_gpu_name():
+    """Without a GPU there is no name."""
     assert record.gpu("cpu") is None
 
 
 def test_times_are_utc():
-    """The time is written with its zone, to the second."""
+    """The time has its zone and is exact to the second."""
     written = datetime.fromisoformat(record.now())
     assert written.tzinfo == UTC
     assert written.microsecond == 0
@@ -54,6 +54,6 @@ def test_times_are_utc():
 
 
 def test_the_duration_is_from_start_to_end():
-    """And None while the run goes on."""
+    """While the run goes on it is None."""
     assert a_record().seconds == 3907
     assert a_record(ended=None).seconds is None
