@@ -1,1 +1,1 @@
-"""Benchmarks: datapack and what people use today, side by side on this machine, in one run."""
+"""Benchmarks: datapack beside the tools that people use today, on this machine, in one run."""

@@ -1,6 +1,6 @@
-"""``make bench``: every comparison that the project makes a claim about, with its ratio.
+"""``make bench``: every performance claim of the project, as a comparison with its ratio.
 
-python -m benchmarks [SUBJECT ...] [--repeats N] [--pictures N]
+python -m benchmarks [SUBJECT ...] [--repeats N] [--images N]
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ SUBJECTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("which", nargs="*", choices=[*SUBJECTS, []], help="all by default")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each contender")
-    parser.add_argument("--pictures", type=int, default=650, help="how many pictures of 2.07 MB")
+    parser.add_argument("which", nargs="*", choices=[*SUBJECTS, []], help="the comparisons to run (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each contender (default: 3)")
+    parser.add_argument("--images", type=int, default=650, help="the number of images of 2.07 MB (default: 650)")
     options = parser.parse_args()
     for subject in options.which or SUBJECTS:
-        SUBJECTS[subject](options.pictures, options.repeats)
+        SUBJECTS[subject](options.images, options.repeats)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Build an image of pictures that are in the bag already."""
+"""Build an image from a bag that is already here."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.containers.engines import Engine, docker, podman
 LEAST = "cat data/images/* | openssl dgst -sha256; cat data/images/* > ../one"  # hash all bytes, then copy them
 
 
-def bench(pictures: int, repeats: int) -> None:
-    """Compare ``datapack build`` with the engines' own builds of the same files, and with the least work there is."""
-    with workplace(pictures) as place, ExitStack() as stack:
+def bench(count: int, repeats: int) -> None:
+    """Compare ``datapack build`` with the engines' builds of the same files, and with the minimum of work."""
+    with workplace(count) as place, ExitStack() as stack:
         place.fetch()
         bag, dist, one = place.bag, place.root / "dist", place.bag.parent / "one"
         (bag.parent / "Dockerfile").write_text("FROM scratch\nCOPY . /dataset\n")
@@ -29,12 +29,12 @@ def bench(pictures: int, repeats: int) -> None:
         )
         unsynced = Contender.shell("the same without sync", LEAST, bag, lambda: remove(one))
         compare(
-            f"Build an image of {pictures} pictures that are in the bag already",
+            f"Build a container image from {count} images that are in the bag already",
             place.datapack("datapack build --to oci:", "build", "noise@v1", before=lambda: remove(dist)),
             [
                 *engines,
                 (synced, "at least 0.67 x (we take at most 1.5 x this)"),
-                (unsynced, "at least 0.67 x (we sync all the same)"),
+                (unsynced, "at least 0.67 x (although we sync)"),
                 (place.datapack("datapack build, nothing changed", "build", "noise@v1"), "under 1 s"),
             ],
             repeats,
@@ -42,7 +42,7 @@ def bench(pictures: int, repeats: int) -> None:
 
 
 def _engine_build(engine: Engine, context: Path) -> Contender:
-    """Have an engine build an image of a folder, each time from nothing."""
+    """Let an engine build an image from a folder, each time without its cache."""
     name = {"docker": "docker build (BuildKit)", "podman": "podman build"}[engine.name]
     command = [*engine.command, "build", "--no-cache", "-q", "-f", "../Dockerfile", "."]
     return Contender(name, command, lambda: engine.run("system", "prune", "-af"), context, dict(engine.environment))

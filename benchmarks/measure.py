@@ -1,4 +1,4 @@
-"""Run commands in turn and compare their times: medians and ratios, since machines are noisy."""
+"""Run commands in turn and compare their times by medians and ratios, as machines are noisy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command: wall-clock seconds, and the largest memory of it or a child of it in bytes."""
+    """One run of a command: wall-clock seconds, and the peak memory in bytes of the command or its largest child."""
 
     seconds: float
     memory: int
@@ -25,7 +25,7 @@ class Run:
 
 @dataclass
 class Contender:
-    """A command that takes part in a comparison, and what must be done before each of its runs."""
+    """A command in a comparison, and what to do before each of its runs."""
 
     name: str
     command: Sequence[str]
@@ -36,22 +36,22 @@ class Contender:
 
     @classmethod
     def shell(cls, name: str, line: str, cwd: Path, before: Callable[[], object] = lambda: None) -> Contender:
-        """Make a contender out of a line for the shell."""
+        """Make a contender from a shell command line."""
         return cls(name, ["sh", "-c", line], before, cwd)
 
     @property
     def seconds(self) -> float:
-        """The median of the runs' seconds."""
+        """The median time of the runs."""
         return statistics.median(run.seconds for run in self.runs)
 
     @property
     def memory(self) -> int:
-        """The most memory of any run, in bytes."""
+        """The peak memory of all runs, in bytes."""
         return max(run.memory for run in self.runs)
 
 
 def run(contender: Contender) -> Run:
-    """Run a contender once, after its preparation and with nothing left to write to disk; raise where it fails."""
+    """Run a contender once, after its preparation and a sync; raise if it fails."""
     contender.before()
     os.sync()
     started = time.perf_counter()
@@ -72,9 +72,9 @@ def run(contender: Contender) -> Run:
 
 
 def peak_memory(contender: Contender) -> int:
-    """Run a contender once more and return the most memory that all its processes held at one time, in bytes.
+    """Run a contender once more and return the peak memory of all its processes together, in bytes.
 
-    What they share counts once: it is the sum of their proportional set sizes, looked at 50 times a second.
+    Shared memory counts once: this is the sum of the proportional set sizes, sampled 50 times a second.
     """
     contender.before()
     process = subprocess.Popen(
@@ -88,11 +88,11 @@ def peak_memory(contender: Contender) -> int:
 
 
 def _family(pid: int) -> Iterator[int]:
-    """Give a process and all that come from it."""
+    """Yield a process and all its descendants."""
     yield pid
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has ended
         return
     for child in children:
         yield from _family(int(child))
@@ -109,7 +109,7 @@ def _proportional(pid: int) -> int:
 def compare(title: str, ours: Contender, others: Sequence[tuple[Contender, str]], repeats: int) -> None:
     """Run all contenders in turn, ``repeats`` times, and print each median with its ratio to ours.
 
-    ``others`` come with what is asked of the ratio, such as ``at least 5 x``.
+    ``others`` come with the target for the ratio, such as ``at least 5 x``.
     """
     contenders = [ours, *(other for other, _ in others)]
     for _ in range(repeats):
@@ -117,13 +117,13 @@ def compare(title: str, ours: Contender, others: Sequence[tuple[Contender, str]]
             contender.runs.append(run(contender))
     print(f"\n{title}")
     print(f"  {ours.name:48} {ours.seconds:8.2f} s   peak {ours.memory / 1e6:5.0f} MB")
-    for other, asked in others:
+    for other, target in others:
         ratio = other.seconds / ours.seconds
-        print(f"  {other.name:48} {other.seconds:8.2f} s   ratio {ratio:6.2f}   asked: {asked}", flush=True)
+        print(f"  {other.name:48} {other.seconds:8.2f} s   ratio {ratio:6.2f}   target: {target}", flush=True)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, also one that is read-only."""
+    """Remove a file or a folder."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

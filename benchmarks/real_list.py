@@ -1,12 +1,12 @@
-"""Build an import container from a real COCO list whose image host can't be reached, with a local server in its place.
+"""Build an import container from a real COCO file whose image host can't be reached, with a local server instead.
 
     python -m benchmarks.real_list PATH/TO/eval.json FOLDER
 
-The server makes each picture on the fly, always the same one for the same path, at the width and height that the list
-names and of about the size in bytes that the real ones have; one request in a hundred fails at first, in turn with a
-500, a 503 with Retry-After, a cut connection and a web page. The catalog's ``mirrors`` point at it.
+The server makes each image on the fly, always the same one for the same path, with the width and height in the COCO
+file and about as many bytes as the real one. For one image in a hundred the first request fails: with a 500, a 503 with
+Retry-After, a cut connection or a web page, in turn. The catalog's ``mirrors`` point to the server.
 
-v1 is the list without every hundredth image, v2 is all of it. FOLDER becomes a catalog folder and keeps what was built.
+v1 lacks every hundredth image, v2 has all of them. FOLDER becomes a workspace and keeps what was built.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.pictures import png
+from benchmarks.images import png
 from examples.stand_in_base import build as build_stand_in_base
 
-MORE = 0.35  # bytes a pixel beside the pixels themselves: 5.4 GB in all, as the real pictures have
+MORE = 0.35  # bytes per pixel, besides the pixels themselves: 5.4 GB in total, like the real images
 CATALOG = """\
 defaults: {{base: "oci:base", connections: 5}}
 datasets:
@@ -50,8 +50,8 @@ datasets:
 """
 
 
-class PictureServer(ThreadingHTTPServer):
-    """Serves the pictures of a list. ``failures`` are the paths that fail at first."""
+class ImageServer(ThreadingHTTPServer):
+    """Serves the images of a COCO file. The first request for each path in ``failures`` fails."""
 
     daemon_threads = True
 
@@ -65,7 +65,7 @@ class PictureServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: PictureServer
+    server: ImageServer
 
     def do_GET(self) -> None:
         with self.server.lock:
@@ -81,9 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
             content = png(*self.server.sizes[self.path], random.Random(self.path).randbytes, more=MORE)
             self._answer(200, content, "image/png", cut=failure == "cut")
 
-    def _answer(self, status: int, content: bytes, kind: str, *, cut: bool = False) -> None:
+    def _answer(self, status: int, content: bytes, media_type: str, *, cut: bool = False) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(content)))
         if status == 503:
             self.send_header("Retry-After", "1")
@@ -97,18 +97,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main(coco: Path, folder: Path) -> None:
-    """Make FOLDER a catalog of the list, and build both versions."""
+    """Make FOLDER a workspace for the COCO file and build both versions."""
     content = json.loads(coco.read_bytes())
     images = content["images"]
     sizes = {urlsplit(row["coco_url"]).path: (row["width"], row["height"]) for row in images}
     hosts = {f"{url.scheme}://{url.netloc}" for url in (urlsplit(row["coco_url"]) for row in images)}
-    server = PictureServer(sizes)
+    server = ImageServer(sizes)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
+    mirror = f"http://127.0.0.1:{server.server_port}"
     for version, rows in (("v1", [row for number, row in enumerate(images) if number % 100]), ("v2", images)):
         (folder / version).mkdir(parents=True, exist_ok=True)
         (folder / version / "eval.json").write_text(json.dumps({**content, "images": rows}))
-    mirrors = ", ".join(f'"{host}": ["{address}"]' for host in sorted(hosts))
+    mirrors = ", ".join(f'"{host}": ["{mirror}"]' for host in sorted(hosts))
     (folder / "datasets.yml").write_text(CATALOG.format(mirrors=mirrors))
     build_stand_in_base(folder / "base")
     for version in ("v1", "v2"):

@@ -1,8 +1,9 @@
-"""The input of torchvision's reference for training detectors, built anew: what people use today.
+"""The input of torchvision's reference for training detectors, rebuilt here: what people use today.
 
-As it is by default: pictures are decoded by Pillow in every epoch, in the worker processes of a DataLoader; flipped one
-time in two; made tensors, then float32; collated into tuples; and normalised, resized and padded by the model's own
-`GeneralizedRCNNTransform`. Its groups of like shapes are left out: the pictures here all have one shape.
+It has the defaults of the reference: Pillow decodes the images in every epoch, in the worker processes of a DataLoader;
+half of them are flipped; they become tensors, then float32; they are collated into tuples; and the model's own
+`GeneralizedRCNNTransform` normalises, resizes and pads them. Grouping by aspect ratio is not needed, as all
+images here have the same shape.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def loader(images: Path, annotations: Path, *, batch_size: int, workers: int, times: int = 1) -> DataLoader[Any]:
-    """Return the batches of an epoch that goes over the pictures so many ``times``."""
-    pictures = CocoDetection(str(images), str(annotations), transforms=_transform)
-    dataset = torch.utils.data.ConcatDataset([pictures] * times)
+    """Return the batches of an epoch that uses each image ``times`` times."""
+    once = CocoDetection(str(images), str(annotations), transforms=_transform)
+    dataset = torch.utils.data.ConcatDataset([once] * times)
     return DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers, collate_fn=_collate)
 
 
 def prepared(batches: Iterable[tuple[Sequence[Tensor], Sequence[dict[str, Tensor]]]]) -> Iterator[Tensor]:
-    """Give what enters the backbone."""
+    """Yield the input of the backbone."""
     transform = GeneralizedRCNNTransform(800, 1333, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).train()
     for images, targets in batches:
         yield transform(list(images), list(targets))[0].tensors
@@ -40,9 +41,9 @@ def _collate(batch: list[Any]) -> tuple[Any, ...]:
     return tuple(zip(*batch, strict=True))
 
 
-def _transform(picture: Any, annotations: list[dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Make tensors of a picture of Pillow's and its COCO annotations; flip both, one time in two."""
-    width, height = picture.size
+def _transform(opened: Any, annotations: list[dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Convert a Pillow image and its COCO annotations to tensors; flip both, half of the time."""
+    width, height = opened.size
     kept = [row for row in annotations if not row.get("iscrowd")]
     boxes = torch.as_tensor([row["bbox"] for row in kept], dtype=torch.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -52,7 +53,7 @@ def _transform(picture: Any, annotations: list[dict[str, Any]]) -> tuple[Tensor,
     shown = (boxes[:, 3] > boxes[:, 1]) & (boxes[:, 2] > boxes[:, 0])
     boxes, labels = boxes[shown], labels[shown]
     if torch.rand(1) < 0.5:
-        picture = F.hflip(picture)
+        opened = F.hflip(opened)
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    image = F.convert_image_dtype(F.pil_to_tensor(picture), torch.float32)
+    image = F.convert_image_dtype(F.pil_to_tensor(opened), torch.float32)
     return image, {"boxes": boxes, "labels": labels}

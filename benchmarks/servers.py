@@ -1,4 +1,4 @@
-"""The web server that the benchmarks fetch from: nginx, as it comes, on a free port of this machine."""
+"""The web server that the benchmarks fetch from: nginx with its defaults, on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ http {{
 
 @contextmanager
 def nginx(root: Path) -> Iterator[str]:
-    """Serve a folder on a free port of this machine; yield the address."""
+    """Serve a folder on a free port of this machine; yield its URL."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="nginx-") as folder:

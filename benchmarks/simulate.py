@@ -1,7 +1,7 @@
-"""Plan a version of millions of files, and the one after it, with no byte on disk: time, memory, layers, bytes to push.
+"""Plan a version of millions of files, and the next one, without any file on disk: time, memory, layers, bytes to push.
 
-The time is that of the processor, which is all that planning needs: a busy machine does not change it much. Each size
-has a process of its own, so that its memory is its own: ``python -m benchmarks.simulate FILES``.
+Times are CPU times, which a busy machine does not change much. Each size runs in its own process, so that its memory is
+measured separately: ``python -m benchmarks.simulate FILES``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 COUNTS = (1_000_000, 2_500_000, 5_000_000, 10_000_000)
 FOLDER = 1000  # files
-BYTES = (1_000_000, 3_000_000)  # of a file, at least and at most: 2 MB on average
-SHARE = 100  # one file in so many is changed, and one in so many is added
+BYTES = (1_000_000, 3_000_000)  # the smallest and the largest file: 2 MB on average
+SHARE = 100  # one file in a hundred is changed, and one is added
 
 
-def bench(_pictures: int = 0, _repeats: int = 1, counts: Sequence[int] = COUNTS) -> None:
-    """Show what planning takes for each number of files, and what the next version costs."""
+def bench(_count: int = 0, _repeats: int = 1, counts: Sequence[int] = COUNTS) -> None:
+    """Show the cost of planning for each number of files, and the cost of the next version."""
     print("\nPlan a version of many files of about 2 MB, then one with 1 % added and 1 % changed (no byte is written)")
     heads = f"{'files':>10} {'bytes':>8}  {'plan':25} {'layers':>7} {'images':>6} {'CPU':>8} {'kept':>5} {'to push':>8}"
     print(f"  {heads}")
@@ -50,7 +50,7 @@ def bench(_pictures: int = 0, _repeats: int = 1, counts: Sequence[int] = COUNTS)
 
 
 def simulate(count: int) -> dict[str, Any]:
-    """Plan a version of so many files and two that could follow it."""
+    """Plan a version of ``count`` files, and two possible next versions."""
     first = _files(count)
     memory_of_files = _peak()
     plans = [_plan("v1", first, [])]
@@ -72,7 +72,7 @@ def _files(count: int) -> list[PayloadFile]:
 
 
 def _next(files: Sequence[PayloadFile], changed: Iterable[int]) -> list[PayloadFile]:
-    """Change some files, and add as many as make one in a hundred."""
+    """Change some files, and add one per cent."""
     version = list(files)
     for number in changed:
         version[number] = version[number]._replace(sha256=f"{number:064x}")

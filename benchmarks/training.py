@@ -1,10 +1,10 @@
-"""A training beside torchvision's reference recipe: pictures a second, and what was learned.
+"""Training beside torchvision's reference recipe: images per second, and the result.
 
-Both train the same detector from random weights on the same pictures, with the same batches, optimizer, learning rates
-and epochs, and are judged on the same validation pictures by COCO's measures. The reference is float32, decodes in
-every epoch in the worker processes of a DataLoader, only flips, and knows no check; its random weights are as
-torchvision makes them, ours begin shallow (`trainers.model`). Each contender has a process of its
-own. Without a GPU both run on the CPU, on the reef and its small pictures, and the GPU's row says "not measured".
+Both train the same detector from random weights on the same images, with the same batches, optimizer, learning rates
+and epochs, and are evaluated on the same validation images with COCO's metrics. The reference uses float32, decodes in
+every epoch in the worker processes of a DataLoader, only flips images, and checks nothing. Its random weights are
+torchvision's; ours differ (see `trainers.pytorch.model`). Each contender has its own process. Without a GPU both run on
+the CPU, on the reef and its small images, and the row for the GPU says "not measured".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks.pictures import write_photographs
+from benchmarks.images import write_photos
 from benchmarks.workplace import PROJECT, workplace
 from datapack.bag.listing import list_payload
 from datapack.bag.manifest import MANIFEST, Manifest
@@ -38,27 +38,27 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Scene:
-    """What both train on, and how."""
+    """The dataset and the settings of both."""
 
     title: str
     bag: Path
     settings: dict[str, Any]  # of train.yml
 
 
-def bench(pictures: int, _repeats: int) -> None:
-    """Compare a whole training on the reef, and on a GPU the speed with pictures of 1080p: one run each."""
+def bench(count: int, _repeats: int) -> None:
+    """Compare a complete training run on the reef, and on a GPU the speed with 1080p images: one run each."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with TemporaryDirectory(prefix="datapack-bench-") as folder:
         settings = yaml.safe_load((REEF / "train.yml").read_text()) | {"device": device, "workers": WORKERS}
-        title = f"A training of {settings['training']['epochs']} epochs on the reef, {device}"
+        title = f"Training for {settings['training']['epochs']} epochs on the reef, {device}"
         _compare(Scene(title, _reef(Path(folder) / "reef"), settings))
-    print("\nA training on pictures of 1080p on a GPU")
+    print("\nTraining on 1080p images on a GPU")
     if device == "cpu":
-        print("  not measured: there is no GPU here   asked: at least 1.5 x, GPU busy at least 95 % of the time")
+        print("  not measured: there is no GPU here   target: at least 1.5 x, GPU busy at least 95 % of the time")
         return
-    with workplace(min(pictures, 160), write_photographs) as place:
+    with workplace(min(count, 160), write_photos) as place:
         place.fetch()
         settings = {
             "data": {"train": "list.json", "images": "images", "eval": None, "sequences": "none"},
@@ -67,11 +67,11 @@ def bench(pictures: int, _repeats: int) -> None:
             "device": device,
             "workers": WORKERS,
         }
-        _compare(Scene("asked: at least 1.5 x, GPU busy at least 95 % of the time", place.bag, settings))
+        _compare(Scene("target: at least 1.5 x, GPU busy at least 95 % of the time", place.bag, settings))
 
 
 def _reef(bag: Path) -> Path:
-    """Make a bag of the example."""
+    """Make a bag from the example."""
     shutil.copytree(REEF / "images", bag / "data" / "images")
     shutil.copy(REEF / "train.json", bag / "data")
     paths = list_payload(bag).files
@@ -94,28 +94,30 @@ def _compare(scene: Scene) -> None:
         reference, their_busy = _run(root, _reference)
         _print("trainers", ours, busy)
         _print("torchvision's reference recipe", reference, their_busy)
-        print(f"  ratio of pictures a second, from the second epoch on: {ours['rate'] / reference['rate']:.2f}")
+        print(f"  ratio of images per second, from the second epoch on: {ours['rate'] / reference['rate']:.2f}")
         print(f"  load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
 
 
 def _print(name: str, row: dict[str, Any], busy: float | None) -> None:
     scores = f"mAP {row['mAP']:.3f}, mAP50 {row['mAP50']:.3f}"
     shown = "" if busy is None else f", GPU busy {busy:.0f} %"
-    print(f"  {name:32} {row['rate']:7.2f} pictures/s, {row['wait']:5.1f} % of it waiting for input, {scores}{shown}")
+    print(
+        f"  {name:32} {row['rate']:7.2f} images/s, {row['wait']:5.1f} % of the time waiting for input, {scores}{shown}"
+    )
 
 
 def _run(root: Path, contender: Callable[[Path], dict[str, Any]]) -> tuple[dict[str, Any], float | None]:
-    """Run a contender, and look meanwhile how busy the GPU is, in percent."""
-    looks: list[float] = []
+    """Run a contender; return its result and the GPU's utilisation in per cent."""
+    samples: list[float] = []
     done = threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
         while not done.wait(0.5):
-            looks.append(float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]))
+            samples.append(float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]))
 
     settings = yaml.safe_load((root / "train.yml").read_text())
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=sample)
     if settings["device"] == "cuda":
         watcher.start()
     try:
@@ -124,7 +126,7 @@ def _run(root: Path, contender: Callable[[Path], dict[str, Any]]) -> tuple[dict[
         done.set()
         if watcher.is_alive():
             watcher.join()
-    working = looks[len(looks) // 2 :]  # the second half: nothing is loaded or checked any more
+    working = samples[len(samples) // 2 :]  # the second half, when loading and checking are done
     return row, sum(working) / len(working) if working else None
 
 
@@ -168,12 +170,12 @@ def reference(root: Path) -> dict[str, Any]:
     batches = loader(images, training, batch_size=wanted.training.batch_size, workers=WORKERS)
     optimizer = optim.make_optimizer(model, wanted.training, wanted.training.batch_size)
     schedule = optim.make_schedule(optimizer, wanted.training, len(batches) * wanted.training.epochs)
-    seconds = waited = pictures = 0.0
+    seconds = waited = count = 0.0
     for epoch in range(wanted.training.epochs):
         model.train()
         began = time.perf_counter()
         for images_, targets, wait in _timed(iter(batches)):
-            pictures += len(images_) * (epoch > 0)
+            count += len(images_) * (epoch > 0)
             waited += wait * (epoch > 0)
             moved = [{key: value.to(device) for key, value in target.items()} for target in targets]
             loss = sum(model([image.to(device) for image in images_], moved).values())
@@ -182,13 +184,13 @@ def reference(root: Path) -> dict[str, Any]:
             torch.nn.utils.clip_grad_norm_(model.parameters(), wanted.training.clip_norm)
             optimizer.step()
             schedule.step()
-            loss.item()  # as the reference does, to log it and to stop where it is not finite
+            loss.item()  # the reference does this to log the loss and to stop if it is not finite
         seconds += (time.perf_counter() - began) * (epoch > 0)
-    return {"rate": pictures / seconds, "wait": 100 * waited / seconds, **_judge(model, images, validation, device)}
+    return {"rate": count / seconds, "wait": 100 * waited / seconds, **_evaluate(model, images, validation, device)}
 
 
 def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, float]]:
-    """Give each batch with the seconds that were waited for it."""
+    """Yield each batch with the seconds that it was waited for."""
     while True:
         began = time.perf_counter()
         batch = next(batches, None)
@@ -198,25 +200,25 @@ def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, float]]:
 
 
 def _parts(wanted: Any, root: Path) -> tuple[Path, Path, int]:
-    """Write the COCO files of the two parts that our split has."""
+    """Write the COCO files of the two parts of our split."""
     from trainers.dataset.coco import parse_coco
     from trainers.dataset.split import split
 
     content = (Path(wanted.dataset) / "data" / wanted.data.train).read_bytes()
     coco, _ = parse_coco(content, wanted.data.train)
     parts = split(coco, wanted.data.validation, wanted.seed, by_sequence=wanted.data.sequences == "url")
-    document, paths = json.loads(content), []
+    whole, paths = json.loads(content), []
     for name, places in (("training", parts.train), ("validation", parts.validation)):
         ids = set(coco.ids[places].tolist())
-        kept = {"images": [row for row in document["images"] if row["id"] in ids]}
-        kept["annotations"] = [row for row in document["annotations"] if row["image_id"] in ids]
+        kept = {"images": [row for row in whole["images"] if row["id"] in ids]}
+        kept["annotations"] = [row for row in whole["annotations"] if row["image_id"] in ids]
         paths.append(root / f"{name}.json")
-        paths[-1].write_text(json.dumps(document | kept))
+        paths[-1].write_text(json.dumps(whole | kept))
     return *paths, len(coco.categories)
 
 
-def _judge(model: Any, images: Path, annotations: Path, device: Any) -> dict[str, float]:
-    """Judge a model of torchvision's by COCO's measures."""
+def _evaluate(model: Any, images: Path, annotations: Path, device: Any) -> dict[str, float]:
+    """Evaluate torchvision's model with COCO's metrics."""
     import contextlib
     import io
 
@@ -230,8 +232,8 @@ def _judge(model: Any, images: Path, annotations: Path, device: Any) -> dict[str
     with contextlib.redirect_stdout(io.StringIO()):
         truth, results = COCO(str(annotations)), []
         for row in truth.dataset["images"]:
-            with Image.open(images / row["file_name"]) as picture:
-                tensor = F.convert_image_dtype(F.pil_to_tensor(picture.convert("RGB")), torch.float32)
+            with Image.open(images / row["file_name"]) as opened:
+                tensor = F.convert_image_dtype(F.pil_to_tensor(opened.convert("RGB")), torch.float32)
             with torch.inference_mode():
                 found = {key: value.tolist() for key, value in model([tensor.to(device)])[0].items()}
             for (x1, y1, x2, y2), label, score in zip(

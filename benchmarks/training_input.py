@@ -1,8 +1,8 @@
-"""Pictures on their way into a detector: ours from the decoded pictures in /scratch, and torchvision's reference.
+"""The input of a detector: ours, from decoded images in /scratch, and torchvision's reference.
 
-Both have the same pictures (1920 x 1080, PNG, 2.1 MB, in the page cache), batches, threads or worker processes, and
-only flip. "Ready" is what enters the backbone: float32, 1333 x 750, normalised, padded. Each contender has a process of
-its own, which times itself once all is imported: ``python -m benchmarks.training_input ours|reference FOLDER``.
+Both have the same images (1920 x 1080, PNG, 2.1 MB, in the page cache), batches, and threads or worker processes, and
+only flip images. "Ready" is the input of the backbone: float32, 1333 x 750, normalised, padded. Each contender has its
+own process, which measures itself after all imports: ``python -m benchmarks.training_input ours|reference FOLDER``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.images import write_photos
 from benchmarks.measure import Contender, compare
-from benchmarks.pictures import write_photographs
 from benchmarks.workplace import PROJECT, Workplace, workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BATCH, WORKERS = 8, 2
-PICTURES = 96
-OURS, VARIED, REFERENCE = 16, 3, 2  # times that an epoch goes over them, so that it takes some seconds
+IMAGES = 96
+OURS, VARIED, REFERENCE = 16, 3, 2  # repetitions of the images in an epoch, so that it takes some seconds
 
 CONFIGURATION = """\
 dataset: data/noise/v1
@@ -45,18 +45,18 @@ CHECKS = (
 
 
 class Work(NamedTuple):
-    """What going over some pictures took."""
+    """The cost of processing some images."""
 
-    rate: float  # pictures/s
-    cost: float  # seconds of processor time a picture, of all processes
+    rate: float  # images/s
+    cost: float  # CPU seconds per image, of all processes
 
     @classmethod
-    def of(cls, pictures: int, work: Callable[[], object]) -> Work:
-        """Do some work and time it."""
+    def of(cls, count: int, work: Callable[[], object]) -> Work:
+        """Run some work and time it."""
         started, used = time.perf_counter(), os.times()[:4]
         work()
         seconds, spent = time.perf_counter() - started, sum(os.times()[:4]) - sum(used)
-        return cls(pictures / seconds, spent / pictures)
+        return cls(count / seconds, spent / count)
 
     @classmethod
     def median(cls, runs: Sequence[Work]) -> Work:
@@ -64,18 +64,18 @@ class Work(NamedTuple):
         return cls(*map(statistics.median, zip(*runs, strict=True)))
 
 
-def bench(pictures: int, repeats: int) -> None:
-    """Compare the input of later epochs and of the first one, and the check alone."""
-    with workplace(PICTURES, write_photographs) as place:
+def bench(count: int, repeats: int) -> None:
+    """Compare the input of later epochs and of the first one, and the check on its own."""
+    with workplace(IMAGES, write_photos) as place:
         _configure(place)
         _compare_input(place, repeats)
-    with workplace(pictures) as place:
+    with workplace(count) as place:
         _configure(place)
         check = [sys.executable, "-m", "trainers", "check", "--config", str(place.root / "train.yml")]
         compare(
-            f"Check {pictures} pictures before training, with nothing else",
+            f"Check {count} images before training, and nothing else",
             Contender("trainers check", [*check, "--scratch", str(place.root)], cwd=place.root, env=PROJECT),
-            [(Contender.shell(name, line, place.bag), asked) for name, line, asked in CHECKS],
+            [(Contender.shell(name, line, place.bag), target) for name, line, target in CHECKS],
             repeats,
         )
 
@@ -87,7 +87,7 @@ def _configure(place: Workplace) -> None:
 
 
 def _compare_input(place: Workplace, repeats: int) -> None:
-    """Run both in turn, and print the medians for each kind of epoch."""
+    """Run both in turn and print the medians for each type of epoch."""
     runs: dict[str, list[Work]] = {}
     for _ in range(repeats):
         for contender in ("ours", "reference"):
@@ -98,27 +98,27 @@ def _compare_input(place: Workplace, repeats: int) -> None:
     works = {name: Work.median(them) for name, them in runs.items()}
     print(f"\nInput from the second epoch on: batches of {BATCH}, {WORKERS} threads or worker processes, only flips")
     _print("trainers, ready", works["later"])
-    _print("torchvision's reference, ready", works["reference later"], works["later"], "asked: at least 10 x")
+    _print("torchvision's reference, ready", works["reference later"], works["later"], "target: at least 10 x")
     _print("torchvision's reference, as loaded, not yet resized", works["reference loaded"], works["later"])
-    _print("trainers, ready, all varied that is by default", works["varied"], works["later"])
-    print(f"\nFirst epoch of {PICTURES} pictures")
+    _print("trainers, ready, with the default augmentation", works["varied"], works["later"])
+    print(f"\nFirst epoch of {IMAGES} images")
     _print("trainers: check, decode, resize, cache; read, ready", works["first"])
     _print(
-        "torchvision's reference, ready, no check", works["reference first"], works["first"], "asked: at least 0.87 x"
+        "torchvision's reference, ready, no check", works["reference first"], works["first"], "target: at least 0.87 x"
     )
     print(f"  load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
 
 
-def _print(name: str, work: Work, ours: Work | None = None, asked: str = "") -> None:
-    """Print a row; the ratio of processor time is the one that a busy machine changes least."""
-    line = f"  {name:52} {work.rate:7.1f} /s, {1000 * work.cost:6.1f} ms of a core each"
+def _print(name: str, work: Work, ours: Work | None = None, target: str = "") -> None:
+    """Print a row; the ratio of CPU times is the more reliable one on a busy machine."""
+    line = f"  {name:52} {work.rate:7.1f} /s, {1000 * work.cost:6.1f} ms CPU each"
     if ours:
-        line += f"   ratio {ours.rate / work.rate:6.2f}, of processor time {work.cost / ours.cost:6.2f}   {asked}"
+        line += f"   ratio {ours.rate / work.rate:6.2f}, of CPU time {work.cost / ours.cost:6.2f}   {target}"
     print(line.rstrip())
 
 
 def ours(root: Path) -> dict[str, Work]:
-    """Check and decode the pictures, then read them."""
+    """Check and decode the images, then read them."""
     from trainers.process import Place, tune_process
 
     tune_process()
@@ -137,7 +137,7 @@ def ours(root: Path) -> dict[str, Work]:
     flip = AugmentationSection(scale=(1, 1), brightness=0, contrast=0, saturation=0)
 
     def read(data: PreparedData, section: AugmentationSection, times: int = 1) -> None:
-        places = np.tile(np.arange(PICTURES), times)
+        places = np.tile(np.arange(IMAGES), times)
         options = {"batch_size": BATCH, "workers": WORKERS, "device": "cpu", "shuffle": True}
         loader = Loader(data.coco, data.pixels, places, augment=Augment(section), **options)
         for batch in loader.epoch(1):
@@ -145,26 +145,26 @@ def ours(root: Path) -> dict[str, Work]:
 
     with TemporaryDirectory(dir=root) as scratch:
         context = RunContext(root, root, Path(scratch), Place(), Log(quiet=True))
-        first = Work.of(PICTURES, lambda: read(prepare_data(wanted, context, "train"), flip))
+        first = Work.of(IMAGES, lambda: read(prepare_data(wanted, context, "train"), flip))
         data = prepare_data(wanted, context, "train")
         return {
             "first": first,
-            "later": Work.of(PICTURES * OURS, lambda: read(data, flip, OURS)),
-            "varied": Work.of(PICTURES * VARIED, lambda: read(data, AugmentationSection(), VARIED)),
+            "later": Work.of(IMAGES * OURS, lambda: read(data, flip, OURS)),
+            "varied": Work.of(IMAGES * VARIED, lambda: read(data, AugmentationSection(), VARIED)),
         }
 
 
 def reference(root: Path) -> dict[str, Work]:
-    """Read the pictures as torchvision's reference does."""
+    """Read the images as torchvision's reference does."""
     from benchmarks.reference_recipe import loader, prepared
 
     data, options = root / "data/noise/v1/data", {"batch_size": BATCH, "workers": WORKERS}
     once = loader(data / "images", data / "list.json", **options)
     often = loader(data / "images", data / "list.json", times=REFERENCE, **options)
     return {
-        "reference first": Work.of(PICTURES, lambda: deque(prepared(once), 0)),
-        "reference later": Work.of(PICTURES * REFERENCE, lambda: deque(prepared(often), 0)),
-        "reference loaded": Work.of(PICTURES * REFERENCE, lambda: deque(often, 0)),
+        "reference first": Work.of(IMAGES, lambda: deque(prepared(once), 0)),
+        "reference later": Work.of(IMAGES * REFERENCE, lambda: deque(prepared(often), 0)),
+        "reference loaded": Work.of(IMAGES * REFERENCE, lambda: deque(often, 0)),
     }
 
 

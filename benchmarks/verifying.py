@@ -1,4 +1,4 @@
-"""Hold a bag against its manifest."""
+"""Check a bag against its manifest."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ OTHERS = (
 )
 
 
-def bench(pictures: int, repeats: int) -> None:
-    """Compare the manifest check with ``sha256sum -c`` and with one OpenSSL over all the bytes."""
-    with workplace(pictures) as place:
+def bench(count: int, repeats: int) -> None:
+    """Compare the manifest check with ``sha256sum -c`` and with OpenSSL over all the bytes."""
+    with workplace(count) as place:
         place.fetch()
         compare(
-            f"Check the manifest of {pictures} pictures",
+            f"Check the manifest of {count} images",
             place.datapack("datapack verify --full", "verify", "--full", "noise@v1"),
-            [(Contender.shell(name, line, place.bag), asked) for name, line, asked in OTHERS],
+            [(Contender.shell(name, line, place.bag), target) for name, line, target in OTHERS],
             repeats,
         )

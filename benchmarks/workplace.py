@@ -1,4 +1,4 @@
-"""A folder with a catalog of pictures that a web server of this machine serves: where most benchmarks take place."""
+"""A workspace for most benchmarks: a catalog of images from a web server on this machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from benchmarks.images import write_images
 from benchmarks.measure import Contender, run
-from benchmarks.pictures import write_pictures
 from benchmarks.servers import nginx
 from examples.stand_in_base import build as build_stand_in_base
 
@@ -26,7 +26,7 @@ CATALOG = """\
 defaults: {base: "oci:base", registry: ghcr.io/example, connections: 5}
 datasets:
   noise:
-    title: Pictures that do not compress
+    title: Images that do not compress
     licence: CC0-1.0
     versions:
       v1:
@@ -38,12 +38,12 @@ datasets:
 
 
 class Workplace:
-    """A folder with a catalog, a base, and as many pictures as asked for that a local nginx serves."""
+    """A folder with a catalog and a base, whose images a local nginx serves."""
 
-    def __init__(self, root: Path, address: str, served: Path, pictures: int, write: Write) -> None:
+    def __init__(self, root: Path, url: str, served: Path, count: int, write: Write) -> None:
         self.root = root
         root.mkdir()
-        write(served, pictures, address)
+        write(served, count, url)
         shutil.copy(served / "list.json", root)
         (root / "datasets.yml").write_text(CATALOG)
         build_stand_in_base(root / "base")
@@ -60,10 +60,10 @@ class Workplace:
 
 
 @contextmanager
-def workplace(pictures: int, write: Write = write_pictures) -> Iterator[Workplace]:
-    """Make a workplace in a temporary folder, with nginx in front of the pictures that ``write`` makes."""
+def workplace(count: int, write: Write = write_images) -> Iterator[Workplace]:
+    """Make a workplace in a temporary folder, with nginx serving the images that ``write`` makes."""
     with TemporaryDirectory(prefix="datapack-bench-") as folder:
         served = Path(folder) / "served"
         served.mkdir()
-        with nginx(served) as address:
-            yield Workplace(Path(folder) / "catalog", address, served, pictures, write)
+        with nginx(served) as url:
+            yield Workplace(Path(folder) / "catalog", url, served, count, write)

@@ -1,4 +1,4 @@
-"""Pictures, as many as a benchmark needs: of noise, made in a second or two a gigabyte, and such as a camera makes."""
+"""Images for the benchmarks: noise, which takes a second or two per gigabyte to make, and photo-like images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-WIDTH, HEIGHT = 1920, 1080  # 2.07 MB each, as the mean picture of Fathom24
-PHOTOGRAPHS = 32  # different ones: each takes a second to make
+WIDTH, HEIGHT = 1920, 1080  # 2.07 MB each, the mean size in Fathom24
+PHOTOS = 32  # different ones, as each takes a second to make
 
 
 def png(width: int, height: int, randbytes: Callable[[int], bytes] = os.urandom, more: float = 0) -> bytes:
-    """Return a grey PNG of random pixels, stored without compression; ``more`` bytes a pixel fill a private chunk."""
+    """Return an uncompressed grey PNG of random pixels; a private chunk has ``more`` bytes per pixel."""
     noise = randbytes(width * height)
     rows = b"".join(b"\0" + noise[at : at + width] for at in range(0, len(noise), width))
     chunks = (
@@ -28,37 +28,37 @@ def png(width: int, height: int, randbytes: Callable[[int], bytes] = os.urandom,
         *([(b"moRe", randbytes(int(more * width * height)))] if more else []),
         (b"IEND", b""),
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in chunks)
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def write_pictures(folder: Path, count: int, address: str) -> None:
-    """Write ``count`` pictures into ``folder/images`` and ``folder/list.json``, a COCO file that names them by URL."""
-    for path in _paths(folder, count, address):
+def write_images(folder: Path, count: int, url: str) -> None:
+    """Write ``count`` images to ``folder/images``, and ``folder/list.json``, a COCO file with their URLs."""
+    for path in _paths(folder, count, url):
         if not path.exists():
             path.write_bytes(png(WIDTH, HEIGHT))
 
 
-def write_photographs(folder: Path, count: int, address: str) -> None:
-    """Write pictures likewise that look and decode as photographs do; after `PHOTOGRAPHS` they are copies."""
-    paths = _paths(folder, count, address)
-    with ProcessPoolExecutor() as pool:  # what this process takes would count as its children's peak
-        list(pool.map(_photograph, paths[:PHOTOGRAPHS], range(count)))
-    for number, path in enumerate(paths[PHOTOGRAPHS:]):
-        shutil.copy(paths[number % PHOTOGRAPHS], path)
+def write_photos(folder: Path, count: int, url: str) -> None:
+    """Write images that look and decode like photos in the same way; after `PHOTOS` of them, they are copies."""
+    paths = _paths(folder, count, url)
+    with ProcessPoolExecutor() as pool:  # the memory of this process would count as its children's peak
+        list(pool.map(_photo, paths[:PHOTOS], range(count)))
+    for number, path in enumerate(paths[PHOTOS:]):
+        shutil.copy(paths[number % PHOTOS], path)
 
 
-def _paths(folder: Path, count: int, address: str) -> list[Path]:
-    """Write the COCO file, in which each picture has two boxes; return where the pictures are to be."""
+def _paths(folder: Path, count: int, url: str) -> list[Path]:
+    """Write the COCO file, which has two boxes per image; return the paths of the images."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     paths = [images / f"{number:06}.png" for number in range(count)]
     size = {"width": WIDTH, "height": HEIGHT}
     rows = [
-        {"id": number, "file_name": path.name, "coco_url": f"{address}/images/{path.name}", **size}
+        {"id": number, "file_name": path.name, "coco_url": f"{url}/images/{path.name}", **size}
         for number, path in enumerate(paths)
     ]
     boxes = [
@@ -76,8 +76,8 @@ def _paths(folder: Path, count: int, address: str) -> list[Path]:
     return paths
 
 
-def _photograph(path: Path, seed: int) -> None:
-    """Write a PNG of soft shapes, texture and the noise of a sensor: 2.1 MB, about 45 ms to decode."""
+def _photo(path: Path, seed: int) -> None:
+    """Write a PNG with soft shapes, texture and sensor noise: 2.1 MB, about 45 ms to decode."""
     import numpy as np
     from PIL import Image
 
