@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import engines
 import pytest
-from bags import write_bag
-from importer import FILES, MANY, PROGRAM, Importer
-from rehearsing import Stage, build_reef
+
+from tests.bags import write_bag
+from tests.containers import engines
+from tests.containers.importer import FILES, MANY, Importer, copy_program
+from tests.containers.rehearsing import Stage, build_reef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,8 +72,7 @@ def engine(request: pytest.FixtureRequest) -> engines.Engine:
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine], tuple[str, str]]:
     """Build the import image of `FILES` in an engine, once; give its name and the dataset digest."""
     context = tmp_path_factory.mktemp("context")
-    (context / "datapack").mkdir()
-    shutil.copy(PROGRAM, context / "datapack")
+    copy_program(context)
     digest = write_bag(context / "data" / "reef" / "v1", FILES)
     built: dict[str, str] = {}
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bags import digest_of, write_bag
-from engines import PROJECT
+from tests.bags import digest_of, write_bag
+from tests.containers.engines import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engines import Engine
+    from tests.containers.engines import Engine
 
-PROGRAM = PROJECT / "datapack" / "import.sh"
+PROGRAM = PROJECT / "datapack" / "image" / "import.sh"
 STRANGE_NAMES = [
     "-rf",
     "#hash%20!",
@@ -102,6 +103,13 @@ class Importer:
     @property
     def ok(self) -> str:
         return f"IMPORT OK reef@v1 {self.digest}"
+
+
+def copy_program(context: Path) -> None:
+    """Copy the import program to its place in the context of a build."""
+    place = context / PROGRAM.relative_to(PROJECT)
+    place.parent.mkdir(parents=True)
+    shutil.copy(PROGRAM, place)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engines import PROJECT, STAND_IN, Engine
+from tests.containers.engines import PROJECT, STAND_IN, Engine
 
 if TYPE_CHECKING:
     from pathlib import Path

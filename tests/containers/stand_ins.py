@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines import Engine, need, unavailable
+from tests.containers.engines import Engine, need, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

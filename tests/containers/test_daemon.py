@@ -11,11 +11,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import PROJECT, Engine
 
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from datapack.oci.spec import Descriptor, canonical_json
+from tests.containers.engines import PROJECT, Engine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from bags import digest_of
-from engines import PROJECT, STAND_IN, Engine
+
+from tests.bags import digest_of
+from tests.containers.engines import PROJECT, STAND_IN, Engine
+from tests.containers.importer import copy_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +62,7 @@ def images(catalog: Path, engine: Engine, tmp_path_factory: pytest.TempPathFacto
     shutil.copytree(catalog / "data" / "reef" / "v1", bag)
     for path in [bag, *bag.rglob("*")]:
         path.chmod(0o700 if path.is_dir() else 0o640)
-    (context / "datapack").mkdir()
-    shutil.copy(PROJECT / "datapack" / "import.sh", context / "datapack")
+    copy_program(context)
     shutil.copy(PROJECT / ".dockerignore", context)
     engine.build(
         DOCKERFILE,
@@ -136,8 +137,7 @@ def test_one_way_to_start(engine: Engine, images: tuple[str, str]) -> None:
 
 def test_a_wrong_digest_builds_nothing(images: tuple[str, str], engine: Engine, catalog: Path, tmp_path: Path) -> None:
     """The Dockerfile refuses a bag that is not the one that the digest names."""
-    (tmp_path / "datapack").mkdir()
-    shutil.copy(PROJECT / "datapack" / "import.sh", tmp_path / "datapack")
+    copy_program(tmp_path)
     shutil.copytree(catalog / "data", tmp_path / "data")
     with pytest.raises(AssertionError, match="sha256sum"):
         engine.build(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import bagit
 import pytest
-from bags import contents
-from importer import FILES, MANY, PROGRAM, STRANGER, Importer, identity
+
+from tests.bags import contents
+from tests.containers.importer import FILES, MANY, PROGRAM, STRANGER, Importer, identity
 
 if TYPE_CHECKING:
     from pathlib import Path

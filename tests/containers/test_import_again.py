@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bags import contents, write_bag
-from importer import FILES, Importer, flip, identity
+
+from tests.bags import contents, write_bag
+from tests.containers.importer import FILES, Importer, flip, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from importer import FILES, Importer, flip
+
+from tests.containers.importer import FILES, Importer, flip
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,10 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from bags import contents, write_bag
-from engines import need
-from importer import FILES, MANY, STRANGER, Importer, await_files, flip, small_disk
+
+from tests.bags import contents, write_bag
+from tests.containers.engines import need
+from tests.containers.importer import FILES, MANY, STRANGER, Importer, await_files, flip, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

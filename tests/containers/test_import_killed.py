@@ -8,11 +8,23 @@ import time
 from pathlib import Path
 
 import pytest
-from bags import contents
-from importer import MANY, STRANGER, Importer, await_files, identity
+
+from tests.bags import contents
+from tests.containers.importer import MANY, PROGRAM, STRANGER, Importer, await_files, identity
 
 
-def test_a_kill_and_the_same_command_again(importer: Importer, many: Path) -> None:
+@pytest.fixture
+def impatient(tmp_path: Path) -> str:
+    """Give the option that mounts the import program with a shorter wait: 2 s, not 15, for another's sign of life."""
+    text = PROGRAM.read_text()
+    assert text.count("PATIENCE=15 ") == 1
+    program = tmp_path / "import"
+    program.write_text(text.replace("PATIENCE=15 ", "PATIENCE=2 "))
+    program.chmod(0o755)
+    return f"-v={program}:/usr/local/bin/import:ro"
+
+
+def test_a_kill_and_the_same_command_again(importer: Importer, many: Path, impatient: str) -> None:
     """After a kill nothing has the final name; the next run does not copy again what had arrived whole."""
     importer = importer.carrying(many, MANY)
     with importer.running("--jobs", "1", options=("--name=killed",)):
@@ -25,9 +37,9 @@ def test_a_kill_and_the_same_command_again(importer: Importer, many: Path) -> No
         if path.read_bytes() == MANY[path.name]
     }
     assert 0 < len(arrived) < len(MANY)
-    result = importer()
+    result = importer(options=(impatient,))
     assert result.last == importer.ok, result.log
-    assert "waiting 15 s" in result.log  # the lock of the one that was killed
+    assert "waiting 2 s" in result.log  # the lock of the one that was killed
     assert {name: identity(importer.final / "data" / name) for name in arrived} == arrived
 
 
@@ -65,9 +77,10 @@ def test_a_stop(anywhere: Importer, many: Path, signal: str) -> None:
 def test_two_imports_at_once(importer: Importer, many: Path) -> None:
     """The second of two imports to one place ends with 7; the first goes on and ends well."""
     importer = importer.carrying(many, MANY)
-    with importer.running("--jobs", "1", options=("--cpus=0.1",)) as first:
+    with importer.running("--jobs", "1", options=("--name=first", "--cpus=0.1")) as first:
         await_files(importer.partial, 1)
         result = importer()
+        importer.engine.run("update", "--cpus=2", "first")
         log, _ = first.communicate(timeout=120)
     assert result.status == 7
     assert result.last.startswith("IMPORT FAILED: another import is writing")
@@ -79,9 +92,10 @@ def test_a_second_import_by_another_user(importer: Importer, many: Path) -> None
     """Whoever starts the second import, it ends with 7 and does no harm to the first."""
     importer = importer.carrying(many, MANY)
     importer.outputs.chmod(0o777)
-    with importer.running("--jobs", "1", options=("--cpus=0.1",)) as first:
+    with importer.running("--jobs", "1", options=("--name=first", "--cpus=0.1")) as first:
         await_files(importer.partial, 1)
         result = importer(options=(f"--user={STRANGER}:{STRANGER}",))
+        importer.engine.run("update", "--cpus=2", "first")
         log, _ = first.communicate(timeout=120)
     assert result.status == 7, result.log
     assert log.splitlines()[-1] == importer.ok

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bags import contents, write_bag
-from engines import need
-from importer import FILES, MANY, STRANGER, await_files
+
+from tests.bags import contents, write_bag
+from tests.containers.engines import need
+from tests.containers.importer import FILES, MANY, STRANGER, await_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from engines import Engine
+    from tests.containers.engines import Engine
 
 
 # What a user's environment may hold: names that the program uses, and what changes how a shell works.

@@ -6,16 +6,14 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-from bags import contents
-
+from tests.bags import contents
 from tests.versions import FIRST, SECOND, make_reef
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engines import Engine
-
     from tests.conftest import Catalog
+    from tests.containers.engines import Engine
 
 
 def test_each_version_brings_its_own_files(engine: Engine, stand_in_base: Path, catalog: Catalog) -> None:

@@ -9,15 +9,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import PROJECT
 
 from tests import proxies, registries
+from tests.containers.engines import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engines import Engine
+    from tests.containers.engines import Engine
 
 
 CATALOG = """

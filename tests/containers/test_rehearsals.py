@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import CONTAINERS_CONF, PROJECT, STAND_IN, START_TIMEOUT, Engine, need, unavailable
-from rehearsing import Stage
+
+from tests.containers.engines import CONTAINERS_CONF, STAND_IN, START_TIMEOUT, Engine, need, unavailable
+from tests.containers.importer import PROGRAM
+from tests.containers.rehearsing import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +83,7 @@ def corrupting(stage: Stage, tmp_path: Path) -> Iterator[str]:
     """Make an import container whose program changes a byte after the import said that all is well."""
     stage.ok("reef@v1", "--", "--list")  # the engine has its image then
     stage.engine.run("tag", "reef:v1", "localhost/honest:v1")
-    shutil.copy(PROJECT / "datapack" / "import.sh", tmp_path / "honest")
+    shutil.copy(PROGRAM, tmp_path / "honest")
     (tmp_path / "corrupt").write_text(CORRUPT)
     for name in ("honest", "corrupt"):
         (tmp_path / name).chmod(0o555)

@@ -6,8 +6,9 @@ import signal
 import time
 
 import pytest
-from engines import STAND_IN
-from rehearsing import LABEL, Stage
+
+from tests.containers.engines import STAND_IN
+from tests.containers.rehearsing import LABEL, Stage
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

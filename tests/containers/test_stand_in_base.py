@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from engines import PROJECT, STAND_IN, Engine
+from tests.containers.engines import PROJECT, STAND_IN, Engine
 
 if TYPE_CHECKING:
     from pathlib import Path

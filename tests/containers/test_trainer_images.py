@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import stand_ins
-from bags import write_bag
-from engines import PROJECT, Engine
 
+from tests.bags import write_bag
+from tests.containers.engines import PROJECT, Engine
 from tests.trainers.havens import Haven, reef_files
 
 if TYPE_CHECKING:
