@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -118,6 +119,11 @@ class Catalog:
             start_new_session=True,
         )
 
+    def copy(self, root: Path) -> Self:
+        """Copy the folder to ``root``, hard links, modes and times included; return the catalog there."""
+        subprocess.run(["cp", "--archive", self.root, root], check=True)
+        return replace(self, root=root, env=dict(self.env))
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "datapack", *arguments]
 
@@ -134,10 +140,8 @@ def fact(output: str, name: str) -> str:
     return next(line.split(maxsplit=1)[1] for line in output.splitlines() if line.startswith(name))
 
 
-@pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    """A catalog with ``reef@v1``: a few local files, names with spaces and umlauts among them."""
-    root = tmp_path / "catalog"
+def make_catalog(root: Path) -> Catalog:
+    """Make a catalog with ``reef@v1``: a few local files, names with spaces and umlauts among them."""
     for name, content in (("train.json", b"{}"), ("images/a b.png", b"a" * 3000), ("images/ö.png", b""), ("z", b"z")):
         path = root / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,3 +149,37 @@ def catalog(tmp_path: Path) -> Catalog:
     (root / "datasets.yml").write_text(CATALOG)
     make_base(root / "base")
     return Catalog(root)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    """A catalog with ``reef@v1``, of which nothing is here yet."""
+    return make_catalog(tmp_path / "catalog")
+
+
+@pytest.fixture(scope="session")
+def fetched_once(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """A catalog whose version is fetched, to be copied: DVC takes a second to start, and a copy needs no DVC."""
+    catalog = make_catalog(tmp_path_factory.mktemp("fetched") / "catalog")
+    catalog.ok("fetch", "reef@v1")
+    return catalog
+
+
+@pytest.fixture
+def fetched(fetched_once: Catalog, tmp_path: Path) -> Catalog:
+    """A catalog whose version is fetched, but not built."""
+    return fetched_once.copy(tmp_path / "catalog")
+
+
+@pytest.fixture(scope="session")
+def built_once(fetched_once: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """A catalog whose version is built, to be copied."""
+    catalog = fetched_once.copy(tmp_path_factory.mktemp("built") / "catalog")
+    catalog.ok("build", "reef@v1")
+    return catalog
+
+
+@pytest.fixture
+def built(built_once: Catalog, tmp_path: Path) -> Catalog:
+    """A catalog whose version is built."""
+    return built_once.copy(tmp_path / "catalog")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,20 +11,26 @@ import yaml
 from datapack.bag.changes import Changes
 from datapack.build.diff import Amount, Diff, table
 from datapack.reference import Reference
-from tests.conftest import make_base
-from tests.versions import CORRECTED, FIRST, IMAGES, LABELS, SECOND, make_labelled, make_reef
+from tests.conftest import make_base, make_catalog
+from tests.versions import CORRECTED, FIRST, IMAGES, LABELS, SECOND, Reef, make_labelled, make_reef
 
 
-@pytest.fixture
-def reef(catalog):
-    reef = make_reef(catalog.root)
+def make_changed(root: Path) -> Reef:
+    """Make `reef@v1` and v2, which lacks a file, has another, and has a changed one."""
+    reef = make_reef(make_catalog(root).root)
     reef.write("v2", {"c": b"now with something in it"})
     os.utime(reef.root / "v2/c")
     return reef
 
 
 @pytest.fixture
-def built(reef):
+def reef(tmp_path):
+    return make_changed(tmp_path / "catalog")
+
+
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory):
+    reef = make_changed(tmp_path_factory.mktemp("built") / "catalog")
     for version in ("v1", "v2"):
         reef.ok("build", f"reef@{version}")
     return reef
@@ -101,7 +108,7 @@ def test_as_people_read_it(built):
     assert lines[12:15] == ["added    data/d", "removed  data/b/1", "changed  data/c"]
     assert lines[16].startswith("push: 3 of 5 layers, ")
     assert " times less than the whole " in lines[16]
-    assert lines[17:] == ["pull: the same where reef@v1 is already"]
+    assert lines[17:] == ["pull: the same for users who have reef@v1"]
 
 
 def test_the_price_is_known_before_the_build(reef):
@@ -112,9 +119,7 @@ def test_the_price_is_known_before_the_build(reef):
     planned = json.loads(reef.ok("diff", "reef@v1", "reef@v2", "--json"))
     assert not planned["built"]
     assert (reef.root / "datasets.lock").read_bytes() == before
-    assert reef.ok("diff", "reef@v1", "reef@v2").endswith(
-        "reef@v2 is not built yet: its layers are those of the plan.\n"
-    )
+    assert reef.ok("diff", "reef@v1", "reef@v2").endswith("reef@v2 is not built yet, so its layers are planned.\n")
     reef.ok("build", "reef@v1")
     reef.ok("build", "reef@v2")
     assert json.loads(reef.ok("diff", "reef@v1", "reef@v2", "--json")) == {**planned, "built": True}
@@ -144,10 +149,10 @@ def test_a_manifest_that_only_dvc_has(built):
 def test_a_version_that_is_not_here(built):
     """What was never fetched can't be compared: one line says what brings it."""
     error = built.fails("diff", "reef@v2", "reef@v3")
-    assert "reef@v3: it is not here, and what is in it is not known; 'datapack fetch reef@v3' brings it" in error
+    assert "reef@v3: the version is not here, and its content is not known; run 'datapack fetch reef@v3' first" in error
     assert "did you mean" in built.fails("diff", "reef@v1", "reef@v22", status=2)
-    assert "two datasets share no layer" in built.fails("diff", "reef@v1", "atoll@v1", status=2)
-    assert "a version does not differ from itself" in built.fails("diff", "reef@v1", "reef@v1", status=2)
+    assert "the versions are of different datasets" in built.fails("diff", "reef@v1", "atoll@v1", status=2)
+    assert "the two versions are the same" in built.fails("diff", "reef@v1", "reef@v1", status=2)
 
 
 def test_a_bag_that_is_not_the_locked_one(built):
@@ -187,7 +192,7 @@ def difference(**options) -> Diff:
 def test_a_few_names_or_all():
     """Three of a kind are named, with how many there are besides; --all names each."""
     few, every = table(difference()), table(difference(), all_names=True)
-    assert "added    data/2\n         and 9 more: --all shows them\nremoved  data/0" in few
+    assert "added    data/2\n         and 9 more; use --all to list them\nremoved  data/0" in few
     assert few.count("data/") == 5
     assert every.count("data/") == 14
 

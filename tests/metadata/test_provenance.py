@@ -18,10 +18,15 @@ from datapack.progress import Silent
 from datapack.reference import Reference
 from datapack.workspace.folder import Workspace
 from tests.catalog.test_git import git
-from tests.conftest import PROJECT, fact, make_base
+from tests.conftest import PROJECT, fact, make_base, make_catalog
 from tests.registries import push, serve
 
 HEX = {"sha256": 64, "md5": 32, "gitCommit": 40}
+
+
+@pytest.fixture
+def catalog(fetched):
+    return fetched
 
 
 def check_descriptor(value: dict) -> None:
@@ -236,8 +241,9 @@ def test_statement_has_the_commit_of_the_catalog(catalog):
     assert dependencies(read(catalog))["datasets.yml"]["annotations"] == {"changed": True}
 
 
-def test_sources_are_written_without_defaults(catalog):
+def test_sources_are_written_without_defaults(tmp_path):
     """Sources are written as in the catalog, without default values."""
+    catalog = make_catalog(tmp_path / "other")
     path = catalog.root / "datasets.yml"
     (catalog.root / "list.json").write_text('{"images": []}')
     path.write_text(
