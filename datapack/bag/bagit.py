@@ -1,7 +1,7 @@
 """The bag: a BagIt 1.0 folder (RFC 8493) that holds one version of a dataset.
 
-Its payload, ``data/``, is what the sources gave. Its tag files describe it and hold nothing that changes from run
-to run: the same payload from the same catalog entry makes the same bag.
+Its payload, ``data/``, has the files of the sources. Its tag files describe it and contain nothing that changes from
+run to run: the same payload from the same catalog entry makes the same bag.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PayloadFile(NamedTuple):
-    """A file of a bag: its path below the bag, its size in bytes, its sha256 in hex."""
+    """A payload file: its path below the bag, its size in bytes, its sha256 in hex."""
 
     path: str
     size: int
@@ -38,7 +38,7 @@ OXUM = "Payload-Oxum"
 
 @dataclass(frozen=True)
 class Bag:
-    """A bag on disk that is complete by the names of its files and their total size."""
+    """A bag on disk; the names of its files and their total size are checked."""
 
     path: Path
     manifest: Manifest
@@ -47,25 +47,25 @@ class Bag:
 
     @classmethod
     def open(cls, path: Path, listing: Listing | None = None) -> Bag:
-        """Read a bag's tag files and list its payload, unless ``listing`` has it already; no payload byte is read.
+        """Read a bag's tag files and list its payload, unless ``listing`` is given; no payload byte is read.
 
         Raises:
             BagError: a tag file is damaged, or the payload is not complete.
-            ManifestError: the manifest is not one.
+            ManifestError: the manifest is invalid.
         """
         return cls.complete(path, read_tags(path), listing or list_payload(path))
 
     @classmethod
     def complete(cls, path: Path, tags: Mapping[str, bytes], listing: Listing) -> Bag:
-        """Make a bag of its parts; raise `BagError` or `ManifestError` unless the payload is complete."""
+        """Make a bag from its parts; raise `BagError` or `ManifestError` if the payload is not complete."""
         bag = cls(path, Manifest.parse(tags[MANIFEST], where=path / MANIFEST), listing, tags)
         difference = compare_names(bag.manifest, listing)
         if difference:
             raise BagError(
-                "the bag's files are not those that its manifest names",
+                "the bag's files differ from its manifest",
                 where=path,
                 found=f"{difference}, such as {difference.lines()[0].split(maxsplit=1)[1]}",
-                fix="'datapack verify' lists them, 'datapack fetch' gets what is missing",
+                fix="run 'datapack verify' to list them, 'datapack fetch' to restore them",
             )
         if oxum(listing) != bag.info.get(OXUM):
             raise BagError(
@@ -73,7 +73,7 @@ class Bag:
                 where=path,
                 expected=bag.info.get(OXUM),
                 found=oxum(listing),
-                fix="'datapack verify' finds the file",
+                fix="run 'datapack verify' to find the file",
             )
         return bag
 
@@ -99,7 +99,7 @@ class Bag:
 
 
 def read_tags(path: Path) -> dict[str, bytes]:
-    """Read a bag's tag files, each checked against the tag manifest."""
+    """Read a bag's tag files and check each against the tag manifest."""
     where = path / TAG_MANIFEST
     try:
         content = where.read_bytes()
@@ -109,9 +109,7 @@ def read_tags(path: Path) -> dict[str, bytes]:
         raise BagError("not a bag: a tag file can't be read", where=error.filename, found=error.strerror) from error
     for name, tag in tags.items():
         if hashlib.sha256(tag).hexdigest() != expected[name]:
-            raise BagError(
-                "the bag's tag file is damaged", where=path / name, fix="restore it, or fetch the version again"
-            )
+            raise BagError("the tag file is damaged", where=path / name, fix="restore it, or fetch the version again")
     if missing := {MANIFEST, INFO} - tags.keys():
         raise BagError("not a datapack bag: a tag file is missing", where=path, found=f"no {min(missing)}")
     return {**tags, TAG_MANIFEST: content}
@@ -125,7 +123,7 @@ def parse_info(content: bytes) -> dict[str, str]:
 def write_tags(
     path: Path, manifest: Manifest, listing: Listing, info: Mapping[str, str], urls: Mapping[str, str]
 ) -> dict[str, bytes]:
-    """Write the tag files that make a folder with a payload a bag; return their bytes by their names.
+    """Write the tag files that turn a folder with a payload into a bag; return their bytes by name.
 
     Args:
         path: the folder that holds ``data/``.
@@ -139,7 +137,7 @@ def write_tags(
         tags[FETCH] = format_fetch(urls, {name: file.size for name, file in listing.files.items()})
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in tags.items()}
     tags[TAG_MANIFEST] = Manifest.of(hashes).content
-    (path / FETCH).unlink(missing_ok=True)  # an earlier run may have had one
+    (path / FETCH).unlink(missing_ok=True)  # it may be left from an earlier run
     for name, content in tags.items():
         with atomic_writer(path / name) as file:
             file.write(content)
@@ -152,7 +150,7 @@ def oxum(listing: Listing) -> str:
 
 
 def parse_oxum(info: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return the bytes and the number of files that ``Payload-Oxum`` states, or None where it does not."""
+    """Return the bytes and the number of files that ``Payload-Oxum`` states, or None if it is missing or malformed."""
     count, _, files = info.get(OXUM, "").partition(".")
     return (int(count), int(files)) if count.isdigit() and files.isdigit() else None
 

@@ -31,7 +31,7 @@ class Difference:
         return ", ".join(f"{len(paths):,} {kind}" for paths, kind in parts if paths) or "no difference"
 
     def lines(self) -> tuple[str, ...]:
-        """Give one line a file, all in one order: ``missing``, ``extra``, ``changed``, each sorted."""
+        """Return one line per file: first ``missing``, then ``extra``, then ``changed``, each sorted."""
         return (
             *(f"missing  {path}" for path in self.missing),
             *(f"extra    {path}" for path in self.extra),
@@ -40,7 +40,7 @@ class Difference:
 
 
 def compare_names(manifest: Manifest, listing: Listing) -> Difference:
-    """Compare names alone: no byte of a file is read."""
+    """Compare only names; no file is read."""
     present = listing.files.keys() | listing.irregular
     return Difference(
         missing=tuple(path for path in manifest.hashes if path not in present),
@@ -60,11 +60,11 @@ def compare_bytes(
     """Compare every file below ``bag/data`` with the manifest, names and bytes, on all cores.
 
     Args:
-        manifest: what should be there.
+        manifest: the expected files.
         bag: the folder that holds ``data/``.
-        listing: what is there.
-        workers: threads that hash; by default one for each core that this process may use.
-        advance: called with the number of bytes that were hashed since its last call.
+        listing: the files that are there.
+        workers: the number of hashing threads; by default one per core that this process may use.
+        advance: called with the number of bytes hashed since its last call.
 
     Raises:
         OSError: a file can't be read.
@@ -94,6 +94,6 @@ class Changes:
         )
 
     def lines(self) -> tuple[str, ...]:
-        """Give one line a file: ``added``, ``removed``, ``changed``, each sorted."""
+        """Return one line per file: first ``added``, then ``removed``, then ``changed``, each sorted."""
         kinds = (("added", self.added), ("removed", self.removed), ("changed", self.changed))
         return tuple(f"{kind:8} {path}" for kind, paths in kinds for path in paths)

@@ -1,4 +1,4 @@
-"""``fetch.txt`` (RFC 8493, 2.2.3): where the files of a payload come from, a line per file: URL, length, path."""
+"""``fetch.txt`` (RFC 8493, 2.2.3): the URLs of payload files, one line per file: URL, length, path."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def format_fetch(urls: Mapping[str, str], sizes: Mapping[str, int]) -> bytes:
 
     Args:
         urls: the URL of each file by its path below the bag.
-        sizes: the size of each file in bytes; the length of a file that is not in here is ``-``, "not known".
+        sizes: the size of each file in bytes; a file that is not in here has the length ``-``, which means unknown.
     """
     lines = (f"{quote_url(urls[path])} {sizes.get(path, '-')} {_encode(path)}\n" for path in sorted_by_bytes(urls))
     return "".join(lines).encode()
 
 
 def read_fetch(path: Path) -> dict[str, str]:
-    """Read the URLs of a ``fetch.txt`` by the paths below the bag; where there is no file, there are none.
+    """Read the URLs of a ``fetch.txt``, by path below the bag; a missing file has none.
 
-    A malformed line is ignored: it only costs its file a second download.
+    Malformed lines are ignored: they only cost a second download.
     """
     with suppress(FileNotFoundError):
         lines = (line.split(" ", _FIELDS - 1) for line in path.read_text("utf-8", "replace").split("\n"))
@@ -39,7 +39,7 @@ def read_fetch(path: Path) -> dict[str, str]:
 
 
 def _encode(path: str) -> str:
-    """Encode ``%`` as RFC 8493 asks; it asks the same for line ends, which our paths never contain."""
+    """Encode ``%`` as RFC 8493 requires. It also requires it for line ends, which our paths never contain."""
     return path.replace("%", "%25")
 
 

@@ -1,4 +1,4 @@
-"""The listing of a bag: what is below its payload folder, found in one walk."""
+"""The listing of a bag: everything below its payload folder, found in one walk."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listing:
-    """What is below a bag's payload folder, by paths below the bag."""
+    """Everything below a bag's payload folder, by path below the bag."""
 
     files: Mapping[str, FileStat]
-    irregular: frozenset[str] = frozenset()  # links, devices and whatever else is neither a file nor a folder
+    irregular: frozenset[str] = frozenset()  # links, devices and everything else that is neither a file nor a folder
     folders: frozenset[str] = frozenset()
 
     @cached_property
@@ -30,7 +30,7 @@ class Listing:
 
 
 def list_payload(bag: Path) -> Listing:
-    """List everything below ``bag/data``. Links are not followed; a missing folder is an empty one."""
+    """List everything below ``bag/data``. Links are not followed; a missing folder counts as empty."""
     files: dict[str, FileStat] = {}
     irregular: set[str] = set()
     folders: set[str] = set()

@@ -1,11 +1,11 @@
-"""The manifest: what every file of a dataset must be, and the check that it is.
+"""The manifest: the sha256 of every file of a dataset.
 
-The form is BagIt's ``manifest-sha256.txt`` (RFC 8493), which is also what ``sha256sum -c`` reads: a line per file, 64
-hex digits, two spaces, the path below the bag's folder. Ours is stricter: lines sorted by the bytes of their paths, one
-line feed after each, nothing else. So the same payload always has the same manifest, and its sha256, the *dataset
-digest*, names the dataset.
+The format is BagIt's ``manifest-sha256.txt`` (RFC 8493), which ``sha256sum -c`` reads too: one line per file, with 64
+hex digits, two spaces and the path below the bag. Ours is stricter: lines are sorted by the bytes of their paths and
+end in one line feed, and there is nothing else. So the same payload always has the same manifest, and its sha256, the
+*dataset digest*, identifies the dataset.
 
-Standard library only: the trainers bring this module into an image that has no other part of datapack.
+This module uses only the standard library: the trainer images have no other dependency of datapack.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
 def check_path(path: str, where: object = None) -> str:
-    """Return ``path`` if it may stand in a manifest: relative, plain, and the same thing to every tool that reads it.
+    """Return ``path`` if a manifest may contain it: relative, and read in the same way by every tool.
 
     Raises:
         ManifestError: for an absolute path, an empty, ``.`` or ``..`` part, a backslash, a control character, white
@@ -44,33 +44,33 @@ def check_path(path: str, where: object = None) -> str:
     elif any(part in {"", ".", ".."} for part in path.split("/")):
         reason = "an empty, '.' or '..' part"
     elif path != path.rstrip():
-        reason = "white space at its end"  # some readers of manifests strip it
+        reason = "white space at its end"  # some tools strip it
     elif any("\ud800" <= letter <= "\udfff" for letter in path):
         reason = "bytes that are not UTF-8"
     else:
         return path
-    raise ManifestError(f"the file name {path!a} can't be used", where=where, found=reason, fix="rename the file")
+    raise ManifestError(f"the file name {path!a} is not allowed", where=where, found=reason, fix="rename the file")
 
 
 def sorted_by_bytes(paths: Iterable[str]) -> list[str]:
-    """Sort paths as ``LC_ALL=C sort`` does, whatever the locale of this machine."""
+    """Sort paths like ``LC_ALL=C sort``, independent of the locale."""
     return sorted(paths, key=os.fsencode)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The sha256 (64 hex digits) of each file by its path below the bag's folder, sorted by the paths' bytes."""
+    """The sha256 (64 hex digits) of each file by its path below the bag, sorted by the bytes of the paths."""
 
     hashes: Mapping[str, str]
 
     @classmethod
     def of(cls, hashes: Mapping[str, str]) -> Manifest:
-        """Make a manifest of hashes in any order; raise `ManifestError` for a path that can't stand in one."""
+        """Make a manifest from hashes in any order; raise `ManifestError` for a path that is not allowed."""
         return cls({check_path(path): hashes[path] for path in sorted_by_bytes(hashes)})
 
     @classmethod
     def parse(cls, content: bytes, where: object = MANIFEST) -> Manifest:
-        """Read a manifest's bytes; raise `ManifestError`, naming the line, for anything that is not its form."""
+        """Parse a manifest; raise `ManifestError`, naming the line, if it is malformed."""
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -96,24 +96,24 @@ class Manifest:
 
     @classmethod
     def read(cls, bag: Path) -> Manifest:
-        """Read the manifest of the bag in folder ``bag``."""
+        """Read the manifest of a bag."""
         path = bag / MANIFEST
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ManifestError(
-                "can't read the manifest", where=path, found=error.strerror, fix="is this folder a bag?"
+                "can't read the manifest", where=path, found=error.strerror, fix="check that the folder is a bag"
             ) from error
         return cls.parse(content, where=path)
 
     @cached_property
     def content(self) -> bytes:
-        """The manifest file's bytes."""
+        """The bytes of the manifest file."""
         return "".join(f"{digest}  {path}\n" for path, digest in self.hashes.items()).encode()
 
     @cached_property
     def digest(self) -> str:
-        """The dataset digest: ``sha256:`` and the hex sha256 of `content`."""
+        """The dataset digest: ``sha256:`` and the sha256 of `content` in hex."""
         return "sha256:" + hashlib.sha256(self.content).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""``missing.csv``: the files that the catalog allows to be missing from a payload, and are, each with the reason."""
+"""``missing.csv``: the files that are missing from a payload because the catalog allows it, with the reasons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADER = ("path", "url", "reason")
 
 
 class Missing(NamedTuple):
-    """Why a file is missing: the URL it should have come from, and what that URL answered."""
+    """Why a file is missing: its URL, and what the URL answered."""
 
     url: str
     reason: str

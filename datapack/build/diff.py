@@ -1,6 +1,6 @@
-"""The difference between two versions: their files, their layers, and what one costs where the other is already.
+"""The difference between two versions: their files, their layers, and what a push or pull of the second one costs.
 
-What is built is taken from the lock; what is not built yet is planned. Nothing is fetched but a manifest.
+The layers of a version that is not built yet are planned. Nothing is fetched, except a manifest that is not here.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 
-NAMES_SHOWN = 3  # of each kind, unless all are asked for
+NAMES_SHOWN = 3  # per list, without --all
 
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of files or layers, and their bytes; None where that can't be known any more."""
+    """A number of files or layers, and their bytes, or None if the bytes are not known any more."""
 
     count: int
     bytes: int | None
@@ -53,22 +53,22 @@ class Amount:
 
 @dataclass(frozen=True)
 class Diff:
-    """What becomes of one version in another. Bytes of files are what they hold, bytes of layers what is sent."""
+    """How one version differs from another. Bytes of layers are what is transferred, with the tar headers."""
 
     before: Reference
     after: Reference
     changes: Changes
     added: Amount
     removed: Amount
-    changed: Amount  # with the bytes that they have now
+    changed: Amount  # with their bytes in ``after``
     same: Amount
-    shared: Amount  # layers, without the base's
+    shared: Amount  # layers without the base's
     new: Amount
-    is_built: bool  # whether the lock knows the image of ``after``
-    other_base: bool  # whether the two stand on different bases
+    is_built: bool  # whether the image of ``after`` is in the lock
+    other_base: bool  # whether the versions have different bases
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON has it; a size that is not known is null."""
+        """Return the difference for JSON; an unknown size is null."""
         files = {
             "added": {**vars(self.added), "paths": list(self.changes.added)},
             "removed": {**vars(self.removed), "paths": list(self.changes.removed)},
@@ -84,17 +84,17 @@ def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Re
     """Compare two versions of a dataset.
 
     Raises:
-        UsageError: the catalog has no such version, or they are the same, or of two datasets.
-        BagError: one of them was never fetched here, or is gone and the lock does not say what was in it.
+        UsageError: the catalog does not have one of them, or they are the same or of different datasets.
+        BagError: one of them is not here, and its manifest can't be found.
     """
     if before == after:
-        raise UsageError("a version does not differ from itself", where=before, fix="name two versions")
+        raise UsageError("the two versions are the same", where=before, fix="name two versions")
     if before.name != after.name:
         raise UsageError(
-            "two datasets share no layer",
+            "the versions are of different datasets",
             where=after,
             expected=f"a version of {before.name}",
-            found=f"one of {after.name}",
+            found=f"a version of {after.name}",
         )
     catalog = Catalog.read(workspace.catalog)
     lock = Lock.read(workspace.lock)
@@ -105,7 +105,7 @@ def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Re
 
 
 class _Version:
-    """What is known of a version here."""
+    """What is known about a version here."""
 
     def __init__(self, workspace: Workspace, entry: Entry, lock: Lock, reporter: Reporter) -> None:
         self.entry, self.reference = entry, entry.reference
@@ -122,7 +122,7 @@ class _Version:
             return False
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of each file that is here, by its hash."""
+        """Return the size of each file that is here, by hash."""
         files = list_payload(self._folder).files if self.is_here else {}
         return {sha256: files[path].size for path, sha256 in self.manifest.hashes.items() if path in files}
 
@@ -131,16 +131,16 @@ class _Version:
 
 
 def _open_version(workspace: Workspace, entry: Entry, options: FetchOptions, lock: Lock) -> FetchedVersion:
-    """Open the bag that is here, where a build would fetch one that is not."""
+    """Open the bag that is here; a build would fetch a missing one."""
     return FetchedVersion(_open(workspace, entry, lock), lock)
 
 
 def _open(workspace: Workspace, entry: Entry, lock: Lock) -> Bag:
-    """Open the bag that is here; it must be the one that the lock names, where the lock names one."""
+    """Open the bag that is here; it must match the lock."""
     path, locked = workspace.bag(entry.reference), lock.entries.get(entry.reference)
     if not path.exists():
-        fix = f"'datapack fetch {entry.reference}' brings it"
-        raise BagError("it is not here, and what is in it is not known", where=entry.reference, fix=fix)
+        fix = f"run 'datapack fetch {entry.reference}' first"
+        raise BagError("the version is not here, and its content is not known", where=entry.reference, fix=fix)
     bag = Bag.open(path)
     if locked and locked.digest != bag.manifest.digest:
         raise MismatchError(
@@ -184,7 +184,7 @@ def _amount(sizes: Iterable[int | None]) -> Amount:
 
 
 def _layer_bytes(layer: Lines, sizes: Mapping[str, int], folder: str) -> int | None:
-    """Return what a layer takes as an archive, or None where the size of one of its files is not known."""
+    """Return the size of a layer's archive, or None if the size of one of its files is not known."""
     files = [PayloadFile(path, sizes[sha256], sha256) for path, sha256 in layer if sha256 in sizes]
     if len(files) < len(layer):
         return None
@@ -193,7 +193,7 @@ def _layer_bytes(layer: Lines, sizes: Mapping[str, int], folder: str) -> int | N
 
 
 def table(found: Diff, all_names: bool = False) -> str:
-    """Write a difference for people."""
+    """Format a difference for people."""
     rows = (
         ("FILES", "NUMBER", "SIZE"),
         *((kind, f"{amount.count:,}", amount.size) for kind, amount in _files(found)),
@@ -221,27 +221,27 @@ def _names(changes: Changes, all_names: bool) -> list[str]:
         named = kind.lines()
         lines += named[:NAMES_SHOWN]
         if len(named) > NAMES_SHOWN:
-            lines.append(f"{'':8} and {len(named) - NAMES_SHOWN:,} more: --all shows them")
+            lines.append(f"{'':8} and {len(named) - NAMES_SHOWN:,} more; use --all to list them")
     return lines
 
 
 def _cost(found: Diff) -> list[str]:
-    """Say what a push and a pull cost."""
+    """Return what a push and a pull cost."""
     layers = found.shared.count + found.new.count
     cost = f"push: {found.new.count:,} of {layers:,} layers, {found.new.size}"
     if found.new.bytes is not None and found.shared.bytes is not None:
         whole = found.new.bytes + found.shared.bytes
         cost += f", {_share(found.new.bytes, whole)} the whole {size(whole)}"
-    lines = [cost, f"pull: the same where {found.before} is already"]
+    lines = [cost, f"pull: the same for users who have {found.before}"]
     if found.other_base:
-        lines.append("The two stand on different bases: the layers of the base come on top.")
+        lines.append("The two versions have different bases: the layers of the new base are added.")
     if not found.is_built:
-        lines.append(f"{found.after} is not built yet: its layers are those of the plan.")
+        lines.append(f"{found.after} is not built yet, so its layers are planned.")
     return lines
 
 
 def _share(part: int, whole: int) -> str:
     ratio = whole / part
-    if ratio < 1.1:  # noqa: PLR2004 - about what two digits can tell from 1
+    if ratio < 1.1:  # noqa: PLR2004 - two digits can hardly tell less from 1
         return "nearly"
     return f"about {ratio:,.0f} times less than" if ratio > 10 else f"about {ratio:.2g} times less than"  # noqa: PLR2004 - two digits

@@ -1,6 +1,6 @@
-"""Get the bag of a version: the one that is here, the one that DVC has, or a new one from its sources.
+"""Get the bag of a version: the one that is here, a copy restored from DVC, or a new one from its sources.
 
-In each case a bag gets its final name only when it is whole and is what the lock says.
+A bag gets its final name only when it is complete and matches the lock.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 def get_bag(job: FetchJob) -> Bag:
-    """Return a version's bag, complete by names and sizes.
+    """Return a version's bag; its names and sizes are checked.
 
     Raises:
-        FetchError: a source failed. What is whole is kept for the next run.
-        MismatchError: the bag is not what the lock says.
+        FetchError: a source failed. Complete files are kept for the next run.
+        MismatchError: the bag differs from the lock.
     """
     bag = _open_present(job)
     if bag is not None:
@@ -54,7 +54,7 @@ def get_bag(job: FetchJob) -> Bag:
 
 
 def _open_present(job: FetchJob) -> Bag | None:
-    """Open the bag that is here, if it may be used; one that is not complete becomes a partial one."""
+    """Open the bag that is here, if it may be used; an incomplete one becomes a partial bag."""
     if job.must_ask_sources or not job.path.exists():
         return None
     try:
@@ -68,9 +68,9 @@ def _open_present(job: FetchJob) -> Bag | None:
 
 
 def _reuse_files(job: FetchJob) -> None:
-    """Start a new bag with links to the files of an earlier one: that of this version, or else of its parent.
+    """Start a new bag with links to the files of an earlier one: this version's, or else its parent's.
 
-    The sources then add what is new, what comes from elsewhere, and what changed beside the catalog.
+    The sources then add new files, files from other URLs, and local files that changed.
     """
     if job.options.refresh or job.partial.exists():
         return
@@ -90,7 +90,7 @@ def _reuse_files(job: FetchJob) -> None:
     for path, known in sound.items():
         _link(bag / path, begun / path)
         job.cache.record(own, path, *known)
-    if (bag / FETCH).exists():  # it says where each file came from
+    if (bag / FETCH).exists():  # it has the URL of each file
         _link(bag / FETCH, begun / FETCH)
     begun.rename(job.partial)
 
@@ -103,7 +103,7 @@ def _link(path: Path, other: Path) -> None:
 
 
 def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
-    """Return the files of a bag that match its manifest; those that the cache knows are not read."""
+    """Return the files of a bag that match its manifest; files in the cache are not read."""
     bag = job.workspace.bag(earlier)
     manifest, listing, known = Manifest.read(bag), list_payload(bag), job.cache.files(earlier)
     here = {
@@ -115,13 +115,13 @@ def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
     with job.reporter.progress(f"checking {earlier}", sum(here[path].stat.size for path in unknown), "B") as advance:
         for path, sha256 in hash_files(bag, unknown, advance=advance):
             if sha256 != here[path].sha256:
-                job.reporter.note(f"{bag / path}: differs from its manifest, so it is not used")
+                job.reporter.note(f"{bag / path}: differs from the manifest, so it is not reused")
                 del here[path]
     return here
 
 
 def _restore(job: FetchJob) -> Bag | None:
-    """Restore the bag from DVC and check its every byte; return None where DVC has none."""
+    """Restore the bag from DVC and check every byte; return None if DVC does not have it."""
     if not job.pointer.exists() or not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):
         return None
     manifest, listing = Manifest.read(job.partial), list_payload(job.partial)
@@ -135,7 +135,7 @@ def _restore(job: FetchJob) -> Bag | None:
             "DVC's cache held files that differ from the bag's manifest",
             where=job.pointer,
             found=difference,
-            fix="the damaged files were removed from it; run the same command again to get them from the remote",
+            fix="they were removed from the cache; run the same command again to get them from the remote",
             details=difference.lines(),
         )
     for name, stat in listing.files.items():

@@ -1,4 +1,4 @@
-"""Claims: which source brings which file of a payload. Each file comes from one."""
+"""Claims: which source provides which file of a payload. Each file comes from exactly one source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datapack.files import TEMPORARY_PREFIX
 
 
 class Claims:
-    """The paths that were claimed so far, and by whom."""
+    """The claimed paths and their claimants."""
 
     def __init__(self) -> None:
         self._files: dict[str, str] = {}
@@ -20,13 +20,15 @@ class Claims:
         """Claim a path in the payload.
 
         Raises:
-            FetchError: another file has the path, or would need it for a folder; or it is kept for temporary files.
-            ManifestError: the path can't stand in a manifest.
+            FetchError: another file has the path, or needs it as a folder; or the path is reserved for temporary files.
+            ManifestError: the path is not allowed in a manifest.
         """
         check_path(path, where=claimant)
         folders = [str(folder) for folder in PurePosixPath(path).parents][:-1]
         if any(part.startswith(TEMPORARY_PREFIX) for part in path.split("/")):
-            raise FetchError(f"{path}: names that begin with {TEMPORARY_PREFIX} are datapack's own", where=claimant)
+            raise FetchError(
+                f"{path}: names that begin with {TEMPORARY_PREFIX} are reserved for datapack", where=claimant
+            )
         if other := self._files.get(path):
             raise FetchError(f"two files would be {path}", where=claimant, found=f"the other from {other}")
         if other := self._folders.get(path):

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def fetch_coco(source: CocoSource, context: FetchContext) -> SourceResult:
-    """Fetch the images. The COCO file is read as a whole: that takes about ten times its size in memory."""
+    """Fetch the images. The whole COCO file is parsed, which takes about ten times its size in memory."""
     wanted = list(_list_wanted(source, context.payload.folder / source.coco))
     may_miss = _allowed_by_name(source, {file.path for file in wanted})
     failures = context.download(wanted, f"images of {source.coco}", source.mirrors)
-    may_miss |= _allowed_by_number(source, failures)
+    may_miss |= _allowed_by_count(source, failures)
     missing = {
         file.path: Missing(file.url, failure.reason) for file, failure in failures.items() if file.path in may_miss
     }
@@ -51,14 +51,14 @@ def _allowed_by_name(source: CocoSource, paths: set[str]) -> set[str]:
     return allowed
 
 
-def _allowed_by_number(source: CocoSource, failures: Mapping[WantedFile, Failure]) -> set[str]:
-    """Return the images that may be missing by their number: only those that every URL says it does not have."""
+def _allowed_by_count(source: CocoSource, failures: Mapping[WantedFile, Failure]) -> set[str]:
+    """Return the images that a maximum count allows to be missing: only those that no URL has."""
     gone = {file.path for file, failure in failures.items() if failure.definite}
     return gone if isinstance(source.missing, int) and len(gone) <= source.missing else set()
 
 
 def _read_images(path: Path) -> list[Any]:
-    """Read the ``images`` of a COCO file. Nothing else of it need be there."""
+    """Read the ``images`` of a COCO file, which needs no other part."""
     try:
         with disk_errors(path):
             content = json.loads(path.read_text("utf-8-sig"))
@@ -71,7 +71,7 @@ def _read_images(path: Path) -> list[Any]:
 
 
 def _text(row: object, where: str, *keys: str) -> str:
-    """Return the first of these keys that a row has."""
+    """Return the value of the first of these keys that a row has."""
     values = (row.get(key) for key in keys) if isinstance(row, dict) else ()
     value = next((value for value in values if value is not None and value != ""), None)
     if not isinstance(value, str):
@@ -88,7 +88,7 @@ def _pixels(row: Mapping[str, object], where: str) -> tuple[int, int] | None:
     whole = [int(side) for side in sides if isinstance(side, int | float) and side == side // 1 and side > 0]
     if len(whole) != len(sides):
         found = " x ".join(map(json.dumps, sides))
-        raise FetchError("not an image's size", where=where, expected="whole pixels", found=found)
+        raise FetchError("invalid image size", where=where, expected="whole pixels", found=found)
     return whole[0], whole[1]
 
 

@@ -1,4 +1,4 @@
-"""What every source needs to be fetched, and what it leaves behind."""
+"""What fetching a source needs, and what it returns."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceResult:
-    """What a source could not provide. Everything else that it names is in the payload."""
+    """The files that a source could not provide. All its other files are in the payload."""
 
-    missing: Mapping[str, Missing] = field(default_factory=dict)  # what may be missing, by its path in the payload
-    failed: Mapping[WantedFile, Failure] = field(default_factory=dict)  # what must not be missing
+    missing: Mapping[str, Missing] = field(
+        default_factory=dict
+    )  # files that may be missing, by their path in the payload
+    failed: Mapping[WantedFile, Failure] = field(default_factory=dict)  # files that must not be missing
 
 
 @dataclass(frozen=True)
 class FetchContext:
-    """The payload that sources are fetched into, and the means to do it."""
+    """The payload that sources are fetched into, and what fetching needs."""
 
     payload: Payload
     downloader: Downloader
@@ -38,9 +40,9 @@ class FetchContext:
     def download(
         self, wanted: Sequence[WantedFile], label: str, mirrors: Mapping[str, Sequence[str]] | None = None
     ) -> dict[WantedFile, Failure]:
-        """Download files from their URLs, or from mirrors of these; return what could not be downloaded, and why.
+        """Download files from their URLs, or from mirrors; return the files that could not be downloaded, and why.
 
-        Files that are in the payload already, from the same URL and whole, are not downloaded again.
+        Complete files that are already in the payload, from the same URL, are not downloaded again.
 
         Raises:
             FetchError: two files have one name, or the disk failed.

@@ -1,6 +1,6 @@
-"""DVC: a second copy of each bag, the history of a dataset, and a way to restore it when no source answers any more.
+"""DVC: a second copy of each bag, its history, and a way to restore it when its sources are gone.
 
-DVC runs as a subprocess, and only where it moves data: its settings, pointers and trees are files that are read here.
+DVC runs as a subprocess, and only to move data: its settings, pointers and directory listings are read from files here.
 The whole bag is one ``dvc add``; DVC links to the files instead of copying them, so the disk holds the data once.
 """
 
@@ -37,7 +37,7 @@ _FICLONE = 0x40049409  # ioctl of linux/fs.h: share one file's blocks with anoth
 _PR_SET_PDEATHSIG = 1  # prctl of linux/prctl.h
 _ERROR = "ERROR: "
 
-# DVC's command line, once for each command. After `init` the repository is made: the marker of a half-made one goes.
+# Runs DVC's command line for each command. After `init` the repository is complete, so the marker is removed.
 _PROGRAM = """\
 import json, pathlib, sys
 from dvc.cli import main
@@ -51,7 +51,7 @@ for command in json.loads(sys.argv[1]):
 
 
 def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
-    """Have DVC track a bag; return DVC's hash of it, such as ``8eb474....dir``.
+    """Track a bag with DVC; return DVC's hash of it, such as ``8eb474....dir``.
 
     Raises:
         VersioningError: DVC failed, or does not track every file.
@@ -68,27 +68,27 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
             where=pointer,
             expected=f"{files} files",
             found=f"{tracked['nfiles']} files",
-            fix="does a .dvcignore leave some out?",
+            fix="check whether a .dvcignore excludes some",
         )
     return str(tracked["md5"])
 
 
 def tracked_hash(pointer: Path) -> str | None:
-    """Return the hash in a pointer, or None where there is no pointer."""
+    """Return the hash in a pointer, or None if there is no pointer."""
     return str(_output(pointer)["md5"]) if pointer.exists() else None
 
 
 def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Reporter) -> bool:
-    """Restore a bag from DVC's cache or remote to ``destination``; return False where neither has it.
+    """Restore a bag from DVC's cache or remote to ``destination``; return False if neither has it.
 
-    DVC checks out file by file under the path in its pointer. So it gets a copy of the pointer with a temporary path,
-    and only a whole bag gets its final name.
+    DVC checks out file by file to the path in its pointer. So it gets a copy of the pointer with a temporary path, and
+    only a complete bag gets its final name.
     """
     reporter.note(f"restoring {pointer.with_suffix('').relative_to(workspace.root)} from DVC")
     other = destination.with_name(f"{destination.name}.dvc")
-    document = yaml.safe_load(pointer.read_bytes())
-    document["outs"][0]["path"] = destination.name
-    other.write_text(yaml.safe_dump(document, sort_keys=False))
+    content = yaml.safe_load(pointer.read_bytes())
+    content["outs"][0]["path"] = destination.name
+    other.write_text(yaml.safe_dump(content, sort_keys=False))
     try:
         command = "pull" if _has_remote(workspace) else "checkout"
         _run(workspace, [command, "--force", str(other.relative_to(workspace.root))])
@@ -101,7 +101,7 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
 
 
 def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> bytes | None:
-    """Read one file of a tracked bag and fetch no other; return None where neither DVC's cache nor its remote has it.
+    """Read one file of a tracked bag and fetch no other; return None if neither DVC's cache nor its remote has it.
 
     ``name`` is its path below the bag. The bytes are not checked.
     """
@@ -110,7 +110,7 @@ def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> 
     content = _read_cached(workspace, pointer, name)
     if content is None and _has_remote(workspace):
         file = pointer.with_suffix("").relative_to(workspace.root) / name
-        reporter.note(f"asking DVC's remote for {file}")
+        reporter.note(f"fetching {file} from DVC's remote")
         try:
             _run(workspace, ["fetch", str(file)])
         except VersioningError as error:
@@ -124,7 +124,7 @@ def _read_cached(workspace: Workspace, pointer: Path, name: str) -> bytes | None
     cache = cache_folder(workspace.root)
     try:
         return _cached(cache, _tree(cache, pointer)[name]).read_bytes()
-    except (FileNotFoundError, KeyError, ValueError):  # not there, or a damaged tree
+    except (FileNotFoundError, KeyError, ValueError):  # missing, or a damaged listing
         return None
 
 
@@ -144,22 +144,22 @@ def _tree(cache: Path, pointer: Path) -> dict[str, str]:
 
 
 def _cached(cache: Path, md5: str) -> Path:
-    """Return where DVC 3 keeps an object."""
+    """Return the path of an object in DVC 3's cache."""
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def push(workspace: Workspace, pointer: Path, reporter: Reporter) -> None:
-    """Send a tracked bag to the default remote."""
+    """Push a tracked bag to the default remote."""
     if not _has_remote(workspace):
         raise VersioningError(
-            "DVC has no default remote", where=workspace.root, fix="name one with 'dvc remote add --default NAME URL'"
+            "DVC has no default remote", where=workspace.root, fix="add one with 'dvc remote add --default NAME URL'"
         )
-    reporter.note(f"sending {pointer.with_suffix('').relative_to(workspace.root)} to DVC's remote")
+    reporter.note(f"pushing {pointer.with_suffix('').relative_to(workspace.root)} to DVC's remote")
     _run(workspace, ["push", str(pointer.relative_to(workspace.root))])
 
 
 def _output(pointer: Path) -> Any:
-    """Return the one output in a pointer."""
+    """Return the only output in a pointer."""
     try:
         (output,) = yaml.safe_load(pointer.read_bytes())["outs"]
         return {"md5": str(output["md5"]), "nfiles": int(output["nfiles"])}
@@ -170,25 +170,25 @@ def _output(pointer: Path) -> Any:
 
 
 def _set_up(workspace: Workspace) -> list[list[str]]:
-    """Return the commands that make a DVC repository if there is none, and choose links that this disk can make."""
+    """Return the commands that create a DVC repository if needed, and choose a link type that the disk supports."""
     root, marker = workspace.root, workspace.dvc_init
     commands = []
-    half_made = marker.exists() and not (root / ".dvc/cache").exists()
-    if half_made or find_repository(root) is None:
+    incomplete = marker.exists() and not (root / ".dvc/cache").exists()
+    if incomplete or find_repository(root) is None:
         marker.touch()
-        if half_made:
+        if incomplete:
             shutil.rmtree(root / ".dvc", ignore_errors=True)
-        commands.append(["init", *_kind_of_repository(root)])
+        commands.append(["init", *_init_options(root)])
     else:
         marker.unlink(missing_ok=True)
     if not read_setting(root, "cache", "type"):
-        # hardlink must come first where there are no reflinks: DVC copies if it can't make the first kind of link.
-        links = "reflink,hardlink,copy" if _makes_reflinks(workspace.cache) else "hardlink,copy"
+        # Without reflinks, hardlink must come first: DVC copies if it can't make the first type of link.
+        links = "reflink,hardlink,copy" if _supports_reflinks(workspace.cache) else "hardlink,copy"
         commands.append(["config", "--local", "cache.type", links])
     return commands
 
 
-def _kind_of_repository(root: Path) -> tuple[str, ...]:
+def _init_options(root: Path) -> tuple[str, ...]:
     if (root / ".git").exists():
         return ()
     inside_git = any((folder / ".git").exists() for folder in root.parents)
@@ -199,8 +199,8 @@ def _has_remote(workspace: Workspace) -> bool:
     return bool(read_setting(workspace.root, "core", "remote"))
 
 
-def _makes_reflinks(folder: Path) -> bool:
-    """Try whether two files on this disk can share blocks."""
+def _supports_reflinks(folder: Path) -> bool:
+    """Whether two files on this disk can share blocks."""
     with temporary_file(folder) as (first, _), temporary_file(folder) as (second, _):
         first.write(bytes(4096))
         first.flush()
@@ -212,7 +212,7 @@ def _makes_reflinks(folder: Path) -> bool:
 
 
 def _run(workspace: Workspace, command: list[str]) -> None:
-    """Run a DVC command in a repository; what must come before it runs in the same process, as each takes a second."""
+    """Run a DVC command; the set-up commands run in the same process, because starting DVC takes a second."""
     root = workspace.root
     commands = [*_set_up(workspace), command]
     _release_dead_locks(root)
@@ -232,7 +232,7 @@ def _run(workspace: Workspace, command: list[str]) -> None:
 
 
 def _release_dead_locks(root: Path) -> None:
-    """Remove DVC's record of locks if a kill left it: none of the processes in it is running."""
+    """Remove DVC's record of locks if a kill left it behind: none of its processes is running."""
     repository = find_repository(root)
     if repository is None or not (record := repository / "tmp/rwlock").exists():
         return
@@ -249,5 +249,5 @@ def _is_dvc(process: int) -> bool:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, so that no orphan holds DVC's lock."""
+    """Let the kernel kill this process when its parent ends, so that no orphan holds DVC's lock."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""DVC's settings, read from its configuration files: that takes no DVC process, which needs a second to start."""
+"""DVC's settings, read from its configuration files, because starting a DVC process takes a second."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def find_repository(root: Path) -> Path | None:
 def read_setting(root: Path, section: str, option: str) -> str:
     """Return a setting, such as ``remote`` of ``core``, or an empty string.
 
-    The files are those of DVC, the most specific first: ``.dvc/config.local``, ``.dvc/config``, the user's, the
-    system's.
+    The files are those of DVC, the most specific first: ``.dvc/config.local``, ``.dvc/config``, then the
+    user's and the system's.
 
     Raises:
         VersioningError: a file can't be read as DVC's configuration.
@@ -28,7 +28,7 @@ def read_setting(root: Path, section: str, option: str) -> str:
 
 
 def cache_folder(root: Path) -> Path:
-    """Return DVC's cache of the repository that ``root`` is in."""
+    """Return the cache of the DVC repository that ``root`` is in."""
     found = _find(root, "cache", "dir")
     if found:
         value, file = found
@@ -40,7 +40,7 @@ def _find(root: Path, section: str, option: str) -> tuple[str, Path] | None:
     for file in _files(root):
         parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
         try:
-            # DVC indents settings, which configparser takes for the end of the line before
+            # DVC indents settings, which configparser would take for continuation lines
             lines = (line.strip() for line in file.read_text("utf-8").splitlines())
             parser.read_string("\n".join(lines), source=str(file))
         except FileNotFoundError:

@@ -55,8 +55,7 @@ def _format(reference: Reference, failed: Mapping[WantedFile, Failure]) -> bytes
             "path": file.path,
             "url": hide_password(file.url),
             "answers": [
-                {"url": answer.url, "reason": answer.reason, "tries": answer.tries}
-                for answer in failure.answers
+                {"url": answer.url, "reason": answer.reason, "tries": answer.tries} for answer in failure.answers
             ],
         }
         for file, failure in failed.items()

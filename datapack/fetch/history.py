@@ -1,4 +1,4 @@
-"""The history: what versions were, by the manifests that the lock names by their digests."""
+"""The history: the manifests of earlier versions, by the dataset digests in the lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def keep_manifest(workspace: Workspace, manifest: Manifest) -> None:
-    """Keep a copy of what the lock names by its digest alone."""
+    """Keep a copy of a manifest, as the lock has only its digest."""
     kept = workspace.manifest(manifest.digest)
     if not kept.exists():
         with atomic_writer(kept) as file:
@@ -24,9 +24,9 @@ def keep_manifest(workspace: Workspace, manifest: Manifest) -> None:
 
 
 def find_manifest(workspace: Workspace, reference: Reference, digest: str, reporter: Reporter) -> Manifest | None:
-    """Find the manifest of this digest: in the bag, among those that were kept, or in DVC's cache or remote.
+    """Find the manifest with this digest: in the bag, among the copies, or in DVC's cache or remote.
 
-    Return None where it is in none of them; nothing else of the bag is fetched.
+    Return None if it is in none of them. No other file of the bag is fetched.
     """
     for path in (workspace.bag(reference) / MANIFEST, workspace.manifest(digest)):
         if path.is_file() and digest_of(content := path.read_bytes()) == digest:

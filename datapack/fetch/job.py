@@ -1,4 +1,4 @@
-"""The job of fetching one version: what is asked for, where it goes, and what the lock says it must be."""
+"""The job of fetching one version: what to fetch, where to put it, and what the lock expects."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How a fetch may differ from the usual one."""
+    """The options of a fetch."""
 
-    refresh: bool = False  # ask the sources although a bag is here
+    refresh: bool = False  # fetch from the sources even if the bag is here
     update_lock: bool = False  # accept a result that differs from the lock
-    push_data: bool = False  # send the bag to DVC's remote
+    push_data: bool = False  # push the bag to DVC's remote
 
 
 @dataclass(frozen=True)
 class FetchJob:
-    """All it takes to fetch one version into a workspace that the caller holds."""
+    """Everything needed to fetch one version into a workspace that the caller holds."""
 
     workspace: Workspace
     cache: HashCache
@@ -41,7 +41,7 @@ class FetchJob:
 
     @property
     def locked(self) -> LockEntry | None:
-        """What the lock says of the version."""
+        """The version's entry in the lock."""
         return self.lock.entries.get(self.entry.reference)
 
     @property
@@ -54,7 +54,7 @@ class FetchJob:
 
     @property
     def begun(self) -> Path:
-        """Where links to the files of an earlier bag are made; no version has a ``+`` in its name."""
+        """The folder where links to the files of an earlier bag are made; no version has a ``+`` in its name."""
         return self.partial.with_name(f"{self.entry.reference.version}+begun.partial")
 
     @property
@@ -63,7 +63,7 @@ class FetchJob:
 
     @property
     def must_ask_sources(self) -> bool:
-        """Whether the bag that is here, or in DVC, may not be what the catalog asks for now."""
+        """Whether the bag here or in DVC may differ from what the catalog describes now."""
         locked = self.locked
         changed = locked is not None and locked.catalog not in {None, self.entry.fingerprint}
         return self.options.refresh or changed
@@ -76,10 +76,10 @@ class FetchJob:
         kept = self.workspace.manifest(locked.digest)
         before = Manifest.parse(kept.read_bytes(), where=kept) if kept.exists() else None
         raise MismatchError(
-            "the data is not what the lock says",
+            "the data differs from the lock",
             where=self.entry.reference,
             expected=locked.digest,
             found=manifest.digest,
-            fix="make it a new version, or accept it with --update-lock",
+            fix="add a new version, or accept the change with --update-lock",
             details=Changes.between(before, manifest).lines() if before else (),
         )

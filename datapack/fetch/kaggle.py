@@ -98,10 +98,10 @@ def _fetch_file(
 
 
 def _download(source: KaggleSource, context: FetchContext, name: str, folder: Path, credential: str | None) -> Path:
-    """Ask for a file, as often as the downloader asks for other files; return its path below ``folder``."""
+    """Download a file with the downloader's number of tries; return its path below ``folder``."""
     for tries in itertools.count(1):
         try:
-            return _ask(source, name, folder / str(tries))
+            return _try_download(source, name, folder / str(tries))
         except _NoFileError as error:
             pause = _pause(error, context.downloader, tries)
             if pause is None:
@@ -111,8 +111,8 @@ def _download(source: KaggleSource, context: FetchContext, name: str, folder: Pa
     raise AssertionError("unreachable")
 
 
-def _ask(source: KaggleSource, name: str, folder: Path) -> Path:
-    """Ask kagglehub for a file once."""
+def _try_download(source: KaggleSource, name: str, folder: Path) -> Path:
+    """Download a file with kagglehub, one try."""
     with _silence():
         import kagglehub
         from kagglehub.exceptions import DataCorruptionError
@@ -124,7 +124,7 @@ def _ask(source: KaggleSource, name: str, folder: Path) -> Path:
         except RequestException as error:
             raise _NoFileError.of(error) from None
         except DataCorruptionError:
-            raise _NoFileError("a file whose md5 is wrong") from None
+            raise _NoFileError("a file with the wrong md5") from None
         except OSError:  # of the disk
             raise
         except Exception as error:
@@ -133,25 +133,25 @@ def _ask(source: KaggleSource, name: str, folder: Path) -> Path:
 
 
 def _refusal(source: KaggleSource, name: str, error: _NoFileError, credential: str | None) -> FetchError:
-    """Say why there is no file, and what the user can do about it."""
+    """Return an error that says why there is no file and what to do."""
     where, page = f"{source.kaggle}/{name}", _page(source)
     match error.status, source.is_competition:
         case HTTPStatus.NOT_FOUND, _:
-            return FetchError("Kaggle has no such file", where=where, found=error, fix=f"look at {page}/data")
+            return FetchError("Kaggle has no such file", where=where, found=error, fix=f"see {page}/data for the files")
         case HTTPStatus.UNAUTHORIZED, _:
-            fix = f"is the credential still valid? If not, {MAKE_ONE}"
+            fix = f"check whether the credential is still valid; if not, {MAKE_ONE}"
         case HTTPStatus.FORBIDDEN, True:
             fix = f"accept the competition's rules in the browser at {page}/rules"
         case HTTPStatus.FORBIDDEN, False:
-            fix = f"look at {page} in the browser: its owner may have to give you access"
+            fix = f"open {page} in the browser: its owner may have to give you access"
         case _:
             return FetchError("Kaggle sent no file", where=where, found=error, fix=_LATER)
-    found = f"{error}, asked with {credential or 'no credential'}"
+    found = f"{error}, with {credential or 'no credential'}"
     return FetchError("Kaggle refuses the file", where=where, found=found, fix=fix)
 
 
 class _NoFileError(Exception):
-    """What Kaggle answered in place of a file; ``status`` is None where there was no answer."""
+    """What Kaggle answered instead of a file; ``status`` is None if there was no answer."""
 
     def __init__(self, reason: str, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -166,22 +166,22 @@ class _NoFileError(Exception):
         return cls(status_line(response.status_code), response.status_code, retry_after)
 
     @property
-    def is_passing(self) -> bool:
-        """Whether another try may do better."""
+    def is_temporary(self) -> bool:
+        """Whether another try may succeed."""
         busy = {None, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
         return self.status in busy or (self.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _pause(error: _NoFileError, downloader: Downloader, tries: int) -> float | None:
-    """Return how many seconds to wait before the next try; None if there is to be none."""
+    """Return the seconds to wait before the next try, or None if there is none."""
     pause = downloader.backoff(tries) if error.retry_after is None else error.retry_after
-    again = error.is_passing and tries < downloader.tries and pause <= downloader.longest_wait
-    return pause if again else None
+    retry = error.is_temporary and tries < downloader.tries and pause <= downloader.longest_wait
+    return pause if retry else None
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what kagglehub prints and logs, its bar and its advice to upgrade, away from what is reported here."""
+    """Hide kagglehub's output and log: its progress bar, and its advice to upgrade."""
     logger = logging.getLogger("kagglehub")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         import kagglehub  # noqa: F401 - its first import sets the level that is changed below

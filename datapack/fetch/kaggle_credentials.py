@@ -1,6 +1,6 @@
-"""Which Kaggle credential there is, and what is wrong with it. What is in it is never shown.
+"""Find the Kaggle credential and check it. Its content is never shown.
 
-kagglehub looks in the same places in the same order, but says of a broken one little more than that there is none.
+kagglehub looks in the same places in the same order, but its errors do not say what is wrong with an invalid one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from datapack.errors import FetchError
 
 TOKEN, USERNAME, KEY, CONFIG = "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"
-MAKE_ONE = "make a token at https://www.kaggle.com/settings/api"
-_PLAIN = re.compile(r"[!-~]+")  # what can stand in an HTTP header
+MAKE_ONE = "create a token at https://www.kaggle.com/settings/api"
+_PLAIN = re.compile(r"[!-~]+")  # what an HTTP header can contain
 
 
 def find_kaggle_credential() -> str | None:
-    """Return the name of the variable or file that Kaggle will be asked with, or None where there is none.
+    """Return the name of the variable or file with the credential, or None if there is none.
 
     Raises:
-        FetchError: there is one that can't be used.
+        FetchError: the credential can't be used.
     """
     if token := os.environ.get(TOKEN):
         path = Path(token)
@@ -35,12 +35,12 @@ def find_kaggle_credential() -> str | None:
 
 
 def kaggle_places() -> str:
-    """Say where a credential is looked for."""
+    """Return the places where a credential may be, for an error."""
     return f"{TOKEN}, {_token_files()[0]}, {USERNAME} with {KEY}, {_key_file()}"
 
 
 def _find_older() -> str | None:
-    """Look for the pair of user name and key that tokens took the place of."""
+    """Find a user name and key, which came before tokens."""
     pair = (os.environ.get(USERNAME), os.environ.get(KEY))
     if all(pair):
         return f"{USERNAME} and {KEY}"
@@ -79,7 +79,7 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        # a token is no path, and too long for one at times; a folder that can't be entered may hold one
+        # a token is not a path, and may be too long for one; a folder that can't be entered may hold a credential
         return isinstance(error, PermissionError)
     return True
 
@@ -91,10 +91,10 @@ def _read(path: Path) -> str:
         fix = "let your user read the file"
         raise FetchError("can't read the Kaggle credential", where=path, found=error.strerror, fix=fix) from None
     except UnicodeDecodeError:
-        raise FetchError("the Kaggle credential is no text", where=path, fix=MAKE_ONE) from None
+        raise FetchError("the Kaggle credential is not text", where=path, fix=MAKE_ONE) from None
 
 
 def _check_plain(token: str, where: object) -> None:
     if not _PLAIN.fullmatch(token):
-        found = "spaces, line breaks or letters that a token can't have" if token else "nothing"
+        found = "spaces, line breaks or characters that a token can't have" if token else "nothing"
         raise FetchError("the Kaggle credential can't be used", where=where, found=found, fix=MAKE_ONE)

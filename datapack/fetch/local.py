@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datapack.fetch.context import FetchContext
     from datapack.fetch.payload import Payload
 
-_WORKERS = 4  # more than cores, since a worker waits for the disk while it syncs
+_WORKERS = 4  # more than cores, because a worker waits for the disk while it syncs
 _MAGIC = re.compile(r"[*?[]")
 
 
@@ -52,7 +52,7 @@ def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
 
 
 def _find(local: str, root: Path, bag: Path) -> Iterator[tuple[str, Path]]:
-    """Find the files: each one's name below `into`, and its path."""
+    """Yield the files: the name below `into`, and the path."""
     top, where = root / local, f"local {local}"
     if not os.path.lexists(top) and _MAGIC.search(local):
         yield from _find_glob(local, root, bag)
@@ -98,13 +98,17 @@ def _check_plain(root: Path, path: Path, where: str) -> None:
             return
         if part.is_symlink():
             raise FetchError(
-                "a symbolic link", where=where, expected="files and folders", found=part, fix="name what it leads to"
+                "a symbolic link",
+                where=where,
+                expected="files and folders",
+                found=part,
+                fix="use the path that it leads to",
             )
 
 
 def _check_not_bag(bag: Path, path: Path, where: str) -> None:
     if path in {bag, *bag.parents} or bag in path.parents:
-        fix = "keep the files in a folder of their own"
+        fix = "keep the files in a separate folder"
         raise FetchError("it would copy the bag into itself", where=where, found=bag, fix=fix)
 
 

@@ -1,7 +1,7 @@
-"""The payload of a bag while its sources are fetched: every file from exactly one source, whole, and nothing else.
+"""The payload of a bag while its sources are fetched: complete files, each from exactly one source, and nothing else.
 
-Until it is complete, ``fetch.txt`` has the purpose that RFC 8493 gives it: it says where the files that are not here
-yet come from. So a file that an earlier run left counts only if it came from where it would come from now.
+Until the payload is complete, ``fetch.txt`` has its purpose in RFC 8493: it has the URLs of the files that are not here
+yet. So a file of an earlier run is used only if its URL is still the same.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WantedFile:
-    """A file that a source is to provide: its path in the payload, and what is known of it before it is there."""
+    """A file that a source should provide: its path in the payload, and what is known about it."""
 
     path: str
-    named_by: str  # the source, or the row of its list, for people
+    named_by: str  # the source, or the row of its COCO file, for errors
     url: str = ""  # as the source names it; empty for a file that is not downloaded
     sha256: str = ""  # what its hash must begin with
     pixels: tuple[int, int] | None = None  # width and height of an image
@@ -48,20 +48,20 @@ class WantedFile:
 
 
 def payload_path(folder: str, name: str) -> str:
-    """Return the path of a file in a folder of the payload. `Payload.claim` checks it."""
+    """Return the path of a file in a folder of the payload, which `Payload.claim` checks."""
     return f"{folder}/{name}" if folder else name
 
 
 @dataclass
 class Payload:
-    """The payload folder of a bag, and what is known of its files so far."""
+    """The payload folder of a bag, and what is known about its files so far."""
 
     reference: Reference
     bag: Path  # the folder that holds data/
     cache: HashCache
     reporter: Reporter
-    hashes: dict[str, str] = field(default_factory=dict)  # sha256 of every file, by its path below the bag
-    urls: dict[str, str] = field(default_factory=dict)  # URL of every downloaded file, likewise
+    hashes: dict[str, str] = field(default_factory=dict)  # sha256 by path below the bag
+    urls: dict[str, str] = field(default_factory=dict)  # URL of every downloaded file, by path below the bag
     _claims: Claims = field(default_factory=Claims)
     _planned: dict[str, str] = field(default_factory=dict)  # what fetch.txt says
     _known: dict[str, KnownFile] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Payload:
         return self.bag / PAYLOAD
 
     def begin(self) -> None:
-        """Make the folder, or remove the temporary files that a killed run left in it."""
+        """Create the folder, or remove the temporary files of a killed run from it."""
         with disk_errors(self.bag):
             if self.folder.exists():
                 _remove_temporaries(self.bag)
@@ -80,13 +80,13 @@ class Payload:
         self._known = self.cache.files(self.reference)
 
     def claim(self, wanted: Sequence[WantedFile]) -> dict[WantedFile, FileStat]:
-        """Claim the paths of a source's files; return the files that an earlier run fetched from the same place.
+        """Claim the paths of a source's files; return the files that an earlier run fetched from the same URL.
 
-        Anything else in their places is removed.
+        Anything else at these paths is removed.
 
         Raises:
-            FetchError: another source, or another row of the same list, names one of them too.
-            ManifestError: a payload can't have a file of that name.
+            FetchError: another source, or another row of the same file, claims one of them too.
+            ManifestError: a name is not allowed in a payload.
         """
         for file in wanted:
             self._claims.add(file.path, file.named_by)
@@ -97,7 +97,7 @@ class Payload:
         return present
 
     def _remove_links(self, wanted: Sequence[WantedFile]) -> None:
-        """Remove links where folders should be: a file below one would be outside the payload."""
+        """Remove links where folders should be: files below a link would be outside the payload."""
         folders = {folder for file in wanted for folder in PurePosixPath(file.path).parents}
         for folder in sorted(folders - {PurePosixPath()}):
             if (self.folder / folder).is_symlink():
@@ -129,9 +129,9 @@ class Payload:
         self._planned = planned
 
     def keep(self, present: Mapping[WantedFile, FileStat]) -> None:
-        """Keep the files that are whole; remove the others.
+        """Keep the files that are complete; remove the others.
 
-        A file is whole if it is as it was when it was hashed, or else if it passes the checks of a new download.
+        A file is complete if it did not change since it was hashed, or else if it passes the checks of a new download.
         """
         unknown = []
         for file, stat in present.items():
@@ -149,7 +149,7 @@ class Payload:
 
     def _check(self, present: Mapping[WantedFile, FileStat]) -> None:
         hashed = hash_files(self.folder, (file.path for file in present))
-        with self.reporter.progress("checking the files that are here", len(present), "files") as advance:
+        with self.reporter.progress("checking existing files", len(present), "files") as advance:
             for (file, stat), (_, digest) in zip(present.items(), hashed, strict=True):
                 if digest.startswith(file.sha256) and self._is_sound(file):
                     self.add(file, digest, stat)
@@ -166,11 +166,11 @@ class Payload:
         return True
 
     def has(self, path: str) -> bool:
-        """Whether the file at a path in the payload is there and whole."""
+        """Whether the payload has a complete file at this path."""
         return f"{PAYLOAD}/{path}" in self.hashes
 
     def add(self, file: WantedFile, sha256: str, stat: FileStat) -> None:
-        """Add a file that has just got its name."""
+        """Add a file that is complete under its final name."""
         self.cache.record(self.reference, file.bag_path, stat, sha256)
         self._take(file, sha256)
 
@@ -180,7 +180,7 @@ class Payload:
             self.urls[file.bag_path] = quote_url(file.url)
 
     def add_missing(self, missing: Mapping[str, Missing]) -> None:
-        """Write ``missing.csv`` for files that may be missing, by their paths in the payload; without any, none."""
+        """Write ``missing.csv`` for these files, by their paths in the payload, if there are any."""
         if not missing:
             return
         file, content = WantedFile(MISSING, "the list of missing files"), format_missing(missing)
@@ -193,7 +193,7 @@ class Payload:
             self.add(file, hash_bytes(content), FileStat.of(path.stat()))
 
     def finish(self) -> Listing:
-        """Remove every file that no source named, and every empty folder; return the listing of the files."""
+        """Remove files that no source named, and empty folders; return the listing of the files."""
         with disk_errors(self.folder):
             listing = list_payload(self.bag)
             unnamed = sorted_by_bytes((listing.files.keys() | listing.irregular) - self.hashes.keys())
@@ -204,7 +204,7 @@ class Payload:
                 (self.bag / empty).rmdir()
         if unnamed:
             others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
-            self.reporter.note(f"removed files that no source names: {unnamed[0]}{others}")
+            self.reporter.note(f"removed files that are in no source: {unnamed[0]}{others}")
         files = {path: stat for path, stat in listing.files.items() if path in self.hashes}
         return Listing(files, frozenset(), frozenset(needed & listing.folders))
 

@@ -1,4 +1,4 @@
-"""Fetch the sources of a version, in order, into one payload. Each kind has a module beside this one."""
+"""Fetch the sources of a version, in order, into one payload. Each kind of source has its own module."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def fetch_sources(sources: Iterable[Source], context: FetchContext, failures: Pa
     """Fetch every source in order; return the listing of the complete payload.
 
     Args:
-        sources: of the catalog.
-        context: the payload and the means to fill it; files that are there already and whole are not fetched again.
-        failures: where the report of failed downloads goes.
+        sources: the sources of the version.
+        context: the payload and what fetching needs; complete files in the payload are not fetched again.
+        failures: the path of the report of failed downloads.
 
     Raises:
-        FetchError: a source could not provide a file, or two name the same. What is whole is kept for the next run.
+        FetchError: a source could not provide a file, or two sources provide the same one. Complete files are kept for
+            the next run.
     """
     payload = context.payload
     missing: dict[str, Missing] = {}

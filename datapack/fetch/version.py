@@ -1,4 +1,4 @@
-"""Fetch a version: make the bag that its catalog entry describes, and have DVC and the lock know it.
+"""Fetch a version: make the bag that its catalog entry describes, track it with DVC and lock it.
 
 This is the first half of a build.
 """
@@ -35,7 +35,7 @@ def fetch(workspace: Workspace, reference: Reference, options: FetchOptions, rep
     """Fetch a version; return its bag.
 
     Raises:
-        DatapackError: with what is wrong and what to do; the same call goes on where this one stopped.
+        DatapackError: a step failed; the same call resumes where this one stopped.
     """
     entry = Catalog.read(workspace.catalog).entry(reference)
     with workspace.exclusive(f"fetch {reference}"), HashCache.open(workspace.hashes) as cache:
@@ -57,7 +57,7 @@ def fetch_version(job: FetchJob) -> FetchedVersion:
 
 
 def _track(job: FetchJob, bag: Bag, locked: LockEntry) -> str:
-    """Have DVC track the bag, unless it does so already; return DVC's hash of it."""
+    """Track the bag with DVC if it is not tracked yet; return DVC's hash of it."""
     tracked = dvc.tracked_hash(job.pointer)
     if job.options.push_data or tracked is None or tracked != locked.dvc:
         tracked = dvc.add(job.workspace, bag, job.reporter)

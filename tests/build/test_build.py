@@ -134,7 +134,7 @@ def test_lock_that_differs_stops_the_build(catalog):
     (catalog.root / "source/train.json").unlink()
     before = state(catalog.root / "dist")
     error = catalog.fails("build", "reef@v1", status=3)
-    assert "reef@v1: this is not what the lock says" in error
+    assert "reef@v1: the data differs from the lock" in error
     assert "  added    data/new\n  removed  data/train.json\n  changed  data/z\n" in error
     assert state(catalog.root / "dist") == before
     assert not (catalog.root / "data/reef/v1").exists()

@@ -146,7 +146,7 @@ def test_a_damaged_file_of_the_parent_is_not_taken_over(reef):
     victim.write_bytes(b"ONE " * 400)
     shutil.rmtree(reef.root / ".dvc/cache")
     done = reef.run("fetch", "reef@v2")
-    assert "data/reef/v1/data/a/1: differs from its manifest, so it is not used" in done.stderr
+    assert "data/reef/v1/data/a/1: differs from the manifest, so it is not reused" in done.stderr
     assert (reef.bag("v2") / "data/a/1").read_bytes() == FIRST["a/1"]
 
 
@@ -210,7 +210,7 @@ def test_of_a_parent_only_the_manifest_is_fetched(published, tmp_path):
     there.write("v3", {name: content for name, content in THIRD.items() if name != "d"})
     done = there.run("build", "reef@v3")
     assert done.returncode == 0, done.stderr
-    assert "asking DVC's remote for data/reef/v2/manifest-sha256.txt" in done.stderr
+    assert "fetching data/reef/v2/manifest-sha256.txt from DVC's remote" in done.stderr
     assert not there.bag("v2").exists()
     assert md5(SECOND["d"]) not in there.objects()
     assert there.data("v3")[0] == published.data("v2")[0]

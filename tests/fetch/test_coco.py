@@ -1,4 +1,4 @@
-"""The images of a COCO file: the files in the wild, and those that are broken."""
+"""The images of a COCO file: files as they are found in practice, and broken ones."""
 
 import json
 
@@ -23,7 +23,7 @@ def server():
 
 
 def fill(place, content, **options):
-    """Fill a payload from a COCO file with this content, text or what becomes JSON."""
+    """Fetch a COCO file with this content, a string or an object for JSON, and its images."""
     place.write("train.json", (content if isinstance(content, str) else json.dumps(content)).encode())
     return place.fetch(LocalSource(local="train.json"), CocoSource(coco="train.json", **{"into": "images", **options}))
 
@@ -33,18 +33,18 @@ def row(server, name="a.png", **fields):
 
 
 @pytest.mark.parametrize("image_id", [3, 3.0, 1e3, "three"])
-def test_files_without_info_with_other_ids_and_without_annotations_are_read(place, server, image_id):
-    """Only file_name and an address are needed of a row, only images of a file."""
+def test_minimal_coco_file_is_enough(place, server, image_id):
+    """A row needs only file_name and a URL; the file needs only images."""
     assert "data/images/a.png" in fill(place, {"images": [row(server, id=image_id)]}).hashes
 
 
-def test_a_file_may_begin_with_a_byte_order_mark(place, server):
+def test_file_may_start_with_a_byte_order_mark(place, server):
     """Some editors on Windows write one."""
     assert "data/images/a.png" in fill(place, "\ufeff" + json.dumps({"images": [row(server)]})).hashes
 
 
-def test_names_may_have_folders_and_addresses_quoted_or_raw_spaces(place, server):
-    """An address goes out as it is in the file, except that a raw space can't be sent."""
+def test_names_may_have_folders_and_urls_may_have_spaces(place, server):
+    """A URL is requested as it is in the file, except that spaces are quoted."""
     server.reply("/Doc%20Ricketts/0861/1.png", Reply(png()))
     quoted = row(server, "a/b/1.png", coco_url=f"{server.url}/Doc%20Ricketts/0861/1.png")
     raw = row(server, "a/b c/ö.png", coco_url=f"{server.url}/Doc Ricketts/0861/1.png")
@@ -53,7 +53,7 @@ def test_names_may_have_folders_and_addresses_quoted_or_raw_spaces(place, server
     assert payload.urls["data/images/a/b c/ö.png"] == f"{server.url}/Doc%20Ricketts/0861/1.png"
 
 
-def test_flickr_url_stands_in_for_a_missing_coco_url(place, server):
+def test_flickr_url_replaces_a_missing_coco_url(place, server):
     """Some files have only the older key."""
     for number, coco_url in enumerate((None, "")):
         image = row(server, f"{number}.png", coco_url=coco_url, flickr_url=f"{server.url}/b.png")
@@ -61,13 +61,13 @@ def test_flickr_url_stands_in_for_a_missing_coco_url(place, server):
 
 
 @pytest.mark.parametrize(("width", "height"), [(8, 6), (8.0, 6.0), (None, 6), (None, None)])
-def test_sizes_may_be_floats_or_absent(place, server, width, height):
-    """A size that is not there is not checked."""
+def test_sizes_may_be_floats_or_missing(place, server, width, height):
+    """A missing size is not checked."""
     assert "data/images/a.png" in fill(place, {"images": [row(server, width=width, height=height)]}).hashes
 
 
-def test_an_image_of_another_size_than_its_row_says_fails(place, server):
-    """The row is the list's word on what the picture is."""
+def test_image_of_another_size_than_its_row_fails(place, server):
+    """The row of the COCO file defines the size of the image."""
     with pytest.raises(FetchError, match="an image of 8 x 6 pixels, listed as 1920 x 1080"):
         fill(place, {"images": [row(server, width=1920, height=1080)]})
 
@@ -85,34 +85,34 @@ def test_an_image_of_another_size_than_its_row_says_fails(place, server):
         ('{"images": [{"id": 7, "file_name": "a.png"}]}', r"\(id 7\): the row has no coco_url or flickr_url"),
         (
             '{"images": [{"id": 7, "file_name": "a", "coco_url": "http://x/a", "width": "8", "height": 6}]}',
-            r"\(id 7\): not an image's size: expected whole pixels, found \"8\" x 6",
+            r"\(id 7\): invalid image size: expected whole pixels, found \"8\" x 6",
         ),
     ],
 )
-def test_a_broken_file_is_one_line_that_names_the_row(place, content, message):
-    """Nothing is fetched for a list that can't be trusted."""
+def test_broken_file_is_one_line_that_names_the_row(place, content, message):
+    """Nothing is fetched for a COCO file that has an error."""
     with pytest.raises(FetchError, match=message):
         fill(place, content)
 
 
-def test_two_rows_with_one_name_are_both_named(place, server):
-    """Also if they are the same in everything."""
+def test_two_rows_with_the_same_name_are_both_named(place, server):
+    """This holds even if the rows are identical."""
     both = r"images\[1\] \(id 2\): two files would be images/a.png: found the other from .*images\[0\] \(id 1\)"
     with pytest.raises(FetchError, match=both):
         fill(place, {"images": [row(server), row(server, id=2)]})
     assert not server.asked
 
 
-def test_an_address_that_is_no_web_address_is_a_failure(place, server):
-    """A file:// address is never opened; a list of names may allow it."""
+def test_url_of_another_scheme_is_a_failure(place, server):
+    """A file:// URL is never opened; a list of names may allow the file to be missing."""
     images = {"images": [row(server), row(server, "b.png", coco_url="file:///etc/passwd")]}
     with pytest.raises(FetchError, match="1 of 2 files could not be fetched: found 1 x not an http or https URL"):
         fill(place, images)
     assert "data/images/b.png" not in fill(place, images, missing=["b.png"]).hashes
 
 
-def test_mirrors_are_tried_in_their_order_and_the_origin_stays(place, server):
-    """The longest prefix counts, the original is asked only where it is listed, the bag says what the list says."""
+def test_mirrors_are_tried_in_order(place, server):
+    """The longest prefix counts, the original is used only if it is listed, and the bag has the original URL."""
     server.reply("/new/a.png", Reply(png()))
     prefixes = {"http://old.invalid": [f"{server.url}/nowhere", f"{server.url}/new"], "http": [f"{server.url}/x"]}
     with pytest.raises(ValidationError, match="not an http or https URL"):
@@ -123,34 +123,34 @@ def test_mirrors_are_tried_in_their_order_and_the_origin_stays(place, server):
     assert payload.urls == {"data/images/a.png": "http://old.invalid/a.png"}
 
 
-def test_a_mirror_stands_for_whole_parts_of_an_address_only(place, server):
-    """http://a.example is no prefix of http://a.example.evil."""
+def test_mirror_prefix_ends_at_a_boundary(place, server):
+    """http://a.example is not a prefix of http://a.example.evil."""
     images = {"images": [row(server, coco_url=f"{server.url}/a.png")]}
     fill(place, images, mirrors={server.url[:-1]: ["http://nowhere.invalid"]})
     assert server.asked == {"/a.png": 1}
 
 
-def test_missing_may_not_name_what_the_file_does_not(place, server):
-    """A misspelt name would otherwise go unseen for ever."""
+def test_missing_must_name_listed_images(place, server):
+    """Otherwise a misspelt name would never be noticed."""
     with pytest.raises(FetchError, match=r"names an image that the COCO file does not list: found images/A.png"):
         fill(place, {"images": [row(server)]}, missing=["A.png"])
 
 
-def test_a_coco_file_that_no_source_brought_is_said_so(place, server):
-    """Also if an earlier run left one there."""
+def test_coco_file_must_come_from_an_earlier_source(place, server):
+    """The error does not depend on what an earlier run left there."""
     fill(place, {"images": [row(server)]})
     with pytest.raises(FetchError, match=r"coco train.json: no such file in the payload"):
         place.fetch(CocoSource(coco="train.json", into="images"))
 
 
-def test_a_coco_file_that_could_not_be_fetched_is_what_the_error_is_about(place, server):
-    """The cause is reported, not what came of it."""
+def test_error_is_about_the_coco_file_that_could_not_be_fetched(place, server):
+    """The error names the cause, not its consequence."""
     with pytest.raises(FetchError, match="1 of 1 files could not be fetched: found 1 x 404 Not Found"):
         place.fetch(UrlSource(url=f"{server.url}/train.json"), CocoSource(coco="train.json", into="images"))
 
 
 @pytest.mark.parametrize("missing", [True, -1, "all", 1.5])
-def test_missing_is_fail_or_names_or_a_number(missing):
-    """Anything else is refused where the catalog is read."""
+def test_missing_is_fail_or_names_or_a_count(missing):
+    """Anything else is refused when the catalog is read."""
     with pytest.raises(ValidationError):
         CocoSource(coco="train.json", into="images", missing=missing)

@@ -1,4 +1,4 @@
-"""DVC, the real one: tracked once, restored whole, sent away, and what goes wrong on the way."""
+"""The real DVC: bags are tracked once, restored completely and pushed; and what can go wrong."""
 
 import shutil
 import subprocess
@@ -35,20 +35,20 @@ def published(catalog, tmp_path):
 
 
 def clone(catalog: Catalog, folder) -> Catalog:
-    """Clone with git alone: neither the sources nor DVC's cache come along."""
+    """Clone with git only: neither the sources nor DVC's cache are copied."""
     subprocess.run(["git", "clone", "-q", catalog.root, folder], check=True, capture_output=True)
     return Catalog(folder)
 
 
-def test_git_holds_pointers_and_no_data(published):
-    """What git tracks is the pointer; the bag is ignored."""
+def test_git_has_pointers_and_no_data(published):
+    """Git tracks the pointer and ignores the bag."""
     tracked = git(published, "ls-files").split()
     assert "data/reef/v1.dvc" in tracked
     assert not [name for name in tracked if name.startswith("data/reef/v1/")]
 
 
 def test_clone_rebuilds_the_same_image_without_its_sources(published, tmp_path):
-    """With git and the remote alone, and the sources gone, the image is the same byte for byte."""
+    """With git and the remote, but without the sources, the image is the same byte for byte."""
     other = clone(published, tmp_path / "clone")
     shutil.rmtree(published.root)
     assert not (other.root / "source").exists()
@@ -58,15 +58,15 @@ def test_clone_rebuilds_the_same_image_without_its_sources(published, tmp_path):
     assert git(other, "status", "--porcelain") == ""
 
 
-def test_bag_that_lost_a_file_is_made_whole_from_the_cache(published):
-    """A file that is gone comes back from DVC, and only whole does the bag get its name again."""
+def test_lost_file_is_restored_from_the_cache(published):
+    """The file comes back from DVC, and the bag gets its final name only when it is complete."""
     shutil.rmtree(published.root / "source")
     (published.root / "data/reef/v1/data/images/a b.png").unlink()
     assert fact(published.ok("build", "reef@v1"), "image") == published.image
 
 
-def test_what_a_killed_fetch_left_does_not_end_in_a_restored_bag(published):
-    """Files of another content in the unfinished bag are gone when DVC's version has taken their place."""
+def test_restored_bag_has_no_files_of_a_killed_fetch(published):
+    """Other content in the partial bag is replaced by that from DVC."""
     shutil.rmtree(published.root / "data/reef/v1")
     partial = published.root / "data/reef/v1.partial/data"
     (partial / "images").mkdir(parents=True)
@@ -76,8 +76,8 @@ def test_what_a_killed_fetch_left_does_not_end_in_a_restored_bag(published):
     assert not (published.root / "data/reef/v1/data/other").exists()
 
 
-def test_cache_that_is_damaged_is_found(published, tmp_path):
-    """A byte that flipped in DVC's cache never reaches a bag's name; the next run takes the file from the remote."""
+def test_damaged_cache_is_detected(published, tmp_path):
+    """A flipped byte in DVC's cache never gets into a bag; the next run gets the file from the remote."""
     (victim,) = (p for p in (published.root / ".dvc/cache").rglob("*") if p.is_file() and p.stat().st_size == 3000)
     victim.chmod(0o644)
     victim.write_bytes(b"b" + victim.read_bytes()[1:])
@@ -91,8 +91,8 @@ def test_cache_that_is_damaged_is_found(published, tmp_path):
     assert fact(published.ok("build", "reef@v1"), "image") == published.image
 
 
-def test_remote_that_is_gone_is_said_and_the_sources_are_asked(published, tmp_path):
-    """Without cache and remote the sources make the bag again: the same, or the lock stops it."""
+def test_sources_are_used_if_the_remote_is_gone(published, tmp_path):
+    """Without cache and remote, the sources give the same bag, or the lock stops the build."""
     shutil.rmtree(tmp_path / "remote")
     shutil.rmtree(published.root / ".dvc/cache")
     shutil.rmtree(published.root / "data/reef/v1")
@@ -108,8 +108,8 @@ def test_push_without_a_remote_says_what_to_do(catalog):
     assert not (catalog.root / "dist").exists()
 
 
-def test_dvcignore_that_hides_files_is_found(catalog):
-    """Files that a .dvcignore keeps out of DVC would be lost: the build stops."""
+def test_dvcignore_that_excludes_files_is_detected(catalog):
+    """DVC would lose files that a .dvcignore excludes, so the build stops."""
     catalog.ok("build", "reef@v1")
     (catalog.root / "data/reef/v1.dvc").unlink()
     (catalog.root / ".dvcignore").write_text("*.json\n")
@@ -117,15 +117,15 @@ def test_dvcignore_that_hides_files_is_found(catalog):
     assert "DVC does not track every file of the bag: expected 8 files, found 7 files" in error
 
 
-def test_pointer_that_is_broken_is_named(catalog):
-    """A pointer with a merge conflict in it is named, not a traceback."""
+def test_broken_pointer_is_named(catalog):
+    """A pointer with a merge conflict gives an error that names it, not a traceback."""
     catalog.ok("build", "reef@v1")
     (catalog.root / "data/reef/v1.dvc").write_text("<<<<<<< HEAD\n")
     assert "v1.dvc: DVC's pointer can't be read" in catalog.fails("build", "reef@v1")
 
 
-def test_repository_of_dvc_above_is_used(catalog, tmp_path):
-    """Where a folder above is DVC's already, no second repository is made."""
+def test_dvc_repository_in_a_parent_folder_is_used(catalog, tmp_path):
+    """datapack does not create a second repository inside one."""
     above = Catalog(tmp_path)
     dvc(above, "init", "-q", "--no-scm")
     catalog.ok("build", "reef@v1")

@@ -1,4 +1,4 @@
-"""DVC's settings, read without DVC: what DVC itself writes must be read as DVC reads it."""
+"""DVC's settings, read without DVC in the same way as DVC reads them."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from datapack.fetch.dvc_settings import cache_folder, find_repository, read_sett
 
 
 def dvc(folder, *arguments):
-    """Run DVC as its users do; return what it printed."""
+    """Run DVC as a user does; return its output."""
     command = [sys.executable, "-m", "dvc", *arguments]
     env = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout.strip()
@@ -19,7 +19,7 @@ def dvc(folder, *arguments):
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """A folder with ``.dvc``, and folders of its own for the user's and the system's settings."""
+    """A folder with ``.dvc``, and separate folders for the user's and the system's settings."""
     for name in ("global", "system"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(f"DVC_{name.upper()}_CONFIG_DIR", str(tmp_path / name))
@@ -28,8 +28,8 @@ def settings(tmp_path, monkeypatch):
     return root
 
 
-def test_what_dvc_writes_is_read_as_dvc_reads_it(settings):
-    """Remotes, links and a cache elsewhere, at each of DVC's levels."""
+def test_settings_are_read_as_dvc_reads_them(settings):
+    """Remotes, link types and a moved cache are found at each of DVC's levels."""
     settings.joinpath(".dvc").rmdir()
     dvc(settings, "init", "--no-scm", "--quiet")
     assert read_setting(settings, "core", "remote") == ""
@@ -43,8 +43,8 @@ def test_what_dvc_writes_is_read_as_dvc_reads_it(settings):
     assert os.path.normpath(cache_folder(settings)) == dvc(settings, "cache", "dir")
 
 
-def test_the_most_specific_file_wins(settings, tmp_path):
-    """The repository's own settings come before the user's, and these before the system's."""
+def test_most_specific_file_wins(settings, tmp_path):
+    """The repository's own settings override the user's, which override the system's."""
     assert read_setting(settings, "core", "remote") == ""
     levels = (
         tmp_path / "system/config",
@@ -57,8 +57,8 @@ def test_the_most_specific_file_wins(settings, tmp_path):
         assert read_setting(settings, "core", "remote") == f"remote{number}"
 
 
-def test_a_repository_above_is_found(settings):
-    """As DVC does, from any folder below it."""
+def test_repository_in_a_parent_folder_is_found(settings):
+    """The repository is found from any folder below it, as in DVC."""
     inner = settings / "a/b"
     inner.mkdir(parents=True)
     assert find_repository(inner) == settings / ".dvc"
@@ -66,8 +66,8 @@ def test_a_repository_above_is_found(settings):
 
 
 @pytest.mark.parametrize("content", [b"no section\n", b"[core]\nremote\n", b"\xff\xfe", b"[core\n"])
-def test_a_broken_file_is_named(settings, content):
-    """One line that says which file, not a traceback."""
+def test_broken_file_is_named(settings, content):
+    """The error is one line that names the file, not a traceback."""
     (settings / ".dvc/config").write_bytes(content)
     with pytest.raises(VersioningError, match=r"config: DVC's configuration can't be read: found "):
         read_setting(settings, "core", "remote")

@@ -1,4 +1,4 @@
-"""Files from Kaggle, by the real kagglehub, from a stand-in for its servers: Kaggle itself can't be had here."""
+"""Files from Kaggle, with the real kagglehub and a stand-in for Kaggle's servers, which tests can't use."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def kaggle(tmp_path, monkeypatch):
-    """The stand-in, and an environment without any credential but its own."""
+    """The stand-in server, and an environment with no other credential."""
     for name in [name for name in os.environ if name.startswith("KAGGLE") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -34,8 +34,8 @@ def kaggle(tmp_path, monkeypatch):
         yield server
 
 
-def test_files_of_a_competition_arrive_with_their_origin(place, kaggle, capfd):
-    """Nothing but the files is left in the payload, and kagglehub prints nothing."""
+def test_files_of_a_competition_arrive_with_their_url(place, kaggle, capfd):
+    """Only the files are in the payload, and kagglehub prints nothing."""
     payload = place.fetch(SOURCE)
     assert (place.bag / "data/train.json").read_bytes() == FILES["train.json"]
     assert payload.urls == {
@@ -45,8 +45,8 @@ def test_files_of_a_competition_arrive_with_their_origin(place, kaggle, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_there_needs_neither_kaggle_nor_a_credential(place, kaggle, monkeypatch):
-    """A second run asks for nothing."""
+def test_complete_files_need_neither_kaggle_nor_a_credential(place, kaggle, monkeypatch):
+    """A second run requests nothing."""
     place.fetch(SOURCE)
     asked = sum(kaggle.asked.values())
     monkeypatch.delenv("KAGGLE_API_TOKEN")
@@ -55,15 +55,15 @@ def test_what_is_there_needs_neither_kaggle_nor_a_credential(place, kaggle, monk
 
 
 def test_files_of_a_dataset_arrive(place, kaggle):
-    """In folders, under the folder that was asked for, with the version in the origin where it was named."""
+    """Files of a dataset keep their folders below `into`; the URL has the version if the catalog names one."""
     payload = place.fetch(KaggleSource(kaggle="owner/name/versions/2", files=["sub/a b.csv"], into="x"))
     address = "https://www.kaggle.com/api/v1/datasets/download/owner/name/sub/a%20b.csv?datasetVersionNumber=2"
     assert payload.urls == {"data/x/sub/a b.csv": address}
     assert place.fetch(KaggleSource(kaggle="owner/name", files=["eval.json"])).hashes
 
 
-def test_without_a_credential_the_error_says_where_one_may_be(place, kaggle, monkeypatch):
-    """All the places, and where to make one."""
+def test_missing_credential_error_lists_the_places(place, kaggle, monkeypatch):
+    """The error lists all places, and where to create a credential."""
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     with pytest.raises(FetchError) as error:
         place.fetch(SOURCE)
@@ -75,7 +75,7 @@ def test_without_a_credential_the_error_says_where_one_may_be(place, kaggle, mon
 
 @pytest.mark.parametrize("form", ["token file", "token file by variable", "user name and key", "key file"])
 def test_every_form_of_credential_works(place, kaggle, monkeypatch, tmp_path, form):
-    """Tokens, and the older pair of user name and key."""
+    """Tokens work, and so does the older pair of user name and key."""
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     folder = tmp_path / "home/.kaggle"
     match form:
@@ -100,15 +100,15 @@ def test_every_form_of_credential_works(place, kaggle, monkeypatch, tmp_path, fo
         ("KAGGLE_USERNAME", "s3cret", "KAGGLE_USERNAME is set, KAGGLE_KEY is not"),
         ("KAGGLE_KEY", "s3cret", "KAGGLE_KEY is set, KAGGLE_USERNAME is not"),
         ("access_token", "two s3cret\nlines", ".kaggle/access_token: the Kaggle credential can't be used"),
-        ("access_token", b"\xff\xfe", ".kaggle/access_token: the Kaggle credential is no text"),
+        ("access_token", b"\xff\xfe", ".kaggle/access_token: the Kaggle credential is not text"),
         ("access_token", None, ".kaggle/access_token: can't read the Kaggle credential: found Is a directory"),
         ("kaggle.json", "s3cret", ".kaggle/kaggle.json: not a JSON file"),
         ("kaggle.json", '{"username": "s3cret"}', ".kaggle/kaggle.json: the Kaggle credential has no 'key'"),
         ("kaggle.json", '["s3cret"]', ".kaggle/kaggle.json: the Kaggle credential has no 'username'"),
     ],
 )
-def test_a_broken_credential_is_named_but_not_shown(place, kaggle, monkeypatch, tmp_path, where, content, message):
-    """The variable or file, what is wrong with it, and where to make another."""
+def test_invalid_credential_is_named_but_not_shown(place, kaggle, monkeypatch, tmp_path, where, content, message):
+    """The error names the variable or file, what is wrong with it, and where to create another."""
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     path = tmp_path / "home/.kaggle" / where
     if where.startswith("KAGGLE"):
@@ -124,8 +124,8 @@ def test_a_broken_credential_is_named_but_not_shown(place, kaggle, monkeypatch, 
     assert not kaggle.asked
 
 
-def test_a_file_that_may_not_be_read_is_named(place, kaggle, monkeypatch, tmp_path):
-    """The mode of a credential's file is often the trouble; root may read all, so another user is asked for it."""
+def test_unreadable_credential_file_is_named(place, kaggle, monkeypatch, tmp_path):
+    """A wrong mode is a common mistake. Root can read every file, so this needs another user."""
     if os.getuid() == 0:
         pytest.skip("root may read every file")
     monkeypatch.delenv("KAGGLE_API_TOKEN")
@@ -136,27 +136,27 @@ def test_a_file_that_may_not_be_read_is_named(place, kaggle, monkeypatch, tmp_pa
         place.fetch(SOURCE)
 
 
-def test_a_credential_that_kaggle_does_not_accept(place, kaggle, monkeypatch):
-    """The message says which one was used, not what it is."""
+def test_rejected_credential_is_named_but_not_shown(place, kaggle, monkeypatch):
+    """The error names where the credential came from, not its content."""
     monkeypatch.setenv("KAGGLE_API_TOKEN", "s3cret")
-    with pytest.raises(FetchError, match="found 401 Unauthorized, asked with KAGGLE_API_TOKEN; is") as error:
+    with pytest.raises(FetchError, match="found 401 Unauthorized, with KAGGLE_API_TOKEN; check") as error:
         place.fetch(SOURCE)
     assert "s3cret" not in str(error.value)
 
 
 def test_rules_that_were_not_accepted(place, kaggle):
-    """A 403 says what to do, and where."""
+    """After a 403 the error says what to do and where."""
     kaggle.first = [Reply(b'{"code": 403, "message": "no"}', 403, {"Content-Type": "application/json"})]
     rules = "accept the competition's rules in the browser at https://www.kaggle.com/competitions/fathomnet2024/rules"
-    with pytest.raises(FetchError, match=f"403 Forbidden, asked with KAGGLE_API_TOKEN; {rules}"):
+    with pytest.raises(FetchError, match=f"403 Forbidden, with KAGGLE_API_TOKEN; {rules}"):
         place.fetch(SOURCE)
     assert place.hashes() == {}
 
 
-def test_a_file_that_kaggle_does_not_have(place, kaggle):
-    """The file and the page to look at; what came before it is kept."""
+def test_file_that_kaggle_does_not_have(place, kaggle):
+    """The error names the file and its page; earlier files are kept."""
     with pytest.raises(
-        FetchError, match=r"fathomnet2024/test.json: Kaggle has no such file.*look at https://www.kaggle.com/"
+        FetchError, match=r"fathomnet2024/test.json: Kaggle has no such file.*see https://www.kaggle.com/"
     ):
         place.fetch(KaggleSource(kaggle="fathomnet2024", files=["train.json", "test.json"]))
     assert list(place.hashes()) == ["data/train.json"]
@@ -165,15 +165,15 @@ def test_a_file_that_kaggle_does_not_have(place, kaggle):
 @pytest.mark.parametrize(
     "trouble", [Reply(status=429, headers={"Retry-After": "1"}), Reply(status=503), Reply(b"x" * 100, cut=10)]
 )
-def test_trouble_that_passes_is_waited_for(place, kaggle, trouble):
-    """A limit, an outage and a cut connection; the wait is announced."""
+def test_temporary_error_is_retried(place, kaggle, trouble):
+    """A rate limit, an outage and a cut connection are retried; a note announces the wait."""
     kaggle.first = [trouble]
     assert len(place.fetch(SOURCE).hashes) == 2
     assert "trying again in" in place.notes[0]
 
 
-def test_a_limit_that_stays_is_one_clear_error(place, kaggle):
-    """Five tries, then the advice to come back; a wait of a day is not begun."""
+def test_lasting_rate_limit_is_one_clear_error(place, kaggle):
+    """After five tries the error says to come back later; datapack does not start to wait for a day."""
     kaggle.first = [Reply(status=429)] * 9
     with pytest.raises(
         FetchError, match=r"Kaggle sent no file: found 429 Too Many Requests; run the same command again"
@@ -185,25 +185,25 @@ def test_a_limit_that_stays_is_one_clear_error(place, kaggle):
         place.fetch(SOURCE)
 
 
-def test_a_file_that_is_not_what_its_md5_says_is_fetched_again(place, kaggle):
-    """And never gets its name if it stays so."""
+def test_file_with_the_wrong_md5_is_fetched_again(place, kaggle):
+    """If the md5 stays wrong, the file never gets its final name."""
     kaggle.damaged = 1
     assert len(place.fetch(SOURCE).hashes) == 2
     kaggle.damaged = 99
-    with pytest.raises(FetchError, match="Kaggle sent no file: found a file whose md5 is wrong"):
+    with pytest.raises(FetchError, match="Kaggle sent no file: found a file with the wrong md5"):
         place.fetch(KaggleSource(kaggle="fathomnet2024", files=["sub/a b.csv"]))
     assert sorted(place.hashes()) == ["data/eval.json", "data/train.json"]
 
 
-def test_a_web_page_in_place_of_a_file_is_refused(place, kaggle):
-    """As with every other source."""
+def test_web_page_instead_of_a_file_is_refused(place, kaggle):
+    """This is the same as for every other source."""
     kaggle.files["train.json"] = b"<!DOCTYPE html><title>Kaggle</title>"
     with pytest.raises(FetchError, match="Kaggle sent a web page instead of the file"):
         place.fetch(SOURCE)
 
 
 @pytest.mark.parametrize("fields", [{"kaggle": "a/b/c"}, {"kaggle": "https://x"}, {"files": []}, {"files": ["../x"]}])
-def test_what_a_catalog_must_not_say(fields):
-    """It is refused where the catalog is read."""
+def test_invalid_source_is_refused(fields):
+    """The error comes when the catalog is read."""
     with pytest.raises(ValidationError):
         KaggleSource(**{"kaggle": "fathomnet2024", "files": ["train.json"], **fields})

@@ -1,4 +1,4 @@
-"""Files that lie beside the catalog."""
+"""Files from the catalog's folder."""
 
 import os
 import subprocess
@@ -33,21 +33,21 @@ def place(tmp_path):
         ("pictures/.h*", "", {".hidden"}),
     ],
 )
-def test_where_files_folders_and_globs_go(place, local, into, names):
-    """A file goes into the folder, a folder's content too, a glob's matches by their path below its fixed part."""
+def test_target_paths_of_files_folders_and_globs(place, local, into, names):
+    """Files and a folder's content go into `into`; a glob's matches keep their path below its fixed part."""
     payload = place.fetch(LocalSource(local=local, into=into))
     assert set(payload.hashes) == {f"data/{name}" for name in names}
     assert payload.urls == {}
 
 
-def test_a_name_with_brackets_is_taken_as_it_is_if_it_is_there(place):
-    """A glob is only what is no name."""
+def test_existing_name_with_brackets_is_not_a_glob(place):
+    """A path is a glob only if no file has that name."""
     place.write("a[1].png")
     assert list(place.fetch(LocalSource(local="a[1].png")).hashes) == ["data/a[1].png"]
 
 
-def test_what_did_not_change_is_not_copied_again(place):
-    """The copy has its source's time, so the two can be compared; the file itself stays the same one."""
+def test_unchanged_file_is_not_copied_again(place):
+    """The copy keeps the modification time of its source, so that both can be compared."""
     source = LocalSource(local="pictures")
     place.fetch(source)
     before = (place.bag / "data/a.png").stat()
@@ -57,8 +57,8 @@ def test_what_did_not_change_is_not_copied_again(place):
 
 
 @pytest.mark.parametrize("content", [b"another size", b"pictures/A.png"])
-def test_a_source_that_changed_is_copied_again(place, content):
-    """Another size or another time is enough."""
+def test_changed_file_is_copied_again(place, content):
+    """Another size or modification time is enough."""
     source = LocalSource(local="pictures")
     place.fetch(source)
     path = place.write("pictures/a.png", content)
@@ -69,50 +69,52 @@ def test_a_source_that_changed_is_copied_again(place, content):
 
 @pytest.mark.parametrize("name", ["link.png", "folder"])
 @pytest.mark.parametrize("local", ["pictures", "pictures/*", "pictures/**/*"])
-def test_a_link_is_an_error_that_names_it(place, name, local):
-    """Wherever it leads: it would be read from outside the catalog's folder, or twice."""
+def test_link_is_refused_by_name(place, name, local):
+    """A link may lead outside the catalog's folder, or to a file that is copied already."""
     (place.root / "catalog/pictures" / name).symlink_to("/etc" if name == "folder" else "a.png")
     with pytest.raises(FetchError, match=f"pictures/{name}"):
         place.fetch(LocalSource(local=local))
 
 
-def test_a_folder_that_is_reached_by_a_link_is_an_error(place):
-    """A link above the files counts as well."""
+def test_folder_behind_a_link_is_refused(place):
+    """A link above the files is refused too."""
     (place.root / "catalog/link").symlink_to("pictures")
-    with pytest.raises(FetchError, match=r"local link/a.png: a symbolic link.*found .*link; name what it leads to"):
+    with pytest.raises(
+        FetchError, match=r"local link/a.png: a symbolic link.*found .*link; use the path that it leads to"
+    ):
         place.fetch(LocalSource(local="link/a.png"))
 
 
-def test_a_device_is_an_error_that_names_it(place):
-    """A pipe would be waited for, a device read for ever."""
+def test_device_is_refused_by_name(place):
+    """Reading a pipe or a device could block for ever."""
     os.mkfifo(place.root / "catalog/pictures/pipe")
     with pytest.raises(FetchError, match="pictures/pipe is a link or a device: expected a regular file"):
         place.fetch(LocalSource(local="pictures"))
 
 
 @pytest.mark.parametrize("local", ["nothing", "pictures/*.gif", "nowhere/*.png"])
-def test_nothing_there_is_an_error(place, local):
-    """It says where it was looked for."""
+def test_missing_path_is_an_error(place, local):
+    """The error says where the path should be."""
     with pytest.raises(FetchError, match=r"no such file|No such file"):
         place.fetch(LocalSource(local=local))
 
 
-def test_an_empty_folder_is_an_error(place):
-    """A dataset without its files must not be made by mistake."""
+def test_empty_folder_is_an_error(place):
+    """A dataset without its files must not be built by mistake."""
     (place.root / "catalog/empty").mkdir()
     with pytest.raises(FetchError, match="local empty: no such file"):
         place.fetch(LocalSource(local="empty"))
 
 
 @pytest.mark.parametrize("local", ["/etc", "../x", "pictures/../../x", ".", ""])
-def test_a_path_outside_the_catalogs_folder_is_refused(local):
-    """Where the catalog is read."""
+def test_path_outside_the_catalogs_folder_is_refused(local):
+    """The error comes when the catalog is read."""
     with pytest.raises(ValidationError, match="not a path below the catalog's folder"):
         LocalSource(local=local)
 
 
-def test_the_bag_can_not_be_brought_into_itself(place):
-    """A folder or a glob that holds data/ would be copied for ever."""
+def test_bag_cannot_be_copied_into_itself(place):
+    """Copying a folder or a glob that contains data/ would never end."""
     place.bag = place.root / "catalog/data/reef/v1.partial"
     assert list(place.fetch(LocalSource(local="*")).hashes) == ["data/train.json"]
     for local in ("data", "**"):
@@ -121,15 +123,15 @@ def test_the_bag_can_not_be_brought_into_itself(place):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", os.fsdecode(b"a\xff")])
-def test_names_that_no_manifest_can_hold_are_refused(place, name):
-    """The name is shown in a form that can be printed."""
+def test_name_that_a_manifest_cannot_contain_is_refused(place, name):
+    """The error shows the name in a printable form."""
     place.write(f"odd/{name}")
-    with pytest.raises(ManifestError, match="can't be used"):
+    with pytest.raises(ManifestError, match="is not allowed"):
         place.fetch(LocalSource(local="odd"))
 
 
-def test_a_full_disk_is_known_before_anything_is_copied(place, tmp_path):
-    """The sizes are known, so nothing need be tried; the error has both."""
+def test_full_disk_is_detected_before_copying(place, tmp_path):
+    """The error shows the needed and the free space."""
     (tmp_path / "data").mkdir()
     if not mount(tmp_path / "data", "size=1m"):
         pytest.skip("a small disk can only be mounted by root")

@@ -1,4 +1,4 @@
-"""The payload while sources fill it: each file once, whole, and from where the catalog says."""
+"""The payload while it is fetched: each file once, complete, and from the URL in the catalog."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def server():
 
 
 def coco(place, server, images: dict[str, bytes], **options) -> list:
-    """Sources for a COCO file of these images, which the server gives, and for the images."""
+    """Sources for a COCO file of these images on the server, and for the images."""
     for name, content in images.items():
         server.reply(f"/{name}", Reply(content))
     rows = [{"id": n, "file_name": name, "coco_url": f"{server.url}/{name}"} for n, name in enumerate(images)]
@@ -40,16 +40,16 @@ def coco(place, server, images: dict[str, bytes], **options) -> list:
 PICTURES = {f"{number:02}.png": png(seed=number) for number in range(12)}
 
 
-def test_every_file_and_its_origin_is_known(place, server):
-    """Hashes are of all files, origins of those that were fetched."""
+def test_hashes_and_urls_of_all_files_are_known(place, server):
+    """All files have hashes; downloaded files have URLs."""
     payload = place.fetch(*coco(place, server, PICTURES))
     assert len(payload.hashes) == 13
     assert payload.urls["data/images/00.png"] == f"{server.url}/00.png"
     assert len(payload.urls) == 12
 
 
-def test_what_is_there_is_not_fetched_again(place, server):
-    """A second run asks for nothing and gives the same."""
+def test_complete_files_are_not_fetched_again(place, server):
+    """A second run requests nothing and gives the same result."""
     sources = coco(place, server, PICTURES)
     first = place.fetch(*sources)
     second = place.fetch(*sources)
@@ -57,8 +57,8 @@ def test_what_is_there_is_not_fetched_again(place, server):
     assert set(server.asked.values()) == {1}
 
 
-def test_files_are_checked_again_where_their_hash_is_not_known(place, server):
-    """Without the cache whole files are hashed and kept; what is not whole is fetched again."""
+def test_files_with_unknown_hashes_are_checked_again(place, server):
+    """Without the cache, complete files are hashed and kept; incomplete ones are fetched again."""
     sources = coco(place, server, PICTURES)
     first = place.fetch(*sources)
     (place.root / "hashes.sqlite").unlink()
@@ -68,8 +68,8 @@ def test_files_are_checked_again_where_their_hash_is_not_known(place, server):
     assert {path for path, count in server.asked.items() if count == 2} == {"/03.png", "/04.png"}
 
 
-def test_a_file_that_changed_since_it_was_hashed_is_checked_again(place, server):
-    """A known hash counts only for the size and time that it was taken at."""
+def test_file_that_changed_since_it_was_hashed_is_checked_again(place, server):
+    """A known hash counts only for the same size and modification time."""
     sources = coco(place, server, PICTURES)
     first = place.fetch(*sources)
     (place.bag / "data/images/05.png").write_bytes(b"garbage")
@@ -77,8 +77,8 @@ def test_a_file_that_changed_since_it_was_hashed_is_checked_again(place, server)
     assert server.asked["/05.png"] == 2
 
 
-def test_a_file_whose_address_changed_is_fetched_from_the_new_one(place, server):
-    """The same name from another address is another file, also after a local file had that name."""
+def test_file_with_a_new_url_is_fetched_again(place, server):
+    """The same name at another URL is another file, even if a local file had that name."""
     server.reply("/old", Reply(b"old"))
     server.reply("/new", Reply(b"new"))
     old, new = (UrlSource(url=f"{server.url}/{name}", name="file") for name in ("old", "new"))
@@ -94,20 +94,20 @@ def test_a_file_whose_address_changed_is_fetched_from_the_new_one(place, server)
     assert content.read_bytes() == b"new"
 
 
-def test_files_that_no_source_names_are_removed_with_a_note(place, server):
-    """A source that was taken out of the catalog takes its files with it; links and empty folders go too."""
+def test_files_in_no_source_are_removed_with_a_note(place, server):
+    """The files of a removed source go away, and so do links and empty folders."""
     place.write("a/one")
     place.write("b/two")
     place.fetch(LocalSource(local="a", into="a"), LocalSource(local="b", into="b"))
     (place.bag / "data/link").symlink_to("/etc/passwd")
     place.fetch(LocalSource(local="a", into="a"))
     assert [path.name for path in (place.bag / "data").iterdir()] == ["a"]
-    assert place.notes == ["removed files that no source names: data/b/two and 1 more"]
+    assert place.notes == ["removed files that are in no source: data/b/two and 1 more"]
     assert Path("/etc/passwd").exists()
 
 
-def test_what_a_kill_left_half_made_is_removed(place):
-    """Temporary files and folders, wherever they are in the bag."""
+def test_temporary_files_of_a_killed_run_are_removed(place):
+    """Temporary files and folders are removed anywhere in the bag."""
     place.write("a/one")
     place.fetch(LocalSource(local="a", into="x"))
     (place.bag / "data/x/.datapack-1").write_bytes(b"half")
@@ -119,8 +119,8 @@ def test_what_a_kill_left_half_made_is_removed(place):
     assert place.notes == []
 
 
-def test_a_link_where_a_folder_should_be_is_not_followed(place):
-    """Nothing is written outside the payload, and the file is in it."""
+def test_link_in_place_of_a_folder_is_not_followed(place):
+    """Nothing is written outside the payload, and the file ends up inside it."""
     (place.root / "elsewhere").mkdir()
     (place.bag / "data").mkdir(parents=True)
     (place.bag / "data/x").symlink_to(place.root / "elsewhere")
@@ -130,8 +130,8 @@ def test_a_link_where_a_folder_should_be_is_not_followed(place):
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_a_folder_where_a_file_stood_and_the_other_way_round(place, swapped):
-    """What an earlier catalog put in the way goes."""
+def test_file_replaces_a_folder_and_vice_versa(place, swapped):
+    """What an earlier catalog left in the way is removed."""
     place.write("file")
     place.write("folder/file")
     sources = [LocalSource(local="file"), LocalSource(local="folder", into="file")]
@@ -140,8 +140,8 @@ def test_a_folder_where_a_file_stood_and_the_other_way_round(place, swapped):
     assert list(payload.hashes) == ["data/file" if swapped else "data/file/file"]
 
 
-def test_two_sources_that_name_one_file_are_both_named(place, server):
-    """Whatever they would bring, even the same bytes."""
+def test_two_sources_with_the_same_file_are_both_named(place, server):
+    """This is an error even if both would give the same bytes."""
     place.write("a/file")
     place.write("b/file")
     with pytest.raises(FetchError, match="local b: two files would be file: found the other from local a"):
@@ -149,23 +149,23 @@ def test_two_sources_that_name_one_file_are_both_named(place, server):
 
 
 @pytest.mark.parametrize(("first", "second"), [("x", "y"), ("y", "x")])
-def test_a_name_can_not_be_a_file_and_a_folder(place, first, second):
-    """In whichever order the sources come."""
+def test_name_cannot_be_a_file_and_a_folder(place, first, second):
+    """The order of the sources does not matter."""
     place.write("x/name")
     place.write("y/name/file")
     with pytest.raises(FetchError, match="name would be a file and a folder"):
         place.fetch(LocalSource(local=first), LocalSource(local=second))
 
 
-def test_names_of_files_on_their_way_are_refused(place):
-    """A payload file of such a name would be taken for a leftover."""
+def test_names_of_temporary_files_are_refused(place):
+    """A payload file with such a name would be removed as a temporary file."""
     place.write("x/.datapack-1")
-    with pytest.raises(FetchError, match="are datapack's own"):
+    with pytest.raises(FetchError, match="are reserved for datapack"):
         place.fetch(LocalSource(local="x"))
 
 
-def test_failures_end_in_one_line_and_a_report(place, server):
-    """The line counts the reasons, with an example each; the report has every address and its answer."""
+def test_failures_give_one_line_and_a_report(place, server):
+    """The line counts the reasons, with an example of each; the report has every URL and its answer."""
     sources = coco(place, server, PICTURES, mirrors={server.url: [server.url, f"{server.url}/mirror"]})
     server.reply("/01.png", NOT_FOUND)
     server.reply("/02.png", NOT_FOUND)
@@ -187,8 +187,8 @@ def test_failures_end_in_one_line_and_a_report(place, server):
     }
 
 
-def test_the_next_run_asks_only_for_what_failed_and_clears_the_report(place, server):
-    """What was whole is kept, and a report of failures stays only while there are some."""
+def test_next_run_requests_only_failed_files(place, server):
+    """Complete files are kept, and the report is removed when there are no failures."""
     sources = coco(place, server, PICTURES)
     server.reply("/01.png", NOT_FOUND)
     with pytest.raises(FetchError):
@@ -199,8 +199,8 @@ def test_the_next_run_asks_only_for_what_failed_and_clears_the_report(place, ser
     assert not place.failures.exists()
 
 
-def test_failures_of_one_source_do_not_keep_the_others_waiting(place, server):
-    """All that can be fetched is fetched before the run ends with its failures."""
+def test_failures_of_one_source_do_not_stop_the_others(place, server):
+    """All other files are fetched before the run ends with its failures."""
     server.reply("/b", Reply(b"b"))
     with pytest.raises(FetchError, match="1 of 2 files"):
         place.fetch(UrlSource(url=f"{server.url}/a"), UrlSource(url=f"{server.url}/b"))
@@ -208,8 +208,8 @@ def test_failures_of_one_source_do_not_keep_the_others_waiting(place, server):
 
 
 @pytest.mark.parametrize("missing", [["01.png", "02.png"], 2, 5])
-def test_what_may_be_missing_is_listed_in_the_payload(place, server, missing):
-    """The list is sorted, part of the hashes, and the same every time."""
+def test_allowed_missing_files_are_listed_in_the_payload(place, server, missing):
+    """The list is sorted, is hashed like other files, and is the same every time."""
     sources = coco(place, server, PICTURES, missing=missing)
     server.reply("/02.png", NOT_FOUND)
     server.reply("/01.png", Reply(status=410))
@@ -225,8 +225,8 @@ def test_what_may_be_missing_is_listed_in_the_payload(place, server, missing):
     assert not place.failures.exists()
 
 
-def test_the_list_of_what_is_missing_goes_when_nothing_is(place, server):
-    """A file that came back is a file again."""
+def test_list_of_missing_files_is_removed_when_none_is_missing(place, server):
+    """A file that came back is in the payload again."""
     sources = coco(place, server, PICTURES, missing=1)
     server.reply("/02.png", NOT_FOUND)
     assert "data/missing.csv" in place.fetch(*sources).hashes
@@ -234,8 +234,8 @@ def test_the_list_of_what_is_missing_goes_when_nothing_is(place, server):
     assert "data/missing.csv" not in place.fetch(*sources).hashes
 
 
-def test_more_missing_than_allowed_fails(place, server):
-    """Then all of them count."""
+def test_too_many_missing_files_fail(place, server):
+    """If there are more than allowed, all of them are failures."""
     sources = coco(place, server, PICTURES, missing=1)
     server.reply("/01.png", NOT_FOUND)
     server.reply("/02.png", NOT_FOUND)
@@ -243,8 +243,8 @@ def test_more_missing_than_allowed_fails(place, server):
         place.fetch(*sources)
 
 
-def test_passing_trouble_never_counts_as_missing_by_number(place, server):
-    """A server that is down for a while must not change what the dataset is; a list of names allows even that."""
+def test_temporary_error_never_counts_towards_the_allowed_number(place, server):
+    """A server that is down must not change the dataset; only a list of names allows that."""
     sources = coco(place, server, PICTURES, missing=5)
     server.reply("/01.png", Reply(status=500))
     with pytest.raises(FetchError, match="1 of 12 files could not be fetched: found 1 x 500 Internal Server Error"):
@@ -255,16 +255,16 @@ def test_passing_trouble_never_counts_as_missing_by_number(place, server):
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../x.png", "a\\b.png", "a\nb.png", "./x", "a//b.png"])
-def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_fetched(place, server, name):
-    """The error names the row; nothing is written outside the payload, or at all."""
+def test_path_outside_the_payload_is_refused_before_fetching(place, server, name):
+    """The error names the row; nothing is written."""
     with pytest.raises(ManifestError, match=r"images\[1\] \(id 1\)"):
         place.fetch(*coco(place, server, {"a.png": png(), name: png()}))
     assert not server.asked
     assert list(place.hashes()) == ["data/train.json"]
 
 
-def test_a_read_only_folder_is_one_clear_error(place, server, tmp_path):
-    """The folder is named, and nothing is asked for."""
+def test_read_only_folder_is_one_clear_error(place, server, tmp_path):
+    """The error names the folder, and nothing is requested."""
     place.write("a")
     (place.root / "data").mkdir()
     if not mount(place.root / "data", "ro"):
@@ -288,8 +288,8 @@ Workplace(Path(sys.argv[2])).fetch(*sources, connections=3)
 
 
 @pytest.mark.parametrize("after", [2, 17, 31])
-def test_a_kill_at_any_moment_loses_only_what_was_in_flight(place, server, after):
-    """Killed in mid-fetch, a second run asks for the rest alone; nothing that has its name is half a file."""
+def test_kill_loses_only_the_files_in_flight(place, server, after):
+    """After a kill, the second run requests only the rest, and no final name has a partial file."""
     pictures = {f"{number:02}.png": png(64, 64, seed=number) for number in range(40)}
     sources = coco(place, server, pictures)
     for name, content in pictures.items():

@@ -24,33 +24,33 @@ def server():
         yield running
 
 
-def test_the_name_is_the_last_part_of_the_address(place, server):
-    """What is quoted there is plain in the name."""
+def test_name_is_the_last_part_of_the_url(place, server):
+    """Quoted characters of the URL are unquoted in the name."""
     payload = place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", into="files"))
     assert payload.hashes == {"data/files/a b.bin": DIGEST}
     assert payload.urls == {"data/files/a b.bin": f"{server.url}/a%20b.bin"}
 
 
-def test_a_name_can_be_chosen(place, server):
-    """Where the address has no good one."""
+def test_name_can_be_chosen(place, server):
+    """The catalog can set a name if the URL has no good one."""
     assert list(place.fetch(UrlSource(url=f"{server.url}/x?id=1", name="y.bin")).hashes) == ["data/y.bin"]
 
 
 @pytest.mark.parametrize("digest", [DIGEST, DIGEST[:8], DIGEST[:20].upper()])
-def test_the_right_hash_passes(place, server, digest):
-    """Whole, or its first digits, in either case."""
+def test_correct_hash_passes(place, server, digest):
+    """All or only the first digits are enough, in upper or lower case."""
     assert place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256=digest)).hashes
 
 
-def test_a_wrong_hash_fails_and_leaves_nothing(place, server):
-    """The error has what was expected and what was found."""
+def test_wrong_hash_fails_and_leaves_nothing(place, server):
+    """The error shows the expected and the found hash."""
     with pytest.raises(FetchError, match=f"sha256 expected 12345678, found {DIGEST}"):
         place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256="12345678"))
     assert place.hashes() == {}
 
 
-def test_a_hash_that_is_added_later_is_checked_against_what_is_there(place, server):
-    """A file that is there with another hash is fetched again, and fails if it comes with that again."""
+def test_hash_added_later_is_checked_against_the_existing_file(place, server):
+    """A file with another hash is fetched again, and fails if it still has that hash."""
     place.fetch(UrlSource(url=f"{server.url}/a%20b.bin"))
     place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256=DIGEST))
     assert server.asked["/a%20b.bin"] == 1
@@ -73,7 +73,7 @@ def test_a_hash_that_is_added_later_is_checked_against_what_is_there(place, serv
         ({"url": "https://example.org/a", "md5": "x"}, "md5"),
     ],
 )
-def test_what_a_catalog_must_not_say(fields, message):
-    """It is refused where the catalog is read, before anything is asked."""
+def test_invalid_source_is_refused(fields, message):
+    """The error comes when the catalog is read, before any request."""
     with pytest.raises(ValidationError, match=message):
         UrlSource(**fields)

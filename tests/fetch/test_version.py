@@ -1,4 +1,4 @@
-"""The work of fetching a version: the payload is walked once, and DVC starts once."""
+"""Fetching a version walks the payload once and starts DVC once."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ sys.exit(status)
 
 @pytest.fixture
 def counted(catalog):
-    """Run datapack; return which payload folders it walked, and the commands of each DVC process."""
+    """Run datapack; return the payload folders that it walked and the commands of each DVC process."""
 
     def run(*arguments):
         command = [sys.executable, "-c", COUNTED, *arguments]
@@ -38,15 +38,15 @@ def counted(catalog):
     return run
 
 
-def test_a_first_build_walks_the_payload_once_and_starts_dvc_once(counted, catalog):
-    """Listing ten million files, and starting DVC, is what a small build spends its time on."""
+def test_first_build_walks_the_payload_once_and_starts_dvc_once(counted, catalog):
+    """A small build spends most of its time starting DVC, a large one listing its files."""
     found = counted("build", "reef@v1")
     assert found["walked"] == [str(catalog.root / "data/reef/v1.partial/data")]
     assert found["started"] == [["init", "config", "add"]]
 
 
-def test_a_second_build_starts_no_dvc(counted, catalog):
-    """The bag is here and the lock knows its hash: DVC's settings and pointers are files that are read."""
+def test_second_build_does_not_start_dvc(counted, catalog):
+    """The bag is here and its hash is in the lock; DVC's settings and pointers are read from files."""
     counted("build", "reef@v1")
     found = counted("build", "reef@v1")
     assert found["walked"] == [str(catalog.root / "data/reef/v1/data")]
