@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from benchmarks.images import write_photos
-from benchmarks.workplace import PROJECT, workplace
+from benchmarks.workplace import PROJECT
 from datapack.bag.listing import list_payload
 from datapack.bag.manifest import MANIFEST, Manifest
 from datapack.hashing import hash_files
@@ -58,8 +58,7 @@ def bench(count: int, _repeats: int) -> None:
     if device == "cpu":
         print("  not measured: there is no GPU here   target: at least 1.5 x, GPU busy at least 95 % of the time")
         return
-    with workplace(min(count, 160), write_photos) as place:
-        place.fetch()
+    with TemporaryDirectory(prefix="datapack-bench-") as folder:
         settings = {
             "data": {"train": "list.json", "images": "images", "eval": None, "sequences": "none"},
             "model": {"name": "fasterrcnn_resnet50_fpn", "weights": "random"},
@@ -67,13 +66,24 @@ def bench(count: int, _repeats: int) -> None:
             "device": device,
             "workers": WORKERS,
         }
-        _compare(Scene("target: at least 1.5 x, GPU busy at least 95 % of the time", place.bag, settings))
+        bag = _photos(Path(folder) / "photos", min(count, 160))
+        _compare(Scene("target: at least 1.5 x, GPU busy at least 95 % of the time", bag, settings))
 
 
 def _reef(bag: Path) -> Path:
     """Make a bag from the example."""
     shutil.copytree(REEF / "images", bag / "data" / "images")
     shutil.copy(REEF / "train.json", bag / "data")
+    return _with_manifest(bag)
+
+
+def _photos(bag: Path, count: int) -> Path:
+    """Make a bag of photo-like images."""
+    write_photos(bag / "data", count, "http://localhost")
+    return _with_manifest(bag)
+
+
+def _with_manifest(bag: Path) -> Path:
     paths = list_payload(bag).files
     (bag / MANIFEST).write_bytes(Manifest.of(dict(hash_files(bag, paths))).content)
     return bag
