@@ -20,14 +20,14 @@ from datapack.bag.manifest import sorted_by_bytes
 from datapack.errors import MismatchError
 from datapack.files import FileStat
 from datapack.hashing import new_buffer, open_regular, read_blocks
-from datapack.oci.blob import UNOBSERVED, Blocks, Observer
+from datapack.oci.blob import UNOBSERVED
 from datapack.oci.spec import LAYER, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from datapack.bag.bagit import PayloadFile
-    from datapack.oci.blob import Blocks
+    from datapack.oci.blob import Blocks, Observer
 
 
 FILE_MODE = 0o444
@@ -189,7 +189,7 @@ def _read(
 
 def _changed(source: Path, expected: str, found: str) -> MismatchError:
     return MismatchError(
-        "the file is not what the bag's manifest says",
+        "the file differs from the bag's manifest",
         where=source,
         expected=expected,
         found=found,

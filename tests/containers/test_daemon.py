@@ -103,7 +103,7 @@ def test_a_file_that_changed_leaves_nothing_in_the_engine(folder: Path, engine: 
     victim.write_bytes(b"\xff" * 100_000)
     done = build(folder, "docker-daemon:reef:broken", engine.url)
     assert done.returncode == 3
-    assert "9.bin: the file is not what the bag's manifest says" in done.stderr
+    assert "9.bin: the file differs from the bag's manifest" in done.stderr
     assert engine.run("image", "inspect", "reef:broken", check=False).returncode != 0
 
 

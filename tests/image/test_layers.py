@@ -103,7 +103,7 @@ def test_a_file_that_differs_stops_the_writing(layer, tmp_path, content):
     """A file that is not what the manifest says is named, with what was expected and what was found."""
     (tmp_path / "data/a.png").write_bytes(content)
     with pytest.raises(
-        MismatchError, match=r"data/a\.png: the file is not what the bag's manifest says: expected .*found"
+        MismatchError, match=r"data/a\.png: the file differs from the bag's manifest: expected .*found"
     ):
         write(layer)
 
