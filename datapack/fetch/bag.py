@@ -43,8 +43,8 @@ def get_bag(job: FetchJob) -> Bag:
     if bag is not None:
         job.check_digest(bag.manifest)
         return bag
-    if job.begun.exists():  # a kill left it
-        shutil.rmtree(job.begun)
+    if job.staging.exists():  # left behind by a kill
+        shutil.rmtree(job.staging)
     bag = None if job.must_ask_sources else _restore(job)
     if bag is None:
         _reuse_files(job)
@@ -83,16 +83,16 @@ def _reuse_files(job: FetchJob) -> None:
     except ManifestError as error:
         job.reporter.note(str(error))
         return
-    bag, begun = job.workspace.bag(earlier), job.begun
-    (begun / PAYLOAD).mkdir(parents=True)
-    for folder in {(begun / path).parent for path in sound}:
+    bag, staging = job.workspace.bag(earlier), job.staging
+    (staging / PAYLOAD).mkdir(parents=True)
+    for folder in {(staging / path).parent for path in sound}:
         folder.mkdir(parents=True, exist_ok=True)
     for path, known in sound.items():
-        _link(bag / path, begun / path)
+        _link(bag / path, staging / path)
         job.cache.record(own, path, *known)
     if (bag / FETCH).exists():  # it has the URL of each file
-        _link(bag / FETCH, begun / FETCH)
-    begun.rename(job.partial)
+        _link(bag / FETCH, staging / FETCH)
+    staging.rename(job.partial)
 
 
 def _link(path: Path, other: Path) -> None:
@@ -166,7 +166,7 @@ def _fetch(job: FetchJob) -> Bag:
 def _publish(bag: Bag, path: Path) -> Bag:
     """Publish a bag under its final name, replacing an earlier one."""
     replaced = path.with_name(f"{path.name}.replaced.partial")
-    if replaced.exists():  # a kill left it
+    if replaced.exists():  # left behind by a kill
         shutil.rmtree(replaced)
     if path.exists():
         path.rename(replaced)

@@ -53,9 +53,9 @@ class FetchJob:
         return self.workspace.partial_bag(self.entry.reference)
 
     @property
-    def begun(self) -> Path:
+    def staging(self) -> Path:
         """The folder where links to the files of an earlier bag are made; no version has a ``+`` in its name."""
-        return self.partial.with_name(f"{self.entry.reference.version}+begun.partial")
+        return self.partial.with_name(f"{self.entry.reference.version}+staging.partial")
 
     @property
     def pointer(self) -> Path:

@@ -221,7 +221,7 @@ def test_flipped_byte_in_the_bag_is_found(catalog):
     victim.chmod(0o644)
     victim.write_bytes(b"b" + victim.read_bytes()[1:])
     error = catalog.fails("build", "reef@v1", status=3)
-    assert "images/a b.png: the file is not what the bag's manifest says" in error
+    assert "images/a b.png: the file differs from the bag's manifest" in error
     assert not (catalog.root / "dist/reef-v1").exists()
     error = catalog.fails("verify", "reef@v1", status=3)
     assert "  changed  data/images/a b.png" in error
@@ -263,7 +263,7 @@ def test_two_builds_at_once(catalog):
     while not (catalog.root / ".datapack/writer").exists() or not (catalog.root / ".datapack/writer").read_text():
         time.sleep(0.01)
     error = catalog.fails("build", "reef@v1")
-    assert "another datapack is at work in this folder: found build reef@v1 (process " in error
+    assert "another datapack process is running in this folder: found build reef@v1 (process " in error
     assert first.wait() == 0
     catalog.ok("build", "reef@v1")
 

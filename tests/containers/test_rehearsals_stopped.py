@@ -21,7 +21,7 @@ def test_a_stop_leaves_nothing(stage: Stage, how: signal.Signals) -> None:
         assert process.stdout.readline() == "up\n"
         process.send_signal(how)
         assert process.wait(60) == 130
-        assert process.stderr.read().endswith("stopped; the container is gone\n")
+        assert process.stderr.read().endswith("stopped; the container was removed\n")
     assert (stage.kept() / "safe_outputs" / "bye").exists()
     stage.nothing_is_left()
 
