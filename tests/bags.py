@@ -1,4 +1,4 @@
-"""Bags written by hand: what an image carries, made without datapack, so that the tests do not trust what they test."""
+"""Bags as in an image, made without datapack, so that the tests do not rely on what they test."""
 
 from __future__ import annotations
 

@@ -150,10 +150,10 @@ def _flipped(content: bytes) -> bytes:
 
 
 class Proxy:
-    """Forwards requests to ``upstream`` (host:port) unless a fault matches; ``asked`` counts them by method."""
+    """Forwards requests to ``upstream`` (host:port) unless a fault matches; ``requests`` counts them by method."""
 
     def __init__(self, upstream: str) -> None:
-        self.upstream, self.faults, self.asked = upstream, list[Fault](), Counter[str]()
+        self.upstream, self.faults, self.requests = upstream, list[Fault](), Counter[str]()
         self.headers: list[dict[str, str]] = []
         self.sent = self.received = 0  # bytes in the bodies of requests and of answers
         self._lock = threading.Lock()
@@ -183,7 +183,7 @@ class Proxy:
             def handle_any(self) -> None:
                 exchange = Exchange(self, proxy.upstream)
                 with proxy._lock:
-                    proxy.asked[self.command] += 1
+                    proxy.requests[self.command] += 1
                     proxy.headers.append(dict(self.headers.items()))
                     proxy.sent += exchange.length
                     fault = next((fault for fault in proxy.faults if fault.takes(self.command, self.path)), None)

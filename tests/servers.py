@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1 for tests: one that misbehaves as told, and a stand-in for Kaggle, which can't be had here."""
+"""Servers on 127.0.0.1 for tests: one that misbehaves on demand, and a stand-in for Kaggle, which tests can't use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def png(width: int = 8, height: int = 6, seed: int = 0) -> bytes:
-    """Make a whole PNG file; another seed makes another file of the same size in pixels."""
+    """Make a complete PNG file; another seed gives another image of the same size."""
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = (b"\0" + bytes([seed % 256]) * width) * height
@@ -33,9 +33,9 @@ def png(width: int = 8, height: int = 6, seed: int = 0) -> bytes:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer, after so many seconds.
+    """A response, sent after ``seconds``.
 
-    ``cut`` ends the connection after so many bytes of the body; without a ``length`` its end is the body's end.
+    ``cut`` closes the connection after this many bytes of the body. Without ``length`` there is no Content-Length.
     """
 
     body: bytes = b""
@@ -54,16 +54,16 @@ def redirect(target: str, status: int = 302) -> Reply:
 
 
 class Server:
-    """Answers each path with its replies in turn, the last one for ever; what has none is a 404.
+    """Answers each path with its replies in turn, then always with the last one; other paths give a 404.
 
-    ``asked`` counts the requests for each path, ``at`` has their times, ``most_at_once`` says how many came together.
+    ``requests`` counts the requests per path, ``at`` has their times, ``most_at_once`` is the most simultaneous ones.
     """
 
     def __init__(
         self, replies: Mapping[str, Reply | list[Reply]] | None = None, host: str = "127.0.0.1", port: int = 0
     ) -> None:
         self.replies: dict[str, list[Reply]] = {}
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.at: dict[str, list[float]] = defaultdict(list)
         self.headers: list[Mapping[str, str]] = []
         self.most_at_once = 0
@@ -98,7 +98,7 @@ class Server:
     @contextlib.contextmanager
     def counted(self, path: str, headers: Mapping[str, str]) -> Iterator[None]:
         with self._lock:
-            self.asked[path] += 1
+            self.requests[path] += 1
             self.at[path].append(time.monotonic())
             self.headers.append(dict(headers))
             self._active += 1
@@ -116,7 +116,7 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                parts = urlsplit(self.path)  # a client that takes this server for its proxy sends whole addresses
+                parts = urlsplit(self.path)  # a client that uses this server as its proxy sends complete URLs
                 path = parts.path + (f"?{parts.query}" if parts.query else "")
                 with server.counted(path, self.headers):
                     reply = server.answer(self, path)
@@ -147,14 +147,14 @@ class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that went away: tests kill some."""
+        """Ignore clients that disconnect: tests kill some."""
 
 
 class FakeKaggle(Server):
     """A stand-in for Kaggle, as kagglehub's client talks to it.
 
     It serves competitions and datasets, checks the token, and sends the md5 as Kaggle's storage does. `environment`
-    makes Kaggle's client ask ``localhost``, and this server the proxy for that; 127.0.0.1 is asked without one.
+    makes Kaggle's client use ``localhost`` through this server as its proxy; 127.0.0.1 is used without a proxy.
     """
 
     TOKEN = "KGAT_a_token_for_tests"
@@ -163,7 +163,7 @@ class FakeKaggle(Server):
         super().__init__()
         self.files = dict(files)
         self.first: list[Reply] = []  # replies to give before any file
-        self.damaged = 0  # how many files to send damaged at first
+        self.damaged = 0  # the number of files to send damaged at first
 
     @property
     def environment(self) -> dict[str, str]:
@@ -182,10 +182,10 @@ class FakeKaggle(Server):
             return self.first.pop(0)
         if handler.headers.get("Authorization") not in {f"Bearer {self.TOKEN}", _basic("user", "key")}:
             return _json({"code": 401, "message": "Unauthorized"}, 401)
-        question = json.loads(content)
+        request = json.loads(content)
         if path.endswith("/datasets.DatasetApiService/GetDataset"):
             return _json({"currentVersionNumber": 3})
-        name = question["fileName"]
+        name = request["fileName"]
         if name not in self.files:
             return _json({"code": 404, "message": "Not found"}, 404)
         return redirect(f"http://localhost/storage/{quote(name)}")

@@ -75,10 +75,10 @@ def test_fathom24_is_built_from_kaggle_and_the_web(fathom24, web):
     assert "127.0.0.1" not in "".join(path.read_text() for path in bag.glob("*.txt"))
     subprocess.run(["sha256sum", "-c", "--quiet", "manifest-sha256.txt"], cwd=bag, check=True)
     assert fathom24.ok("verify", "oci:dist/fathom24-v1").startswith("verified")
-    asked = [sum(host.asked.values()) for host in web]
+    asked = [sum(host.requests.values()) for host in web]
     fathom24.env = {}
     assert fact(fathom24.ok("build", "fathom24@v1"), "image") == fact(output, "image")
-    assert [sum(host.asked.values()) for host in web] == asked
+    assert [sum(host.requests.values()) for host in web] == asked
 
 
 def test_nothing_starts_without_a_credential(fathom24, tmp_path):

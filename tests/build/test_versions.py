@@ -116,7 +116,7 @@ def test_what_the_parent_has_is_not_fetched_again(reef):
         reef.ok("fetch", "reef@v1")
         server.reply("/c", Reply(b"another"))
         reef.ok("fetch", "reef@v2")
-        assert server.asked == {"/a": 1, "/b": 1, "/c": 2, "/d": 1}
+        assert server.requests == {"/a": 1, "/b": 1, "/c": 2, "/d": 1}
     assert sorted(path.name for path in (reef.bag("v2") / "data").iterdir()) == ["a.txt", "c.txt", "d.txt"]
     assert (reef.bag("v2") / "fetch.txt").read_text().count("\n") == 3
     assert (reef.bag("v1") / "fetch.txt").read_text().count("\n") == 3

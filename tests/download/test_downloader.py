@@ -63,7 +63,7 @@ def test_missing_file_is_requested_once(server, tmp_path, status):
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png")
     assert failure.definite
     assert failure.reason.startswith(f"{status} ")
-    assert server.asked["/a.png"] == 1
+    assert server.requests["/a.png"] == 1
     assert left(tmp_path) == []
 
 
@@ -72,14 +72,14 @@ def test_temporary_error_is_retried(server, tmp_path, status):
     """A server that recovers gives the file."""
     server.reply("/a.png", [Reply(status=status), Reply(status=status), Reply(png())])
     assert fetch(tmp_path / "a.png", f"{server.url}/a.png") is None
-    assert server.asked["/a.png"] == 3
+    assert server.requests["/a.png"] == 3
 
 
 def test_lasting_error_fails_after_five_tries(server, tmp_path):
     """A server that stays down is tried five times, and the failure is not definite."""
     server.reply("/a.png", Reply(status=500))
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png")
-    assert server.asked["/a.png"] == 5
+    assert server.requests["/a.png"] == 5
     assert (failure.reason, failure.definite, failure.answers[0].tries) == ("500 Internal Server Error", False, 5)
 
 
@@ -127,7 +127,7 @@ def test_content_that_does_not_fit_the_name_is_refused(server, tmp_path, name, b
     server.reply(f"/{name}", Reply(body))
     failure = fetch(tmp_path / name, f"{server.url}/{name}")
     assert (failure.reason, failure.definite) == (reason, True)
-    assert server.asked[f"/{name}"] == 2
+    assert server.requests[f"/{name}"] == 2
     assert left(tmp_path) == []
 
 
@@ -166,7 +166,7 @@ def test_definite_answer_leads_to_the_next_mirror_at_once(server, tmp_path):
     server.reply("/page/a.png", Reply(b"<html>moved</html>"))
     server.reply("/new/a.png", Reply(png()))
     assert fetch(tmp_path / "a.png", *(f"{server.url}/{part}/a.png" for part in ("old", "page", "new"))) is None
-    assert server.asked == {"/old/a.png": 1, "/page/a.png": 2, "/new/a.png": 1}
+    assert server.requests == {"/old/a.png": 1, "/page/a.png": 2, "/new/a.png": 1}
 
 
 def test_temporary_error_is_retried_before_the_next_mirror(server, tmp_path):
@@ -233,7 +233,7 @@ def test_host_that_asks_for_too_long_a_wait_is_skipped(server, tmp_path):
         [Request((f"{server.url}/{number}",), tmp_path / str(number)) for number in range(9)], "files"
     )
     assert [failure.definite for failure in failures] == [False] * 9
-    assert server.asked == {"/0": 1}
+    assert server.requests == {"/0": 1}
     assert ": 429 Too Many Requests, and it asks to wait 86,400 s" in notes.notes[0]
     assert notes.notes[0].startswith("skipping 127.0.0.1:")
 

@@ -34,7 +34,7 @@ def test_invalid_redirect_fails_at_once(server, tmp_path, target, reason):
         server.reply(f"/far/{number}", redirect(f"/far/{number + 1}"))
     failure = fetch(tmp_path / "a.png", f"{server.url}/a.png")
     assert (failure.reason, failure.definite) == (reason, False)
-    assert server.asked["/a.png"] == 1
+    assert server.requests["/a.png"] == 1
 
 
 def test_redirect_from_a_public_to_a_private_address_is_refused(tmp_path):
@@ -44,7 +44,7 @@ def test_redirect_from_a_public_to_a_private_address_is_refused(tmp_path):
         fetcher = downloader(is_public=lambda ip: ip == "127.0.0.1")
         failure = fetch(tmp_path / "a.png", f"{public.url}/a.png", fetcher=fetcher)
         assert failure.reason == "a redirect to a private address"
-        assert not private.asked
+        assert not private.requests
         assert fetch(tmp_path / "a.png", f"{private.url}/secret.png", fetcher=fetcher) is None
 
 
@@ -55,7 +55,7 @@ def test_redirect_to_a_loopback_address_is_refused_at_the_connection(server, tmp
     fetcher = downloader()
     fetcher.web.is_private = lambda url: False  # as if the catalog's own host were public
     assert fetch(tmp_path / "a.png", f"{server.url}/a.png", fetcher=fetcher).reason == "a redirect to a private address"
-    assert server.asked == {"/a.png": 1}
+    assert server.requests == {"/a.png": 1}
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/a.png", "a.png", "http://", "http://[::1"])

@@ -41,7 +41,7 @@ def test_full_disk_stops_the_run_with_one_error(server, small_disk, length):
     assert "free" in str(error.value)
     assert all((small_disk / name).stat().st_size == 300_000 for name in left(small_disk))
     assert 0 < len(left(small_disk)) <= 3
-    assert sum(server.asked.values()) < 20
+    assert sum(server.requests.values()) < 20
 
 
 def test_file_larger_than_the_disk_is_not_started(server, small_disk):
@@ -80,7 +80,7 @@ def test_interrupt_ends_promptly_and_leaves_only_complete_files(server, tmp_path
         server.reply(f"/{number}", Reply(bytes(200_000), seconds=0.05 if when == "between" or number < 4 else 60))
     command = [sys.executable, "-c", SCRIPT, tmp_path / "out", "40", server.url]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
-    while sum(server.asked.values()) < 6 or not {"0", "1", "2"} <= {*left(tmp_path)}:
+    while sum(server.requests.values()) < 6 or not {"0", "1", "2"} <= {*left(tmp_path)}:
         time.sleep(0.01)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)

@@ -49,7 +49,7 @@ def test_names_may_have_folders_and_urls_may_have_spaces(place, server):
     quoted = row(server, "a/b/1.png", coco_url=f"{server.url}/Doc%20Ricketts/0861/1.png")
     raw = row(server, "a/b c/ö.png", coco_url=f"{server.url}/Doc Ricketts/0861/1.png")
     payload = fill(place, {"images": [quoted, raw]})
-    assert server.asked == {"/Doc%20Ricketts/0861/1.png": 2}
+    assert server.requests == {"/Doc%20Ricketts/0861/1.png": 2}
     assert payload.urls["data/images/a/b c/ö.png"] == f"{server.url}/Doc%20Ricketts/0861/1.png"
 
 
@@ -100,7 +100,7 @@ def test_two_rows_with_the_same_name_are_both_named(place, server):
     both = r"images\[1\] \(id 2\): two files would be images/a.png: found the other from .*images\[0\] \(id 1\)"
     with pytest.raises(FetchError, match=both):
         fill(place, {"images": [row(server), row(server, id=2)]})
-    assert not server.asked
+    assert not server.requests
 
 
 def test_url_of_another_scheme_is_a_failure(place, server):
@@ -119,7 +119,7 @@ def test_mirrors_are_tried_in_order(place, server):
         CocoSource(coco="train.json", into="images", mirrors=prefixes)
     del prefixes["http"]
     payload = fill(place, {"images": [row(server, coco_url="http://old.invalid/a.png")]}, mirrors=prefixes)
-    assert server.asked == {"/nowhere/a.png": 1, "/new/a.png": 1}
+    assert server.requests == {"/nowhere/a.png": 1, "/new/a.png": 1}
     assert payload.urls == {"data/images/a.png": "http://old.invalid/a.png"}
 
 
@@ -127,7 +127,7 @@ def test_mirror_prefix_ends_at_a_boundary(place, server):
     """http://a.example is not a prefix of http://a.example.evil."""
     images = {"images": [row(server, coco_url=f"{server.url}/a.png")]}
     fill(place, images, mirrors={server.url[:-1]: ["http://nowhere.invalid"]})
-    assert server.asked == {"/a.png": 1}
+    assert server.requests == {"/a.png": 1}
 
 
 def test_missing_must_name_listed_images(place, server):

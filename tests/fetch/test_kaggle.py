@@ -48,10 +48,10 @@ def test_files_of_a_competition_arrive_with_their_url(place, kaggle, capfd):
 def test_complete_files_need_neither_kaggle_nor_a_credential(place, kaggle, monkeypatch):
     """A second run requests nothing."""
     place.fetch(SOURCE)
-    asked = sum(kaggle.asked.values())
+    asked = sum(kaggle.requests.values())
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     place.fetch(SOURCE)
-    assert sum(kaggle.asked.values()) == asked
+    assert sum(kaggle.requests.values()) == asked
 
 
 def test_files_of_a_dataset_arrive(place, kaggle):
@@ -70,7 +70,7 @@ def test_missing_credential_error_lists_the_places(place, kaggle, monkeypatch):
     for part in ("no Kaggle credential", "KAGGLE_API_TOKEN", ".kaggle/access_token", "KAGGLE_USERNAME", "kaggle.json"):
         assert part in str(error.value)
     assert "https://www.kaggle.com/settings/api" in str(error.value)
-    assert not kaggle.asked
+    assert not kaggle.requests
 
 
 @pytest.mark.parametrize("form", ["token file", "token file by variable", "user name and key", "key file"])
@@ -121,7 +121,7 @@ def test_invalid_credential_is_named_but_not_shown(place, kaggle, monkeypatch, t
         place.fetch(SOURCE)
     assert message in str(error.value)
     assert "s3cret" not in str(error.value)
-    assert not kaggle.asked
+    assert not kaggle.requests
 
 
 def test_unreadable_credential_file_is_named(place, kaggle, monkeypatch, tmp_path):

@@ -54,7 +54,7 @@ def test_complete_files_are_not_fetched_again(place, server):
     first = place.fetch(*sources)
     second = place.fetch(*sources)
     assert (second.hashes, second.urls) == (first.hashes, first.urls)
-    assert set(server.asked.values()) == {1}
+    assert set(server.requests.values()) == {1}
 
 
 def test_files_with_unknown_hashes_are_checked_again(place, server):
@@ -65,7 +65,7 @@ def test_files_with_unknown_hashes_are_checked_again(place, server):
     (place.bag / "data/images/03.png").write_bytes(b"<html>404</html>")
     (place.bag / "data/images/04.png").write_bytes(png()[:-1])
     assert place.fetch(*sources).hashes == first.hashes
-    assert {path for path, count in server.asked.items() if count == 2} == {"/03.png", "/04.png"}
+    assert {path for path, count in server.requests.items() if count == 2} == {"/03.png", "/04.png"}
 
 
 def test_file_that_changed_since_it_was_hashed_is_checked_again(place, server):
@@ -74,7 +74,7 @@ def test_file_that_changed_since_it_was_hashed_is_checked_again(place, server):
     first = place.fetch(*sources)
     (place.bag / "data/images/05.png").write_bytes(b"garbage")
     assert place.fetch(*sources).hashes == first.hashes
-    assert server.asked["/05.png"] == 2
+    assert server.requests["/05.png"] == 2
 
 
 def test_file_with_a_new_url_is_fetched_again(place, server):
@@ -195,7 +195,7 @@ def test_next_run_requests_only_failed_files(place, server):
         place.fetch(*sources)
     server.reply("/01.png", Reply(PICTURES["01.png"]))
     place.fetch(*sources)
-    assert {path for path, count in server.asked.items() if count != 1} == {"/01.png"}
+    assert {path for path, count in server.requests.items() if count != 1} == {"/01.png"}
     assert not place.failures.exists()
 
 
@@ -259,7 +259,7 @@ def test_path_outside_the_payload_is_refused_before_fetching(place, server, name
     """The error names the row; nothing is written."""
     with pytest.raises(ManifestError, match=r"images\[1\] \(id 1\)"):
         place.fetch(*coco(place, server, {"a.png": png(), name: png()}))
-    assert not server.asked
+    assert not server.requests
     assert list(place.hashes()) == ["data/train.json"]
 
 
@@ -297,16 +297,16 @@ def test_kill_loses_only_the_files_in_flight(place, server, after):
     project = Path(__file__).parents[2]
     command = [sys.executable, "-c", SCRIPT, project, place.root]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": ""})
-    while sum(server.asked.values()) < after:
+    while sum(server.requests.values()) < after:
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(0.1)
-    asked = sum(server.asked.values())
+    asked = sum(server.requests.values())
     whole = {name for name in place.hashes() if ".datapack-" not in name and name.endswith(".png")}
     assert all((place.bag / name).read_bytes() == pictures[Path(name).name] for name in whole)
     assert len(whole) >= asked - 3 - 8  # those on three connections, and those being checked and synced
     payload = place.fetch(*sources)
-    assert sum(server.asked.values()) - asked == 40 - len(whole)
+    assert sum(server.requests.values()) - asked == 40 - len(whole)
     assert payload.hashes["data/images/07.png"] == hashlib.sha256(pictures["07.png"]).hexdigest()

@@ -53,10 +53,10 @@ def test_hash_added_later_is_checked_against_the_existing_file(place, server):
     """A file with another hash is fetched again, and fails if it still has that hash."""
     place.fetch(UrlSource(url=f"{server.url}/a%20b.bin"))
     place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256=DIGEST))
-    assert server.asked["/a%20b.bin"] == 1
+    assert server.requests["/a%20b.bin"] == 1
     with pytest.raises(FetchError, match="sha256"):
         place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256="0" * 64))
-    assert server.asked["/a%20b.bin"] == 3
+    assert server.requests["/a%20b.bin"] == 3
 
 
 @pytest.mark.parametrize(

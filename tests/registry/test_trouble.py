@@ -78,7 +78,7 @@ def test_a_killed_push_resumes(catalog, proxy, tmp_path):
 
     proxy.add("PATCH", "", wait, times=1, skip=2)
     process = catalog.start("push", "reef@v1", "--streams", "1", "--to", f"docker://{proxy.name}/reef")
-    while proxy.asked["PATCH"] < 3:
+    while proxy.requests["PATCH"] < 3:
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
@@ -95,7 +95,7 @@ def test_an_interrupted_push_ends_soon(catalog, proxy):
     """Ctrl-C ends a push while it waits for the registry; the message says that the same command resumes it."""
     proxy.add("PATCH", "", proxies.refuse(503, "UNAVAILABLE", {"Retry-After": "300"}), times=99)
     process = catalog.start("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
-    while not proxy.asked["PATCH"]:
+    while not proxy.requests["PATCH"]:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
