@@ -282,7 +282,7 @@ def test_without_root(rootless: Stage) -> None:
 def test_what_can_not_be_run_is_one_clear_line(stage: Stage) -> None:
     """An image that is not there, a program that is not there, a name that is none, a GPU that is not there."""
     assert "nope:latest: the engine has no such image; pull or load it" in stage.fails(1, "nope:latest")
-    assert "the engine can't look for this image" in stage.fails(1, "Not An Image")
+    assert "the engine can't find this image" in stage.fails(1, "Not An Image")
     assert "its image has not been built; build it first: 'datapack build reef@v2'" in stage.fails(1, "reef@v2")
     assert "the engine can't run this container: found" in stage.fails(1, STAND_IN, "--", "/no/such/program")
     assert "the engine can't create this container: found" in stage.fails(1, STAND_IN, "--name", "a b", "--", "true")

@@ -92,7 +92,7 @@ def test_a_container_that_somebody_else_removes_is_one_clear_line(stage: Stage) 
         errors = process.stderr.read()
         assert "Traceback" not in errors
         (line,) = (line for line in errors.splitlines() if line.startswith("error: "))
-        assert "the engine does not say how the container ended" in line or "it was killed: by hand, or" in line
+        assert "the engine can't tell how the container ended" in line or "it was killed: by hand, or" in line
     deadline = time.monotonic() + 10
     while stage.containers() and time.monotonic() < deadline:
         time.sleep(0.1)
