@@ -193,9 +193,8 @@ def diff(options: argparse.Namespace) -> None:
 def completion(options: argparse.Namespace) -> None:
     """Print a script for shell completion."""
     from datapack.cli.completion import completion_script
-    from datapack.cli.parser import make_parser
 
-    print(completion_script(make_parser(), options.shell), end="")
+    print(completion_script(options.make_parser(), options.shell), end="")
 
 
 def _short(path: Path) -> str:

@@ -200,4 +200,4 @@ def _add_completion(commands: Commands) -> None:
         'eval "$(datapack completion bash)"',
     )
     command.add_argument("shell", choices=SHELLS, help="your shell")
-    command.set_defaults(command=completion)
+    command.set_defaults(command=completion, make_parser=make_parser)
