@@ -56,12 +56,12 @@ def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TrainingError: the file belongs to another job, is another kind of file, or is damaged.
     """
-    anew = "set resume to never to start anew, or run to another name"
-    content = load(path, "checkpoint", TrainingError, fix=anew)
+    fix = "set resume to never to start from scratch, or run to another name"
+    content = load(path, "checkpoint", TrainingError, fix=fix)
     if not isinstance(content, Mapping) or not content.keys() >= _PARTS:
-        raise TrainingError("not a checkpoint", where=path, fix=anew)
+        raise TrainingError("not a checkpoint", where=path, fix=fix)
     if content["form"] != _FORM:
-        raise TrainingError("a checkpoint of another version of the trainers", where=path, fix=anew)
+        raise TrainingError("a checkpoint of another version of the trainers", where=path, fix=fix)
     then, now = _flat(content["job"]), _flat(job)
     differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
     if not differing:
@@ -73,11 +73,11 @@ def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
             where=path,
             expected=now["dataset"],
             found=then["dataset"],
-            fix=anew,
+            fix=fix,
         )
     shown = [f"{key} {now.get(key)!r} was {then.get(key)!r}" for key in differing[:_SHOWN]]
     more = ", ..." if len(differing) > _SHOWN else ""
-    raise TrainingError("this checkpoint is of another training", where=path, found=", ".join(shown) + more, fix=anew)
+    raise TrainingError("this checkpoint is of another training", where=path, found=", ".join(shown) + more, fix=fix)
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -29,7 +29,7 @@ _SHOWN = 10  # names in an error message
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file: of a ResNet-50, or of a whole detector."""
+    """The tensors of a file: of a ResNet-50, or of a detector."""
 
     path: Path
     digest: str

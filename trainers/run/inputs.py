@@ -53,14 +53,14 @@ def find_weights(weights: str, folder: Path) -> Path | None:
 
 
 def _in_image() -> Path:
-    fix = f"use an image of ours, name the folder of its bag in {VARIABLE}, or set model.weights to a path or to random"
+    fix = f"use one of our images, set {VARIABLE} to the folder of a bag, or set model.weights to a path or to random"
     bag = os.environ.get(VARIABLE)
     if not bag:
-        raise ConfigError("this image brings no weights", where="model.weights: imagenet", fix=fix)
+        raise ConfigError("this image has no weights", where="model.weights: imagenet", fix=fix)
     files = sorted(path for path in (Path(bag) / PAYLOAD).rglob("*.pth") if path.is_file())
     if len(files) != 1:
         raise ConfigError(
-            "can't tell the weights of this image",
+            "the weights of this image are ambiguous",
             where=Path(bag) / PAYLOAD,
             expected="one .pth file",
             found=", ".join(path.name for path in files[:_SHOWN]) or "none",
@@ -87,7 +87,9 @@ def find_checkpoint(resume: str | None, run: Run, folder: Path) -> Path | None:
         return path
     if resume == "auto" and not path.exists():
         return None
-    raise ConfigError("there is no checkpoint", where=path, fix="correct resume, or set it to never to start anew")
+    raise ConfigError(
+        "there is no checkpoint", where=path, fix="correct resume, or set it to never to start from scratch"
+    )
 
 
 def find_model(model: str | None, run: Run, folder: Path) -> Path:

@@ -71,7 +71,7 @@ def test_the_checkpoint_of_another_training_is_refused(run):
         load_checkpoint(run.path("checkpoint.pt"), facts)
     assert (
         "checkpoint.pt: this checkpoint is of another training: found processes 4 was 1, training.epochs 3 was 2, "
-        "training.learning_rate 0.5 was 0.02; set resume to never to start anew, or run to another name"
+        "training.learning_rate 0.5 was 0.02; set resume to never to start from scratch, or run to another name"
     ) in str(caught.value)
 
 

@@ -144,7 +144,7 @@ def test_a_stop_during_an_evaluation_loses_nothing(tmp_path, monkeypatch):
 
 def test_a_second_signal_ends_the_training_at_once(tmp_path, monkeypatch):
     """After a second Ctrl-C there is no wait for a checkpoint; afterwards the earlier signal handlers are back."""
-    before = signal.getsignal(signal.SIGINT)
+    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
     train_step = Trainer.train_step
 
     def twice(*arguments):
@@ -153,9 +153,12 @@ def test_a_second_signal_ends_the_training_at_once(tmp_path, monkeypatch):
         return train_step(*arguments)
 
     monkeypatch.setattr(Trainer, "train_step", twice)
-    with pytest.raises(KeyboardInterrupt):
-        run_tiny(tmp_path)
-    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny(tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, started)
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
