@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import registries
+from tests.conftest import make_catalog
 from tests.proxies import Proxy
 from tests.registry.pushing import BIG
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Catalog
 
 
@@ -28,9 +31,28 @@ def proxy(registry):
         yield proxy
 
 
-@pytest.fixture
-def catalog(catalog: Catalog) -> Catalog:
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """A catalog with a large file, whose version is fetched: each test pushes from a copy of it."""
+    catalog = make_catalog(tmp_path_factory.mktemp("big") / "catalog")
     (catalog.root / "source/big.bin").write_bytes(os.urandom(BIG))
+    catalog.ok("fetch", "reef@v1")
+    return catalog
+
+
+@pytest.fixture
+def catalog(big: Catalog, tmp_path: Path) -> Catalog:
+    return _with_a_home(big.copy(tmp_path / "catalog"))
+
+
+@pytest.fixture
+def unfetched(tmp_path: Path) -> Catalog:
+    """A catalog for what must end before anything is fetched."""
+    return _with_a_home(make_catalog(tmp_path / "catalog"))
+
+
+def _with_a_home(catalog: Catalog) -> Catalog:
+    """Keep the user's own credentials out."""
     home = catalog.root.parent / "home"
     home.mkdir()
     catalog.env |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PYTHON_KEYRING_BACKEND": "none"}

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
-def test_no_credential(catalog, tmp_path):
+def test_no_credential(unfetched, tmp_path):
     """A registry that wants a login refuses before the data is read, and the error says how to log in."""
     with registries.serve(tmp_path, login=True) as registry:
-        error = catalog.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
+        error = unfetched.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
     assert f"{registry}/reef:v1: the registry refuses an upload: found HTTP 401" in error
     assert f"no credential for {registry} was found: log in with 'docker login {registry}'" in error
-    assert not (catalog.root / "data").exists()
+    assert not (unfetched.root / "data").exists()
 
 
 def test_a_correct_credential(catalog, tmp_path):
@@ -164,12 +164,12 @@ def test_a_credential_goes_to_no_other_host(catalog, tmp_path, monkeypatch, stat
     assert "Authorization" not in headers
 
 
-def test_a_forbidden_namespace(catalog, proxy):
+def test_a_forbidden_namespace(unfetched, proxy):
     """Somebody else's namespace is refused before the data is read; the error says what to check."""
     proxy.add("POST", "uploads", proxies.refuse(403, "DENIED"), times=99)
-    error = catalog.fails("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
+    error = unfetched.fails("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
     assert "refuses an upload: found HTTP 403 Forbidden (DENIED says the test); check that the namespace" in error
-    assert not (catalog.root / "data").exists()
+    assert not (unfetched.root / "data").exists()
 
 
 def test_a_missing_namespace(catalog, proxy):

@@ -76,10 +76,10 @@ def test_a_taken_name_is_not_overwritten(catalog, registry):
         ("docker://ghcr.io/group/reef@sha256:" + "0" * 64, "a push can't take a digest"),
     ],
 )
-def test_invalid_targets(catalog, target, words):
+def test_invalid_targets(unfetched, target, words):
     """An invalid target is refused before anything is done."""
-    assert words in catalog.fails("push", "reef@v1", "--to", target, status=2)
-    assert not (catalog.root / "data").exists()
+    assert words in unfetched.fails("push", "reef@v1", "--to", target, status=2)
+    assert not (unfetched.root / "data").exists()
 
 
 def test_no_registry_in_the_catalog(catalog):
@@ -89,12 +89,12 @@ def test_no_registry_in_the_catalog(catalog):
     assert "reef@v1: no registry to push to; set defaults.registry" in catalog.fails("push", "reef@v1", status=2)
 
 
-def test_an_image_based_on_a_stand_in_stays_here(catalog):
+def test_an_image_based_on_a_stand_in_stays_here(unfetched):
     """An image for tests goes only to a registry on this machine; no other registry is contacted."""
-    make_base(catalog.root / "base", **{STAND_IN: "true"})
-    error = catalog.fails("push", "reef@v1", "--to", "docker://registry.test/group/reef", status=2)
+    make_base(unfetched.root / "base", **{STAND_IN: "true"})
+    error = unfetched.fails("push", "reef@v1", "--to", "docker://registry.test/group/reef", status=2)
     assert "registry.test: this image is based on a stand-in base" in error
-    assert not (catalog.root / "data").exists()
+    assert not (unfetched.root / "data").exists()
 
 
 def test_streams_is_at_least_one(catalog):

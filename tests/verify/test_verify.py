@@ -12,10 +12,10 @@ from datapack.oci.layout import Layout
 from datapack.oci.spec import Descriptor, canonical_json
 
 
-@pytest.fixture
-def built(catalog):
-    """A catalog whose version was built as a layout and as an archive."""
-    catalog.ok("build", "reef@v1")
+@pytest.fixture(scope="module")
+def built_once(built_once, tmp_path_factory):
+    """A catalog whose version was built as a layout and as an archive, to be copied."""
+    catalog = built_once.copy(tmp_path_factory.mktemp("archive") / "catalog")
     catalog.ok("build", "reef@v1", "--to", "oci-archive:reef.tar")
     return catalog
 
