@@ -68,6 +68,7 @@ def _paths(folder: Path, count: int, url: str) -> list[Path]:
             "category_id": 1,
             "bbox": [200 + number % 2, 100, 400, 300],
             "area": 12e4,
+            "iscrowd": 0,
         }
         for number in range(2 * count)
     ]
