@@ -37,10 +37,10 @@ def web():
         for kind in ("train", "eval"):
             for number, row in enumerate(listing(kind)["images"]):
                 path = row["coco_url"].removeprefix("https://fathomnet.org")
-                picture = Reply(png(row["width"], row["height"], seed=number))
-                new.reply(path, picture)
+                reply = Reply(png(row["width"], row["height"], seed=number))
+                new.reply(path, reply)
                 if number % 2:
-                    old.reply(path, [Reply(status=500), picture])
+                    old.reply(path, [Reply(status=500), reply])
         yield old, new
 
 

@@ -42,19 +42,17 @@ def init(options: argparse.Namespace) -> None:
 
 def list_versions(options: argparse.Namespace) -> None:
     """List all versions."""
-    from datapack.catalog.lock import Lock
     from datapack.catalog.model import Catalog
 
     workspace = _workspace(options)
     catalog = Catalog.read(workspace.catalog)
     if options.names:
-        for entry in catalog.entries():
-            print(entry.reference)
-        return
+        print("\n".join(str(entry.reference) for entry in catalog.entries()))
+    else:
+        from datapack.catalog.lock import Lock
+        from datapack.listing import rows, table
 
-    from datapack.listing import rows, table
-
-    print(table(rows(workspace, catalog, Lock.read(workspace.lock))))
+        print(table(rows(workspace, catalog, Lock.read(workspace.lock))))
 
 
 def fetch(options: argparse.Namespace) -> None:

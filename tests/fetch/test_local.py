@@ -14,7 +14,7 @@ from tests.workplace import Workplace, mount
 @pytest.fixture
 def place(tmp_path):
     place = Workplace(tmp_path)
-    for name in ("pictures/a.png", "pictures/deep/b.png", "pictures/.hidden", "pictures/c.txt", "train.json"):
+    for name in ("images/a.png", "images/deep/b.png", "images/.hidden", "images/c.txt", "train.json"):
         place.write(name, name.encode())
     return place
 
@@ -23,14 +23,14 @@ def place(tmp_path):
     ("local", "into", "names"),
     [
         ("train.json", "", {"train.json"}),
-        ("pictures/a.png", "x", {"x/a.png"}),
-        ("pictures", "", {"a.png", "deep/b.png", ".hidden", "c.txt"}),
-        ("./pictures/", "x/y/", {"x/y/a.png", "x/y/deep/b.png", "x/y/.hidden", "x/y/c.txt"}),
-        ("pictures/*.png", "", {"a.png"}),
-        ("pictures/**", "", {"a.png", "deep/b.png", "c.txt"}),
-        ("pictures/**/*.png", "x", {"x/a.png", "x/deep/b.png"}),
-        ("*/[ab].png", "", {"pictures/a.png"}),
-        ("pictures/.h*", "", {".hidden"}),
+        ("images/a.png", "x", {"x/a.png"}),
+        ("images", "", {"a.png", "deep/b.png", ".hidden", "c.txt"}),
+        ("./images/", "x/y/", {"x/y/a.png", "x/y/deep/b.png", "x/y/.hidden", "x/y/c.txt"}),
+        ("images/*.png", "", {"a.png"}),
+        ("images/**", "", {"a.png", "deep/b.png", "c.txt"}),
+        ("images/**/*.png", "x", {"x/a.png", "x/deep/b.png"}),
+        ("*/[ab].png", "", {"images/a.png"}),
+        ("images/.h*", "", {".hidden"}),
     ],
 )
 def test_target_paths_of_files_folders_and_globs(place, local, into, names):
@@ -48,37 +48,37 @@ def test_existing_name_with_brackets_is_not_a_glob(place):
 
 def test_unchanged_file_is_not_copied_again(place):
     """The copy keeps the modification time of its source, so that both can be compared."""
-    source = LocalSource(local="pictures")
+    source = LocalSource(local="images")
     place.fetch(source)
     before = (place.bag / "data/a.png").stat()
-    assert before.st_mtime_ns == (place.root / "catalog/pictures/a.png").stat().st_mtime_ns
+    assert before.st_mtime_ns == (place.root / "catalog/images/a.png").stat().st_mtime_ns
     place.fetch(source)
     assert (place.bag / "data/a.png").stat().st_ino == before.st_ino
 
 
-@pytest.mark.parametrize("content", [b"another size", b"pictures/A.png"])
+@pytest.mark.parametrize("content", [b"content of another size", b"images/A.png"])
 def test_changed_file_is_copied_again(place, content):
     """Another size or modification time is enough."""
-    source = LocalSource(local="pictures")
+    source = LocalSource(local="images")
     place.fetch(source)
-    path = place.write("pictures/a.png", content)
+    path = place.write("images/a.png", content)
     os.utime(path, ns=(1, 1))
     place.fetch(source)
     assert (place.bag / "data/a.png").read_bytes() == content
 
 
 @pytest.mark.parametrize("name", ["link.png", "folder"])
-@pytest.mark.parametrize("local", ["pictures", "pictures/*", "pictures/**/*"])
+@pytest.mark.parametrize("local", ["images", "images/*", "images/**/*"])
 def test_link_is_refused_by_name(place, name, local):
     """A link may lead outside the catalog's folder, or to a file that is copied already."""
-    (place.root / "catalog/pictures" / name).symlink_to("/etc" if name == "folder" else "a.png")
-    with pytest.raises(FetchError, match=f"pictures/{name}"):
+    (place.root / "catalog/images" / name).symlink_to("/etc" if name == "folder" else "a.png")
+    with pytest.raises(FetchError, match=f"images/{name}"):
         place.fetch(LocalSource(local=local))
 
 
 def test_folder_behind_a_link_is_refused(place):
     """A link above the files is refused too."""
-    (place.root / "catalog/link").symlink_to("pictures")
+    (place.root / "catalog/link").symlink_to("images")
     with pytest.raises(
         FetchError, match=r"local link/a.png: a symbolic link.*found .*link; use the path that it leads to"
     ):
@@ -87,12 +87,12 @@ def test_folder_behind_a_link_is_refused(place):
 
 def test_device_is_refused_by_name(place):
     """Reading a pipe or a device could block for ever."""
-    os.mkfifo(place.root / "catalog/pictures/pipe")
-    with pytest.raises(FetchError, match="pictures/pipe is a link or a device: expected a regular file"):
-        place.fetch(LocalSource(local="pictures"))
+    os.mkfifo(place.root / "catalog/images/pipe")
+    with pytest.raises(FetchError, match="images/pipe is a link or a device: expected a regular file"):
+        place.fetch(LocalSource(local="images"))
 
 
-@pytest.mark.parametrize("local", ["nothing", "pictures/*.gif", "nowhere/*.png"])
+@pytest.mark.parametrize("local", ["nothing", "images/*.gif", "nowhere/*.png"])
 def test_missing_path_is_an_error(place, local):
     """The error says where the path should be."""
     with pytest.raises(FetchError, match=r"no such file|No such file"):
@@ -106,7 +106,7 @@ def test_empty_folder_is_an_error(place):
         place.fetch(LocalSource(local="empty"))
 
 
-@pytest.mark.parametrize("local", ["/etc", "../x", "pictures/../../x", ".", ""])
+@pytest.mark.parametrize("local", ["/etc", "../x", "images/../../x", ".", ""])
 def test_path_outside_the_catalogs_folder_is_refused(local):
     """The error comes when the catalog is read."""
     with pytest.raises(ValidationError, match="not a path below the catalog's folder"):

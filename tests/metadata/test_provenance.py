@@ -249,14 +249,14 @@ def test_sources_are_written_without_defaults(tmp_path):
     path.write_text(
         path.read_text()
         + "          - {local: list.json, into: lists}\n"
-        + "          - coco: lists/list.json\n            into: pictures\n"
+        + "          - coco: lists/list.json\n            into: images\n"
         + "            mirrors: {'http://a.example/x': ['http://b.example']}\n"
     )
     catalog.ok("build", "reef@v1")
     assert read(catalog)["predicate"]["buildDefinition"]["externalParameters"]["sources"] == [
         {"local": "source"},
         {"local": "list.json", "into": "lists"},
-        {"coco": "lists/list.json", "into": "pictures", "mirrors": {"http://a.example/x": ["http://b.example"]}},
+        {"coco": "lists/list.json", "into": "images", "mirrors": {"http://a.example/x": ["http://b.example"]}},
     ]
 
 
