@@ -63,7 +63,7 @@ def imports(path: Path, *, late: bool = True) -> set[str]:
 
 
 def room(module: str) -> str:
-    """Return the package, or the module beside the packages, that a module is in: ``bag`` for ``datapack.bag.listing``."""
+    """Return the package, or the module beside packages, that a module is in: ``bag`` for ``datapack.bag.listing``."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -134,7 +134,7 @@ def test_only_the_command_lines_read_arguments():
     for name, path in {**modules("datapack"), **modules("trainers")}.items():
         if not any(f"{name}.".startswith(f"{door}.") for door in doors):
             assert not imports(path) & {"argparse", *doors}, name
-            assert "sys.argv" not in path.read_text() or name in {"datapack.fetch.dvc"}, name  # DVC's process, as text
+            assert "sys.argv" not in path.read_text() or name == "datapack.fetch.dvc", name  # the text of DVC's process
 
 
 def test_the_data_is_checked_before_a_framework_is_loaded():

@@ -81,7 +81,8 @@ def test_an_image_has_all_modules_that_the_trainers_import(kind, tmp_path):
         copy = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
         copy(PROJECT / source, tmp_path / destination)
     code = (
-        "import pkgutil, trainers; from pathlib import Path; assert Path(trainers.__file__).is_relative_to(Path.cwd())\n"
+        "import pkgutil, trainers; from pathlib import Path\n"
+        "assert Path(trainers.__file__).is_relative_to(Path.cwd())\n"
         "names = [m.name for m in pkgutil.walk_packages(trainers.__path__, 'trainers.') if '.pytorch' not in m.name]\n"
         "print(len([__import__(name) for name in names]))\n"
         "from trainers.report.report import _TEMPLATE; assert _TEMPLATE.is_file()\n"

@@ -102,9 +102,7 @@ def test_pax_headers_only_where_a_name_needs_them():
 def test_a_file_that_differs_stops_the_writing(layer, tmp_path, content):
     """A file that is not what the manifest says is named, with what was expected and what was found."""
     (tmp_path / "data/a.png").write_bytes(content)
-    with pytest.raises(
-        MismatchError, match=r"data/a\.png: the file differs from the bag's manifest: expected .*found"
-    ):
+    with pytest.raises(MismatchError, match=r"data/a\.png: the file differs from the bag's manifest: expected .*found"):
         write(layer)
 
 
