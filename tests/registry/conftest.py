@@ -14,6 +14,7 @@ from tests.proxies import Proxy
 from tests.registry.pushing import BIG
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Catalog
@@ -57,6 +58,14 @@ def _with_a_home(catalog: Catalog) -> Catalog:
     home.mkdir()
     catalog.env |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PYTHON_KEYRING_BACKEND": "none"}
     return catalog
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let processes that a test starts receive Ctrl-C, even if the tests run as a background job, which ignores it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture

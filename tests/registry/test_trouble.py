@@ -91,6 +91,7 @@ def test_a_killed_push_resumes(catalog, proxy, tmp_path):
     pull_and_verify(catalog, f"{proxy.upstream}/reef:v1", tmp_path / "pulled")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_push_ends_soon(catalog, proxy):
     """Ctrl-C ends a push while it waits for the registry; the message says that the same command resumes it."""
     proxy.add("PATCH", "", proxies.refuse(503, "UNAVAILABLE", {"Retry-After": "300"}), times=99)
