@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from datapack.oci.spec import Descriptor, canonical_json
+from tests.conftest import Catalog
 from tests.containers.engines import PROJECT, Engine
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def compress(layout: Path, copy: Path) -> None:
         return descriptor.to_json()
 
     source = Layout(layout)
-    manifest = json.loads(source.read(source.image()))
+    manifest = read_json(source, source.image())
     tar = source.blob(manifest["layers"][0]["digest"]).read_bytes()
     manifest["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json"
     manifest["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json"
@@ -48,17 +48,28 @@ def compress(layout: Path, copy: Path) -> None:
     (copy / "index.json").write_bytes(canonical_json({"schemaVersion": 2, "manifests": [image]}))
 
 
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """Give a catalog with a few files, which are fetched: each test builds in a copy of it."""
+    root = tmp_path_factory.mktemp("fetched")
+    (root / "datasets.yml").write_text(CATALOG.format(base="base"))
+    (root / "files").mkdir()
+    for number in range(20):
+        (root / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
+    catalog = Catalog(root)
+    catalog.ok("fetch", "reef@v1")
+    return catalog
+
+
 @pytest.fixture(params=["plain", "gzip"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path, stand_in_base: Path) -> Path:
-    """Give a catalog with a few files, on the stand-in base as it is and compressed as in registries."""
+def folder(request: pytest.FixtureRequest, tmp_path: Path, stand_in_base: Path, fetched: Catalog) -> Path:
+    """Give that catalog with the stand-in base as it is, or compressed as in registries."""
     if request.param == "gzip":
         compress(stand_in_base, tmp_path / "base")
         stand_in_base = tmp_path / "base"
-    (tmp_path / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
-    (tmp_path / "files").mkdir()
-    for number in range(20):
-        (tmp_path / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
-    return tmp_path
+    root = fetched.copy(tmp_path / "catalog").root
+    (root / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
+    return root
 
 
 def build(folder: Path, target: str, host: str) -> subprocess.CompletedProcess[str]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import stand_ins
 
 from tests.bags import write_bag
+from tests.containers import stand_ins
 from tests.containers.engines import PROJECT, Engine
 from tests.trainers.havens import Haven, reef_files
 
