@@ -1,4 +1,4 @@
-"""Build: the way from the catalog to a target, as a user walks it."""
+"""Build: from the catalog to a target, as a user runs it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_golden_digests(catalog):
-    """The same input gives these digests on every machine: a change of them is a change of every image."""
+    """The same input gives these digests on every machine; if they change, every image changes."""
     output = catalog.ok("build", "reef@v1")
     assert fact(output, "dataset") == "sha256:6c5909b871c57499ce51f28a4fc51b6c6827d4c971be86ebc0528b91a1509286"
     image = read_json(layout(catalog), layout(catalog).image())
@@ -38,7 +38,7 @@ def test_golden_digests(catalog):
 
 
 def test_same_image_in_another_folder_with_another_umask_and_order(catalog, tmp_path):
-    """Where, when, by whom and in which order the files were made leaves no trace in the image."""
+    """The files' place, time, owner and order of creation leave no trace in the image."""
     first = fact(catalog.ok("build", "reef@v1"), "image")
     other = tmp_path / "elsewhere"
     names = sorted(catalog.root.joinpath("source").rglob("*"), reverse=True)
@@ -56,7 +56,7 @@ def test_same_image_in_another_folder_with_another_umask_and_order(catalog, tmp_
 
 
 def test_second_build_writes_nothing(catalog):
-    """When nothing changed, nothing is written, not even the lock."""
+    """If nothing changed, nothing is written, not even the lock."""
     catalog.ok("build", "reef@v1")
     before = state(catalog.root / "dist") | state(catalog.root / "data")
     lock = (catalog.root / "datasets.lock").stat().st_mtime_ns
@@ -68,14 +68,14 @@ def test_second_build_writes_nothing(catalog):
 def test_disk_holds_the_data_once(catalog):
     """DVC's cache and the bag share their files."""
     catalog.ok("build", "reef@v1")
-    picture = catalog.root / "data/reef/v1/data/images/a b.png"
+    image = catalog.root / "data/reef/v1/data/images/a b.png"
     blocks = {p.stat().st_ino for p in (catalog.root / ".dvc/cache").rglob("*") if p.is_file()}
-    assert picture.stat().st_ino in blocks or picture.stat().st_nlink == 1  # a reflink has an inode of its own
-    assert picture.stat().st_ino in blocks or "reflink" in (catalog.root / ".dvc/config.local").read_text()
+    assert image.stat().st_ino in blocks or image.stat().st_nlink == 1  # a reflink has its own inode
+    assert image.stat().st_ino in blocks or "reflink" in (catalog.root / ".dvc/config.local").read_text()
 
 
 def test_image_is_whole_and_says_what_it_is(catalog):
-    """Entrypoint, environment, labels, annotations: what an engine and a reviewer look at."""
+    """The image has the entrypoint, environment, labels and annotations that an engine and a reviewer read."""
     output = catalog.ok("build", "reef@v1")
     image = read_json(layout(catalog), layout(catalog).image())
     config = json.loads(layout(catalog).blob(image["config"]["digest"]).read_bytes())
@@ -125,113 +125,107 @@ def test_skopeo_reads_targets_as_they_are(catalog, target):
     assert json.loads((catalog.root / "copy/manifest.json").read_bytes())["layers"]
 
 
-def test_lock_that_differs_stops_the_build(catalog):
-    """Other files than the lock says are shown one by one, and accepted only when asked."""
-    catalog.ok("build", "reef@v1")
-    shutil.rmtree(catalog.root / "data")
-    (catalog.root / "source/z").write_bytes(b"Z")
-    (catalog.root / "source/new").write_bytes(b"")
-    (catalog.root / "source/train.json").unlink()
-    before = state(catalog.root / "dist")
-    error = catalog.fails("build", "reef@v1", status=3)
+def test_lock_that_differs_stops_the_build(built):
+    """Each file that differs from the lock is listed, and accepted only with `--update-lock`."""
+    shutil.rmtree(built.root / "data")
+    (built.root / "source/z").write_bytes(b"Z")
+    (built.root / "source/new").write_bytes(b"")
+    (built.root / "source/train.json").unlink()
+    before = state(built.root / "dist")
+    error = built.fails("build", "reef@v1", status=3)
     assert "reef@v1: the data differs from the lock" in error
     assert "  added    data/new\n  removed  data/train.json\n  changed  data/z\n" in error
-    assert state(catalog.root / "dist") == before
-    assert not (catalog.root / "data/reef/v1").exists()
-    catalog.ok("build", "reef@v1", "--update-lock")
-    assert catalog.ok("verify", "oci:dist/reef-v1").startswith("verified")
-    catalog.ok("build", "reef@v1")
+    assert state(built.root / "dist") == before
+    assert not (built.root / "data/reef/v1").exists()
+    built.ok("build", "reef@v1", "--update-lock")
+    assert built.ok("verify", "oci:dist/reef-v1").startswith("verified")
+    built.ok("build", "reef@v1")
 
 
-def test_changed_catalog_entry_is_noticed(catalog):
-    """Sources that changed since the lock are asked again; the bag that is there stays until that is accepted."""
-    catalog.ok("build", "reef@v1")
-    text = (catalog.root / "datasets.yml").read_text()
-    (catalog.root / "datasets.yml").write_text(text + "          - {local: extra, into: more}\n")
-    (catalog.root / "extra").write_bytes(b"x")
-    error = catalog.fails("build", "reef@v1", status=3)
+def test_changed_catalog_entry_is_noticed(built):
+    """Sources that changed since the lock are fetched again; the bag on disk stays until the result is accepted."""
+    text = (built.root / "datasets.yml").read_text()
+    (built.root / "datasets.yml").write_text(text + "          - {local: extra, into: more}\n")
+    (built.root / "extra").write_bytes(b"x")
+    error = built.fails("build", "reef@v1", status=3)
     assert "added    data/more/extra" in error
-    assert not (catalog.root / "data/reef/v1/data/more").exists()
-    catalog.ok("build", "reef@v1", "--update-lock")
-    assert (catalog.root / "data/reef/v1/data/more/extra").read_bytes() == b"x"
-    assert "verified" in catalog.ok("verify", "reef@v1")
+    assert not (built.root / "data/reef/v1/data/more").exists()
+    built.ok("build", "reef@v1", "--update-lock")
+    assert (built.root / "data/reef/v1/data/more/extra").read_bytes() == b"x"
+    assert "verified" in built.ok("verify", "reef@v1")
 
 
-def test_changed_base_stops_the_build(catalog):
-    """A base with another digest than the lock's is named before anything is fetched or written."""
-    catalog.ok("build", "reef@v1")
-    locked = read_json(layout(catalog), layout(catalog).image())["annotations"][f"{OCI}.base.digest"]
-    shutil.rmtree(catalog.root / "base")
-    shutil.rmtree(catalog.root / "data")
-    shutil.rmtree(catalog.root / "source")
-    before = state(catalog.root / "dist")
-    digest = make_base(catalog.root / "base", label="another")
-    error = catalog.fails("build", "reef@v1", status=3)
+def test_changed_base_stops_the_build(built):
+    """A base whose digest differs from the lock's is reported before anything is fetched or written."""
+    locked = read_json(layout(built), layout(built).image())["annotations"][f"{OCI}.base.digest"]
+    shutil.rmtree(built.root / "base")
+    shutil.rmtree(built.root / "data")
+    shutil.rmtree(built.root / "source")
+    before = state(built.root / "dist")
+    digest = make_base(built.root / "base", label="another")
+    error = built.fails("build", "reef@v1", status=3)
     assert (
         f"error: reef@v1: the base is not the one in the lock: expected {locked}, found {digest} (oci:base); "
-        "take the base back, or accept it with --update-lock\n"
+        "restore the locked base, or accept the new one with --update-lock\n"
     ) in error
-    assert not (catalog.root / "data").exists()
-    assert state(catalog.root / "dist") == before
+    assert not (built.root / "data").exists()
+    assert state(built.root / "dist") == before
 
 
-def test_changed_base_is_accepted_when_asked(catalog):
-    """Another base is another image, which `--update-lock` accepts; then it is the one that the lock names."""
-    first = fact(catalog.ok("build", "reef@v1"), "image")
-    make_base(catalog.root / "base", label="another")
-    second = fact(catalog.ok("build", "reef@v1", "--update-lock"), "image")
+def test_changed_base_is_accepted_on_request(built):
+    """Another base gives another image; `--update-lock` accepts it and writes it to the lock."""
+    first = fact(built.ok("build", "reef@v1"), "image")
+    make_base(built.root / "base", label="another")
+    second = fact(built.ok("build", "reef@v1", "--update-lock"), "image")
     assert first != second
-    assert fact(catalog.ok("build", "reef@v1"), "image") == second
+    assert fact(built.ok("build", "reef@v1"), "image") == second
 
 
-def test_another_image_of_the_same_layers_stops_the_build(catalog):
-    """What only the image's configuration shows, such as a title, is held against the lock too."""
-    catalog.ok("build", "reef@v1")
-    path = catalog.root / "datasets.yml"
+def test_another_image_of_the_same_layers_stops_the_build(built):
+    """A change that only the image's configuration shows, such as a new title, is checked against the lock too."""
+    path = built.root / "datasets.yml"
     path.write_text(path.read_text().replace("A small reef", "A large reef"))
-    error = catalog.fails("build", "reef@v1", status=3)
+    error = built.fails("build", "reef@v1", status=3)
     assert "the image is not the one in the lock" in error
     assert "  changed  the image's configuration" in error
 
 
-def test_a_withdrawn_file_is_in_no_layer(catalog):
+def test_a_withdrawn_file_is_in_no_layer(built):
     """After an accepted change the layout holds no blob of the former image."""
-    catalog.ok("build", "reef@v1")
-    (catalog.root / "source/images/a b.png").unlink()
-    catalog.ok("build", "reef@v1", "--refresh", "--update-lock")
-    blobs = list(layout(catalog).blobs.iterdir())
+    (built.root / "source/images/a b.png").unlink()
+    built.ok("build", "reef@v1", "--refresh", "--update-lock")
+    blobs = list(layout(built).blobs.iterdir())
     assert not any(b"a" * 3000 in blob.read_bytes() for blob in blobs)
     assert len(blobs) == 7  # manifest, config, the base's layer and four of ours
 
 
-def test_a_withdrawn_file_does_not_outlive_a_kill(catalog):
-    """A blob that a killed build could not remove any more goes away with the next one, though nothing changed."""
-    catalog.ok("build", "reef@v1")
-    stale = layout(catalog).blob("sha256:" + "0" * 64)
+def test_a_withdrawn_file_does_not_outlive_a_kill(built):
+    """A blob that a killed build did not get to remove is removed by the next one, even if nothing changed."""
+    stale = layout(built).blob("sha256:" + "0" * 64)
     stale.write_bytes(b"withdrawn")
-    catalog.ok("build", "reef@v1")
+    built.ok("build", "reef@v1")
     assert not stale.exists()
 
 
-def test_flipped_byte_in_the_bag_is_found(catalog):
-    """A byte that changed in the bag is named before it is in an image, and is healed by fetching again."""
-    good = fact(catalog.ok("build", "reef@v1"), "image")
-    shutil.rmtree(catalog.root / "dist")
-    victim = catalog.root / "data/reef/v1/data/images/a b.png"
+def test_flipped_byte_in_the_bag_is_found(built):
+    """A changed file in the bag is named before it gets into an image, and a new fetch repairs it."""
+    good = fact(built.ok("build", "reef@v1"), "image")
+    shutil.rmtree(built.root / "dist")
+    victim = built.root / "data/reef/v1/data/images/a b.png"
     victim.chmod(0o644)
     victim.write_bytes(b"b" + victim.read_bytes()[1:])
-    error = catalog.fails("build", "reef@v1", status=3)
+    error = built.fails("build", "reef@v1", status=3)
     assert "images/a b.png: the file differs from the bag's manifest" in error
-    assert not (catalog.root / "dist/reef-v1").exists()
-    error = catalog.fails("verify", "reef@v1", status=3)
+    assert not (built.root / "dist/reef-v1").exists()
+    error = built.fails("verify", "reef@v1", status=3)
     assert "  changed  data/images/a b.png" in error
-    shutil.rmtree(catalog.root / ".dvc/cache")
+    shutil.rmtree(built.root / ".dvc/cache")
     victim.unlink()
-    assert fact(catalog.ok("build", "reef@v1"), "image") == good
+    assert fact(built.ok("build", "reef@v1"), "image") == good
 
 
 def test_flip_that_keeps_the_time_is_found_by_verify(catalog):
-    """Where size and time are kept, `--verify` reads the bytes all the same."""
+    """`--verify` reads the bytes even if size and time are unchanged."""
     catalog.ok("build", "reef@v1")
     victim = catalog.root / "data/reef/v1/data/z"
     stat = victim.stat()
@@ -242,23 +236,22 @@ def test_flip_that_keeps_the_time_is_found_by_verify(catalog):
     assert "data/z" in catalog.fails("build", "reef@v1", "--verify", status=3)
 
 
-def test_flipped_byte_in_a_layer_is_found(catalog):
-    """A damaged blob is named by its digest and its file, and a build heals it."""
-    catalog.ok("build", "reef@v1")
-    image = read_json(layout(catalog), layout(catalog).image())
-    blob = layout(catalog).blob(image["layers"][2]["digest"])
+def test_flipped_byte_in_a_layer_is_found(built):
+    """A damaged blob is reported with its digest and its file, and a build repairs it."""
+    image = read_json(layout(built), layout(built).image())
+    blob = layout(built).blob(image["layers"][2]["digest"])
     content = blob.read_bytes()
     blob.write_bytes(content.replace(b"aaaa", b"aaba", 1))
-    error = catalog.fails("verify", "oci:dist/reef-v1", status=3)
+    error = built.fails("verify", "oci:dist/reef-v1", status=3)
     assert "changed  data/images/a b.png" in error
     assert f"layer    {image['layers'][2]['digest']} is damaged" in error
-    assert catalog.ok("verify", "--quick", "oci:dist/reef-v1").startswith("complete by names and sizes")
-    catalog.ok("build", "reef@v1", "--verify")
-    assert catalog.ok("verify", "oci:dist/reef-v1").startswith("verified")
+    assert built.ok("verify", "--quick", "oci:dist/reef-v1").startswith("complete by names and sizes")
+    built.ok("build", "reef@v1", "--verify")
+    assert built.ok("verify", "oci:dist/reef-v1").startswith("verified")
 
 
 def test_two_builds_at_once(catalog):
-    """The second of two builds in one folder says who is at work, and harms nothing."""
+    """The second of two builds in one folder says which process is running, and does no harm."""
     first = catalog.start("build", "reef@v1")
     while not (catalog.root / ".datapack/writer").exists() or not (catalog.root / ".datapack/writer").read_text():
         time.sleep(0.01)
@@ -270,7 +263,7 @@ def test_two_builds_at_once(catalog):
 
 @pytest.mark.parametrize("moment", [f"{n / 100:.2f}" for n in (15, 30, 45, 60, 80, 100, 120, 140, 160, 180)])
 def test_killed_at_any_moment(catalog, moment):
-    """A kill at any moment leaves nothing half-made under a final name, and the same command goes on."""
+    """A kill at any moment leaves nothing incomplete under a final name, and the same command resumes."""
     process = catalog.start("build", "reef@v1")
     time.sleep(float(moment))
     os.killpg(process.pid, signal.SIGKILL)
@@ -289,7 +282,7 @@ def test_killed_at_any_moment(catalog, moment):
 def test_terminated_build_says_so(catalog):
     """SIGTERM ends a build with one line and a status that is not zero."""
     process = catalog.start("build", "reef@v1")
-    while not (catalog.root / ".dvc").exists():  # DVC's work is the longest here
+    while not (catalog.root / ".dvc").exists():  # DVC takes longest here
         time.sleep(0.01)
     process.terminate()
     _, error = process.communicate()
@@ -310,7 +303,7 @@ def test_terminated_build_says_so(catalog):
     ],
 )
 def test_wrong_use(catalog, arguments, says):
-    """What can't be meant is refused before anything is done."""
+    """Contradictory or impossible arguments are refused before anything is done."""
     assert says in catalog.fails(*arguments, status=2)
     assert not (catalog.root / "data").exists()
 
@@ -330,7 +323,7 @@ def test_target_that_holds_something_else(catalog):
 
 
 def test_folder_that_cannot_be_written(catalog):
-    """A read-only folder is one clear line."""
+    """A read-only folder gives one clear error line."""
     if os.getuid() == 0:
         root = catalog.root
         script = f'mount --bind {root} {root} && mount -o remount,bind,ro {root} && cd {root} && exec "$@"'
@@ -345,7 +338,7 @@ def test_folder_that_cannot_be_written(catalog):
 
 
 def test_no_catalog(tmp_path, catalog):
-    """Outside of any catalog the message says how to start one."""
+    """Outside a catalog's folder, the message says how to start one."""
     catalog.root = tmp_path
     assert "no datasets.yml here or in any folder above; run 'datapack init'" in catalog.fails("list", status=2)
 
@@ -354,7 +347,7 @@ def test_no_catalog(tmp_path, catalog):
 @pytest.mark.parametrize("size", ["8k", "24k", "36k", "44k"])
 @pytest.mark.parametrize("target", ["oci:dist/reef-v1", "oci-archive:dist/reef.tar"])
 def test_full_disk_while_writing_layers(catalog, size, target):
-    """A disk that fills up is one line; nothing has a final name, and with room the same command goes on."""
+    """A full disk gives one error line; nothing has a final name, and with more space the same command resumes."""
     (catalog.root / "dist").mkdir()
     script = (
         f'mount -t tmpfs -o size={size} tmpfs dist && cd . && "$@"; echo "status $?"; find dist -type f; '
@@ -377,11 +370,10 @@ def test_full_disk_while_writing_layers(catalog, size, target):
     assert not [name for name in left if ".datapack-" in name]
 
 
-def test_what_a_killed_replacement_left_is_no_obstacle(catalog):
-    """A former bag that a kill left aside does not stand in the way of the next replacement."""
-    catalog.ok("build", "reef@v1")
-    shutil.copytree(catalog.root / "data/reef/v1", catalog.root / "data/reef/v1.replaced.partial")
-    (catalog.root / "source/z").write_bytes(b"Z")
-    catalog.ok("build", "reef@v1", "--refresh", "--update-lock")
-    assert (catalog.root / "data/reef/v1/data/z").read_bytes() == b"Z"
-    assert not list(catalog.root.rglob("*.partial"))
+def test_leftovers_of_a_killed_replacement_are_no_obstacle(built):
+    """An old bag that a kill left behind does not block the next replacement."""
+    shutil.copytree(built.root / "data/reef/v1", built.root / "data/reef/v1.replaced.partial")
+    (built.root / "source/z").write_bytes(b"Z")
+    built.ok("build", "reef@v1", "--refresh", "--update-lock")
+    assert (built.root / "data/reef/v1/data/z").read_bytes() == b"Z"
+    assert not list(built.root.rglob("*.partial"))

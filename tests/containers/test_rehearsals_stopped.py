@@ -56,10 +56,8 @@ def test_the_next_rehearsal_finds_what_a_kill_left(stage: Stage) -> None:
 
 def test_a_container_of_nobody_knows_whom_is_named(stage: Stage) -> None:
     """A container whose rehearsal's folder is not here is left, and its name is told."""
-    label = f"{LABEL}={stage.root}/gone"
-    stage.engine.run(
-        "run", "--detach", "--name", "stray", "--network=none", "--label", label, STAND_IN, "sleep", "1000"
-    )
+    options = ("--detach", "--name=stray", "--network=none", "--stop-timeout=1", f"--label={LABEL}={stage.root}/gone")
+    stage.engine.run("run", *options, STAND_IN, "sleep", "1000")
     try:
         done = stage.run("run", *stage.sh("true"))
         assert done.returncode == 0
