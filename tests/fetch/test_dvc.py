@@ -3,10 +3,11 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import Catalog, fact
+from tests.conftest import Catalog, fact, make_catalog
 
 
 def git(catalog: Catalog, *arguments: str) -> str:
@@ -21,16 +22,31 @@ def dvc(catalog: Catalog, *arguments: str) -> None:
     subprocess.run(command, cwd=catalog.root, check=True, capture_output=True, env=catalog.options()["env"])
 
 
-@pytest.fixture
-def published(catalog, tmp_path):
-    """A catalog in git whose version is in a DVC remote; its image digest is in ``image``."""
+@pytest.fixture(scope="module")
+def published_once(tmp_path_factory):
+    """A catalog in git whose version is in the DVC remote beside it, to be copied; its image digest is in ``image``."""
+    catalog = make_catalog(tmp_path_factory.mktemp("published") / "catalog")
     git(catalog, "init", "-q")
     dvc(catalog, "init", "-q")
-    dvc(catalog, "remote", "add", "--default", "shelf", str(tmp_path / "remote"))
+    dvc(catalog, "remote", "add", "--default", "shelf", "../remote")
     (catalog.root / ".gitignore").write_text(".datapack/\ndist/\n*.partial/\n")
     catalog.image = fact(catalog.ok("build", "reef@v1", "--push-data"), "image")
     git(catalog, "add", "datasets.yml", "datasets.lock", ".gitignore", ".dvc", "data", "base")
     git(catalog, "commit", "-qm", "reef@v1")
+    return catalog
+
+
+@pytest.fixture
+def published(published_once, tmp_path):
+    """A copy of that catalog and of its remote."""
+    return copy_published(published_once, tmp_path)
+
+
+def copy_published(original: Catalog, folder: Path) -> Catalog:
+    """Copy a catalog and the DVC remote beside it."""
+    shutil.copytree(original.root.parent / "remote", folder / "remote")
+    catalog = original.copy(folder / "catalog")
+    catalog.image = original.image
     return catalog
 
 
