@@ -40,32 +40,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options(FetchOptions):
-    """How a build may differ from the usual one."""
+    """Options of a build."""
 
     target: str | None = None  # by default oci:dist/<name>-<version>
     base: str | None = None  # by default the catalog's
-    verify: bool = False  # hash every file, known or not
-    streams: int = 4  # uploads to a registry at once
-    insecure: bool = False  # take a registry without TLS, or with a certificate that nobody vouches for
-    replace: bool = False  # take the place of another image of the same name in a registry
+    verify: bool = False  # hash every file, even unchanged ones
+    streams: int = 4  # parallel uploads to a registry
+    insecure: bool = False  # accept a registry without TLS, or with an untrusted certificate
+    replace: bool = False  # replace a different image with the same name in a registry
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build made."""
+    """The result of a build."""
 
     bag: Bag
     image: Image
     target: str  # where the image is
-    provenance: Path  # where it is written what the image was made of
+    provenance: Path  # the file that says what the image was made from
 
 
 def build(workspace: Workspace, reference: Reference, options: Options, reporter: Reporter) -> Built:
-    """Make an image of a version, from its catalog entry to the image at its target.
+    """Build the image of a version, from its catalog entry to the image at its target.
 
     Raises:
-        DatapackError: with what is wrong and what to do. Nothing unfinished has a final name then, and the same call
-            goes on where this one stopped.
+        DatapackError: says what is wrong and what to do. Nothing unfinished has a final name then, and the same call
+            resumes where this one stopped.
     """
     catalog, commit = Catalog.read(workspace.catalog), last_commit(workspace.catalog)
     entry = catalog.entry(reference)
@@ -98,10 +98,10 @@ def _fetch(
 
 
 def image_layers(bag: Bag, reference: Reference, groups: Sequence[Group]) -> list[Layer]:
-    """Say which layers carry a bag: the import program, the payload, the tag files.
+    """Return the layers that carry a bag: the import program, the payload, the tag files.
 
     Raises:
-        ImageError: one image can't carry it.
+        ImageError: the bag does not fit into one image.
     """
     check_one_image(groups, where=reference)
     folder = dataset_folder(reference)
@@ -125,7 +125,7 @@ def _open_target(
 
 
 def _with_image(locked: LockEntry, image: Image, base: Base, parent: str | None, packing: str) -> LockEntry:
-    """Return the lock's entry with what the image is and how it was made."""
+    """Add the image, and how it was made, to an entry of the lock."""
     return replace(
         locked,
         base=base.digest,
@@ -137,7 +137,7 @@ def _with_image(locked: LockEntry, image: Image, base: Base, parent: str | None,
 
 
 def _check_base(locked: LockEntry | None, reference: Reference, base: Base, options: Options) -> None:
-    """Raise `MismatchError` if a base is not the one in the lock: before any work is done on it."""
+    """Raise `MismatchError` if the base is not the one in the lock, before any work is done."""
     if options.update_lock or locked is None or locked.base in {None, base.digest}:
         return
     raise MismatchError(
@@ -145,12 +145,12 @@ def _check_base(locked: LockEntry | None, reference: Reference, base: Base, opti
         where=reference,
         expected=locked.base,
         found=f"{base.digest} ({base.name})",
-        fix="take the base back, or accept it with --update-lock",
+        fix="restore the locked base, or accept the new one with --update-lock",
     )
 
 
 def _check_image(reference: Reference, locked: LockEntry, made: LockEntry, options: Options) -> None:
-    """Raise `MismatchError` if an image is not the one in the lock."""
+    """Raise `MismatchError` if the image is not the one in the lock."""
     if options.update_lock or not locked.image or not made.image or locked.image.digest == made.image.digest:
         return
     before, after = locked.image.layers, made.image.layers

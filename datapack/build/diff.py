@@ -1,6 +1,6 @@
 """The difference between two versions: their files, their layers, and what a push or pull of the second one costs.
 
-The layers of a version that is not built yet are planned. Nothing is fetched, except a manifest that is not here.
+If a version is not built yet, its layers are planned. Nothing is fetched, except a missing manifest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAMES_SHOWN = 3  # per list, without --all
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of files or layers, and their bytes, or None if the bytes are not known any more."""
+    """A number of files or layers, and their bytes, or None if the bytes are no longer known."""
 
     count: int
     bytes: int | None
@@ -53,16 +53,16 @@ class Amount:
 
 @dataclass(frozen=True)
 class Diff:
-    """How one version differs from another. Bytes of layers are what is transferred, with the tar headers."""
+    """How one version differs from another. Bytes of layers are the bytes transferred, including tar headers."""
 
     before: Reference
     after: Reference
     changes: Changes
     added: Amount
     removed: Amount
-    changed: Amount  # with their bytes in ``after``
+    changed: Amount  # bytes as in ``after``
     same: Amount
-    shared: Amount  # layers without the base's
+    shared: Amount  # layers, not counting the base's
     new: Amount
     is_built: bool  # whether the image of ``after`` is in the lock
     other_base: bool  # whether the versions have different bases
@@ -85,7 +85,7 @@ def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Re
 
     Raises:
         UsageError: the catalog does not have one of them, or they are the same or of different datasets.
-        BagError: one of them is not here, and its manifest can't be found.
+        BagError: one of them is not on this machine, and its manifest can't be found.
     """
     if before == after:
         raise UsageError("the two versions are the same", where=before, fix="name two versions")
@@ -105,7 +105,7 @@ def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Re
 
 
 class _Version:
-    """What is known about a version here."""
+    """What this machine knows about a version."""
 
     def __init__(self, workspace: Workspace, entry: Entry, lock: Lock, reporter: Reporter) -> None:
         self.entry, self.reference = entry, entry.reference
@@ -122,7 +122,7 @@ class _Version:
             return False
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of each file that is here, by hash."""
+        """Return the size of each file on this machine, by hash."""
         files = list_payload(self._folder).files if self.is_here else {}
         return {sha256: files[path].size for path, sha256 in self.manifest.hashes.items() if path in files}
 
@@ -131,16 +131,16 @@ class _Version:
 
 
 def _open_version(workspace: Workspace, entry: Entry, options: FetchOptions, lock: Lock) -> FetchedVersion:
-    """Open the bag that is here; a build would fetch a missing one."""
+    """Open the bag on disk; a build would fetch a missing one."""
     return FetchedVersion(_open(workspace, entry, lock), lock)
 
 
 def _open(workspace: Workspace, entry: Entry, lock: Lock) -> Bag:
-    """Open the bag that is here; it must match the lock."""
+    """Open the bag on disk; it must match the lock."""
     path, locked = workspace.bag(entry.reference), lock.entries.get(entry.reference)
     if not path.exists():
         fix = f"run 'datapack fetch {entry.reference}' first"
-        raise BagError("the version is not here, and its content is not known", where=entry.reference, fix=fix)
+        raise BagError("the version is not on this machine, and its content is unknown", where=entry.reference, fix=fix)
     bag = Bag.open(path)
     if locked and locked.digest != bag.manifest.digest:
         raise MismatchError(
@@ -184,7 +184,7 @@ def _amount(sizes: Iterable[int | None]) -> Amount:
 
 
 def _layer_bytes(layer: Lines, sizes: Mapping[str, int], folder: str) -> int | None:
-    """Return the size of a layer's archive, or None if the size of one of its files is not known."""
+    """Return the size of a layer's archive, or None if the size of one of its files is unknown."""
     files = [PayloadFile(path, sizes[sha256], sha256) for path, sha256 in layer if sha256 in sizes]
     if len(files) < len(layer):
         return None
@@ -193,7 +193,7 @@ def _layer_bytes(layer: Lines, sizes: Mapping[str, int], folder: str) -> int | N
 
 
 def table(found: Diff, all_names: bool = False) -> str:
-    """Format a difference for people."""
+    """Format a difference as a table."""
     rows = (
         ("FILES", "NUMBER", "SIZE"),
         *((kind, f"{amount.count:,}", amount.size) for kind, amount in _files(found)),
@@ -226,7 +226,7 @@ def _names(changes: Changes, all_names: bool) -> list[str]:
 
 
 def _cost(found: Diff) -> list[str]:
-    """Return what a push and a pull cost."""
+    """Say what a push and a pull cost."""
     layers = found.shared.count + found.new.count
     cost = f"push: {found.new.count:,} of {layers:,} layers, {found.new.size}"
     if found.new.bytes is not None and found.shared.bytes is not None:
@@ -242,6 +242,6 @@ def _cost(found: Diff) -> list[str]:
 
 def _share(part: int, whole: int) -> str:
     ratio = whole / part
-    if ratio < 1.1:  # noqa: PLR2004 - two digits can hardly tell less from 1
+    if ratio < 1.1:  # noqa: PLR2004 - two digits can hardly tell less than this from 1
         return "nearly"
     return f"about {ratio:,.0f} times less than" if ratio > 10 else f"about {ratio:.2g} times less than"  # noqa: PLR2004 - two digits

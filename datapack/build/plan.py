@@ -1,6 +1,6 @@
-"""The plan: which files of a version go into which layer. Nothing here reads a byte or knows where a file is.
+"""The plan: which files of a version go into which layer. Nothing here reads a file or knows where it is.
 
-A version that has a parent keeps the parent's layers as far as it can, so that a small change is a small push and a
+A version that has a parent keeps as many of the parent's layers as it can, so that a small change is a small push and a
 small pull. The plan is a pure function: the same files and the same parent give the same layers on every machine.
 """
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 
 LAYER_BYTES = 512 << 20  # small enough to be pushed again after a broken upload, large enough that few are needed
-MAX_DATA_LAYERS = 100  # Docker and overlay stop at about 127, the base's own included
-NEW_LAYERS = 50  # at most, where all is packed anew: the others are left for the versions that follow
-LAYER_LIMIT = 10 * 1000**3  # bytes: GHCR takes no larger layer
-_HEADERS = 4096  # bytes: no less than what a file's headers, its padding and a folder of its own take in the archive
+MAX_DATA_LAYERS = 100  # Docker and overlay stop at about 127, including the base's
+NEW_LAYERS = 50  # at most, in a version packed from scratch: the others are reserved for later versions
+LAYER_LIMIT = 10 * 1000**3  # bytes: GHCR accepts no larger layer
+_HEADERS = 4096  # bytes: an upper bound for a file's headers, its padding and a new folder's header in the archive
 Group = list[PayloadFile]  # the files of one layer, sorted by their paths' bytes
 
 
 def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]]] = ()) -> list[Group]:
-    """Spread a version's files over layers.
+    """Divide a version's files into layers.
 
     A parent's layer is kept if and only if all of its files are in the version unchanged. Kept layers come first, in
     the parent's order. All other files follow in new layers: first those inside folders of the payload, then those
-    beside the folders, each sorted, and no new layer has both. Where that takes more images than packing everything
-    anew, everything is packed anew; so what fits into one image when packed anew has at most `MAX_DATA_LAYERS` layers.
+    at its top level, each sorted, and no new layer has both. If that needs more images than packing from scratch,
+    everything is packed from scratch. So a version that fits into one image when packed from scratch never has more
+    than `MAX_DATA_LAYERS` layers.
 
     Args:
-        files: what the version holds, in any order.
+        files: the version's files, in any order.
         parent: the parent's layers, lowest first: the path and the sha256 of each file.
     """
     ordered = sorted(files, key=itemgetter(0))  # code points sort as their UTF-8 bytes do
@@ -43,14 +44,14 @@ def plan(files: Iterable[PayloadFile], parent: Iterable[Iterable[tuple[str, str]
     kept = list(_take_kept(others, parent))
     groups = [*kept, *_pack(others.values(), limit)]
     if len(groups) > MAX_DATA_LAYERS and kept:
-        anew = list(_pack(ordered, limit))
-        if len(images(anew)) < len(images(groups)):
-            return anew
+        repacked = list(_pack(ordered, limit))
+        if len(images(repacked)) < len(images(groups)):
+            return repacked
     return groups
 
 
 def _take_kept(files: dict[str, PayloadFile], parent: Iterable[Iterable[tuple[str, str]]]) -> Iterator[Group]:
-    """Take the files out that a parent's whole layers have, and give them layer by layer."""
+    """Yield the parent's layers that are still whole, and remove their files from ``files``."""
     for layer in parent:
         lines = list(layer)
         group = [file for path, sha256 in lines if (file := files.get(path)) and file.sha256 == sha256]
@@ -61,26 +62,26 @@ def _take_kept(files: dict[str, PayloadFile], parent: Iterable[Iterable[tuple[st
 
 
 def _layer_bytes(files: Sequence[PayloadFile]) -> int:
-    """Return how many bytes a new layer of a version may hold: more than `LAYER_BYTES` where that makes too many."""
+    """Return how many bytes a new layer may hold: more than `LAYER_BYTES` if that would give too many layers."""
     if sum(1 for _ in _pack(files, LAYER_BYTES)) <= NEW_LAYERS:
         return LAYER_BYTES
-    # With this limit every layer but the last inside and the last beside holds more than a 49th of all bytes, so that
-    # there are at most 48 and these two, or as many as `LAYER_LIMIT` makes it.
+    # With this limit, every layer holds more than a 49th of all bytes, except the last one inside folders and the last
+    # one at the top level. So there are at most 48 and these two, unless `LAYER_LIMIT` requires more.
     return sum(file.size for file in files) // (NEW_LAYERS - 1) + max(file.size for file in files)
 
 
 def _pack(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
-    """Put sorted files into new layers: those inside folders first, then those beside them in layers of their own.
+    """Put sorted files into new layers: first those inside folders, then those at the top level in separate layers.
 
-    What lies beside the folders is most often the labels of what is inside, and changes more often: so a corrected
+    Files at the top level are usually labels for the files in the folders, and they change more often. So a corrected
     label is a small push.
     """
     inside: Group = []
-    beside: Group = []
+    top: Group = []
     for file in files:
-        (inside if file.path.count("/") > 1 else beside).append(file)  # the first one ends data/
+        (inside if file.path.count("/") > 1 else top).append(file)  # the first slash is that of data/
     yield from _fill(inside, limit)
-    yield from _fill(beside, limit)
+    yield from _fill(top, limit)
 
 
 def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
@@ -98,16 +99,16 @@ def _fill(files: Iterable[PayloadFile], limit: int) -> Iterator[Group]:
 
 
 def images(groups: Sequence[Group]) -> list[Sequence[Group]]:
-    """Spread layers over as many images as they need, in their order."""
+    """Divide layers into as many images as they need, in order."""
     return [groups[start : start + MAX_DATA_LAYERS] for start in range(0, len(groups), MAX_DATA_LAYERS)]
 
 
 def check_one_image(groups: Sequence[Group], where: object) -> None:
-    """Raise `ImageError` for what one image can't carry to a registry: too many layers, or a file too large for any."""
+    """Raise `ImageError` if one image can't hold the layers: there are too many, or a file is too large for a layer."""
     largest = max((file for group in groups for file in group), key=itemgetter(1))
     if largest.size + _HEADERS > LAYER_LIMIT:
         raise ImageError(
-            f"{largest.path} is larger than a layer may be",
+            f"{largest.path} is too large for a layer",
             where=where,
             expected=f"at most {size(LAYER_LIMIT)}",
             found=size(largest.size),
@@ -116,9 +117,9 @@ def check_one_image(groups: Sequence[Group], where: object) -> None:
     needed = len(images(groups))
     if needed > 1:
         raise ImageError(
-            f"it needs {needed} images",
+            f"the version needs {needed} images",
             where=where,
-            expected=f"at most {MAX_DATA_LAYERS} layers of {size(LAYER_LIMIT)} in one",
+            expected=f"at most {MAX_DATA_LAYERS} layers of {size(LAYER_LIMIT)} in one image",
             found=f"{len(groups):,} layers",
             fix=f"split it into {needed} versions in the catalog",
         )

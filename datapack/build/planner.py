@@ -1,7 +1,7 @@
-"""The planner: which layers a version has, given what its parent has.
+"""The planner: which layers a version has, given those of its parent.
 
-Where the lock says it already, neither the parent nor anything of it is needed: a clone without the parent's data makes
-the same layers, and so does a later datapack that plans differently.
+If the lock has the packing, the parent is not needed at all: a clone without the parent's data makes the same layers,
+and so does a later datapack that plans differently.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Lines = list[tuple[str, str]]  # of one layer: the path and the sha256 of each file
 
-#: Gets a version's bag, and the lock with what became known on the way.
+#: Fetches a version's bag; returns it and the updated lock.
 Fetch = Callable[["Entry", FetchOptions, "Lock"], FetchedVersion]
 
 
@@ -48,7 +48,7 @@ class PlannedLayers(NamedTuple):
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans the versions of a catalog, which have each other as parents."""
+    """Plans the versions of a catalog, which may be each other's parents."""
 
     workspace: Workspace
     catalog: Catalog
@@ -56,14 +56,14 @@ class Planner:
     fetch: Fetch
 
     def plan_version(self, entry: Entry, options: FetchOptions, lock: Lock) -> PlannedVersion:
-        """Get a version's bag and plan its data layers.
+        """Fetch a version's bag and plan its data layers.
 
-        The layers are those in the lock as long as the catalog names the same parent. Otherwise, and to update the
-        lock, they are planned.
+        The layers are those in the lock as long as the catalog names the same parent. Otherwise, and with
+        ``update_lock``, they are planned.
 
         Raises:
             CatalogError: the lock does not fit the files.
-            DatapackError: the version can't be fetched, or its parent, or the parent's parent.
+            DatapackError: the version or one of its ancestors can't be fetched.
         """
         locked = lock.entries.get(entry.reference)
         holds = locked is not None and locked.parent == entry.version.parent and not options.update_lock
@@ -73,7 +73,7 @@ class Planner:
         self, entry: Entry, options: FetchOptions, lock: Lock, packing: str | None, child: Entry | None = None
     ) -> PlannedVersion:
         parent = PlannedLayers([], lock)
-        if not packing and entry.parent is not None:  # the parent first: what it has need not be fetched again
+        if not packing and entry.parent is not None:  # the parent first: its files need not be fetched again
             parent = self.layers(self.catalog.entry(entry.parent), lock, child=entry)
         bag, lock = self._fetch(entry, options, parent.lock, child)
         files = bag.payload()
@@ -85,7 +85,7 @@ class Planner:
 
         Args:
             entry: the version.
-            lock: what is known of all versions.
+            lock: the lock of all versions.
             child: the version that needs this one as its parent, for errors.
 
         Raises:
@@ -110,6 +110,6 @@ class Planner:
                 f"its parent {entry.reference} is needed and can't be fetched",
                 where=child.reference,
                 found=error,
-                fix="bring the parent back, or take 'parent' out of the catalog: then no layer is shared",
+                fix="restore the parent, or remove 'parent' from the catalog: then no layers are shared",
                 details=error.details,
             ) from error

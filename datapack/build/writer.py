@@ -1,4 +1,4 @@
-"""The writer: writes a base's layers and a version's own to a target, several at once, and reads only what it must."""
+"""The writer: writes the base's layers and the version's to a target, in parallel, and reads only what it must."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class LayerCache:
-    """Which layers need not be read: those whose files are all as they were when they were hashed last."""
+    """Digests of layers that need not be read: none of their files changed since they were last hashed."""
 
     def __init__(self, bag: Bag, reference: Reference, cache: HashCache, *, verify: bool) -> None:
         self._bag, self._reference, self._cache = bag, reference, cache
@@ -42,7 +42,7 @@ class LayerCache:
         return self._files.get(path) == KnownFile(self._bag.listing.files[path], self._bag.manifest.hashes[path])
 
     def found(self, source: Path, stat: FileStat, sha256: str) -> None:
-        """Remember a file that was read and is right."""
+        """Remember a file that was read and matches the manifest."""
         self._cache.record(self._reference, str(source.relative_to(self._bag.path)), stat, sha256)
 
     def written(self, layer: Layer, digest: str) -> None:
@@ -51,7 +51,7 @@ class LayerCache:
 
 
 class _LayerObserver:
-    """Watches one layer: its progress, and the files in it that were read and are right."""
+    """Observes one layer: its progress, and the files in it that were read and match the manifest."""
 
     def __init__(self, advance: Advance, cache: LayerCache) -> None:
         self.advance, self.wait, self.found = advance, advance.wait, cache.found
@@ -75,13 +75,13 @@ class LayerWriter:
         """Write the base's layers and ours; return the descriptors of ours.
 
         Args:
-            base: what the layers are based on.
+            base: the base of the image.
             layers: ours, lowest first.
-            locked: the digests of all layers of the image, the base's too, as the lock has them from an earlier build.
+            locked: the digests of all layers of the image in the lock, including the base's.
 
         Raises:
             MismatchError: a file of the bag differs from its manifest.
-            DatapackError: the target can't take a layer.
+            DatapackError: the target can't accept a layer.
         """
         below = len(base.layers)
         expected = locked[below:] if len(locked) == below + len(layers) else [""] * len(layers)

@@ -1,4 +1,4 @@
-"""The base of an import container: found by its digest, fetched once, never changed."""
+"""The base of an import container: pinned by its digest, fetched once, never changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datapack.progress import Reporter
 
 
-STAND_IN = "datapack.stand-in"  # the label of a base that tests and the demo make of busybox, and of images based on it
+STAND_IN = "datapack.stand-in"  # label of the busybox base that tests and the demo make, and of images based on it
 STAND_IN_MEANS = "a stand-in base, for tests and the demo only"
 PLATFORM = Platform("linux", "amd64")  # of the Safe Haven's machines
 
@@ -37,7 +37,7 @@ class Base:
     layout: Layout
 
     def blobs(self) -> list[Blob]:
-        """Return the layers as a target takes them, byte for byte as the base's publisher made them."""
+        """Return the layers as blobs for a target, byte for byte as the base's publisher made them."""
         return [
             Blob(layer.media_type, layer.size, layer.digest, FileContent(self.layout.blob(layer.digest), layer.digest))
             for layer in self.layers
@@ -50,7 +50,7 @@ class Base:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether it comes from a folder, ``oci:DIR``, and not from a registry."""
+        """Whether it comes from a folder, ``oci:DIR``, instead of a registry."""
         return self.name.startswith("oci:")
 
     @property
@@ -70,8 +70,8 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
     Args:
         text: ``registry/repository:tag@sha256:...``, or ``oci:DIR`` with ``DIR`` relative to ``folder``.
         folder: the catalog's folder.
-        cache: keeps what comes from a registry, by digest; nothing in it is fetched again.
-        reporter: told when something is fetched, and when the base is a stand-in.
+        cache: keeps, by digest, what was fetched from a registry, so that nothing is fetched twice.
+        reporter: notified when something is fetched, and when the base is a stand-in.
 
     Raises:
         ImageError: the base can't be fetched or read, differs from its digest, or is not for the Safe Haven's machines.
@@ -90,7 +90,7 @@ def resolve(name: str, cache: Path) -> str:
         cache: keeps its manifest and its config, as `open_base` does.
 
     Raises:
-        ImageError: the registry does not have it, or not for the Safe Haven's machines.
+        ImageError: the registry does not have the image, or not for the Safe Haven's machines.
     """
     remote = _find(name)
     _keep_documents(read_image(remote, remote.image(), name, PLATFORM), Layout(cache))
@@ -144,7 +144,7 @@ def _cached(cache: Layout, digest: str, where: str) -> StoredImage | None:
         return None
     try:
         image = read_image(cache, Descriptor(INDEX, digest, size), where, PLATFORM)
-    except ImageError:  # a cache is only a cache: what is damaged is fetched again
+    except ImageError:  # it is only a cache: damaged parts are fetched again
         return None
     return image if all(cache.holds(layer.digest, layer.size) for layer in image.layers) else None
 

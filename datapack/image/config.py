@@ -1,4 +1,4 @@
-"""The image: what a base, some layers and a dataset's facts make, as OCI's config and manifest."""
+"""The image: a base, some layers and a dataset's facts, composed into an OCI config and manifest."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DIGEST_VARIABLE = "DATAPACK_DIGEST"
 def dataset_folder(reference: Reference) -> str:
     """Return where the bag is in an image, without a leading slash.
 
-    It does not depend on the version: a layer that two versions have in common has the same paths in both.
+    The folder does not depend on the version, so that a layer shared by two versions has the same paths in both.
     """
     return f"dataset/{reference.name}"
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image by its parts; the layers' bytes are elsewhere."""
+    """An image without the bytes of its layers."""
 
     reference: Reference
     config: bytes
@@ -48,12 +48,12 @@ class Image:
 
     @property
     def tag(self) -> str:
-        """What the image is called where nothing else is asked for: ``name:version``."""
+        """The image's default name: ``name:version``."""
         return f"{self.reference.name}:{self.reference.version}"
 
     @property
     def id(self) -> str:
-        """The image id, as engines show it: the config's digest."""
+        """The image ID that engines show: the config's digest."""
         return self.config_descriptor.digest
 
     @cached_property
@@ -75,7 +75,7 @@ class Image:
 
     @property
     def digest(self) -> str:
-        """The image digest: what a registry knows it by."""
+        """The image digest, which identifies it in a registry."""
         return self.descriptor.digest
 
 
@@ -83,7 +83,7 @@ def dataset_of(environment: Iterable[str]) -> tuple[Reference, str] | None:
     """Return the reference and the dataset digest that an import container names in its environment.
 
     Raises:
-        UsageError: what stands there is no reference.
+        UsageError: the value is not a reference.
     """
     variables = dict(line.partition("=")[::2] for line in environment)
     if DATASET_VARIABLE in variables and DIGEST_VARIABLE in variables:
@@ -99,15 +99,15 @@ def compose(
     layers: Sequence[Layer],
     descriptors: Sequence[Descriptor],
 ) -> Image:
-    """Put an image together.
+    """Compose an image.
 
     Args:
-        base: what the layers stand on.
+        base: what the image is based on.
         reference: the version that the image carries.
-        labels: the facts that it shows, as labels and as annotations.
+        labels: the facts about the dataset, used as labels and as annotations.
         dataset_digest: the digest of the bag's manifest.
-        layers: what stands on the base, lowest first.
-        descriptors: the same layers as they were written. They are uncompressed: digest and diff_id are one.
+        layers: the layers above the base, lowest first.
+        descriptors: the same layers as written. They are uncompressed, so digest and diff_id are the same.
     """
     config = base.config
     labels = {**labels, DIGEST_LABEL: dataset_digest}
@@ -144,9 +144,9 @@ def compose(
 
 
 def labels(entry: Entry, base: Base) -> dict[str, str]:
-    """Give the facts that an image shows of its dataset and its base, under the names that OCI has for them.
+    """Return the facts about an image's dataset and base, under OCI's standard keys.
 
-    An image on a stand-in says so in its title, and by the label that its base has.
+    An image based on a stand-in says so in its title, and has the stand-in's label.
     """
     title = entry.dataset.title
     facts = {

@@ -1,8 +1,8 @@
-"""Layers: the tar archives that an image is made of, the same bit for bit on every machine.
+"""Layers: the tar archives that an image is made of, bit for bit the same on every machine.
 
-A layer is a value: its members and what each of them must contain. It knows its size before a byte is read, and it is
-written in one pass that hashes every file against the manifest and the layer itself. The form is USTAR, uncompressed,
-with PAX headers only for the names that need them; owner 0:0, modification time 0.
+A layer is a value: its members and what each of them must contain. Its size is known before any byte is read. It is
+written in one pass that checks every file against the manifest and hashes the layer itself. The format is USTAR,
+uncompressed, with PAX headers only for the names that need them; owner 0:0, modification time 0.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ FOLDER_MODE = 0o755
 PROGRAM_MODE = 0o555
 _BLOCK = tarfile.BLOCKSIZE
 _END = b"\0" * (2 * _BLOCK)
-_USTAR_MAX_SIZE = 8 << 30  # bytes: what eleven octal digits hold
-_SMALL = 64 << 10  # bytes: less than this is joined with what comes next
+_USTAR_MAX_SIZE = 8 << 30  # bytes: the first size that eleven octal digits can't hold
+_SMALL = 64 << 10  # bytes: smaller pieces are joined with the next one
 
 
 class Member(NamedTuple):
@@ -72,10 +72,10 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer by its content, before and after it is written. ``purpose`` is what the image's history says of it."""
+    """A layer, described by its content. ``purpose`` is its entry in the image's history."""
 
     purpose: str
-    members: Iterable[Member]  # sorted by the bytes of their names; they can be gone through again and again
+    members: Iterable[Member]  # sorted by the bytes of their names; can be iterated more than once
 
     media_type = LAYER
 
@@ -86,7 +86,7 @@ class Layer:
 
     @cached_property
     def key(self) -> str:
-        """What the layer's digest depends on, as one hash that needs no byte of a file: names, modes, sizes, hashes."""
+        """A hash of what the digest depends on (names, modes, sizes, hashes), computed without reading any file."""
         content = [(member.name, member.mode, member.size, member.sha256) for member in self.members]
         return hashlib.sha256(canonical_json(content)).hexdigest()
 
@@ -96,10 +96,10 @@ class Layer:
         return (member.source for member in self.members if isinstance(member.source, Path))
 
     def blocks(self, observer: Observer = UNOBSERVED) -> Blocks:
-        """Give the archive's bytes, checking each file against its sha256, then the archive's digest.
+        """Yield the archive's bytes, checking each file against its sha256; return the archive's digest.
 
         Raises:
-            MismatchError: a file differs from the manifest, or is gone. All bytes until then must be thrown away.
+            MismatchError: a file differs from the manifest, or is gone. Discard all bytes yielded until then.
         """
         digest = hashlib.sha256()
         for block in _joined(self._pieces(observer, check=True)):
@@ -108,15 +108,15 @@ class Layer:
         return f"sha256:{digest.hexdigest()}"
 
     def unchecked_blocks(self, digest: str, observer: Observer) -> Blocks:
-        """Give the archive's bytes as the files are now, then the digest that they should have.
+        """Yield the archive's bytes with the files as they are now; return the digest that they should have.
 
-        For a receiver that checks them against that digest itself: nothing is hashed here.
+        This is for a receiver that checks the digest itself: nothing is hashed here.
         """
         yield from _joined(self._pieces(observer, check=False))
         return digest
 
     def _pieces(self, observer: Observer, *, check: bool) -> Iterator[bytes | memoryview]:
-        """Give every entry's header, content and padding."""
+        """Yield every entry's header, content and padding."""
         buffer = new_buffer()
         for member in self.members:
             yield member.header()
@@ -135,7 +135,7 @@ class LayerContent:
     """A layer as the content of a blob.
 
     ``trusted`` is its digest if that is known and the receiver checks it: then the files are not hashed here. If the
-    receiver asks for the bytes again, something was wrong with them, and the files are checked to find out what.
+    receiver requests the bytes again, they were wrong, and the files are checked to find out why.
     """
 
     layer: Layer
@@ -148,7 +148,7 @@ class LayerContent:
 
 
 def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Join small pieces, headers and small files, into blocks that are worth a call; large ones pass as they are."""
+    """Join small pieces (headers, small files) into blocks that are worth a call; pass large ones through."""
     small = bytearray()
     for piece in pieces:
         if len(piece) < _SMALL:
@@ -165,7 +165,7 @@ def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview
 def _read(
     member: Member, source: Path, buffer: memoryview, observer: Observer, *, check: bool
 ) -> Generator[memoryview, None, FileStat]:
-    """Give a file's content and then its size and time; with ``check`` hash it on the way, else check only its size."""
+    """Yield a file's content; return its size and time. With ``check``, hash it; otherwise check only its size."""
     digest, remaining = hashlib.sha256(), member.size
     try:
         with open(source, "rb", buffering=0, opener=open_regular) as file:  # Path.open has no opener
@@ -199,7 +199,7 @@ def _changed(source: Path, expected: str, found: str) -> MismatchError:
 
 @dataclass(frozen=True)
 class _DataMembers:
-    """The members of a data layer, made whenever they are gone through: a version may have millions of files."""
+    """The members of a data layer, created while iterating: a version may have millions of files."""
 
     files: Sequence[PayloadFile]
     bag: Path
@@ -218,9 +218,9 @@ def data_layers(groups: Sequence[Sequence[PayloadFile]], bag: Path, folder: str)
     """Make the layers with a bag's files.
 
     Args:
-        groups: the files of each layer, lowest first, as they were planned.
-        bag: the folder on disk that their paths are below.
-        folder: the folder in the image that their paths are below, without a leading slash.
+        groups: the planned files of each layer, lowest first.
+        bag: the folder on disk that contains their paths.
+        folder: the folder in the image that contains their paths, without a leading slash.
     """
     return [
         Layer(f"data {number} of {len(groups)}", _DataMembers(group, bag, folder))
@@ -229,7 +229,7 @@ def data_layers(groups: Sequence[Sequence[PayloadFile]], bag: Path, folder: str)
 
 
 def tree(files: Iterable[Member]) -> tuple[Member, ...]:
-    """Put every parent folder, once, before the files, all sorted by the bytes of their names."""
+    """Add every parent folder once; sort everything by the bytes of the names, so that folders precede their files."""
     members = {member.name: member for member in files}
     for name in list(members):
         folder = name.rpartition("/")[0]
@@ -240,7 +240,7 @@ def tree(files: Iterable[Member]) -> tuple[Member, ...]:
 
 
 def program_layer() -> Layer:
-    """Make the layer with the import program and the places where the Safe Haven mounts its folders."""
+    """Make the layer with the import program and the mount points of the Safe Haven's folders."""
     program = Path(__file__).with_name("import.sh").read_bytes()
     member = Member("usr/local/bin/import", PROGRAM_MODE, len(program), hashlib.sha256(program).hexdigest(), program)
     mounts = (Member(f"{name}/", FOLDER_MODE) for name in ("safe_data", "safe_outputs", "scratch"))

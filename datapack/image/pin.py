@@ -25,7 +25,7 @@ _EXPECTED = "NAME:TAG, such as docker.io/library/alpine:3.22"
 
 @dataclass(frozen=True)
 class Pinned:
-    """The catalog's base as it was written, and as it is now."""
+    """The catalog's base before and after pinning."""
 
     old: str
     new: str
@@ -35,12 +35,12 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
     """Write the current digest of the catalog's base into the catalog; nothing else in it changes.
 
     Args:
-        workspace: its catalog may name the base without a digest.
+        workspace: the workspace; its catalog may name the base without a digest.
         image: ``NAME:TAG`` to use instead of the base in the catalog.
 
     Raises:
         UsageError: ``image`` is not the name of an image in a registry.
-        CatalogError: the catalog names no such image, or its text can't be changed in place.
+        CatalogError: the catalog names no image of a registry, or its text can't be changed in place.
         ImageError: the registry does not have the image, or not for linux/amd64.
     """
     with workspace.exclusive("base"):
@@ -54,7 +54,7 @@ def pin(workspace: Workspace, image: str | None = None) -> Pinned:
 
 
 def _written(file: YamlFile) -> str:
-    """Return the base as the catalog names it."""
+    """Return the base as written in the catalog."""
     try:
         text = file.get(PLACE)
     except (KeyError, TypeError, IndexError):
@@ -94,7 +94,7 @@ def _write(workspace: Workspace, old: str, new: str) -> None:
     file = YamlFile.read(workspace.catalog)  # again: the user may have edited it while the registry answered
     if _written(file) != old:
         raise CatalogError(
-            "the base in the catalog has changed meanwhile", where=file.where(PLACE), fix="run this again"
+            "the base in the catalog changed in the meantime", where=file.where(PLACE), fix="run this again"
         )
     content = file.with_value(PLACE, new).text.encode()
     path = workspace.catalog.resolve()  # a link stays a link

@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 class Figure:
     """An image with a caption, for the macro ``figure``.
 
-    It is as wide as the page. With a ``width`` in pixels it is at most that wide, and on a small screen it scrolls
+    It is as wide as the page. With a ``width`` in pixels, it is at most that wide, and on a small screen it scrolls
     sideways instead of becoming too small to read.
     """
 
@@ -35,7 +35,7 @@ class Figure:
 
 
 def render(template: Path, **values: Any) -> str:
-    """Return the page that a template makes of ``values``.
+    """Render a template with ``values``.
 
     Raises:
         jinja2.UndefinedError: the template uses a value that is missing.

@@ -16,7 +16,7 @@ from tests.versions import CORRECTED, FIRST, IMAGES, LABELS, SECOND, Reef, make_
 
 
 def make_changed(root: Path) -> Reef:
-    """Make `reef@v1` and v2, which lacks a file, has another, and has a changed one."""
+    """Make `reef@v1`, and v2, in which one file is removed, one added and one changed."""
     reef = make_reef(make_catalog(root).root)
     reef.write("v2", {"c": b"now with something in it"})
     os.utime(reef.root / "v2/c")
@@ -42,7 +42,7 @@ def blob_size(reef, version, digests) -> int:
 
 
 def test_files_and_layers(built):
-    """Files by kind with their bytes; the layers' bytes are those of the blobs that are in one image, or in both."""
+    """Files are counted by kind, with their bytes; layer bytes equal the sizes of the blobs in one or both images."""
     found = json.loads(built.ok("diff", "reef@v1", "reef@v2", "--json"))
     assert (found["from"], found["to"], found["built"]) == ("reef@v1", "reef@v2", True)
     files = found["files"]
@@ -59,7 +59,7 @@ def test_files_and_layers(built):
 
 
 def test_new_labels_for_the_same_images(catalog):
-    """The price is that of the layer with the labels and of the tag files, before the build and after it."""
+    """The cost is the layer with the labels plus the tag files, before the build and after it."""
     reef = make_labelled(catalog.root)
     reef.ok("build", "reef@v1")
     reef.ok("fetch", "reef@v2")
@@ -83,8 +83,8 @@ def test_new_labels_for_the_same_images(catalog):
     assert "push: 2 of 6 layers, " in reef.ok("diff", "reef@v1", "reef@v2")
 
 
-def test_the_other_way_round(built):
-    """What was added is removed, and the price is that of the first version where the second is."""
+def test_reversed(built):
+    """Added files become removed ones, and the cost is that of the first version in a registry that has the second."""
     there, back = (json.loads(built.ok("diff", *pair, "--json")) for pair in
                    (("reef@v1", "reef@v2"), ("reef@v2", "reef@v1")))  # fmt: skip
     assert back["files"]["added"] == there["files"]["removed"]
@@ -93,8 +93,8 @@ def test_the_other_way_round(built):
     assert back["layers"]["shared"] == there["layers"]["shared"]
 
 
-def test_as_people_read_it(built):
-    """Columns are aligned, files are named, and the last lines say what it costs."""
+def test_table(built):
+    """Columns are aligned, files are named, and the last lines give the cost."""
     lines = built.ok("diff", "reef@v1", "reef@v2").splitlines()
     assert lines[:7] == [
         "reef@v1 -> reef@v2",
@@ -111,8 +111,8 @@ def test_as_people_read_it(built):
     assert lines[17:] == ["pull: the same for users who have reef@v1"]
 
 
-def test_the_price_is_known_before_the_build(reef):
-    """Of a version that is fetched and not built the plan says what is shared; the build then makes just that."""
+def test_the_cost_is_known_before_the_build(reef):
+    """For a fetched version that is not built, the plan says what is shared; the build then makes exactly that."""
     for version in ("v1", "v2"):
         reef.ok("fetch", f"reef@{version}")
     before = (reef.root / "datasets.lock").read_bytes()
@@ -125,8 +125,8 @@ def test_the_price_is_known_before_the_build(reef):
     assert json.loads(reef.ok("diff", "reef@v1", "reef@v2", "--json")) == {**planned, "built": True}
 
 
-def test_sizes_that_nobody_knows_any_more(built):
-    """A bag that is gone leaves its manifest; sizes are not guessed, but those that the other bag has are known."""
+def test_sizes_that_are_no_longer_known(built):
+    """If a bag is gone, its manifest remains; sizes are not guessed, but those found in the other bag are used."""
     shutil.rmtree(built.bag("v1"))
     found = json.loads(built.ok("diff", "reef@v1", "reef@v2", "--json"))["files"]
     assert found["removed"] == {"count": 1, "bytes": None, "paths": ["data/b/1"]}
@@ -137,7 +137,7 @@ def test_sizes_that_nobody_knows_any_more(built):
 
 
 def test_a_manifest_that_only_dvc_has(built):
-    """Where the bag and what was kept are gone, DVC's cache has the manifest, and no bag appears."""
+    """If the bag and the cached manifest are gone, DVC's cache provides the manifest, and no bag is created."""
     before = built.ok("diff", "reef@v2", "reef@v1", "--json")
     for path in (built.bag("v2"), built.root / ".datapack"):
         shutil.rmtree(path)
@@ -147,24 +147,25 @@ def test_a_manifest_that_only_dvc_has(built):
 
 
 def test_a_version_that_is_not_here(built):
-    """What was never fetched can't be compared: one line says what brings it."""
+    """A version that was never fetched can't be compared: one line says how to fetch it."""
     error = built.fails("diff", "reef@v2", "reef@v3")
-    assert "reef@v3: the version is not here, and its content is not known; run 'datapack fetch reef@v3' first" in error
+    unknown = "the version is not on this machine, and its content is unknown"
+    assert f"reef@v3: {unknown}; run 'datapack fetch reef@v3' first" in error
     assert "did you mean" in built.fails("diff", "reef@v1", "reef@v22", status=2)
     assert "the versions are of different datasets" in built.fails("diff", "reef@v1", "atoll@v1", status=2)
     assert "the two versions are the same" in built.fails("diff", "reef@v1", "reef@v1", status=2)
 
 
 def test_a_bag_that_is_not_the_locked_one(built):
-    """A bag that was put in the place of another is no ground for a comparison."""
+    """A bag that replaced the locked one is not compared."""
     document = yaml.safe_load((built.root / "datasets.lock").read_text())
     document["reef@v2"]["digest"] = "sha256:" + "0" * 64
     (built.root / "datasets.lock").write_text(yaml.safe_dump(document))
     assert "reef@v2: the bag is not the one in the lock" in built.fails("diff", "reef@v1", "reef@v2", status=3)
 
 
-def test_another_base_is_said(built):
-    """The layers of a base that is another are no part of the plan, and so a line tells of them."""
+def test_another_base_is_reported(built):
+    """The plan does not include base layers, so a line reports that the bases differ."""
     shutil.rmtree(built.root / "base")
     make_base(built.root / "base", label="another")
     built.ok("build", "reef@v2", "--update-lock")
@@ -190,7 +191,7 @@ def difference(**options) -> Diff:
 
 
 def test_a_few_names_or_all():
-    """Three of a kind are named, with how many there are besides; --all names each."""
+    """Three files of each kind are named, then the number of others; --all names every file."""
     few, every = table(difference()), table(difference(), all_names=True)
     assert "added    data/2\n         and 9 more; use --all to list them\nremoved  data/0" in few
     assert few.count("data/") == 5
@@ -206,6 +207,6 @@ def test_a_few_names_or_all():
         (None, "push: 2 of 40 layers, size unknown\n"),
     ],
 )
-def test_the_price(new, says):
-    """How much less a push is than the whole, in two digits."""
+def test_the_cost(new, says):
+    """The cost says how much smaller a push is than the whole image, in two digits."""
     assert says in table(difference(new=Amount(2, new)))

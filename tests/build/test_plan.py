@@ -1,4 +1,4 @@
-"""The plan: every file once, the parent's layers wherever they are whole, and nothing that was withdrawn."""
+"""The plan: every file once, the parent's layers that are still whole, and no withdrawn file."""
 
 import hashlib
 import os
@@ -17,12 +17,12 @@ from datapack.build import plan as planning
 from datapack.build.plan import MAX_DATA_LAYERS, NEW_LAYERS, Group, check_one_image, images, plan
 from datapack.errors import ImageError
 
-# Files beside the folders, whose names come before those of the folders, between them and after them, and files inside.
+# Files at the top level, whose names sort before, between and after those of the folders, and files inside folders.
 FOLDERS = ("", "", "0/", "b/", "b/c/", "p/", "ü/")
 NAMES = [f"data/{FOLDERS[n % 7]}{letter}{n:03}" for n in range(60) for letter in ("a", "ö", "\U0001f41f")]
 
 sizes = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 3000), min_size=1)
-# What a version makes of each of its parent's files, and what it adds.
+# What a version does with each of its parent's files, and what it adds.
 fates = st.lists(st.sampled_from(["same", "same", "same", "same", "changed", "withdrawn"]), min_size=180, max_size=180)
 
 
@@ -31,7 +31,7 @@ def file(path: str, size: int, content: object = "") -> PayloadFile:
 
 
 def lines(groups: list[Group]) -> list[list[tuple[str, str]]]:
-    """Groups as a parent's."""
+    """Return the groups in the form in which `plan` takes a parent's layers."""
     return [[(file.path, file.sha256) for file in group] for group in groups]
 
 
@@ -40,12 +40,12 @@ def flat(groups: list[Group]) -> list[PayloadFile]:
 
 
 def is_beside(file: PayloadFile) -> bool:
-    """Whether a file is in no folder of the payload."""
+    """Whether a file is at the payload's top level."""
     return PurePosixPath(file.path).parent == PurePosixPath("data")
 
 
 def in_order(files) -> list[PayloadFile]:
-    """Files as new layers have them: those inside folders, then those beside, each sorted by bytes."""
+    """Files in the order of new layers: those inside folders, then those at the top level, each sorted by bytes."""
     return sorted(files, key=lambda file: (is_beside(file), os.fsencode(file.path)))
 
 
@@ -67,7 +67,7 @@ def limits(layer: int = 1000, largest: int = 10**10):
 
 @st.composite
 def versions(draw):
-    """A version's layers, and the files of the one that follows it."""
+    """A version's layers, and the files of the next version."""
     before = [file(path, size) for path, size in draw(sizes).items()]
     kept = [
         file(one.path, one.size, "changed" if fate == "changed" else "")
@@ -82,7 +82,7 @@ def versions(draw):
 @given(sizes, st.randoms())
 @settings(deadline=None)
 def test_without_a_parent(sizes, random):
-    """Every file is in exactly one layer, in order; none is too large; the order of the input is no matter.
+    """Every file is in exactly one layer, in order; no layer is too large; the order of the input does not matter.
 
     No layer has both files inside folders and files beside them.
     """
@@ -100,7 +100,7 @@ def test_without_a_parent(sizes, random):
 @given(versions(), st.randoms())
 @settings(deadline=None)
 def test_with_a_parent(versions, random):
-    """A parent's layer is kept exactly if all its files are unchanged, in its place; every file is in one layer.
+    """A parent's layer is kept in its place exactly if all its files are unchanged; every file is in one layer.
 
     After the kept layers come new ones with files inside folders, then those with files beside them.
     """
@@ -119,7 +119,7 @@ def test_with_a_parent(versions, random):
 @given(versions())
 @settings(deadline=None)
 def test_what_a_new_version_costs(versions):
-    """New layers hold no more bytes than what is new or changed, and what was in a layer with a file that was lost."""
+    """New layers hold only new and changed files, and the rest of each layer that lost a file."""
     parent, files = versions
     with limits():
         groups = plan(files, lines(parent))
@@ -131,7 +131,7 @@ def test_what_a_new_version_costs(versions):
 @given(sizes)
 @settings(deadline=None)
 def test_a_version_that_is_its_parent_keeps_everything(sizes):
-    """Planned on top of itself, a version has the same layers."""
+    """A version planned with itself as the parent has the same layers."""
     files = [file(path, size) for path, size in sizes.items()]
     with limits():
         assert plan(files, lines(plan(files))) == plan(files)
@@ -139,7 +139,7 @@ def test_a_version_that_is_its_parent_keeps_everything(sizes):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_chain_of_versions(seed):
-    """Three hundred random versions, each the next one's parent: each is whole and has at most 100 layers."""
+    """In a chain of 300 random versions, each is complete and has at most 100 layers."""
     random = Random(seed)
     files = {path: file(path, random.randrange(2000)) for path in NAMES}
     groups: list[Group] = []
@@ -158,11 +158,11 @@ def test_a_chain_of_versions(seed):
                 path = f"data/{random.choice(FOLDERS)}{random.randrange(500)}"
                 files[path] = file(path, random.randrange(2000), number)
     assert sum(kept) > 200 * 20  # most versions keep most of their parent's layers
-    assert any(after < before - 20 for before, after in pairwise(layers))  # and now and then all is packed anew
+    assert any(after < before - 20 for before, after in pairwise(layers))  # and sometimes everything is packed again
 
 
 def test_new_labels_are_a_small_push():
-    """Where only files beside the folders change or are added, every layer with files inside them is kept."""
+    """If only files at the top level change or are added, every layer with files inside folders is kept."""
     images = [file(f"data/images/{n:03}.png", 100) for n in range(95)]
     labels = [file("data/eval.json", 20), file("data/train.json", 30)]
     with limits():
@@ -175,7 +175,7 @@ def test_new_labels_are_a_small_push():
 
 
 def test_new_images_leave_the_labels_alone():
-    """A layer with files beside the folders is kept while folders change, and lies below the new ones."""
+    """A layer with files of the top level is kept while folders change, and is below the new layers."""
     images, label = [file(f"data/images/{n:03}.png", 100) for n in range(15)], file("data/train.json", 30)
     with limits():
         first = plan([*images, label])
@@ -185,14 +185,14 @@ def test_new_images_leave_the_labels_alone():
 
 
 def test_a_layer_of_the_parent_with_both_kinds_is_kept():
-    """A parent that was packed in another way is no reason to send its whole layers again."""
+    """Layers of a parent that was packed differently are kept too, if they are whole."""
     both, label = [file("data/images/a", 10), file("data/train.json", 10)], file("data/eval.json", 10)
     assert plan([*both, label], lines([both])) == [both, [label]]
 
 
 @pytest.mark.parametrize("inside", [0, 1, 2425, 2500, 4999, 5000])
-def test_a_version_that_is_packed_anew_leaves_room(inside):
-    """However large a version is and however much of it lies in folders, half of the layers are left for the next."""
+def test_a_version_packed_from_scratch_leaves_room(inside):
+    """Whatever a version's size and its share of files in folders, half of the layers are left for later versions."""
     with limits(layer=10):
         groups = plan(file(f"data/{'images/' if n < inside else ''}{n:05}", 1) for n in range(5000))
         assert NEW_LAYERS - 2 < len(groups) <= NEW_LAYERS
@@ -202,15 +202,15 @@ def test_a_version_that_is_packed_anew_leaves_room(inside):
 
 
 def test_files_of_any_size_leave_room():
-    """Where sizes differ too, a version has nearly as many layers as it may have, and never more."""
+    """With files of different sizes too, a version has nearly as many layers as it may have, and never more."""
     for inside in range(0, 5001, 500):
         with limits():
             groups = plan(file(f"data/{'images/' if n < inside else ''}{n:05}", 700 + n % 400) for n in range(5000))
         assert NEW_LAYERS - 2 < len(groups) <= NEW_LAYERS
 
 
-def test_everything_is_packed_anew_where_one_image_would_not_do():
-    """With kept and new layers over 100, the layers are those of a version without a parent."""
+def test_everything_is_packed_again_if_one_image_is_not_enough():
+    """If kept and new layers together exceed 100, the layers are those of a version without a parent."""
     parent = [[file(f"data/{n:03}", 10)] for n in range(100)]
     more = [*flat(parent), file("data/more", 10)]
     with limits():
@@ -219,8 +219,8 @@ def test_everything_is_packed_anew_where_one_image_would_not_do():
         assert len(plan(more)) == 2
 
 
-def test_no_layer_is_larger_than_a_registry_takes():
-    """Headers and padding count too, so that ten million empty files are no single layer."""
+def test_no_layer_is_larger_than_a_registry_accepts():
+    """Headers and padding count too, so ten million empty files are not one layer."""
     with limits(layer=512 << 20, largest=100 * 5000):
         groups = plan(file(f"data/{n:05}", 0) for n in range(1000))
         assert max(map(len, groups)) == 122  # of 4096 bytes each
@@ -228,7 +228,7 @@ def test_no_layer_is_larger_than_a_registry_takes():
 
 
 def test_images_hold_a_hundred_layers_each():
-    """A version of more than 100 layers needs several images; none is lost and the order is kept."""
+    """A version with more than 100 layers needs several images; no layer is lost and the order is kept."""
     groups = [[file(f"data/{n:03}", 1)] for n in range(250)]
     spread = images(groups)
     assert [len(image) for image in spread] == [100, 100, 50]
@@ -236,7 +236,7 @@ def test_images_hold_a_hundred_layers_each():
 
 
 def test_more_images_than_one_keep_layers_too():
-    """A version that needs several images keeps its parent's layers if they need no more images than new ones would."""
+    """A version that needs several images keeps its parent's layers if that does not need more images."""
     with limits(layer=10, largest=5000 + 4096):
         parent = plan(file(f"data/{n:04}", 5000) for n in range(250))
         assert len(parent) == 250
@@ -244,10 +244,10 @@ def test_more_images_than_one_keep_layers_too():
 
 
 def test_what_one_image_cannot_carry():
-    """The error says how many images there would have to be, or which file no layer can hold."""
-    needs = r"^x@v1: it needs 3 images: expected .* 100 layers of 10 GB in one, found 250 layers; split it into 3"
+    """The error says how many images the version would need, or which file is too large for a layer."""
+    needs = r"^x@v1: the version needs 3 images: expected .* 100 layers of 10 GB in one image, found 250 layers; split"
     with pytest.raises(ImageError, match=needs):
         check_one_image([[file(f"data/{n:03}", 1)] for n in range(250)], "x@v1")
-    with pytest.raises(ImageError, match=r"^x@v1: data/b is larger than a layer may be: expected .*, found 11 GB"):
+    with pytest.raises(ImageError, match=r"^x@v1: data/b is too large for a layer: expected .*, found 11 GB"):
         check_one_image([[file("data/a", 1)], [file("data/b", 11 * 10**9)]], "x@v1")
     check_one_image([[file("data/a", 1)]], "x@v1")

@@ -1,4 +1,4 @@
-"""Versions that share layers: what the next one keeps, what it costs, and that it can be made without its parent."""
+"""Versions that share layers: what the next one keeps, what it costs, and how it is built without its parent."""
 
 import hashlib
 import os
@@ -18,14 +18,14 @@ from datapack.errors import ImageError
 from datapack.progress import Silent
 from datapack.reference import Reference
 from datapack.workspace.folder import Workspace
-from tests.conftest import fact
-from tests.fetch.test_dvc import clone, dvc, git
+from tests.conftest import fact, make_catalog
+from tests.fetch.test_dvc import clone, copy_published, dvc, git
 from tests.servers import Reply, Server
 from tests.versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int, int]]:
-    """What files hold, when they were changed, and what is at their names."""
+    """The content, modification time and inode of each file."""
     stats = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.read_bytes(), s.st_mtime_ns, s.st_ino) for path, s in stats}
 
@@ -39,24 +39,31 @@ def reef(catalog):
     return make_reef(catalog.root)
 
 
-def test_layers_of_the_parent_are_kept_bit_for_bit(reef):
-    """Layers whose files are all still there have the digests that they have in the parent; the others are new."""
-    reef.ok("build", "reef@v1")
-    reef.ok("build", "reef@v2")
-    one, two = reef.data("v1"), reef.data("v2")
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory):
+    """A catalog with v1 and v2 built, to be copied."""
+    reef = make_reef(make_catalog(tmp_path_factory.mktemp("built") / "catalog").root)
+    for version in ("v1", "v2"):
+        reef.ok("build", f"reef@{version}")
+    return reef
+
+
+def test_layers_of_the_parent_are_kept_bit_for_bit(built):
+    """Layers whose files are all still there have the same digests as in the parent; the others are new."""
+    one, two = built.data("v1"), built.data("v2")
     assert (len(one), len(two)) == (3, 4)
-    assert two[:2] == [one[0], one[2]]  # a/1 and a/2, and c, which is beside the folders
+    assert two[:2] == [one[0], one[2]]  # a/1 and a/2, and c, which is at the top level
     assert not set(two[2:]) & set(one)
-    assert reef.layers("v2")[:2] == reef.layers("v1")[:2]
-    assert reef.ok("verify", "oci:dist/reef-v2").startswith("verified, every byte")
-    assert reef.lock["reef@v1"]["packing"] == "0*2 1*2 2*1"
-    assert reef.lock["reef@v2"]["packing"] == "0*2 2*1 1*1 3*1"
-    assert "parent" not in reef.lock["reef@v1"]
-    assert reef.lock["reef@v2"]["parent"] == "v1"
+    assert built.layers("v2")[:2] == built.layers("v1")[:2]
+    assert built.ok("verify", "oci:dist/reef-v2").startswith("verified, every byte")
+    assert built.lock["reef@v1"]["packing"] == "0*2 1*2 2*1"
+    assert built.lock["reef@v2"]["packing"] == "0*2 2*1 1*1 3*1"
+    assert "parent" not in built.lock["reef@v1"]
+    assert built.lock["reef@v2"]["parent"] == "v1"
 
 
 def test_new_labels_for_the_same_images_send_no_image(catalog):
-    """Where only a file beside the folders is another, the layers are the parent's but for the one that it is in."""
+    """If only a file at the top level changes, all layers are the parent's except the one that holds it."""
     reef = make_labelled(catalog.root)
     reef.ok("build", "reef@v1")
     reef.ok("build", "reef@v2")
@@ -81,7 +88,7 @@ def test_a_withdrawn_file_is_nowhere(reef):
 
 
 def test_a_changed_file_does_not_change_the_parent(reef):
-    """The versions' bags share their files on disk, and still a file that is another in the next one is two files."""
+    """The versions' bags share their files on disk, but a file that changed in the next version is two files."""
     reef.write("v2", {"a/1": b"ONE " * 400, "c": b"no longer empty"})
     os.utime(reef.root / "v2/a/1")
     reef.ok("build", "reef@v1")
@@ -90,11 +97,11 @@ def test_a_changed_file_does_not_change_the_parent(reef):
     assert contents(reef.bag("v1")) == before
     assert (reef.bag("v2") / "data/a/1").read_bytes() == b"ONE " * 400
     assert (reef.bag("v2") / "data/a/2").stat().st_ino == (reef.bag("v1") / "data/a/2").stat().st_ino
-    assert not set(reef.data("v1")) & set(reef.data("v2"))  # each layer of the parent has lost a file
+    assert not set(reef.data("v1")) & set(reef.data("v2"))  # each of the parent's layers lost a file
 
 
 def test_what_the_parent_has_is_stored_once(reef):
-    """DVC's cache gets the new file and the tag files that differ, and nothing else."""
+    """Only the new file and the changed tag files are added to DVC's cache."""
     reef.ok("fetch", "reef@v1")
     before = reef.objects()
     reef.ok("fetch", "reef@v2")
@@ -105,7 +112,7 @@ def test_what_the_parent_has_is_stored_once(reef):
 
 
 def test_what_the_parent_has_is_not_fetched_again(reef):
-    """Of a version's addresses only those are asked that its parent does not name, or that must have another hash."""
+    """Only URLs that the parent does not name, or that must have another hash, are requested."""
     with Server({f"/{name}": Reply(f"content of {name}".encode()) for name in "abcd"}) as server:
         a, b, c, d = ({"url": f"{server.url}/{name}", "name": f"{name}.txt"} for name in "abcd")
         other_c = {**c, "sha256": hashlib.sha256(b"another").hexdigest()}
@@ -124,7 +131,7 @@ def test_what_the_parent_has_is_not_fetched_again(reef):
 
 
 def test_what_the_parent_has_is_not_hashed_again(reef):
-    """Its hash is known by size and time: a fetch does not see a change that keeps both; `--verify` does."""
+    """Hashes are cached by size and time: a fetch does not notice a change that keeps both; `--verify` does."""
     reef.ok("fetch", "reef@v1")
     victim = reef.bag("v1") / "data/a/1"
     stat = victim.stat()
@@ -133,13 +140,11 @@ def test_what_the_parent_has_is_not_hashed_again(reef):
     os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     reef.ok("fetch", "reef@v2")
     assert Manifest.read(reef.bag("v2")).hashes["data/a/1"] == hashlib.sha256(FIRST["a/1"]).hexdigest()
-    assert "data/a/1: the file differs from the bag's manifest" in reef.fails(
-        "build", "reef@v2", "--verify", status=3
-    )
+    assert "data/a/1: the file differs from the bag's manifest" in reef.fails("build", "reef@v2", "--verify", status=3)
 
 
 def test_a_damaged_file_of_the_parent_is_not_taken_over(reef):
-    """A file that is not what the parent's manifest says is brought by the source."""
+    """A file that differs from the parent's manifest is fetched from the source."""
     reef.ok("fetch", "reef@v1")
     victim = reef.bag("v1") / "data/a/1"
     victim.chmod(0o644)
@@ -150,8 +155,8 @@ def test_a_damaged_file_of_the_parent_is_not_taken_over(reef):
     assert (reef.bag("v2") / "data/a/1").read_bytes() == FIRST["a/1"]
 
 
-def test_a_parent_that_is_not_here_is_obtained_first(reef):
-    """A chain can be built from its end: each parent comes before its child, and shares its layers when it is built."""
+def test_a_missing_parent_is_fetched_first(reef):
+    """A chain can be built from its end: each parent is fetched before its child, and shares its layers once built."""
     reef.ok("build", "reef@v3")
     assert set(reef.lock) == {"reef@v1", "reef@v2", "reef@v3"}
     assert reef.lock["reef@v3"]["packing"] == "0*2 2*1 1*1 3*1 4*1"
@@ -162,7 +167,7 @@ def test_a_parent_that_is_not_here_is_obtained_first(reef):
 
 
 def test_a_child_is_the_same_however_its_parent_came(reef, tmp_path):
-    """With the parent built before, or only fetched on the way, the image is the same."""
+    """The image is the same whether the parent was built before or only fetched for this build."""
     other = Reef(shutil.copytree(reef.root, tmp_path / "other"))
     for version in ("v1", "v2"):
         reef.ok("build", f"reef@{version}")
@@ -170,12 +175,13 @@ def test_a_child_is_the_same_however_its_parent_came(reef, tmp_path):
     assert len(images) == 1
 
 
-@pytest.fixture
-def published(reef, tmp_path):
-    """v1 and v2 are built; git and DVC's remote have v2, and of v1 they have what both have in common."""
+@pytest.fixture(scope="module")
+def published_once(tmp_path_factory):
+    """v1 and v2 are built; git and DVC's remote have v2, and only the files of v1 that v2 shares."""
+    reef = make_reef(make_catalog(tmp_path_factory.mktemp("published") / "catalog").root)
     git(reef, "init", "-q")
     dvc(reef, "init", "-q")
-    dvc(reef, "remote", "add", "--default", "shelf", str(tmp_path / "remote"))
+    dvc(reef, "remote", "add", "--default", "shelf", "../remote")
     (reef.root / ".gitignore").write_text(".datapack/\ndist/\n*.partial/\n")
     reef.ok("build", "reef@v1")
     reef.image = fact(reef.ok("build", "reef@v2", "--push-data"), "image")
@@ -184,8 +190,14 @@ def published(reef, tmp_path):
     return reef
 
 
+@pytest.fixture
+def published(published_once, tmp_path):
+    """A copy of that catalog and of its remote."""
+    return copy_published(published_once, tmp_path)
+
+
 def test_a_clone_makes_the_same_image_without_the_parent(published, tmp_path):
-    """The lock is enough: nothing of the parent is there, and a later datapack has other limits."""
+    """The lock is enough, even if nothing of the parent is there and a later datapack has other limits."""
     there = Reef(clone(published, tmp_path / "clone").root, layer=2000)
     shutil.rmtree(published.root)
     assert fact(there.ok("build", "reef@v2"), "image") == published.image
@@ -195,7 +207,7 @@ def test_a_clone_makes_the_same_image_without_the_parent(published, tmp_path):
 
 
 def test_a_parent_that_is_gone_for_good_changes_nothing(published):
-    """Withdrawn everywhere, in the lock too, the parent is not asked for where the layers are known."""
+    """If the parent was withdrawn everywhere, even in the lock, a build that knows the layers does not need it."""
     for path in (published.bag("v1"), published.root / "v1", published.root / ".datapack", published.root / "dist"):
         shutil.rmtree(path)
     (published.root / "data/reef/v1.dvc").unlink()
@@ -205,7 +217,7 @@ def test_a_parent_that_is_gone_for_good_changes_nothing(published):
 
 
 def test_of_a_parent_only_the_manifest_is_fetched(published, tmp_path):
-    """A clone that makes the next version asks DVC's remote for one file of the parent, and shares its layers."""
+    """A clone that builds the next version fetches one file of the parent from DVC's remote, and shares its layers."""
     there = Reef(clone(published, tmp_path / "clone").root)
     there.write("v3", {name: content for name, content in THIRD.items() if name != "d"})
     done = there.run("build", "reef@v3")
@@ -217,7 +229,7 @@ def test_of_a_parent_only_the_manifest_is_fetched(published, tmp_path):
 
 
 def test_a_damaged_manifest_in_the_cache_is_not_used(published):
-    """What DVC's cache holds of the parent counts only if it is what the lock says; otherwise the whole is obtained."""
+    """The parent's manifest in DVC's cache is used only if it matches the lock; otherwise the whole bag is fetched."""
     content = (published.bag("v2") / "manifest-sha256.txt").read_bytes()
     cached = published.root / ".dvc/cache/files/md5" / md5(content)[:2] / md5(content)[2:]
     for path in (published.bag("v2"), published.root / ".datapack"):
@@ -228,41 +240,39 @@ def test_a_damaged_manifest_in_the_cache_is_not_used(published):
     assert published.data("v3")[:-1] == published.data("v2")
 
 
-def test_another_parent_is_another_image(reef):
-    """A changed parent stops the build, which names it; where it is accepted the layers are planned anew."""
-    for version in ("v1", "v2"):
-        reef.ok("build", f"reef@{version}")
-    before, lock = contents(reef.root / "dist/reef-v2"), (reef.root / "datasets.lock").read_bytes()
-    reef.describe(v1=None, v2=None, v3="v2")
-    error = reef.fails("build", "reef@v2", status=3)
+def test_another_parent_is_another_image(built):
+    """A changed parent stops the build, which names it; once accepted, the layers are planned again."""
+    before, lock = contents(built.root / "dist/reef-v2"), (built.root / "datasets.lock").read_bytes()
+    built.describe(v1=None, v2=None, v3="v2")
+    error = built.fails("build", "reef@v2", status=3)
     assert "reef@v2: the image is not the one in the lock" in error
     assert "  changed  the parent: v1 is now none\n" in error
-    assert (reef.root / "datasets.lock").read_bytes() == lock
+    assert (built.root / "datasets.lock").read_bytes() == lock
     assert {path: before[path] for path in before} == {
-        path: found for path, found in contents(reef.root / "dist/reef-v2").items() if path in before
+        path: found for path, found in contents(built.root / "dist/reef-v2").items() if path in before
     }
-    reef.ok("build", "reef@v2", "--update-lock")
-    assert "parent" not in reef.lock["reef@v2"]
-    assert reef.lock["reef@v2"]["packing"] == "0*3 1*2"
-    assert not set(reef.data("v2")) & set(reef.data("v1"))
-    reef.describe(v1=None, v2="v1", v3="v2")
-    assert "  changed  the parent: none is now v1\n" in reef.fails("build", "reef@v2", status=3)
+    built.ok("build", "reef@v2", "--update-lock")
+    assert "parent" not in built.lock["reef@v2"]
+    assert built.lock["reef@v2"]["packing"] == "0*3 1*2"
+    assert not set(built.data("v2")) & set(built.data("v1"))
+    built.describe(v1=None, v2="v1", v3="v2")
+    assert "  changed  the parent: none is now v1\n" in built.fails("build", "reef@v2", status=3)
 
 
-def test_other_limits_change_a_version_only_when_that_is_asked_for(reef):
-    """A datapack whose layers are smaller makes the locked image; `--update-lock` plans it anew."""
-    image = fact(reef.ok("build", "reef@v1"), "image")
-    reef.layer = 2000
-    shutil.rmtree(reef.root / "dist")
-    assert fact(reef.ok("build", "reef@v1"), "image") == image
-    reef.ok("build", "reef@v1", "--update-lock")
-    assert len(reef.data("v1")) == 5
-    reef.ok("build", "reef@v1")
-    assert len(reef.data("v1")) == 5
+def test_other_limits_change_a_version_only_on_request(built):
+    """A datapack with smaller layers makes the locked image; `--update-lock` plans it again."""
+    image = fact(built.ok("build", "reef@v1"), "image")
+    built.layer = 2000
+    shutil.rmtree(built.root / "dist")
+    assert fact(built.ok("build", "reef@v1"), "image") == image
+    built.ok("build", "reef@v1", "--update-lock")
+    assert len(built.data("v1")) == 5
+    built.ok("build", "reef@v1")
+    assert len(built.data("v1")) == 5
 
 
 def test_a_lock_without_a_packing_gets_one(reef):
-    """Where the lock does not say it the layers are planned, and from then on the lock has it."""
+    """If the lock has no packing, the layers are planned and the packing is written to the lock."""
     reef.ok("build", "reef@v1")
     path = reef.root / "datasets.lock"
     text = path.read_text()
@@ -272,8 +282,8 @@ def test_a_lock_without_a_packing_gets_one(reef):
     assert path.read_text() == text
 
 
-def test_a_packing_that_does_not_fit_is_told(reef):
-    """A lock that was merged wrongly is one line, whether it is the version's or its parent's."""
+def test_a_packing_that_does_not_fit_is_reported(reef):
+    """A wrongly merged lock gives one error line, for the version's packing as for its parent's."""
     reef.ok("build", "reef@v1")
     path = reef.root / "datasets.lock"
     path.write_text(path.read_text().replace("packing: 0*2 1*2 2*1", "packing: 0*2 1*2"))
@@ -283,18 +293,18 @@ def test_a_packing_that_does_not_fit_is_told(reef):
     assert not (reef.root / "dist/reef-v2").exists()
 
 
-def test_a_parent_that_cannot_be_had(reef):
-    """It is one line that names the child, the parent, why, and what to do, at whichever place of the chain it is."""
+def test_a_parent_that_cannot_be_fetched(reef):
+    """One line names the child, the parent, the reason and what to do, wherever in the chain the parent is."""
     shutil.rmtree(reef.root / "v1")
     error = reef.fails("build", "reef@v3")
     assert f"reef@v2: its parent reef@v1 is needed and can't be fetched: found {reef.root / 'v1'}: can't read" in error
-    assert "take 'parent' out of the catalog" in error
+    assert "remove 'parent' from the catalog" in error
     assert not (reef.root / "dist").exists()
     assert not (reef.root / "datasets.lock").exists()
 
 
-def test_a_circle_is_refused(reef):
-    """Before anything is done."""
+def test_a_cycle_is_refused(reef):
+    """Parents that form a cycle are refused before anything is done."""
     reef.describe(v1="v3", v2="v1", v3="v2")
     assert "circular parents" in reef.fails("build", "reef@v1", status=2)
     assert not (reef.root / "data").exists()
@@ -302,7 +312,7 @@ def test_a_circle_is_refused(reef):
 
 @pytest.mark.parametrize("moment", [f"{n / 100:.2f}" for n in (40, 60, 80, 110, 140, 180)])
 def test_killed_at_any_moment(reef, moment):
-    """The same command goes on, and both versions are whole: the child does not keep what its parent alone has."""
+    """The same command resumes, and both versions are complete: the child keeps nothing that only its parent has."""
     reef.ok("build", "reef@v1")
     before = contents(reef.bag("v1"))
     process = reef.start("build", "reef@v2")
@@ -317,8 +327,8 @@ def test_killed_at_any_moment(reef, moment):
     assert not list(reef.root.rglob("*.partial"))
 
 
-def test_a_bag_that_a_kill_left_half_linked_is_begun_anew(reef):
-    """Links to the parent's files count only when all of them are there."""
+def test_a_bag_that_a_kill_left_half_linked_is_started_again(reef):
+    """Links to the parent's files count only if all of them are there."""
     reef.ok("fetch", "reef@v1")
     staging = reef.bag("v2").with_name("v2+staging.partial") / "data/a"
     staging.mkdir(parents=True)
@@ -334,13 +344,13 @@ def test_a_bag_that_a_kill_left_half_linked_is_begun_anew(reef):
     [
         (
             {"LAYER_BYTES": 2000, "MAX_DATA_LAYERS": 2},
-            r"^reef@v1: it needs 3 images: .*, found 5 layers; split it into 3 versions",
+            r"^reef@v1: the version needs 3 images: .*, found 5 layers; split it into 3 versions",
         ),
-        ({"LAYER_LIMIT": 6000}, r"^reef@v1: data/b/1 is larger than a layer may be: expected at most 6 kB, found 3 kB"),
+        ({"LAYER_LIMIT": 6000}, r"^reef@v1: data/b/1 is too large for a layer: expected at most 6 kB, found 3 kB"),
     ],
 )
-def test_what_no_image_can_hold_stops_before_anything_is_written(reef, monkeypatch, limits, says):
-    """The error comes before a byte of an image is on disk."""
+def test_a_version_too_large_for_an_image_writes_nothing(reef, monkeypatch, limits, says):
+    """The error comes before any byte of an image is on disk."""
     for name, value in limits.items():
         monkeypatch.setattr(planning, name, value)
     with pytest.raises(ImageError, match=says):

@@ -1,4 +1,4 @@
-"""The writer: what goes to a target is a value that another process could write, and it is read no more than needed."""
+"""The writer: a unit of work is a value that another process could write, and nothing is read more than needed."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from datapack.oci.spec import CONFIG, LAYER
 
 @pytest.fixture
 def bag(tmp_path):
-    """A folder with two files, and their list."""
+    """A folder with two files, and the list of them."""
     files = []
     for name, content in (("data/a/1", b"one" * 999), ("data/b", b"")):
         path = tmp_path / name
@@ -38,7 +38,7 @@ def blobs(folder, files):
 
 
 def test_a_unit_of_work_can_be_pickled(bag):
-    """Sent to another process, every blob has the same bytes and the same digest there."""
+    """Sent to another process, every blob has the same bytes and the same digest."""
     for blob in blobs(*bag):
         copy = pickle.loads(pickle.dumps(blob))
         here, there = io.BytesIO(), io.BytesIO()
@@ -48,7 +48,7 @@ def test_a_unit_of_work_can_be_pickled(bag):
 
 
 class Observer:
-    """Counts how often a blob was begun, and what was found in it."""
+    """Counts how often a blob was started, and records the files found in it."""
 
     def __init__(self):
         self.starts, self.files, self.bytes = 0, [], 0
@@ -67,8 +67,8 @@ class Observer:
         self.files.append(path.name)
 
 
-def test_a_trusted_layer_is_hashed_only_when_it_is_asked_for_again(bag):
-    """The receiver checks it the first time; if that fails, the second reading finds out which file is wrong."""
+def test_a_trusted_layer_is_hashed_only_on_the_second_request(bag):
+    """The receiver checks the first reading; if that fails, the second one finds out which file is wrong."""
     folder, files = bag
     (layer,) = data_layers([files], folder, "dataset/reef")
     digest = Blob(LAYER, layer.size, "", LayerContent(layer)).write(io.BytesIO())

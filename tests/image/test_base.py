@@ -46,7 +46,7 @@ def test_base_from_a_registry_is_fetched_once(registry, tmp_path):
 
 
 def test_missing_part_in_the_cache_is_fetched_again(registry, tmp_path):
-    """A cache is only a cache."""
+    """A part that is missing from the cache is fetched again."""
     make_base(tmp_path / "base")
     text = push(tmp_path / "base", registry, "library/tiny:1")
     base = open_base(text, tmp_path, tmp_path / "cache", Silent())
@@ -116,13 +116,13 @@ def test_damaged_parts_are_found(tmp_path):
 
 
 def test_not_a_layout(tmp_path):
-    """A folder without a layout is one clear line."""
+    """A folder without a layout gives one clear error line."""
     with pytest.raises(ImageError, match=r"nothing/index\.json: not an OCI layout"):
         open_base("oci:nothing", tmp_path, tmp_path, Silent())
 
 
 def test_stand_in_is_announced(tmp_path):
-    """Nobody can use the stand-in base of the tests without being told."""
+    """Opening a stand-in base always prints a warning."""
     from examples.stand_in_base import BUSYBOX, build
 
     if not BUSYBOX.exists():

@@ -1,4 +1,4 @@
-"""Layers: the same bits everywhere, one pass, and nothing but what the manifest says."""
+"""Layers: the same bits everywhere, one pass, and nothing that is not in the manifest."""
 
 import hashlib
 import io
@@ -37,7 +37,7 @@ def layer(tmp_path: Path) -> Layer:
 
 
 def test_golden_digest(layer):
-    """The bits of a layer are part of the format: a change of this value is a change of every image."""
+    """The bits of a layer are part of the format: if this value changes, every image changes."""
     assert write(layer)[0] == "sha256:35134495fb7d74f14b7774ba197eaf176aba2bf243849cbf4f3068a4ff75d543"
 
 
@@ -55,7 +55,7 @@ def test_what_the_disk_says_does_not_matter(tmp_path):
 
 
 def test_size_is_known_before_a_byte_is_read(layer):
-    """The size that is planned is the size that is written, long names and all."""
+    """The planned size equals the written size, even with long names."""
     assert layer.size == len(write(layer)[1])
 
 
@@ -66,7 +66,7 @@ def test_digest_is_that_of_the_bytes(layer):
 
 
 def test_archive_is_plain(layer):
-    """Root owns everything, nothing is writable but folders by root, times are 0, and parents come first, once."""
+    """Root owns everything, only folders are writable, by root, times are 0, and each parent comes once, first."""
     with tarfile.open(fileobj=io.BytesIO(write(layer)[1])) as archive:
         members = archive.getmembers()
         assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
@@ -90,7 +90,7 @@ def test_gnu_tar_reads_it(layer, tmp_path):
 
 
 def test_pax_headers_only_where_a_name_needs_them():
-    """A plain name has one header block; a long or a non-ASCII one has PAX records before it."""
+    """A plain name has one header block; a long or non-ASCII name has PAX records before it."""
     assert len(Member("a", 0o444, 1, "", b"x").header()) == 512
     assert len(Member("d/" * 49 + "a" * 90, 0o444, 1, "", b"x").header()) == 512  # USTAR's prefix holds it
     assert len(Member("a" * 200, 0o444, 1, "", b"x").header()) == 1536
@@ -100,7 +100,7 @@ def test_pax_headers_only_where_a_name_needs_them():
 
 @pytest.mark.parametrize("content", [b"One", b"on", b"one more"], ids=["flipped", "short", "long"])
 def test_a_file_that_differs_stops_the_writing(layer, tmp_path, content):
-    """A file that is not what the manifest says is named, with what was expected and what was found."""
+    """A file that differs from the manifest is named, with what was expected and what was found."""
     (tmp_path / "data/a.png").write_bytes(content)
     with pytest.raises(MismatchError, match=r"data/a\.png: the file differs from the bag's manifest: expected .*found"):
         write(layer)
@@ -121,8 +121,8 @@ def test_a_link_in_place_of_a_file_stops_the_writing(layer, tmp_path):
         write(layer)
 
 
-def test_each_file_that_is_right_is_told(layer, tmp_path):
-    """`found` hears of every file on disk, with the stat and the hash that it had."""
+def test_each_correct_file_is_reported(layer, tmp_path):
+    """`found` is called for every file on disk, with its stat and its hash."""
     told = {}
     blocks = layer.blocks(found=lambda source, stat, sha256: told.update({source: (stat.size, sha256)}))
     write_blocks(blocks, io.BytesIO())
@@ -130,7 +130,7 @@ def test_each_file_that_is_right_is_told(layer, tmp_path):
 
 
 def test_key_follows_the_content(layer):
-    """Another name, mode, size or hash gives another key; another folder on disk does not."""
+    """A different name, mode, size or hash gives a different key; a different folder on disk does not."""
     *others, last = layer.members
     for change in ({"name": "other"}, {"mode": 0o555}, {"size": 9}, {"sha256": "0" * 64}):
         other = Layer(layer.purpose, (*others, last._replace(**change)))
@@ -139,7 +139,7 @@ def test_key_follows_the_content(layer):
 
 
 def test_parents_are_written_once():
-    """A folder stands once before its files, however many there are."""
+    """A folder comes once, before its files, however many there are."""
     members = tree(Member(name, 0o444, 0, "", b"") for name in ("a/b/2", "a/b/1", "a/c"))
     assert [m.name for m in members] == ["a/", "a/b/", "a/b/1", "a/b/2", "a/c"]
 

@@ -19,7 +19,7 @@ from tests.servers import Reply, Server
 
 
 def set_base(catalog, text: str, form: str = "{}") -> bytes:
-    """Write this base into the catalog, in this form; return the file's bytes."""
+    """Write a base into the catalog, in the given form; return the file's bytes."""
     path = catalog.root / "datasets.yml"
     path.write_text(path.read_text().replace('"oci:base"', form.format(text)))
     return path.read_bytes()
@@ -53,7 +53,7 @@ def test_nothing_changed(catalog, registry, pushed):
 
 
 def test_tag_that_moved(catalog, registry, pushed):
-    """A moved tag gives the new digest; a build that the lock has on the old base stops."""
+    """A moved tag gives the new digest; then a build of a version locked with the old base stops."""
     old = pushed("moved/tiny:1", "old")
     set_base(catalog, f"{registry}/moved/tiny:1@{old}")
     catalog.ok("build", "reef@v1")
@@ -111,7 +111,7 @@ def test_place_and_permissions_stay(catalog, registry, pushed):
     assert digest in real.read_text()
 
 
-def test_text_that_stands_for_more_than_the_base_is_left_alone(catalog, registry, pushed):
+def test_text_that_is_used_for_more_than_the_base_is_left_alone(catalog, registry, pushed):
     """An anchor that another key uses too is not changed silently: the user must do it."""
     pushed("anchor/tiny:1")
     before = set_base(catalog, f"{registry}/anchor/tiny:1", "&x {}")
@@ -126,7 +126,7 @@ def test_text_that_stands_for_more_than_the_base_is_left_alone(catalog, registry
 
 
 def make_index(folder, *architectures: str) -> str:
-    """Make a layout of one index with an image for each of these; return the index's digest."""
+    """Make a layout with one index that lists an image per architecture; return the index's digest."""
     entries = []
     for architecture in architectures:
         make_base(folder, architecture=architecture)
@@ -141,7 +141,7 @@ def make_index(folder, *architectures: str) -> str:
 
 
 def test_index_is_pinned_as_a_whole(catalog, registry, tmp_path):
-    """Of a name for several machines, the digest is that of all of them, as Docker Hub shows it."""
+    """For an image with several platforms, the digest is that of the index, as Docker Hub shows it."""
     digest = make_index(tmp_path / "index", "arm64", "amd64")
     push(tmp_path / "index", registry, "index/tiny:1")
     catalog.ok("base", f"{registry}/index/tiny:1")
@@ -206,7 +206,7 @@ def test_tag_that_the_registry_does_not_have(catalog, registry):
     ids=["page", "list", "damaged"],
 )
 def test_answer_that_is_no_manifest(catalog, reply, says):
-    """The login page of a network, or the answer of a broken registry, is not pinned."""
+    """A network's login page, or a broken registry's reply, is not pinned."""
     before = written(catalog)
     with Server({"/v2/me/tiny/manifests/1": reply}) as server:
         name = f"{server.url.removeprefix('http://')}/me/tiny:1"
@@ -215,7 +215,7 @@ def test_answer_that_is_no_manifest(catalog, reply, says):
 
 
 def test_edit_while_the_registry_is_asked_is_kept(catalog, registry, pushed, monkeypatch):
-    """Changes that the user saved meanwhile stay; another base among them is not overwritten."""
+    """Changes that the user saves in the meantime stay; a new base among them is not overwritten."""
     digest = pushed("edit/tiny:1")
     name = f"{registry}/edit/tiny:1"
     set_base(catalog, name)
@@ -229,7 +229,7 @@ def test_edit_while_the_registry_is_asked_is_kept(catalog, registry, pushed, mon
         monkeypatch.setattr("datapack.image.pin.resolve", slow)
 
     edit(name, "docker.io/library/alpine:3.22")
-    with pytest.raises(CatalogError, match="the base in the catalog has changed meanwhile; run this again"):
+    with pytest.raises(CatalogError, match="the base in the catalog changed in the meantime; run this again"):
         pin(Workspace(catalog.root))
     assert b"alpine:3.22" in written(catalog)
     path.write_text(path.read_text().replace("docker.io/library/alpine:3.22", name))

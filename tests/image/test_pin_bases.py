@@ -63,7 +63,7 @@ def test_one_missing_base_changes_no_file(registry, pushed, tmp_path):
     ],
 )
 def test_a_dockerfile_without_a_full_name_is_refused(tmp_path, text, error, why):
-    """A base without a full name and a tag is one clear line."""
+    """A base without a full name and a tag gives one clear error line."""
     path = tmp_path / "Dockerfile"
     path.write_text(text)
     with pytest.raises(error, match=why):
