@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 from pathlib import Path
+from typing import Any
+
+from configobj import ConfigObj, ConfigObjError
 
 from datapack.errors import VersioningError
 
@@ -32,25 +34,34 @@ def cache_folder(root: Path) -> Path:
     found = _find(root, "cache", "dir")
     if found:
         value, file = found
-        return file.parent / value  # relative to the file, as DVC writes it
+        # relative to the file, as DVC writes it; unlike Path.expanduser, this leaves the name of an unknown user
+        return file.parent / os.path.expanduser(value)  # noqa: PTH111
     return (find_repository(root) or root / ".dvc") / "cache"
 
 
 def _find(root: Path, section: str, option: str) -> tuple[str, Path] | None:
     for file in _files(root):
-        parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
-        try:
-            # DVC indents settings, which configparser would take for continuation lines
-            lines = (line.strip() for line in file.read_text("utf-8").splitlines())
-            parser.read_string("\n".join(lines), source=str(file))
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError, configparser.Error) as error:
-            found = str(error).splitlines()[0]
-            raise VersioningError("DVC's configuration can't be read", where=file, found=found) from error
-        if parser.has_option(section, option):
-            return parser.get(section, option).strip("\"'"), file
+        values = _read(file).get(section)
+        value = _lower_keys(values).get(option) if isinstance(values, dict) else None
+        if isinstance(value, (str, list)):  # commas outside quotes make a list
+            return value if isinstance(value, str) else ",".join(value), file
     return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read a file with DVC's own parser: it knows quotes, comments behind values, and lists."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return _lower_keys(ConfigObj(lines).dict())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, ConfigObjError) as error:
+        found = str(error).splitlines()[0]
+        raise VersioningError("DVC's configuration can't be read", where=file, found=found) from error
+
+
+def _lower_keys(values: dict[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in values.items()}
 
 
 def _files(root: Path) -> list[Path]:
@@ -59,5 +70,6 @@ def _files(root: Path) -> list[Path]:
     user = os.environ.get("DVC_GLOBAL_CONFIG_DIR") or Path(
         os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "dvc"
     )
-    system = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or "/etc/xdg/dvc"
+    shared = os.environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep)[0] or "/etc/xdg"
+    system = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or Path(shared, "dvc")
     return [*own, Path(user, "config"), Path(system, "config")]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from dvc.config import Config
 
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_settings import cache_folder, find_repository, read_setting
@@ -55,6 +56,47 @@ def test_most_specific_file_wins(settings, tmp_path):
     for number, path in enumerate(levels):
         path.write_text(f"[core]\n    remote = remote{number}\n    analytics = false\n")
         assert read_setting(settings, "core", "remote") == f"remote{number}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[core]\n    remote = storage  # since May\n",
+        "[core]\nremote = 'a # b'  # since May\n",
+        '["core"]\n"remote" = "storage"\n',
+        "[Core]\nREMOTE = storage\n",
+        "[core]\nremote = s = t\n",
+        "[core]\nremote = a;b\n",
+        "[core]\nremote =\n",
+        "# nothing yet\n",
+        "[cache]\ndir = ~/cache\n",
+        "[cache]\ndir = '/a b/cache'  # shared\n",
+        "[Cache]\nDir = ../cache\n",
+        "[cache]\ntype = reflink,hardlink\n",
+        '[cache]\ntype = "reflink,copy"  # fast\n',
+        "['remote \"core\"']\nurl = /a\n[core]\nremote = core\n",
+    ],
+)
+@pytest.mark.parametrize("level", ["repository/.dvc/config", "repository/.dvc/config.local", "global/config"])
+def test_settings_written_by_hand_mean_what_dvc_says(settings, tmp_path, monkeypatch, content, level):
+    """Quotes, comments, lists, upper case and a home folder are read as by DVC."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / level).write_text(content)
+    found = Config(str(settings / ".dvc"))
+    types = found["cache"].get("type", "")
+    assert read_setting(settings, "core", "remote") == found["core"].get("remote", "")
+    assert read_setting(settings, "cache", "type") == (",".join(types) if isinstance(types, list) else types)
+    assert os.path.normpath(cache_folder(settings)) == str(found["cache"].get("dir", settings / ".dvc/cache"))
+
+
+def test_the_systems_settings_are_in_the_first_shared_folder(settings, tmp_path, monkeypatch):
+    """``XDG_CONFIG_DIRS`` names the folders for all users; DVC reads the first."""
+    monkeypatch.delenv("DVC_SYSTEM_CONFIG_DIR")
+    monkeypatch.setenv("XDG_CONFIG_DIRS", f"{tmp_path}/all:{tmp_path}/more")
+    (tmp_path / "all/dvc").mkdir(parents=True)
+    (tmp_path / "all/dvc/config").write_text("[core]\nremote = shared\n")
+    assert read_setting(settings, "core", "remote") == "shared"
+    assert Config(str(settings / ".dvc"))["core"]["remote"] == "shared"
 
 
 def test_repository_in_a_parent_folder_is_found(settings):
