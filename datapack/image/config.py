@@ -112,7 +112,7 @@ def compose(
     config = base.config
     labels = {**labels, DIGEST_LABEL: dataset_digest}
     runtime: dict[str, Any] = {
-        key: value for key, value in config.get("config", {}).items() if key in {"Env", "Labels", "WorkingDir"}
+        key: value for key, value in (config.get("config") or {}).items() if key in {"Env", "Labels", "WorkingDir"}
     }
     runtime["Entrypoint"] = ENTRYPOINT
     runtime["Env"] = [
@@ -131,7 +131,7 @@ def compose(
             "diff_ids": [*config["rootfs"]["diff_ids"], *(layer.digest for layer in descriptors)],
         },
         "history": [
-            *config.get("history", ()),
+            *(config.get("history") or ()),
             *({"created": CREATED, "created_by": f"datapack: {layer.purpose}"} for layer in layers),
         ],
     }

@@ -12,9 +12,11 @@ from datapack.oci.image import READABLE_AT_ONCE, single_image
 from datapack.oci.spec import Descriptor, parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+#: What tarfile raises for a damaged archive.
+TAR_ERRORS = (tarfile.TarError, ValueError, OverflowError)
 _INDEX = "index.json"
 
 
@@ -40,10 +42,11 @@ class Archive:
         """Find out where everything is in an archive; raise `ImageError` if it is none."""
         try:
             with tarfile.open(path, mode="r:") as archive:
-                return cls(path, {member.name: Place(member.offset_data, member.size) for member in archive})
+                members = read_members(archive, path.stat().st_size)
+                return cls(path, {member.name: Place(member.offset_data, member.size) for member in members})
         except OSError as error:
             raise ImageError("the archive can't be read", where=path, found=error.strerror) from error
-        except tarfile.TarError as error:
+        except TAR_ERRORS as error:
             raise ImageError("not an archive", where=path, expected="an uncompressed tar file", found=error) from error
 
     def image(self) -> Descriptor:
@@ -69,6 +72,19 @@ class Archive:
             return cast("BinaryIO", io.BufferedReader(_Section(self.path, self.places[name])))
         except OSError as error:
             raise ImageError("the archive can't be read", where=self.path, found=error.strerror) from error
+
+
+def read_members(archive: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of an archive of ``size`` bytes.
+
+    Raises:
+        tarfile.ReadError: a member's content would not be inside the archive. tarfile itself would look for it, for
+            years if the size in a damaged header is large enough.
+    """
+    for member in archive:
+        if not 0 <= member.size <= size - member.offset_data:
+            raise tarfile.ReadError(f"{member.name!a} is cut off")
+        yield member
 
 
 def blob_name(digest: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 READABLE_AT_ONCE = 64 << 20  # bytes: no manifest, config or statement is larger
+_NESTED_INDEXES = 8  # at most, on the way to a manifest; real images have one
 
 
 class Storage(Protocol):
@@ -117,7 +118,7 @@ def read_image(storage: Storage, root: Descriptor, where: object, platform: Plat
     Raises:
         ImageError: a part is missing, damaged or malformed; there is no image, or none for the platform.
     """
-    documents = _read_manifests(storage, root, where, platform)
+    documents = _read_manifests(storage, root, where, platform, _NESTED_INDEXES)
     descriptor, content = list(documents.items())[-1]
     manifest = parse_object(content, storage.locate(descriptor))
     config = Descriptor.parse(manifest["config"], where)
@@ -126,21 +127,50 @@ def read_image(storage: Storage, root: Descriptor, where: object, platform: Plat
     if platform is not None:
         platform.check(settings, where)
     layers = tuple(Descriptor.parse(layer, where) for layer in manifest["layers"])
+    _check_values(manifest, settings, where)
     return StoredImage(storage, descriptor, manifest, settings, layers, documents)
 
 
 def _read_manifests(
-    storage: Storage, root: Descriptor, where: object, platform: Platform | None
+    storage: Storage, root: Descriptor, where: object, platform: Platform | None, nested: int
 ) -> dict[Descriptor, bytes]:
-    """Read the manifest of one image and, before it, the indexes on the way to it."""
+    """Read the manifest of one image and, before it, the indexes on the way to it: at most ``nested``."""
     content = read_part(storage, root)
     document = parse_object(content, where)
     if "manifests" in document and platform is not None:
-        return {root: content, **_read_manifests(storage, platform.select(document, where), where, platform)}
+        if not nested:
+            raise ImageError("too many nested indexes", where=where, expected=f"at most {_NESTED_INDEXES}")
+        selected = platform.select(document, where)
+        return {root: content, **_read_manifests(storage, selected, where, platform, nested - 1)}
     if "config" not in document or not isinstance(document.get("layers"), list):
         found = "an index of several images" if "manifests" in document else str(document.get("mediaType", "no layers"))
         raise ImageError("not the manifest of one image", where=where, found=found, fix="name one image by its digest")
     return {root: content}
+
+
+def _check_values(manifest: Mapping[str, Any], config: Mapping[str, Any], where: object) -> None:
+    """Check the types of what is read from an image later: any JSON may have the right digest."""
+    runtime, root = config.get("config"), config.get("rootfs")
+    runtime = {} if runtime is None else runtime
+    checks = {
+        "annotations": _is_text(manifest.get("annotations"), dict),
+        "config": isinstance(runtime, dict),
+        "config.Labels": isinstance(runtime, dict) and _is_text(runtime.get("Labels"), dict),
+        "config.Env": isinstance(runtime, dict) and _is_text(runtime.get("Env"), list),
+        "rootfs.diff_ids": isinstance(root, dict) and isinstance(root.get("diff_ids"), list),
+        "history": isinstance(config.get("history") or [], list),
+    }
+    wrong = [name for name, right in checks.items() if not right]
+    if wrong:
+        raise ImageError("not an image: a value has the wrong type", where=where, found=wrong[0])
+
+
+def _is_text(value: Any, container: type[dict[str, Any]] | type[list[Any]]) -> bool:
+    """Whether a value is absent, or a mapping to text, or a list of text."""
+    if value is None:
+        return True
+    texts = value.values() if isinstance(value, dict) else value
+    return isinstance(value, container) and all(isinstance(text, str) for text in texts)
 
 
 def read_json(storage: Storage, descriptor: Descriptor) -> dict[str, Any]:

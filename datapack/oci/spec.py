@@ -51,11 +51,13 @@ class Descriptor:
             media_type, digest, size = value["mediaType"], value["digest"], value["size"]
         except (TypeError, KeyError) as error:
             raise ImageError("not an OCI descriptor", where=where, found=json.dumps(value)[:100]) from error
-        if not (is_digest(digest) and isinstance(size, int) and size >= 0):
+        if not (isinstance(media_type, str) and is_digest(digest) and type(size) is int and size >= 0):
             raise ImageError(
-                "not an OCI descriptor with a sha256 digest and a size", where=where, found=f"{digest!r}, {size!r}"
+                "not an OCI descriptor with a media type, a sha256 digest and a size",
+                where=where,
+                found=json.dumps(value)[:100],
             )
-        return cls(DOCKER_EQUIVALENTS.get(media_type, str(media_type)), digest, size)
+        return cls(DOCKER_EQUIVALENTS.get(media_type, media_type), digest, size)
 
     def to_json(self) -> dict[str, object]:
         """Return the descriptor as a manifest contains it."""
@@ -66,7 +68,7 @@ def parse_object(content: bytes, where: object) -> dict[str, Any]:
     """Read a manifest, a config or an index: a JSON object; raise `ImageError` for anything else."""
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: a list in a list in a list, thousands deep
         value = None
     if not isinstance(value, dict):
         raise ImageError("not a part of an image", where=where, expected="a JSON object", found=f"{content[:40]!a}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from datapack.bag.manifest import PAYLOAD
 from datapack.executor import run_all
 from datapack.files import FileStat
+from datapack.oci.archive import TAR_ERRORS, read_members
 from datapack.oci.spec import LAYER, Descriptor
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class LayerReading:
         try:
             with self.storage.open(self.layer) as blob, tarfile.open(fileobj=blob, mode=mode) as archive:  # type: ignore[call-overload] # either mode
                 self._read_entries(archive, content)
-        except tarfile.TarError as error:
+        except TAR_ERRORS as error:
             content.problems.append(f"layer    {self.layer.digest} is not a tar archive: {error}")
 
     def _read_bytes(self, content: Content, advance: Callable[[int], None]) -> None:
@@ -85,7 +86,7 @@ class LayerReading:
                     # Of a stream tarfile needs `read` alone, and there is nothing to close.
                     archive = tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK)  # type: ignore[call-overload] # noqa: SIM115
                     self._read_entries(archive, content)
-                except tarfile.TarError as error:
+                except TAR_ERRORS as error:
                     content.problems.append(f"layer    {self.layer.digest} is not a tar archive: {error}")
             while stream.read(_BLOCK):
                 pass
@@ -93,7 +94,7 @@ class LayerReading:
             content.problems.append(f"layer    {self.layer.digest} is damaged: its bytes have {stream.digest}")
 
     def _read_entries(self, archive: tarfile.TarFile, content: Content) -> None:
-        for member in archive:
+        for member in read_members(archive, self.layer.size):
             self._read_entry(member, archive, content)
             if self.depth == "bytes":
                 archive.members.clear()  # type: ignore[attr-defined] # there may be millions, and a stream can't go back
@@ -102,6 +103,9 @@ class LayerReading:
         path = member.name.removeprefix(f"{self.folder}/")
         if member.isdir() or path == member.name:
             return  # not of the bag
+        if not member.isreg():  # a link could lead to any other file
+            content.problems.append(f"layer    {self.layer.digest} contains {member.name!a}, which is not a file")
+            return
         if not path.startswith(f"{PAYLOAD}/"):
             if file := archive.extractfile(member):
                 content.tags[path] = file.read()

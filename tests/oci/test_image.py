@@ -121,6 +121,77 @@ def test_what_is_no_manifest(layout, manifest, line):
         read_image(layout, root, "a test", AMD64)
 
 
+@pytest.mark.parametrize(
+    "content", [b"[" * 200_000, b'{"manifests":' * 200_000, b"\xff", b"9" * 5000, b"NaN", b'{"size": 1e999}']
+)
+def test_json_that_python_can_not_read(layout, content):
+    """However deep or odd, it is one clear line."""
+    root = Descriptor.of(MANIFEST, content)
+    layout.blob(root.digest).write_bytes(content)
+    with pytest.raises(ImageError, match=r"not (a part of an image|the manifest of one image)"):
+        read_image(layout, root, "a test", AMD64)
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, "text", [], [1], [[]], {"a": []}])
+@pytest.mark.parametrize("key", ["mediaType", "digest", "size"])
+def test_what_is_no_descriptor(layout, key, value):
+    """A value of the wrong type in a descriptor is one clear line."""
+    entry = {**layout.image().to_json(), key: value}
+    if (key, value) == ("mediaType", "text") or (key, value) == ("size", 7):
+        assert Descriptor.parse(entry, "a test").to_json() == entry
+    else:
+        with pytest.raises(ImageError, match="a test: not an OCI descriptor with a media type, a sha256 digest and a"):
+            Descriptor.parse(entry, "a test")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("annotations", {"a": 1}),
+        ("annotations", ["a"]),
+        ("config", []),
+        ("config.Labels", ["a"]),
+        ("config.Labels", {"a": {}}),
+        ("config.Env", "A=1"),
+        ("config.Env", [1]),
+        ("rootfs.diff_ids", None),
+        ("rootfs.diff_ids", {}),
+        ("history", 7),
+    ],
+)
+def test_a_value_of_the_wrong_type(layout, place, value):
+    """Any JSON may have the right digest: what is read from an image later has the type that OCI gives it."""
+    manifest = read_json(layout, layout.image())
+    config = read_json(layout, Descriptor.parse(manifest["config"], "a test"))
+    outer, _, inner = place.partition(".")
+    changed = manifest if outer == "annotations" else config
+    changed[outer] = {**changed[outer], inner: value} if inner else value
+    root = put(layout, MANIFEST, {**manifest, "config": put(layout, CONFIG, config).to_json()})
+    with pytest.raises(ImageError, match=f"a test: not an image: a value has the wrong type: found {place}$"):
+        read_image(layout, root, "a test", AMD64)
+
+
+def test_values_that_an_image_need_not_have(layout):
+    """Null means none, as some programs write it."""
+    manifest = read_json(layout, layout.image())
+    config = read_json(layout, Descriptor.parse(manifest["config"], "a test"))
+    config |= {"config": None, "history": None}
+    changed = {**manifest, "config": put(layout, CONFIG, config).to_json(), "annotations": None}
+    image = read_image(layout, put(layout, MANIFEST, changed), "a test", AMD64)
+    assert (image.labels, image.environment, image.annotations) == ({}, [], {})
+
+
+def test_endless_indexes_are_refused(layout):
+    """A chain of indexes ends before Python's stack does."""
+    entry = {**layout.image().to_json(), "platform": {"os": "linux", "architecture": "amd64"}}
+    for _ in range(8):
+        entry = {**entry, **put_index(layout, entry).to_json()}
+    assert read_image(layout, Descriptor.parse(entry, ""), "a test", AMD64).descriptor == layout.image()
+    last = put_index(layout, entry)
+    with pytest.raises(ImageError, match="a test: too many nested indexes: expected at most 8"):
+        read_image(layout, last, "a test", AMD64)
+
+
 @pytest.mark.parametrize("storage", ["layout", "archive"])
 def test_a_missing_part_is_named(layout, storage):
     """The error says which file or which digest is missing."""

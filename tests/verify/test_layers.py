@@ -1,12 +1,15 @@
 """The layers of an image: the units of work that verify them."""
 
 import pickle
+import tarfile
 
 import pytest
 
+from datapack.errors import ImageError
 from datapack.oci.archive import Archive
 from datapack.oci.image import read_image
 from datapack.oci.layout import Layout
+from datapack.oci.spec import LAYER, Descriptor
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from datapack.verify.layers import LayerReading, read_layers
 from tests import registries
@@ -39,3 +42,49 @@ def test_only_full_reads_the_bytes_of_files(catalog, mode, files, hashes):
     assert (len(content.files), len(content.hashes), content.problems) == (files, hashes, [])
     assert sum(read) == (sum(layer.size for layer in image.layers) if mode == "full" else 0)
     assert "manifest-sha256.txt" in content.tags
+
+
+def header(name: str, size: int = 0, form: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    """Return the header of one member of a tar archive."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type, member.linkname = size, form, link
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def read_layer(root, content: bytes, depth: str):
+    """Read a layer of these bytes from a layout."""
+    layer = Descriptor.of(LAYER, content)
+    layout = Layout(root)
+    layout.blobs.mkdir(parents=True)
+    layout.blob(layer.digest).write_bytes(content)
+    return LayerReading(layout, layer, "dataset/reef", depth).run(lambda _: None)
+
+
+@pytest.mark.parametrize("depth", ["headers", "bytes"])
+@pytest.mark.parametrize("size", [513, 1 << 40, 1 << 70, -512])
+def test_a_size_that_does_not_fit_is_a_problem(tmp_path, depth, size):
+    """A damaged header is one line, and nothing looks for the content that it promises: that would take years."""
+    content = read_layer(tmp_path, header("dataset/reef/data/a.png", size) + bytes(512), depth)
+    (problem,) = content.problems
+    assert "is not a tar archive: " in problem
+
+
+@pytest.mark.parametrize("depth", ["headers", "bytes"])
+@pytest.mark.parametrize("form", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize("name", ["manifest-sha256.txt", "data/a.png"])
+def test_what_is_not_a_file_is_a_problem(tmp_path, depth, form, name):
+    """A link in a bag, to anything or to nothing, is named and not followed."""
+    content = read_layer(tmp_path, header(f"dataset/reef/{name}", form=form, link="nowhere") + bytes(1024), depth)
+    (problem,) = content.problems
+    assert problem.endswith(f"contains 'dataset/reef/{name}', which is not a file")
+    assert not content.files
+    assert not content.tags
+
+
+@pytest.mark.parametrize("size", [1025, 1 << 70, -512])
+def test_an_archive_that_is_cut_off(tmp_path, size):
+    """So is an archive with such a header."""
+    path = tmp_path / "cut.tar"
+    path.write_bytes(header("index.json", size) + bytes(1024))
+    with pytest.raises(ImageError, match=r"cut\.tar: not an archive"):
+        Archive.find(path)
