@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, status = f"{job.word} FAILED: {error}", error.exit_code
         job.log_details(error)
     except KeyboardInterrupt:
-        line, status = f"{job.word} FAILED: stopped from the keyboard", StoppedError.exit_code
+        line, status = f"{job.word} FAILED: stopped by Ctrl-C", StoppedError.exit_code
     except Exception as error:  # whatever happens, the last line must say that the job failed
         traceback.print_exc()
         why = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""The surroundings of a run."""
+"""The context of a run: its folders, its process, its log."""
 
 from __future__ import annotations
 

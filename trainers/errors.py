@@ -1,4 +1,4 @@
-"""Errors that stop a run, each of one line in the form of `datapack.errors`."""
+"""Errors that stop a run: one line each, in the form of `datapack.errors`."""
 
 from datapack.errors import DatapackError, MismatchError
 
@@ -12,7 +12,7 @@ class ConfigError(DatapackError):
 
 
 class TrainingError(DatapackError):
-    """The data is intact but the run failed: no room, no GPU, no memory, a loss that is not finite."""
+    """The data is intact but the run failed: no disk space, no GPU, no memory, a loss that is not finite."""
 
 
 class StoppedError(DatapackError):

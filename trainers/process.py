@@ -79,9 +79,9 @@ def _limit(cgroup: Path) -> float:
 def tune_process() -> None:
     """Tune OpenMP and malloc for this process; call it before torch is imported.
 
-    torch uses the available cores, and none of its threads spins for long while it waits: spinning keeps a core from
-    other threads, even from the one that is waited for. OpenMP reads the environment when it is loaded; variables that
-    are already set stay.
+    torch uses the available cores, and none of its threads spins for long while it waits: a spinning thread keeps a
+    core from other threads, even from the one that it waits for. OpenMP reads the environment when it is loaded;
+    variables that are already set stay.
 
     Freed memory is reused at once. By default glibc returns the memory of an image to the kernel and requests it page
     by page for the next image, which takes a third as long as decoding it.
@@ -117,7 +117,7 @@ def wait_for_first(scratch: Path) -> None:
     outcome, parent = _outcome(scratch), os.getppid()
     while not outcome.exists():
         if os.getppid() != parent:
-            raise TrainingError("the launcher of this training was ended")
+            raise TrainingError("the launcher of this training is gone")
         time.sleep(_POLL)
     if not json.loads(outcome.read_text()):
         raise TrainingError("the first process of this node failed: its output says why")

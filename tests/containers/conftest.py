@@ -1,4 +1,4 @@
-"""Fixtures of the tests that need a container engine; each worker of pytest-xdist has engines and stores of its own."""
+"""Fixtures of the tests that need a container engine; each worker of pytest-xdist has its own engines and stores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests here. One worker runs those of podman, another those of Docker, so each engine starts once."""
+    """Mark these tests. One worker runs those of podman, another those of Docker, so each engine starts once."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             parameters = item.name.partition("[")[2]
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stand_in_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the OCI layout of a base made of the busybox that is installed here."""
+    """Make the OCI layout of a base from the installed busybox."""
     if not Path("/bin/busybox").exists():
         engines.unavailable("busybox-static is not installed")
     layout = tmp_path_factory.mktemp("stand-in-base")
@@ -42,35 +42,35 @@ def stand_in_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def podman(stand_in_base: Path) -> Iterator[engines.Engine]:
-    """Give podman, with a store of its own and its Docker API at ``url``."""
+    """Start podman with its own store, and its Docker API at ``url``."""
     with _short_folder() as folder, engines.podman(folder, stand_in_base) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def docker(stand_in_base: Path) -> Iterator[engines.Engine]:
-    """Give Docker, with a daemon of its own."""
+    """Start Docker with its own daemon."""
     with _short_folder() as folder, engines.docker(folder, stand_in_base) as engine:
         yield engine
 
 
 @contextlib.contextmanager
 def _short_folder() -> Iterator[Path]:
-    """Make a folder for an engine: pytest's own are too deep for the 108 characters of a socket's path."""
+    """Make a folder for an engine: pytest's own paths are too long for the 108 characters of a socket's path."""
     with tempfile.TemporaryDirectory(prefix="dp-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="session", params=["podman", "docker"])
 def engine(request: pytest.FixtureRequest) -> engines.Engine:
-    """Give each engine in turn."""
+    """Each engine in turn."""
     given: engines.Engine = request.getfixturevalue(request.param)
     return given
 
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine], tuple[str, str]]:
-    """Build the import image of `FILES` in an engine, once; give its name and the dataset digest."""
+    """Build the import image of `FILES` in an engine, once; return its name and the dataset digest."""
     context = tmp_path_factory.mktemp("context")
     copy_program(context)
     digest = write_bag(context / "data" / "reef" / "v1", FILES)
@@ -78,7 +78,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine]
 
     def build(engine: engines.Engine) -> tuple[str, str]:
         if engine.name not in built:
-            built[engine.name] = "localhost/import-program:v1"  # a name of its own: other tests load reef:v1
+            built[engine.name] = "localhost/import-program:v1"  # a separate name: other tests load reef:v1
             arguments = {"BASE": "localhost/stand-in:latest", "NAME": "reef", "DATA_VERSION": "v1", "DIGEST": digest}
             engine.build(engines.PROJECT / "docker" / "data" / "Dockerfile", context, built[engine.name], **arguments)
         return built[engine.name], digest
@@ -88,7 +88,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine]
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a bag that takes a while to copy."""
+    """A bag that takes a while to copy."""
     bag = tmp_path_factory.mktemp("many") / "bag"
     write_bag(bag, MANY)
     return bag
@@ -96,7 +96,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
-    """Give an empty folder to import to."""
+    """An empty folder to import to."""
     folder = tmp_path / "outputs"
     folder.mkdir()
     return folder
@@ -104,13 +104,13 @@ def outputs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def anywhere(build: Callable[[engines.Engine], tuple[str, str]], engine: engines.Engine, outputs: Path) -> Importer:
-    """Give the import image in each engine."""
+    """The import image in each engine."""
     return Importer(engine, *build(engine), outputs)
 
 
 @pytest.fixture
 def importer(build: Callable[[engines.Engine], tuple[str, str]], podman: engines.Engine, outputs: Path) -> Importer:
-    """Give the import image in podman, which is what the Safe Haven has."""
+    """The import image in podman, the engine of the Safe Haven."""
     return Importer(podman, *build(podman), outputs)
 
 
@@ -124,6 +124,6 @@ def built(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Path
 
 @pytest.fixture
 def stage(built: Path, engine: engines.Engine) -> Iterator[Stage]:
-    """Give each engine in turn; what a test leaves in ``dist`` goes."""
+    """Each engine in turn; whatever a test leaves in ``dist`` is removed."""
     yield Stage(built, engine)
     shutil.rmtree(built / "dist" / "rehearsals", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Container engines for the tests: real ones, each with a store of its own that ends with the tests."""
+"""Container engines for the tests: real ones, each with its own store, which is removed after the tests."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PROJECT = Path(__file__).parents[2]
-REQUIRED = "DATAPACK_REQUIRE_ENGINES"  # set to 1 where a missing engine is a failure, as in CI
+REQUIRED = "DATAPACK_REQUIRE_ENGINES"  # 1 makes a missing engine a failure, as in CI
 STAND_IN = "localhost/stand-in:latest"
 START_TIMEOUT = 60  # seconds
-DRIVERS = {"podman": ("overlay", "vfs"), "docker": ("overlay2", "vfs")}  # the second where the first can't be had
+DRIVERS = {"podman": ("overlay", "vfs"), "docker": ("overlay2", "vfs")}  # the second if the first does not work
 
-# The limits are no higher than what this process may have; runc is what podman and docker have in common; state and
-# locks are our own, so that a podman beside us is not in the way.
+# The limits are no higher than this process's own; runc works with both podman and docker; state and locks are
+# separate, so that another podman on this machine does not interfere.
 CONTAINERS_CONF = """[containers]
 default_ulimits=["nofile=1024:1024","nproc=4096:4096"]
 [engine]
@@ -35,7 +35,7 @@ lock_type="file"
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine by its command line and by its Docker API."""
+    """An engine: its command line and its Docker API."""
 
     name: str
     command: tuple[str, ...]
@@ -59,7 +59,7 @@ class Engine:
         return done
 
     def load(self, layout: Path, tag: str, scratch: Path) -> None:
-        """Bring the image of an OCI layout into the engine's store under a tag."""
+        """Load the image of an OCI layout into the engine's store under a tag."""
         archive = scratch / "image.tar"
         archive.unlink(missing_ok=True)
         subprocess.run(["skopeo", "copy", "--quiet", f"oci:{layout}", f"docker-archive:{archive}:{tag}"], check=True)
@@ -82,14 +82,14 @@ class Engine:
 
 
 def unavailable(reason: str) -> NoReturn:
-    """Skip the test, or fail it where engines are required."""
+    """Skip the test, or fail it if engines are required."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{REQUIRED}=1, but {reason}")
     pytest.skip(reason)
 
 
 def need(*programs: str) -> None:
-    """Skip or fail where we are not root or one of these programs is missing."""
+    """Skip or fail if we are not root or one of these programs is missing."""
     if os.geteuid() != 0:
         unavailable("starting container engines needs root")
     for program in programs:
@@ -112,21 +112,21 @@ def podman(folder: Path, base: Path) -> Iterator[Engine]:
         service = _start([*command, "system", "service", "--time", "0", url], engine, log)
         try:
             with _stopping(service):
-                trouble = _wait_for(folder / "podman.sock", service, log) or _try(engine, base, folder)
-                if not trouble:
+                failure = _wait_for(folder / "podman.sock", service, log) or _try(engine, base, folder)
+                if not failure:
                     yield engine
                     return
         finally:
             _unmount(store)
             (folder / "podman.sock").unlink(missing_ok=True)
-    unavailable(f"podman cannot run a container here: {trouble}")
+    unavailable(f"podman cannot run a container here: {failure}")
 
 
 @contextlib.contextmanager
 def docker(folder: Path, base: Path) -> Iterator[Engine]:
-    """Start a Docker daemon of our own in ``folder``, with the base loaded as `STAND_IN`."""
+    """Start our own Docker daemon in ``folder``, with the base loaded as `STAND_IN`."""
     need("dockerd", "docker", "skopeo")
-    client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"  # the one that belongs to the daemon
+    client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"  # the client of this daemon
     url = f"unix://{folder}/docker.sock"
     engine = Engine("docker", (client, "--host", url), url, {"DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(folder)})
     for driver in DRIVERS["docker"]:
@@ -136,13 +136,13 @@ def docker(folder: Path, base: Path) -> Iterator[Engine]:
         daemon = _start([*arguments, "--host", url], engine, log)
         try:
             with _stopping(daemon):
-                trouble = _wait_for(folder / "docker.sock", daemon, log) or _try(engine, base, folder)
-                if not trouble:
+                failure = _wait_for(folder / "docker.sock", daemon, log) or _try(engine, base, folder)
+                if not failure:
                     yield engine
                     return
         finally:
             _unmount(store)
-    unavailable(f"docker cannot run a container here: {trouble}")
+    unavailable(f"docker cannot run a container here: {failure}")
 
 
 def _try(engine: Engine, base: Path, folder: Path) -> str:
@@ -159,7 +159,7 @@ def _start(command: list[str], engine: Engine, log: Path) -> subprocess.Popen[by
     with log.open("wb") as file:
         return subprocess.Popen(
             command,
-            cwd=log.parent,  # podman's monitor leaves a file here where a container used too much memory
+            cwd=log.parent,  # podman's monitor leaves a file here if a container used too much memory
             env={**os.environ, **engine.environment},
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -191,7 +191,7 @@ def _wait_for(socket: Path, process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def _unmount(store: Path) -> None:
-    """Take away the mounts that an engine left below its store, the deepest first, and then the store."""
+    """Unmount what an engine left mounted below its store, the deepest first, then remove the store."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((point for point in points if Path(point).is_relative_to(store)), reverse=True):
         subprocess.run(["umount", "--lazy", point], check=False)

@@ -1,4 +1,4 @@
-"""An import image in an engine, the bags that it carries, and what a test does to the folder that it writes to."""
+"""An import image in an engine, the bags that it carries, and the folder that it writes to."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ FILES = {
     **{name: name.encode() for name in STRANGE_NAMES},
     **{f"images/{number:03}.png": os.urandom(2000) for number in range(40)},
 }
-MANY = {f"{number:03}.bin": bytes([number]) * (1 << 20) for number in range(240)}  # four batches: time to be stopped in
+MANY = {f"{number:03}.bin": bytes([number]) * (1 << 20) for number in range(240)}  # four batches: time to stop it
 STRANGER = "12345"  # a user without an entry in /etc/passwd
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an import did, as a data manager sees it."""
+    """The result of an import, as a data manager sees it."""
 
     status: int
     log: str
@@ -54,7 +54,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Importer:
-    """An import image in an engine, the folder that it copies to, and a bag that may stand in for the image's own."""
+    """An import image in an engine, the folder that it copies to, and a bag that may replace the image's own."""
 
     engine: Engine
     image: str
@@ -67,14 +67,14 @@ class Importer:
         return Result(done.returncode, done.stdout)
 
     def command(self, *arguments: str, options: tuple[str, ...] = (), mount: str = "rw") -> list[str]:
-        """Give the engine's command; ``mount`` is how the destination is mounted, if it is."""
+        """Return the engine's command; ``mount`` says how the destination is mounted; empty: not at all."""
         outputs = (f"-v={self.outputs}:/safe_outputs:{mount}",) if mount else ()
         bag = (f"-v={self.bag}:/dataset/reef:ro", f"-e=DATAPACK_DIGEST={self.digest}") if self.bag else ()
         return ["run", "--rm", "--network=none", *outputs, *bag, *options, self.image, *arguments]
 
     @contextlib.contextmanager
     def running(self, *arguments: str, options: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-        """Run an import beside the test."""
+        """Run an import in the background."""
         command = [*self.engine.command, *self.command(*arguments, options=options)]
         environment = {**os.environ, **self.engine.environment}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -84,7 +84,7 @@ class Importer:
                 process.kill()
 
     def carrying(self, bag: Path, files: dict[str, bytes]) -> Importer:
-        """Put another bag in the place of the image's own; it is written, unless it is there."""
+        """Replace the image's bag with another one, which is written if it does not exist yet."""
         digest = digest_of(bag) if bag.exists() else write_bag(bag, files)
         return replace(self, bag=bag, digest=digest)
 
@@ -106,7 +106,7 @@ class Importer:
 
 
 def copy_program(context: Path) -> None:
-    """Copy the import program to its place in the context of a build."""
+    """Copy the import program into the context of a build."""
     place = context / PROGRAM.relative_to(PROJECT)
     place.parent.mkdir(parents=True)
     shutil.copy(PROGRAM, place)
@@ -123,7 +123,7 @@ def small_disk(folder: Path, options: str) -> Iterator[None]:
 
 
 def flip(path: Path) -> None:
-    """Change one byte of a file, and neither its size nor anything else."""
+    """Change one byte of a file; its size stays the same."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.chmod(0o644)
@@ -135,7 +135,7 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 def await_files(folder: Path, count: int) -> None:
-    """Wait until so many files have begun to arrive."""
+    """Wait until the copies of ``count`` files have started."""
     deadline = time.monotonic() + 60
     while sum(1 for path in folder.rglob("*") if path.is_file()) < count:
         assert time.monotonic() < deadline, f"nothing arrives in {folder}"

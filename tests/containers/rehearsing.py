@@ -1,4 +1,4 @@
-"""What the tests of rehearsals have in common."""
+"""Shared parts of the tests of rehearsals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stage:
     root: Path
     engine: Engine
     env: dict[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()  # what datapack is run by
+    prefix: tuple[str, ...] = ()  # the command that runs datapack
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*self.prefix, sys.executable, "-m", "datapack", *arguments]
@@ -43,7 +43,7 @@ class Stage:
         return done
 
     def fails(self, status: int, *arguments: str) -> str:
-        """Rehearse what must fail with one clear line; return that line."""
+        """Run a rehearsal that must fail with one clear line; return that line."""
         done = self.run("run", *arguments)
         assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
@@ -52,7 +52,7 @@ class Stage:
         return line
 
     def sh(self, script: str, *options: str) -> list[str]:
-        """Give the arguments of a rehearsal of a script on the stand-in base."""
+        """Return the arguments that rehearse a script on the stand-in base."""
         return [*options, STAND_IN, "--", "sh", "-c", script]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -73,18 +73,18 @@ class Stage:
         return self.engine.run("ps", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split()
 
     def nothing_is_left(self) -> None:
-        """No container, no scratch and no lock outlives a rehearsal."""
+        """Assert that no container, scratch folder or lock outlives a rehearsal."""
         assert self.containers() == []
         kept = {path.name for path in self.root.glob("dist/rehearsals/*/*/*")}
         assert kept <= {"safe_outputs", "safe_data"}
 
     def kept(self) -> Path:
-        """Give the folder of the last rehearsal."""
+        """Return the folder of the last rehearsal."""
         return max(self.root.glob("dist/rehearsals/*/*"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def build_reef(root: Path, base: Path) -> None:
-    """Make ``root`` the folder of a catalog and build ``reef@v1`` in it, without any engine."""
+    """Make ``root`` a catalog's folder and build ``reef@v1`` in it, without any engine."""
     (root / "datasets.yml").write_text(CATALOG.format(base=base))
     (root / "files").mkdir()
     for number in range(20):

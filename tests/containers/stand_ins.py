@@ -1,8 +1,8 @@
-"""Stand-ins for the bases of the trainers' images, whose registries can't be reached where the tests run.
+"""Stand-ins for the bases of the trainer images, whose registries the tests can't reach.
 
-What such a base brings comes from Debian and from pip here: Debian's Python, and on it, for the two bases that bring
-PyTorch, the release that the older of their tags names. So the oldest torch that we say we run on is really run on, and
-the newest too, as `piped-pyt` brings its own. A stand-in can't show what NVIDIA built, nor a GPU.
+They have Debian's Python and, for the two bases that include PyTorch, PyTorch from pip, in the release that the older
+of their tags names. So the oldest supported torch is tested, and the newest too, since `piped-pyt` installs its own. A
+stand-in can't show NVIDIA's builds or a GPU.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RUN python -m pip install --no-cache-dir --break-system-packages \
     torch==2.8.0 torchvision==0.23.0 numpy==2.2.6 pillow==11.3.0 typing-extensions==4.14.1
 WORKDIR /workspace
 """
-# NVIDIA's images hold pip to the packages that they come with, and start a script of their own first.
+# NVIDIA's images constrain pip to the packages that they include, and start with their own script.
 _NVIDIA = f"""
 FROM {PYTORCH}
 RUN mkdir /etc/pip && python -m pip freeze > /etc/pip/constraint.txt
@@ -44,7 +44,7 @@ ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
 
 
 def make_bases(engine: Engine, folder: Path) -> None:
-    """Make the three stand-ins in an engine's store, in layers that they share."""
+    """Make the three stand-ins, which share layers, in an engine's store."""
     need("mmdebstrap")
     if engine.run("info", "--format", "{{.Store.GraphDriverName}}").stdout.strip() != "overlay":
         unavailable("only the overlay driver lets images of this size share their layers")
@@ -68,9 +68,9 @@ def _make_python(engine: Engine, folder: Path) -> None:
 
 
 def with_pip(folder: Path) -> list[str]:
-    """Give the flags with which the pip of a build finds packages where the pip here does: in folders, on a network.
+    """Return the flags with which a build's pip finds packages where this machine's pip does: in folders, on a network.
 
-    No layers are kept on the way: each would be written once more, and PyTorch with CUDA is over 5 GB.
+    Intermediate layers are not kept: each would be written once more, and PyTorch with CUDA is over 5 GB.
     """
     settings = _pip_settings()
     parser = configparser.RawConfigParser()
@@ -83,7 +83,7 @@ def with_pip(folder: Path) -> list[str]:
 
 
 def _pip_settings() -> dict[str, str]:
-    """Return what pip's files and variables say here; the variables come after the files, as they do for pip."""
+    """Return pip's settings from its files and variables; variables come after files, as for pip."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     settings = {}
@@ -96,7 +96,7 @@ def _pip_settings() -> dict[str, str]:
 
 
 def _named_in(settings: dict[str, str]) -> Iterator[Path]:
-    """Give the files and folders here that pip's settings name."""
+    """Return the files and folders of this machine that pip's settings name."""
     for word in sorted({word for value in settings.values() for word in value.split()}):
         path = Path(word.removeprefix("file://"))
         path = path.parent if word.startswith("file://") else path  # an index links to the files beside it

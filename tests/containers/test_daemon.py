@@ -29,7 +29,7 @@ datasets:
 
 
 def compress(layout: Path, copy: Path) -> None:
-    """Copy a base with its layer gzipped, under Docker's media types: as Docker Hub serves Alpine."""
+    """Copy a base with its layer gzipped and with Docker's media types, as Docker Hub serves Alpine."""
     shutil.copytree(layout, copy)
     blobs = copy / "blobs" / "sha256"
 
@@ -50,7 +50,7 @@ def compress(layout: Path, copy: Path) -> None:
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Give a catalog with a few files, which are fetched: each test builds in a copy of it."""
+    """A catalog with a few fetched files; each test builds in a copy of it."""
     root = tmp_path_factory.mktemp("fetched")
     (root / "datasets.yml").write_text(CATALOG.format(base="base"))
     (root / "files").mkdir()
@@ -63,7 +63,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 @pytest.fixture(params=["plain", "gzip"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, stand_in_base: Path, fetched: Catalog) -> Path:
-    """Give that catalog with the stand-in base as it is, or compressed as in registries."""
+    """That catalog with the stand-in base uncompressed, or compressed as in registries."""
     if request.param == "gzip":
         compress(stand_in_base, tmp_path / "base")
         stand_in_base = tmp_path / "base"
@@ -79,7 +79,7 @@ def build(folder: Path, target: str, host: str) -> subprocess.CompletedProcess[s
 
 
 def test_the_engine_has_the_same_image_and_runs_it(folder: Path, engine: Engine) -> None:
-    """The image id in the engine is the one in the layout, and its import says OK."""
+    """The image has the same ID in the engine as in the layout, and its import succeeds."""
     done = build(folder, "docker-daemon:", engine.url)
     assert done.returncode == 0, done.stderr
     assert "target     docker-daemon:reef:v1" in done.stdout
@@ -107,7 +107,7 @@ def test_an_archive_is_loaded_as_it_is(folder: Path, engine: Engine) -> None:
 
 
 def test_a_file_that_changed_leaves_nothing_in_the_engine(folder: Path, engine: Engine) -> None:
-    """When the build stops half-way, the engine keeps nothing of the image."""
+    """If the build stops half-way, the engine keeps nothing of the image."""
     assert build(folder, "oci:out", engine.url).returncode == 0
     victim = folder / "data/reef/v1/data/9.bin"
     victim.chmod(0o644)
@@ -119,7 +119,7 @@ def test_a_file_that_changed_leaves_nothing_in_the_engine(folder: Path, engine: 
 
 
 def test_no_engine_is_one_clear_line(folder: Path) -> None:
-    """Without an engine the message names the socket and what to start."""
+    """Without an engine, the message names the socket and says what to start."""
     done = build(folder, "docker-daemon:", f"unix://{folder}/nobody.sock")
     assert done.returncode == 1
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))

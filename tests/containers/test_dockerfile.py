@@ -1,4 +1,4 @@
-"""`docker/data/Dockerfile` and `datapack build`: two ways to one image."""
+"""`docker/data/Dockerfile` and `datapack build` make the same image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ datasets:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Path:
-    """Give the folder of a catalog whose one version was built as ``oci:dist/reef-v1``."""
+    """A catalog's folder with one version, built as ``oci:dist/reef-v1``."""
     folder = tmp_path_factory.mktemp("catalog")
     (folder / "datasets.yml").write_text(CATALOG.format(base=stand_in_base))
     (folder / "files" / "images" / "deep down").mkdir(parents=True)
@@ -54,7 +54,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, stand_in_base: Path) -> Pa
 
 @pytest.fixture(scope="module")
 def images(catalog: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Give the two images in an engine: datapack's, and the Dockerfile's of the same bag with other modes."""
+    """The two images in an engine: datapack's, and the Dockerfile's, made from the same bag with other file modes."""
     scratch = tmp_path_factory.mktemp("images")
     engine.load(catalog / "dist" / "reef-v1", "localhost/by-datapack:v1", scratch)
     context = scratch / "context"
@@ -77,7 +77,7 @@ def images(catalog: Path, engine: Engine, tmp_path_factory: pytest.TempPathFacto
 
 
 def root_filesystem(engine: Engine, image: str, archive: Path) -> dict[str, tuple[object, ...]]:
-    """Read what a container of this image has: of each path its type, mode, owner, and its content or target."""
+    """Read a container's root file system: each path's type, mode, owner, and content or target."""
     container = engine.run("create", "--network", "none", image).stdout.split()[-1]
     engine.run("export", "--output", archive, container)
     engine.run("rm", container)
@@ -105,14 +105,14 @@ def settings(engine: Engine, image: str) -> dict[str, Any]:
 
 
 def test_one_root_filesystem(engine: Engine, images: tuple[str, str], tmp_path: Path) -> None:
-    """Both images have the same files, bytes, types, modes, owners and targets, whatever modes the bag has here."""
+    """Both images have the same files, bytes, types, modes, owners and targets, whatever modes the bag has on disk."""
     built, reviewed = (root_filesystem(engine, image, tmp_path / "export.tar") for image in images)
     assert built.keys() == reviewed.keys()
     assert {path: (built[path], reviewed[path]) for path in built if built[path] != reviewed[path]} == {}
 
 
 def test_the_root_filesystem_is_as_designed(engine: Engine, images: tuple[str, str], tmp_path: Path) -> None:
-    """The program, the three mount points and the bag have their modes, belong to root, and only the bag has data."""
+    """The program, mount points and bag have the right modes and belong to root, and only the bag holds data."""
     found = root_filesystem(engine, images[1], tmp_path / "export.tar")
     assert {
         found[path][1:4] for path in found if path.startswith("dataset/") and found[path][0] == tarfile.REGTYPE
@@ -123,7 +123,7 @@ def test_the_root_filesystem_is_as_designed(engine: Engine, images: tuple[str, s
     assert not [path for path in found if path.startswith(("safe_", "scratch/")) and "/" in path]
 
 
-def test_one_way_to_start(engine: Engine, images: tuple[str, str]) -> None:
+def test_both_images_start_the_same_way(engine: Engine, images: tuple[str, str]) -> None:
     """Both images start the same program in the same environment as the same user, and name the same dataset."""
     built, reviewed = (settings(engine, image) for image in images)
     assert built["Entrypoint"] == reviewed["Entrypoint"] == ["/usr/local/bin/import"]
@@ -136,7 +136,7 @@ def test_one_way_to_start(engine: Engine, images: tuple[str, str]) -> None:
 
 
 def test_a_wrong_digest_builds_nothing(images: tuple[str, str], engine: Engine, catalog: Path, tmp_path: Path) -> None:
-    """The Dockerfile refuses a bag that is not the one that the digest names."""
+    """The Dockerfile refuses a bag that does not match the digest."""
     copy_program(tmp_path)
     shutil.copytree(catalog / "data", tmp_path / "data")
     with pytest.raises(AssertionError, match="sha256sum"):
@@ -146,13 +146,13 @@ def test_a_wrong_digest_builds_nothing(images: tuple[str, str], engine: Engine, 
 
 
 def test_the_base_is_the_catalog_s() -> None:
-    """The base that the Dockerfile names is the one that the project's catalog pins."""
+    """The Dockerfile names the base that the project's catalog pins."""
     base = yaml.safe_load((PROJECT / "datasets.yml").read_text())["defaults"]["base"]
     assert f'ARG BASE="{base}"' in DOCKERFILE.read_text().splitlines()
 
 
 def test_the_dockerfile_is_clean() -> None:
-    """Hadolint has nothing to say."""
+    """Hadolint reports nothing."""
     if not shutil.which("hadolint"):
         pytest.skip("hadolint is not installed")
     done = subprocess.run(["hadolint", "--ignore", "DL3008", DOCKERFILE], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The import program, `datapack/image/import.sh`, in real containers on a real busybox: what it does."""
+"""The import program, `datapack/image/import.sh`, in real containers on a real busybox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_every_byte_arrives(anywhere: Importer) -> None:
-    """In both engines the whole bag arrives, strange names and all, and another program calls it whole."""
+    """In both engines the complete bag arrives, even with strange names, and another program confirms it."""
     result = anywhere()
     assert (result.status, result.last) == (0, anywhere.ok), result.log
     arrived = contents(anywhere.final)
@@ -35,7 +35,7 @@ def test_every_byte_arrives(anywhere: Importer) -> None:
 
 
 def test_nothing_else_is_left(importer: Importer) -> None:
-    """The destination holds the dataset and the receipt, and what others put beside it stays."""
+    """The destination holds only the dataset and the receipt; other files beside them stay."""
     (importer.outputs / "other").write_text("mine")
     assert importer().status == 0
     assert {path.name for path in importer.outputs.iterdir()} == {"other", "reef"}
@@ -43,8 +43,8 @@ def test_nothing_else_is_left(importer: Importer) -> None:
     assert (importer.outputs / "other").read_text() == "mine"
 
 
-def test_the_receipt_says_what_the_log_says(importer: Importer) -> None:
-    """The receipt has the dataset, the digest, files, bytes, licence, seconds and the result, as the log's end has."""
+def test_the_receipt_agrees_with_the_log(importer: Importer) -> None:
+    """The receipt has dataset, digest, files, bytes, licence, seconds and result, the same as the end of the log."""
     result = importer()
     facts = dict(line.split(maxsplit=1) for line in importer.receipt.read_text().splitlines()[:-1])
     assert facts.pop("seconds").isdigit()
@@ -62,15 +62,15 @@ def test_the_receipt_says_what_the_log_says(importer: Importer) -> None:
 
 @pytest.mark.parametrize("user", ["0:0", f"{STRANGER}:0", f"{STRANGER}:{STRANGER}"])
 def test_any_user_on_a_read_only_root(anywhere: Importer, user: str) -> None:
-    """An import works for root and for a user that nobody knows, without a writable root and without any capability."""
+    """An import works for root and for a user without a name, with a read-only root and without any capability."""
     anywhere.outputs.chmod(0o777)
     result = anywhere(options=(f"--user={user}", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"))
     assert (result.status, result.last) == (0, anywhere.ok), result.log
     assert f"{anywhere.final.stat().st_uid}" == user.partition(":")[0]
 
 
-def test_the_log_has_a_line_now_and_then(importer: Importer, many: Path) -> None:
-    """Progress is at most a line for each tenth."""
+def test_the_log_shows_progress_in_tenths(importer: Importer, many: Path) -> None:
+    """Progress takes at most one line per tenth of the data."""
     result = importer.carrying(many, MANY)("--jobs", "1")
     progress = [line for line in result.log.splitlines() if "%" in line]
     assert 2 <= len(progress) <= 10
@@ -86,7 +86,7 @@ def test_any_number_of_jobs(importer: Importer, tmp_path: Path, jobs: str) -> No
 
 
 def test_a_second_run_changes_nothing(anywhere: Importer) -> None:
-    """What is there and whole is verified and left as it is."""
+    """A complete copy is verified and left unchanged."""
     anywhere()
     before = {path: identity(path) for path in anywhere.final.rglob("*")}
     result = anywhere()
@@ -96,7 +96,7 @@ def test_a_second_run_changes_nothing(anywhere: Importer) -> None:
 
 
 def test_help_names_every_option_and_every_status(importer: Importer) -> None:
-    """--help is enough to use it by."""
+    """--help names every option and every exit status."""
     result = importer("--help")
     assert result.status == 0
     assert all(option in result.log for option in ("--to", "--jobs", "--check", "--list", "--help", "/safe_outputs"))
@@ -125,7 +125,7 @@ def test_wrong_usage(importer: Importer, arguments: tuple[str, ...]) -> None:
 
 
 def test_the_program_is_clean() -> None:
-    """Shellcheck has nothing to say."""
+    """Shellcheck reports nothing."""
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
     done = subprocess.run(["shellcheck", "--shell=sh", PROGRAM], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The import program where something is there already, whole or half or foreign, and `--check`."""
+"""The import program with a destination that already has a complete, partial or foreign copy, and `--check`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def half_done(importer: Importer, tmp_path: Path) -> Importer:
-    """Give an import that was cut off: half of the files have arrived."""
+    """An interrupted import: half of the files have arrived."""
     importer = importer.carrying(tmp_path / "bag", FILES)
     shutil.copytree(tmp_path / "bag", importer.partial)
     for number in range(20, 40):
@@ -26,7 +26,7 @@ def half_done(importer: Importer, tmp_path: Path) -> Importer:
 
 
 def test_what_has_arrived_is_not_copied_again(half_done: Importer) -> None:
-    """Whole files stay as they are; missing, changed and cut-off ones are copied."""
+    """Complete files stay as they are; missing, changed and truncated ones are copied."""
     images = half_done.partial / "data" / "images"
     flip(images / "003.png")
     (images / "004.png").write_bytes(b"")
@@ -40,7 +40,7 @@ def test_what_has_arrived_is_not_copied_again(half_done: Importer) -> None:
 
 
 def test_foreign_files_are_named_and_stay(half_done: Importer) -> None:
-    """A file in our folder that is not of the dataset is neither removed nor delivered."""
+    """A file in our folder that is not part of the dataset is neither removed nor published."""
     (half_done.partial / "data" / "notes on reefs.txt").write_text("mine")
     result = half_done()
     assert result.status == 6
@@ -50,7 +50,7 @@ def test_foreign_files_are_named_and_stay(half_done: Importer) -> None:
 
 
 def test_a_folder_in_the_place_of_a_file(half_done: Importer) -> None:
-    """What can't be copied right, although the image is right, ends with 6 and the reason."""
+    """If a file can't be copied correctly although the image is intact, the import ends with 6 and the reason."""
     (half_done.partial / "data" / "images" / "030.png").mkdir()
     result = half_done()
     assert result.status == 6
@@ -60,7 +60,7 @@ def test_a_folder_in_the_place_of_a_file(half_done: Importer) -> None:
 
 
 def test_a_link_does_not_lead_outside(half_done: Importer, tmp_path: Path) -> None:
-    """A link in our folder ends with 7, and what it points at stays as it is."""
+    """A link in our folder ends the import with 7, and its target is not changed."""
     (half_done.outputs / "precious").write_text("mine")
     (half_done.partial / "data" / "images" / "030.png").symlink_to("../../../../precious")
     result = half_done()
@@ -71,8 +71,8 @@ def test_a_link_does_not_lead_outside(half_done: Importer, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("place", ["reef", "reef/v1", "reef/v1.partial"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
-def test_something_else_in_a_folder_s_place(importer: Importer, place: str, kind: str) -> None:
-    """A file or a link where a folder should be ends with 7 and is left alone."""
+def test_something_else_instead_of_a_folder(importer: Importer, place: str, kind: str) -> None:
+    """A file or a link where a folder should be ends the import with 7 and is left alone."""
     path = importer.outputs / place
     path.parent.mkdir(exist_ok=True)
     (importer.outputs / "elsewhere").mkdir()
@@ -88,7 +88,7 @@ def test_something_else_in_a_folder_s_place(importer: Importer, place: str, kind
 
 
 def test_another_dataset_under_the_final_name(importer: Importer) -> None:
-    """What has the final name and differs is not touched, and its receipt stays."""
+    """A different dataset under the final name is not touched, and its receipt stays."""
     write_bag(importer.final, {"other.csv": b"1,2"})
     importer.receipt.write_text("IMPORT OK reef@v1 of last year\n")
     before = contents(importer.outputs)
@@ -99,7 +99,7 @@ def test_another_dataset_under_the_final_name(importer: Importer) -> None:
 
 
 def test_one_byte_of_an_earlier_import(importer: Importer) -> None:
-    """A changed byte in what was imported earlier is found, and named."""
+    """A changed byte in an earlier import is found, and the file is named."""
     importer()
     flip(importer.final / "data" / "images" / "005.png")
     result = importer()
@@ -129,7 +129,7 @@ def make_link(final: Path) -> None:
 
 
 def test_check_on_a_read_only_mount(anywhere: Importer) -> None:
-    """--check verifies what is there, all of it, and needs to write nothing."""
+    """--check verifies every imported file, and writes nothing."""
     anywhere()
     result = anywhere("--check", options=("--read-only",), mount="ro")
     assert (result.status, result.last) == (0, anywhere.ok)
@@ -137,7 +137,7 @@ def test_check_on_a_read_only_mount(anywhere: Importer) -> None:
 
 @pytest.mark.parametrize("change", [add_file, remove_file, change_file, change_tag_file, make_link])
 def test_check_finds_a_change(importer: Importer, change: Callable[[Path], None]) -> None:
-    """--check ends with 6 where a file is new, missing, changed or a link, and it repairs nothing."""
+    """--check ends with 6 if a file is new, missing, changed or a link, and it repairs nothing."""
     importer()
     change(importer.final)
     before = contents(importer.outputs)
@@ -148,7 +148,7 @@ def test_check_finds_a_change(importer: Importer, change: Callable[[Path], None]
 
 
 def test_check_where_there_is_nothing(importer: Importer) -> None:
-    """--check of a dataset that was not imported ends with 6 and makes nothing."""
+    """--check of a dataset that was not imported ends with 6 and creates nothing."""
     result = importer("--check")
     assert (result.status, result.last) == (6, "IMPORT FAILED: there is no /safe_outputs/reef/v1")
     assert not list(importer.outputs.iterdir())

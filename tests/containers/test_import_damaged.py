@@ -1,4 +1,4 @@
-"""The import program in an image that is not what it says."""
+"""The import program in a damaged image."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def remove_everything(bag: Path) -> None:
     ],
 )
 def test_a_damaged_image(importer: Importer, tmp_path: Path, damage: Callable[[Path], None], said: str) -> None:
-    """An image that is not what it says ends with 5, names the file, and gives nothing the final name."""
+    """In a damaged image, the import ends with 5, names the file, and gives nothing the final name."""
     importer = importer.carrying(tmp_path / "bag", FILES)
     damage(tmp_path / "bag")
     result = importer()

@@ -1,4 +1,4 @@
-"""The import program and the folder that it writes to: of every kind, for every user, in both engines."""
+"""The import program with every kind of destination, for every user, in both engines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USERS = {
 
 
 class Place(NamedTuple):
-    """How a destination is given to the import."""
+    """How the import gets its destination."""
 
     arguments: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def empty(importer: Importer, _user: int) -> Iterator[Place]:
 
 
 def half_filled(importer: Importer, user: int) -> Iterator[Place]:
-    """Half of the files have arrived, one of them cut short and one changed."""
+    """Half of the files have arrived, one of them truncated and one changed."""
     write_bag(importer.partial, FILES)
     images = importer.partial / "data" / "images"
     for number in range(20, 40):
@@ -99,7 +99,7 @@ REFUSED = "IMPORT FAILED: /safe_outputs cannot be written to by user {user}: mkd
 READ_ONLY = (3, REFUSED + "'/safe_outputs/reef': Read-only file system")
 DENIED = (3, REFUSED + "'/safe_outputs/reef': Permission denied")
 
-# What stands at the destination, how it ends for root, and how for a stranger.
+# The state of the destination, the result for root, and the result for a stranger.
 DESTINATIONS: list[tuple[Callable[[Importer, int], Iterator[Place]], tuple[int, str], tuple[int, str]]] = [
     (empty, OK, OK),
     (half_filled, OK, OK),
@@ -124,7 +124,7 @@ def test_every_destination_for_every_user(
     for_stranger: tuple[int, str],
     name: str,
 ) -> None:
-    """Status and last line are those of the table; OK means that all is there, anything else that nothing changed."""
+    """Status and last line match the table; OK means that everything arrived, anything else that nothing changed."""
     user = 0 if name.startswith("root") else int(STRANGER)
     status, last = for_stranger if user else for_root
     destination: Callable[[Importer, int], AbstractContextManager[Place]] = contextlib.contextmanager(prepare)
@@ -140,13 +140,13 @@ def test_every_destination_for_every_user(
 
 
 def test_a_folder_that_is_not_there_is_refused(importer: Importer) -> None:
-    """A misspelt destination is not made."""
+    """A misspelt destination is not created."""
     result = importer("--to", "/safe_output")
     assert (result.status, result.last) == (3, "IMPORT FAILED: there is no folder /safe_output: mount one there")
 
 
 def test_a_folder_below_a_mount(importer: Importer) -> None:
-    """The destination may be a folder on a mount, and its name may hold spaces."""
+    """The destination may be a folder below a mount, and its name may contain spaces."""
     (importer.outputs / "my project").mkdir()
     options = (f"--volume={importer.outputs}:/mnt/shared disk",)
     result = importer("--to", "/mnt/shared disk/my project", options=options)
@@ -155,7 +155,7 @@ def test_a_folder_below_a_mount(importer: Importer) -> None:
 
 
 def test_the_partial_copy_of_somebody_else_is_refused(importer: Importer) -> None:
-    """What another user began can't be gone on with, and the message says what to do."""
+    """An import can't resume another user's partial copy; the message says what to do."""
     (importer.partial / "data").mkdir(parents=True)
     (importer.outputs / "reef").chmod(0o777)
     result = importer(options=(f"--user={STRANGER}:{STRANGER}",))
@@ -163,8 +163,8 @@ def test_the_partial_copy_of_somebody_else_is_refused(importer: Importer) -> Non
     assert "v1.partial belongs to another user" in result.last
 
 
-def test_too_little_space_is_seen_first(importer: Importer, many: Path) -> None:
-    """Nothing is copied where it can't fit; the message says what is needed and what is free, and a receipt remains."""
+def test_too_little_space_is_noticed_first(importer: Importer, many: Path) -> None:
+    """Nothing is copied if it can't fit; the message says what is needed and what is free, and a receipt remains."""
     importer = importer.carrying(many, MANY)
     with small_disk(importer.outputs, "size=8m"):
         result = importer()
@@ -174,8 +174,8 @@ def test_too_little_space_is_seen_first(importer: Importer, many: Path) -> None:
         assert importer.receipt.read_text().endswith(result.last + "\n")
 
 
-def test_too_few_inodes_are_seen_first(importer: Importer) -> None:
-    """A file system that has room but no inodes left is refused too."""
+def test_too_few_inodes_are_noticed_first(importer: Importer) -> None:
+    """A file system with free space but no free inodes is refused too."""
     with small_disk(importer.outputs, "size=64m,nr_inodes=20"):
         result = importer()
         assert result.status == 4
@@ -183,7 +183,7 @@ def test_too_few_inodes_are_seen_first(importer: Importer) -> None:
 
 
 def test_a_disk_that_fills_up_and_is_made_larger(importer: Importer, tmp_path: Path) -> None:
-    """A full disk ends with 4, nothing has the final name, and the next run goes on from what has arrived."""
+    """A full disk ends with 4, nothing has the final name, and the next run resumes."""
     importer = importer.carrying(tmp_path / "bag", {f"{n:04}": b"x" for n in range(2000)})  # 2 kB, but 2,000 blocks
     with small_disk(importer.outputs, "size=5m"):
         result = importer("--jobs", "1")
@@ -199,8 +199,8 @@ def test_a_disk_that_fills_up_and_is_made_larger(importer: Importer, tmp_path: P
 
 
 def test_a_destination_that_squashes_root(importer: Importer) -> None:
-    """Where root is nobody, as on NFS, the import works in nobody's folder and says who may not write elsewhere."""
-    nobody = ("--uidmap=0:65534:1", "--gidmap=0:65534:1")  # what NFS makes of root: no file of its own, no privilege
+    """If root is mapped to nobody, as on NFS, the import works in nobody's folder; elsewhere it names the user."""
+    nobody = ("--uidmap=0:65534:1", "--gidmap=0:65534:1")  # what NFS maps root to: it owns no file and has no privilege
     result = importer(options=nobody)
     assert result.status == 3
     assert "cannot be written to by user 0" in result.last
@@ -211,7 +211,7 @@ def test_a_destination_that_squashes_root(importer: Importer) -> None:
 
 
 def test_a_quota_that_runs_out(importer: Importer, tmp_path: Path) -> None:
-    """A full quota ends with 4, although the disk has room; with more of it the next run goes on."""
+    """A full quota ends with 4 even if the disk has space; with a larger quota the next run resumes."""
     need("mkfs.btrfs")
     importer = importer.carrying(tmp_path / "bag", {f"{n:02}": os.urandom(1 << 20) for n in range(20)})
     image = tmp_path / "disk"
@@ -231,10 +231,10 @@ def test_a_quota_that_runs_out(importer: Importer, tmp_path: Path) -> None:
         subprocess.run(["umount", importer.outputs], check=True)
 
 
-def test_a_file_system_that_takes_two_names_for_one(importer: Importer, tmp_path: Path) -> None:
-    """Where ``a`` and ``A`` are one folder, files overwrite each other: that is seen, and nothing has the final name.
+def test_a_case_insensitive_file_system(importer: Importer, tmp_path: Path) -> None:
+    """If ``a`` and ``A`` are one folder, files overwrite each other: this is noticed, and nothing has the final name.
 
-    The kernel here has no file system that ignores case: one folder mounted over the other stands for it.
+    The kernel here has no case-insensitive file system: one folder mounted over the other imitates it.
     """
     importer = importer.carrying(tmp_path / "bag", {"a/1": b"1", "A/1": b"2"})
     one, other = importer.partial / "data" / "a", importer.partial / "data" / "A"
@@ -250,17 +250,17 @@ def test_a_file_system_that_takes_two_names_for_one(importer: Importer, tmp_path
 
 
 def test_a_file_that_vanishes(importer: Importer, many: Path) -> None:
-    """A file that somebody removes after it was checked is missed in the end."""
+    """A file that is removed after it was checked is noticed at the end."""
     importer = importer.carrying(many, MANY)
     with importer.running("--jobs", "1", options=("--cpus=0.3",)) as process:
-        await_files(importer.partial, 40)  # the next batch has begun: the first was checked
+        await_files(importer.partial, 40)  # the next batch has started: the first was checked
         (importer.partial / "data" / "000.bin").unlink()
         log, _ = process.communicate(timeout=120)
     assert (process.returncode, importer.final.exists()) == (6, False)
     assert "holds 243 files, not 244" in log.splitlines()[-1]
 
 
-def test_names_as_long_as_a_file_system_takes(importer: Importer, tmp_path: Path) -> None:
+def test_names_of_the_maximum_length(importer: Importer, tmp_path: Path) -> None:
     """A name of 255 bytes arrives, and so does a path of more than 1,000."""
     deep = "/".join(["d" * 255] * 4)
     files = {"n" * 255: b"1", "海" * 85: b"2", f"{deep}/{'f' * 255}": b"3"}

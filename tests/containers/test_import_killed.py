@@ -1,4 +1,4 @@
-"""The import program killed, starved, stopped, and two at once."""
+"""The import program killed, out of memory, stopped, and running twice at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.containers.importer import MANY, PROGRAM, STRANGER, Importer, await_f
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> str:
-    """Give the option that mounts the import program with a shorter wait: 2 s, not 15, for another's sign of life."""
+    """The option that mounts an import program that waits 2 s instead of 15 s for another import's lock to grow."""
     text = PROGRAM.read_text()
     assert text.count("PATIENCE=15 ") == 1
     program = tmp_path / "import"
@@ -25,7 +25,7 @@ def impatient(tmp_path: Path) -> str:
 
 
 def test_a_kill_and_the_same_command_again(importer: Importer, many: Path, impatient: str) -> None:
-    """After a kill nothing has the final name; the next run does not copy again what had arrived whole."""
+    """After a kill nothing has the final name; the next run does not copy complete files again."""
     importer = importer.carrying(many, MANY)
     with importer.running("--jobs", "1", options=("--name=killed",)):
         await_files(importer.partial, 40)
@@ -39,17 +39,17 @@ def test_a_kill_and_the_same_command_again(importer: Importer, many: Path, impat
     assert 0 < len(arrived) < len(MANY)
     result = importer(options=(impatient,))
     assert result.last == importer.ok, result.log
-    assert "waiting 2 s" in result.log  # the lock of the one that was killed
+    assert "waiting 2 s" in result.log  # the lock of the killed import
     assert {name: identity(importer.final / "data" / name) for name in arrived} == arrived
 
 
 def test_a_kill_of_the_work_alone(importer: Importer, many: Path) -> None:
-    """Where the kernel kills the work, as it does for want of memory, the last line still says that it failed."""
+    """If the kernel kills the worker process, as when memory runs out, the last line still says that it failed."""
     importer = importer.carrying(many, MANY)
     with importer.running("--jobs", "1", options=("--name=starved",)) as process:
         await_files(importer.partial, 10)
         find = "grep -l -e '[-]-session' /proc/[0-9]*/cmdline | cut -d / -f 3"
-        # The container may be gone before `exec` can say how its command ended: what counts is what the log says.
+        # The container may be gone before `exec` can report its command's status: the log counts.
         importer.engine.run("exec", "starved", "sh", "-c", f"kill -KILL $({find})", check=False)
         log, _ = process.communicate(timeout=60)
     assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped (status 137)")
@@ -75,7 +75,7 @@ def test_a_stop(anywhere: Importer, many: Path, signal: str) -> None:
 
 
 def test_two_imports_at_once(importer: Importer, many: Path) -> None:
-    """The second of two imports to one place ends with 7; the first goes on and ends well."""
+    """The second of two imports to one destination ends with 7; the first one succeeds."""
     importer = importer.carrying(many, MANY)
     with importer.running("--jobs", "1", options=("--name=first", "--cpus=0.1")) as first:
         await_files(importer.partial, 1)
@@ -89,7 +89,7 @@ def test_two_imports_at_once(importer: Importer, many: Path) -> None:
 
 
 def test_a_second_import_by_another_user(importer: Importer, many: Path) -> None:
-    """Whoever starts the second import, it ends with 7 and does no harm to the first."""
+    """A second import by another user ends with 7 too, and does not harm the first."""
     importer = importer.carrying(many, MANY)
     importer.outputs.chmod(0o777)
     with importer.running("--jobs", "1", options=("--name=first", "--cpus=0.1")) as first:
@@ -102,9 +102,9 @@ def test_a_second_import_by_another_user(importer: Importer, many: Path) -> None
 
 
 def test_killed_over_and_over(importer: Importer, tmp_path: Path) -> None:
-    """Killed 20 times at any moment, an import never shows half a dataset, and it ends whole.
+    """An import killed 20 times at any moment never publishes half a dataset, and in the end completes it.
 
-    The locks of the dead are taken away by hand: that an import waits for them is another test.
+    The locks of killed imports are removed by hand: another test covers the wait for them.
     """
     importer = importer.carrying(tmp_path / "bag", {f"{n:02}": os.urandom(1 << 20) for n in range(60)})
     whole = contents(tmp_path / "bag")
@@ -131,6 +131,6 @@ def test_killed_over_and_over(importer: Importer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "64"])
 def test_little_memory(anywhere: Importer, many: Path, jobs: str) -> None:
-    """64 MB are enough, the pages of what is copied included, for one job and for many at once."""
+    """64 MB are enough, including the page cache of copied files, for one job and for many at once."""
     importer = anywhere.carrying(many, MANY)
     assert importer("--jobs", jobs, options=("--memory=64m",)).last == importer.ok

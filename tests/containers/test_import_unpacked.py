@@ -1,7 +1,7 @@
-"""The import program as apptainer would run it; apptainer itself is in no package that can be had here.
+"""The import program as apptainer would run it; no package of apptainer itself is available here.
 
-bubblewrap gives what apptainer gives: the image's root file system unpacked and read-only, the user's own uid in a user
-and a mount namespace without any privilege, the machine's /proc and /dev, and the user's home and environment.
+bubblewrap provides the same: the image's root file system unpacked and read-only, the user's own uid in a user and a
+mount namespace without any privilege, the machine's /proc and /dev, and the user's home and environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.containers.engines import Engine
 
 
-# What a user's environment may hold: names that the program uses, and what changes how a shell works.
+# What a user's environment may contain: names that the program uses, and settings that change how a shell works.
 ENVIRONMENT = {
     "HOME": "/home",
     "LC_ALL": "de_DE.UTF-8",
@@ -65,7 +65,7 @@ class Unpacked:
         )
 
     def run(self, *arguments: str, umask: int = 0o022) -> tuple[int, str]:
-        """Give the status and the log."""
+        """Return the status and the log."""
         with self.start(*arguments, umask=umask) as process:
             log, _ = process.communicate(timeout=120)
         return process.returncode, log
@@ -77,7 +77,7 @@ class Unpacked:
 
 @pytest.fixture(scope="module")
 def root(build: Callable[[Engine], tuple[str, str]], podman: Engine) -> Iterator[tuple[Path, str]]:
-    """Give the image's root file system in a folder that any user can reach, and the dataset digest."""
+    """Return the image's root file system, in a folder that any user can reach, and the dataset digest."""
     need("bwrap", "setpriv")
     image, digest = build(podman)
     with tempfile.TemporaryDirectory(prefix="dp-") as folder:
@@ -93,7 +93,7 @@ def root(build: Callable[[Engine], tuple[str, str]], podman: Engine) -> Iterator
 
 @pytest.fixture
 def unpacked(root: tuple[Path, str]) -> Iterator[Unpacked]:
-    """Give the image and a user's folders."""
+    """The image and a user's folders."""
     folder, digest = root
     with tempfile.TemporaryDirectory(prefix="user-", dir=folder.parent) as user:
         Path(user).chmod(0o755)
@@ -106,7 +106,7 @@ def unpacked(root: tuple[Path, str]) -> Iterator[Unpacked]:
 
 
 def test_a_user_s_own_environment_does_not_matter(unpacked: Unpacked) -> None:
-    """Everything arrives as the user's own, a second run finds it whole, and nothing is written to the user's home."""
+    """Everything arrives and belongs to the user, a second run finds it complete, and the home stays unchanged."""
     for _ in range(2):
         status, log = unpacked.run()
         assert (status, log.splitlines()[-1].split()[:3]) == (0, ["IMPORT", "OK", "reef@v1"]), log
@@ -118,7 +118,7 @@ def test_a_user_s_own_environment_does_not_matter(unpacked: Unpacked) -> None:
 
 @pytest.mark.parametrize(("umask", "folder", "file"), [(0o022, 0o755, 0o444), (0o077, 0o700, 0o400)])
 def test_the_user_s_umask_counts(unpacked: Unpacked, umask: int, folder: int, file: int) -> None:
-    """Who may read the copy is what the user's umask says: files are read-only, folders the user's to write."""
+    """The user's umask decides who may read the copy: files are read-only, and the user may write to folders."""
     assert unpacked.run(umask=umask)[0] == 0
     modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in [unpacked.final, *unpacked.final.rglob("*")]}
     assert modes == {(True, folder), (False, file)}
@@ -126,21 +126,21 @@ def test_the_user_s_umask_counts(unpacked: Unpacked, umask: int, folder: int, fi
 
 @pytest.mark.parametrize("arguments", [("--form",), ("--jobs", "none"), ("--to", "/nowhere"), ("--to", "/scratch")])
 def test_a_failure_before_anything_is_known(unpacked: Unpacked, arguments: tuple[str, ...]) -> None:
-    """An early failure has its last line, whatever the user's variables are called."""
+    """An early failure has a last line too, whatever the user's variables are called."""
     status, log = unpacked.run(*arguments)
     assert status in {2, 3}
     assert log.splitlines()[-1].startswith("IMPORT FAILED: "), log
 
 
 def test_a_stop_leaves_no_process(unpacked: Unpacked) -> None:
-    """Without a container to end with, every process of a stopped import ends all the same."""
+    """Even without a container, every process of a stopped import ends."""
     with tempfile.TemporaryDirectory(prefix="bag-", dir=unpacked.root.parent) as bag:
         Path(bag).chmod(0o755)
         unpacked.environment["DATAPACK_DIGEST"] = write_bag(Path(bag), MANY)
         with unpacked.start("--jobs", "1", bag=Path(bag)) as process:
             await_files(unpacked.outputs, 10)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-            os.kill(int(children), signal.SIGTERM)  # the import: bubblewrap passes no signal on
+            os.kill(int(children), signal.SIGTERM)  # the import: bubblewrap forwards no signal
             log, _ = process.communicate(timeout=60)
     assert process.returncode == 143
     assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped")

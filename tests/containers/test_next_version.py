@@ -1,4 +1,4 @@
-"""The next version in a real engine: layers of its parent and layers of its own make one whole dataset."""
+"""The next version in a real engine: its parent's layers and its own make one complete dataset."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.containers.engines import Engine
 
 
-def test_each_version_brings_its_own_files(engine: Engine, stand_in_base: Path, catalog: Catalog) -> None:
-    """The engine keeps the common layers once; each version's import brings its files, and none that was withdrawn."""
+def test_each_version_imports_its_own_files(engine: Engine, stand_in_base: Path, catalog: Catalog) -> None:
+    """The engine stores shared layers once; each version's import copies its files, and no withdrawn one."""
     shutil.rmtree(catalog.root / "base")
     shutil.copytree(stand_in_base, catalog.root / "base")
     reef = make_reef(catalog.root)

@@ -1,4 +1,4 @@
-"""What was pushed, in the engines: pulled by its digest, run as it is, and refused where a layer was altered."""
+"""Pushed images in the engines: pulled by digest and run, and refused if a layer was altered."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def datapack(folder: Path, *arguments: str) -> str:
 
 
 def pull(engine: Engine, name: str) -> subprocess.CompletedProcess[str]:
-    insecure = ["--tls-verify=false"] if engine.name == "podman" else []  # docker takes http from loopback
+    insecure = ["--tls-verify=false"] if engine.name == "podman" else []  # docker accepts http on loopback
     return engine.run("pull", *insecure, name, check=False)
 
 
@@ -69,7 +69,7 @@ def pushed(output: str) -> str:
 
 
 def test_pulled_by_its_digest_it_runs(folder: Path, registry: str, engine: Engine) -> None:
-    """Both engines pull the image by the digest that the push printed, and its import says OK, however strict."""
+    """Both engines pull the image by the digest that the push printed, and its import succeeds, even with --strict."""
     image = pushed(datapack(folder, "push", "reef@v1", "--to", f"docker://{registry}/group/reef"))
     done = pull(engine, image)
     assert done.returncode == 0, done.stdout
@@ -82,7 +82,7 @@ def test_pulled_by_its_digest_it_runs(folder: Path, registry: str, engine: Engin
 
 
 def test_of_the_next_version_only_the_new_layers_are_pulled(folder: Path, registry: str, engine: Engine) -> None:
-    """Whoever has v1 downloads v2's difference: the layers that both have are not asked for again."""
+    """An engine that has v1 downloads only v2's new layers: it does not request shared layers again."""
     with proxies.Proxy(registry) as proxy:
         first = pushed(datapack(folder, "push", "reef@v1", "--to", f"docker://{proxy.name}/reef"))
         second = datapack(folder, "push", "reef@v2", "--to", f"docker://{proxy.name}/reef")

@@ -1,4 +1,4 @@
-"""`datapack run` on real engines: images are run as the Safe Haven will run them, and what came out is looked at."""
+"""`datapack run` on real engines: images run as in the Safe Haven, and their output is checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-NOBODY = 12345  # a user without a name, and without other users below it
+NOBODY = 12345  # a user without a name and without subordinate user IDs
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 CORRUPT = """#!/bin/sh
 /usr/local/bin/honest "$@"
@@ -38,7 +38,7 @@ echo "$DATAPACK_LAST"
 
 @pytest.mark.parametrize("strict", [(), ("--strict",)], ids=["plain", "strict"])
 def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ...]) -> None:
-    """The image that the lock names is brought to the engine and run, and every byte of what arrived is verified."""
+    """The image in the lock is loaded into the engine and run, and every imported byte is verified."""
     done = stage.ok("reef@v1", *strict)
     lines = done.stdout.splitlines()
     ok = next(number for number, line in enumerate(lines) if line.startswith("IMPORT OK reef@v1 sha256:"))
@@ -54,8 +54,8 @@ def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ..
     assert ("strict: " in done.stderr) == bool(strict)
 
 
-def test_an_image_is_brought_to_the_engine_once(stage: Stage) -> None:
-    """What the engine has by its image id is not sent to it again; by its name it is rehearsed in the same way."""
+def test_an_image_is_loaded_into_the_engine_once(stage: Stage) -> None:
+    """An image whose ID the engine has is not sent again; by its name it is rehearsed in the same way."""
     stage.ok("reef@v1")
     assert "loading" not in stage.ok("reef@v1").stderr
     assert "receipt  IMPORT OK reef@v1 sha256:" in stage.ok("reef:v1").stdout
@@ -64,7 +64,7 @@ def test_an_image_is_brought_to_the_engine_once(stage: Stage) -> None:
 
 
 def test_the_newer_launch_shows_safe_data_alone(stage: Stage) -> None:
-    """Without /safe_outputs the import says what is missing; told to, it goes to a /safe_data that it may write to."""
+    """Without /safe_outputs the import says what is missing; with --to it copies to a writable /safe_data."""
     assert "status 3" in stage.fails(3, "reef@v1", "--launch", "podman")
     done = stage.ok("reef@v1", "--launch", "podman", "--", "--to", "/safe_data")
     assert f"verified, every byte: {stage.kept()}/safe_data/reef/v1" in done.stdout
@@ -73,15 +73,15 @@ def test_the_newer_launch_shows_safe_data_alone(stage: Stage) -> None:
     assert "status 3" in stage.fails(3, "reef@v1", *to_data)
 
 
-def test_a_question_to_the_import_brings_nothing(stage: Stage) -> None:
-    """``--list`` copies nothing, and nothing is what is looked for."""
+def test_list_imports_nothing(stage: Stage) -> None:
+    """``--list`` copies nothing, and the rehearsal expects no data."""
     assert "written  nothing" in stage.ok("reef@v1", "--", "--list").stdout
 
 
 @pytest.fixture
 def corrupting(stage: Stage, tmp_path: Path) -> Iterator[str]:
-    """Make an import container whose program changes a byte after the import said that all is well."""
-    stage.ok("reef@v1", "--", "--list")  # the engine has its image then
+    """Make an import container whose program changes a byte after the import reported success."""
+    stage.ok("reef@v1", "--", "--list")  # loads the image into the engine
     stage.engine.run("tag", "reef:v1", "localhost/honest:v1")
     shutil.copy(PROGRAM, tmp_path / "honest")
     (tmp_path / "corrupt").write_text(CORRUPT)
@@ -96,7 +96,7 @@ def corrupting(stage: Stage, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_copy_that_was_changed_is_status_3(stage: Stage, corrupting: str) -> None:
-    """One byte that changed after the import's own check is found, and its file is named."""
+    """A byte that changed after the import's own check is found, and its file is named."""
     done = stage.run("run", corrupting)
     assert done.returncode == 3, (done.stdout, done.stderr)
     assert "IMPORT OK" in done.stdout
@@ -107,7 +107,7 @@ def test_a_copy_that_was_changed_is_status_3(stage: Stage, corrupting: str) -> N
 
 
 def test_a_last_line_that_says_failed_is_a_failure(stage: Stage, corrupting: str, tmp_path: Path) -> None:
-    """The Safe Haven shows every job as completed: the last line counts, also with status 0."""
+    """The Safe Haven shows every job as completed: the last line counts, even with status 0."""
     variables = tmp_path / "variables"
     variables.write_text("DATAPACK_LAST=IMPORT FAILED: of course\n")
     assert "'IMPORT FAILED: of course'" in stage.fails(1, corrupting, "--env-file", str(variables))
@@ -118,7 +118,7 @@ def test_a_last_line_that_says_failed_is_a_failure(stage: Stage, corrupting: str
 
 
 def test_the_safe_havens_folders(stage: Stage, tmp_path: Path) -> None:
-    """/safe_data is read-only and shows the folder that was named; outputs stay, scratch goes; there is no network."""
+    """/safe_data is the named folder, read-only; outputs stay, scratch is deleted; there is no network."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.yml").write_text("epochs: 1\n")
     script = """
@@ -135,8 +135,8 @@ def test_the_safe_havens_folders(stage: Stage, tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == [tmp_path / "data" / "train.yml"]
 
 
-def test_strict_takes_away_what_may_not_be_there(stage: Stage, tmp_path: Path) -> None:
-    """With --strict: a read-only root and /tmp, a user without a name, no capability; outputs can still be written."""
+def test_strict_drops_what_may_be_missing(stage: Stage, tmp_path: Path) -> None:
+    """With --strict: a read-only root and /tmp, a user without a name, no capabilities; outputs stay writable."""
     script = """
         id -u; id -g; grep -c 54321 /etc/passwd /etc/group
         for folder in / /tmp /run /var/tmp; do touch $folder/x 2>/dev/null && echo "$folder is writable"; done
@@ -156,7 +156,7 @@ def test_strict_takes_away_what_may_not_be_there(stage: Stage, tmp_path: Path) -
 
 
 def test_files_of_options_arguments_and_variables(stage: Stage, tmp_path: Path) -> None:
-    """What the Safe Haven's files say reaches the container."""
+    """The settings in files like those of the Safe Haven reach the container."""
     (tmp_path / "mounted").mkdir()
     (tmp_path / "mounted" / "file").write_text("mounted\n")
     (tmp_path / "options").write_text(
@@ -189,20 +189,20 @@ def test_files_of_options_arguments_and_variables(stage: Stage, tmp_path: Path) 
 
 
 def test_a_memory_limit_holds(stage: Stage) -> None:
-    """A container that uses more than it was given is killed, and that is said."""
+    """A container that exceeds its memory limit is killed, and datapack says so."""
     line = stage.fails(137, *stage.sh("exec dd if=/dev/zero of=/dev/null bs=200M count=1", "--memory", "64m"))
     assert "used more than its 64m of memory" in line
     assert "64m" not in stage.fails(7, *stage.sh("exit 7", "--memory", "64m"))
 
 
 def test_a_status_is_passed_on(stage: Stage) -> None:
-    """A container that ends with 7 ends datapack with 7."""
+    """If the container ends with 7, datapack ends with 7."""
     line = stage.fails(7, *stage.sh("echo no >&2; exit 7"))
     assert line == f"error: {STAND_IN}: the container failed: found status 7; its log is above"
 
 
 def test_the_log_comes_as_it_is_printed(stage: Stage) -> None:
-    """Half a line is shown at once, both streams stay apart, and bytes that are no text pass through."""
+    """Half a line is shown at once, both streams stay separate, and bytes that are not text pass through."""
     script = "printf half; while [ ! -e /safe_data/go ]; do sleep 0.1; done; echo ' whole'; echo err >&2"
     data = stage.root / "dist" / "data"
     data.mkdir(exist_ok=True)
@@ -230,7 +230,7 @@ def test_the_log_comes_as_it_is_printed(stage: Stage) -> None:
 
 @pytest.fixture
 def rootless(stand_in_base: Path) -> Iterator[Stage]:
-    """Give Podman and datapack as a user that is not root, in a folder of its own."""
+    """Podman and datapack as an unprivileged user with its own folder."""
     need("podman", "runc", "skopeo", "setpriv")
     python = [*AS_NOBODY, sys.executable, "-c", "import docker"]
     if subprocess.run(python, cwd="/", capture_output=True, check=False).returncode:
@@ -261,14 +261,14 @@ def rootless(stand_in_base: Path) -> Iterator[Stage]:
                 unavailable("Podman does not run here without root")
             yield Stage(folder / "catalog", engine, own, AS_NOBODY)
         finally:
-            os.killpg(service.pid, signal.SIGKILL)  # it starts itself again as root of a user namespace
+            os.killpg(service.pid, signal.SIGKILL)  # it re-executes itself as root of a user namespace
             service.wait()
-            for pause in folder.rglob("pause.pid"):  # the process that keeps this namespace
+            for pause in folder.rglob("pause.pid"):  # the process that keeps the namespace alive
                 os.kill(int(pause.read_text()), signal.SIGKILL)
 
 
 def test_without_root(rootless: Stage) -> None:
-    """Rootless Podman rehearses, too; where it can't limit the memory, as on cgroups v1, that is said."""
+    """Rootless Podman works too; if it can't limit the memory, as on cgroups v1, datapack says so."""
     done = rootless.ok(*rootless.sh("id -u; echo 1 >/safe_outputs/x; echo 1 >/scratch/x"))
     assert done.stdout.startswith("0\n")
     assert (rootless.kept() / "safe_outputs" / "x").stat().st_uid == NOBODY
@@ -276,11 +276,11 @@ def test_without_root(rootless: Stage) -> None:
     assert ("this engine can't limit memory here" in done.stderr) != can
 
 
-# ---- What can't be done
+# ---- Errors
 
 
 def test_what_can_not_be_run_is_one_clear_line(stage: Stage) -> None:
-    """An image that is not there, a program that is not there, a name that is none, a GPU that is not there."""
+    """A missing image, a missing program, an invalid name or a missing GPU gives one clear line."""
     assert "nope:latest: the engine has no such image; pull or load it" in stage.fails(1, "nope:latest")
     assert "the engine can't find this image" in stage.fails(1, "Not An Image")
     assert "its image has not been built; build it first: 'datapack build reef@v2'" in stage.fails(1, "reef@v2")
@@ -295,7 +295,7 @@ def test_what_can_not_be_run_is_one_clear_line(stage: Stage) -> None:
 
 
 def test_two_mounts_at_one_place_are_refused(stage: Stage, tmp_path: Path) -> None:
-    """A flag that mounts over /safe_outputs is an error in both engines, although Podman would take it."""
+    """A flag that mounts over /safe_outputs is an error in both engines, although Podman would accept it."""
     options = tmp_path / "options"
     options.write_text(f"-v {tmp_path}:/safe_outputs/\n")
     line = stage.fails(2, STAND_IN, "--opt-file", str(options), "--", "true")

@@ -13,7 +13,7 @@ from tests.containers.rehearsing import LABEL, Stage
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_leaves_nothing(stage: Stage, how: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM ask the container to end and remove it."""
+    """Ctrl-C and SIGTERM stop the container and remove it."""
     script = "trap 'echo bye >/safe_outputs/bye; exit 1' TERM; echo up; while :; do sleep 0.1; done"
     with stage.start(*stage.sh(script)) as process:
         assert process.stdout is not None
@@ -27,7 +27,7 @@ def test_a_stop_leaves_nothing(stage: Stage, how: signal.Signals) -> None:
 
 
 def test_a_second_stop_waits_for_nothing(stage: Stage) -> None:
-    """A container that does not end when it is asked to is killed at the second Ctrl-C."""
+    """A container that ignores the first Ctrl-C is killed at the second."""
     with stage.start(*stage.sh("trap '' TERM; echo up; while :; do sleep 0.1; done")) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -41,11 +41,11 @@ def test_a_second_stop_waits_for_nothing(stage: Stage) -> None:
 
 
 def test_the_next_rehearsal_finds_what_a_kill_left(stage: Stage) -> None:
-    """After kill -9 the container runs on, under a label by which the next rehearsal finds and removes it."""
+    """After kill -9 the container keeps running; the next rehearsal finds it by its label and removes it."""
     with stage.start(*stage.sh("echo 1 >/scratch/x; echo up; sleep 1000")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        with stage.start(*stage.sh("true")) as other:  # what is still held is left alone
+        with stage.start(*stage.sh("true")) as other:  # a container whose lock is held is left alone
             assert other.wait(60) == 0
         (container,) = stage.containers()
         process.kill()
@@ -54,8 +54,8 @@ def test_the_next_rehearsal_finds_what_a_kill_left(stage: Stage) -> None:
     assert "of a killed rehearsal" in stage.ok(*stage.sh("true")).stderr
 
 
-def test_a_container_of_nobody_knows_whom_is_named(stage: Stage) -> None:
-    """A container whose rehearsal's folder is not here is left, and its name is told."""
+def test_a_container_of_an_unknown_rehearsal_is_named(stage: Stage) -> None:
+    """A container whose rehearsal folder is missing is left alone, and its name is printed."""
     options = ("--detach", "--name=stray", "--network=none", "--stop-timeout=1", f"--label={LABEL}={stage.root}/gone")
     stage.engine.run("run", *options, STAND_IN, "sleep", "1000")
     try:
@@ -80,7 +80,7 @@ def test_a_broken_pipe_stops_the_container(stage: Stage) -> None:
 
 
 def test_a_container_that_somebody_else_removes_is_one_clear_line(stage: Stage) -> None:
-    """It is killed first, then gone: the line says one or the other; that it needs no removal any more is no error."""
+    """The line says that the container was killed or is gone; a removal that is no longer needed is not an error."""
     with stage.start(*stage.sh("echo up; sleep 1000")) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -21,7 +21,7 @@ def make(folder: Path) -> str:
 
 
 def test_the_same_bytes_each_time(stand_in_base: Path, tmp_path: Path) -> None:
-    """Building it twice gives one digest, which is printed; building it again in one place does no harm."""
+    """Two builds give the same digest, which is printed; a second build in the same folder does no harm."""
     digest = json.loads((stand_in_base / "index.json").read_bytes())["manifests"][0]["digest"]
     assert make(tmp_path / "base") == digest
     assert make(tmp_path / "base") == digest
@@ -37,7 +37,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
 
 
 def test_it_has_what_the_import_program_uses(engine: Engine) -> None:
-    """Every program that the import program calls is there, for any user, and /tmp is for everybody."""
+    """Every program that the import program calls is there, for any user, and everyone can write to /tmp."""
     programs = "awk cat cp cut find head id mkdir mv nproc readlink rm sed seq setsid sha256sum sleep stat sync tr wc"
     command = f"for name in {programs} xargs; do command -v $name || exit 1; done; stat -c %a /tmp /root"
     found = engine.run("run", "--rm", "--network=none", "--user=12345:12345", STAND_IN, "sh", "-c", command).stdout
@@ -45,7 +45,7 @@ def test_it_has_what_the_import_program_uses(engine: Engine) -> None:
 
 
 def test_wrong_usage() -> None:
-    """Without a folder it says how to use it."""
+    """Without a folder, it prints its usage."""
     done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "usage: stand_in_base.py DIR" in done.stderr

@@ -1,6 +1,6 @@
-"""The trainers' images: each Dockerfile as it is, on a stand-in for its base, rehearsed as the Safe Haven runs it.
+"""The trainer images: each unchanged Dockerfile, on a stand-in for its base, rehearsed as the Safe Haven runs it.
 
-What a stand-in brings and what it can't show is said in `stand_ins`.
+`stand_ins` says what a stand-in contains and what it can't show.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1800),  # PyTorch with CUDA is installed twice before the last of them
+    pytest.mark.timeout(1800),  # PyTorch with CUDA is installed twice before the last test
     pytest.mark.skipif(
         os.environ.get("TRAINER_IMAGES") != "1",
         reason="needs 40 GB of disk and a quarter of an hour for three builds with PyTorch: make test-images",
@@ -39,7 +39,7 @@ WEIGHTS = "resnet50-11ad3fa6.pth"
 FOLDERS = ("safe_data", "safe_outputs", "scratch")
 SHARED = ("__init__", "bag/*", "errors", "executor", "files", "hashing", "page/*", "progress", "urls", "yamlfile")
 TORCH = {"nv-pyt": "2.8.0", "pyt": "2.8.0", "piped-pyt": "2.14.1"}
-ALONE = "OMP_NUM_THREADS=1"  # what runs beside these tests would make threads wait for each other
+ALONE = "OMP_NUM_THREADS=1"  # other work on this machine would make the threads wait for each other
 VERSIONS = (
     "import numpy, torch, torchvision; print(*((m.__version__, m.__file__) for m in (numpy, torch, torchvision)))"
 )
@@ -47,7 +47,7 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class Image:
-    """One of the three in podman."""
+    """One of the three images, in podman."""
 
     engine: Engine
     kind: str
@@ -62,11 +62,11 @@ class Image:
         return config
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """Run a program of the image, or of its base, instead of its own; return what it prints."""
+        """Run a program in the image, or in its base, instead of its entrypoint; return what it prints."""
         return self.engine.run("run", "--rm", "--network", "none", *arguments, check=check).stdout
 
     def job(self, haven: Haven, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
-        """Give the arguments with which podman runs a job as uid 0, which is how the Safe Haven does it."""
+        """Return the arguments with which podman runs a job as uid 0, as the Safe Haven does."""
         modes = {"safe_data": "ro", "safe_outputs": "rw", "scratch": "rw"}
         volumes = [f"--volume={haven.root / name}:/{name}:{mode}" for name, mode in modes.items()]
         return ["run", "--network", "none", "--env", ALONE, *volumes, *options, self.name, *arguments]
@@ -74,7 +74,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def bases(podman: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make the stand-ins; give a folder whose pip settings builds may use. What is in the store goes with it."""
+    """Make the stand-ins; return a folder with pip settings for builds. The store's content is removed with it."""
     folder = tmp_path_factory.mktemp("bases")
     stand_ins.make_bases(podman, folder)
     yield folder
@@ -85,7 +85,7 @@ def bases(podman: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the folder that a clone is once the weights were fetched, with other weights of the same form."""
+    """Make a clone's folder as it is after fetching the weights, with random weights of the same format."""
     import torch
     import torchvision
 
@@ -100,13 +100,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bag = folder / "data" / "resnet50" / "imagenet1k-v2"
     write_bag(bag, {WEIGHTS: content.getvalue()}, "BSD-3-Clause")
     for path in [bag, *bag.rglob("*")]:
-        path.chmod(0o700 if path.is_dir() else 0o600)  # whatever a umask makes of them
+        path.chmod(0o700 if path.is_dir() else 0o600)  # modes as a strict umask gives
     return folder
 
 
 @pytest.fixture(scope="module", params=TORCH)
 def image(request: pytest.FixtureRequest, podman: Engine, bases: Path, context: Path) -> Image:
-    """Build each image in turn from its Dockerfile; only its base is another."""
+    """Build each image in turn from its Dockerfile; only its base differs."""
     image = Image(podman, request.param)
     dockerfile = context / "docker" / image.kind / "Dockerfile"
     options = stand_ins.with_pip(bases)
@@ -117,14 +117,14 @@ def image(request: pytest.FixtureRequest, podman: Engine, bases: Path, context: 
 
 @pytest.fixture
 def haven(tmp_path: Path) -> Haven:
-    """Give the folders of a job with the example that ships with the project, and the least of trainings."""
-    model = {"name": "fcos_resnet50_fpn", "weights": "imagenet"}  # the quickest on small pictures
+    """The folders of a job with the project's example and a minimal training."""
+    model = {"name": "fcos_resnet50_fpn", "weights": "imagenet"}  # the fastest on small images
     settings = {"image": {"min_size": 64, "max_size": 96}, "model": model, "training": {"epochs": 2, "batch_size": 8}}
     return Haven(tmp_path, reef_files(), settings)
 
 
-def test_it_starts_as_the_guide_asks(image: Image) -> None:
-    """It starts by itself, as whoever it is told to be, and says what it is; its mount points are empty."""
+def test_it_starts_as_the_guide_requires(image: Image) -> None:
+    """It starts without arguments, as any user, and says what it is; its mount points are empty."""
     settings = image.settings
     assert (settings["Entrypoint"], settings["Cmd"]) == (["python", "-m", "trainers"], ["train"])
     assert not settings.get("User")
@@ -138,8 +138,8 @@ def test_it_starts_as_the_guide_asks(image: Image) -> None:
     assert found.split("\n") == [*(f"/{name} 755 0" for name in FOLDERS), ""]
 
 
-def test_nobody_else_can_write_what_is_run(image: Image) -> None:
-    """Program, packages and weights belong to root, others can read but not write them, and all bytecode is there."""
+def test_only_root_can_write_the_program(image: Image) -> None:
+    """Program, packages and weights belong to root, others can only read them, and all bytecode is compiled."""
     find = ("--user", "54321:54321", "--entrypoint", "find", image.name, "/opt/trainers")
     assert image.run(*find, "(", "!", "-user", "root", "-o", "-perm", "/022", "-o", "!", "-readable", ")") == ""
     ours = image.run(*find, "-path", "*/trainers/trainers/*", "-name", "*.py*", "-printf", "%f\n").split()
@@ -151,8 +151,8 @@ def test_nobody_else_can_write_what_is_run(image: Image) -> None:
     assert sorted(shared.split()) == sorted(str(path.relative_to(PROJECT)) for path in expected)
 
 
-def test_what_the_base_brings_is_what_is_used(image: Image) -> None:
-    """numpy, torch and torchvision are the base's own, if it has them, and every package's needs are met."""
+def test_packages_of_the_base_are_used(image: Image) -> None:
+    """numpy, torch and torchvision are the base's own, if it has them, and all requirements are satisfied."""
     versions = image.run("--entrypoint", "python", image.name, "-c", VERSIONS)
     assert f"('{TORCH[image.kind]}" in versions
     if image.kind != "piped-pyt":
@@ -162,7 +162,7 @@ def test_what_the_base_brings_is_what_is_used(image: Image) -> None:
 
 
 def test_the_packages_are_those_of_the_list(image: Image) -> None:
-    """What the trainers import besides is what the list says, to the version, whatever the base has of it."""
+    """All other packages have the versions in the list, whatever versions the base has."""
     lists = ["docker/requirements.txt", *(["docker/piped-pyt/requirements.txt"] if image.kind == "piped-pyt" else [])]
     lines = [line for name in lists for line in (PROJECT / name).read_text().splitlines()]
     wanted = dict(line.split("==") for line in lines if line and not line.startswith("#"))
@@ -172,7 +172,7 @@ def test_the_packages_are_those_of_the_list(image: Image) -> None:
 
 
 def rehearse(image: Image, haven: Haven, *options: str) -> list[str]:
-    """Rehearse a training that must go well, as strictly as can be; return what it said, to its last line."""
+    """Rehearse a training that must succeed, as strictly as possible; return its output up to the last line."""
     variables = haven.root / "variables"
     variables.write_text(f"{ALONE}\n")
     command = [sys.executable, "-m", "datapack", "run", image.name, "--strict", "--env-file", variables]
@@ -187,7 +187,7 @@ def rehearse(image: Image, haven: Haven, *options: str) -> list[str]:
 
 
 def test_two_epochs_are_rehearsed(image: Image, haven: Haven) -> None:
-    """Without a network, on a read-only root, as a user without a name: checked, trained, judged, reported, sealed."""
+    """Without a network, on a read-only root, as a user without a name, a training checks, evaluates and reports."""
     haven.configure()
     lines = rehearse(image, haven)
     assert any("reef@v1: verified, every byte" in line for line in lines)
@@ -199,10 +199,10 @@ def test_two_epochs_are_rehearsed(image: Image, haven: Haven) -> None:
 
 
 def test_two_processes_are_rehearsed(image: Image, haven: Haven) -> None:
-    """torchrun is in each image; started by a file of podman's flags, as the docs say, two processes train together."""
+    """Each image has torchrun; with it as the entrypoint in a file of podman flags, two processes train together."""
     assert image.run("--entrypoint", "sh", image.name, "-c", "command -v torchrun")
     if image.kind != "piped-pyt":
-        return  # what is started there is the base's own
+        return  # its torchrun is the base's own
     haven.configure(training={"epochs": 1})
     words = ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "trainers"]
     (haven.root / "flags").write_text(f"--entrypoint='{json.dumps(words)}'\n")
@@ -210,8 +210,8 @@ def test_two_processes_are_rehearsed(image: Image, haven: Haven) -> None:
     assert lines[-1].startswith("TRAINING OK run mAP=")
 
 
-def test_a_stopped_training_goes_on(image: Image, haven: Haven) -> None:
-    """As uid 0: a check, then a training that is stopped after an epoch and goes on where it was."""
+def test_a_stopped_training_resumes(image: Image, haven: Haven) -> None:
+    """As uid 0: a check, then a training that is stopped after an epoch and resumes where it was."""
     haven.configure()
     assert (
         image.engine.run(*image.job(haven, "check", options=("--rm",))).stdout.splitlines()[-1].startswith("CHECK OK")
@@ -233,7 +233,7 @@ def test_a_stopped_training_goes_on(image: Image, haven: Haven) -> None:
 
 
 def wait_for_a_line(path: Path, engine: Engine, container: str) -> None:
-    """Wait until a file has a line, as long as the container runs that writes it."""
+    """Wait until a file has a line, as long as the container that writes it runs."""
     while not (path.exists() and path.read_text()):
         time.sleep(0.1)
         running = engine.run("inspect", "--format", "{{.State.Running}}", container).stdout.strip()
@@ -241,17 +241,17 @@ def wait_for_a_line(path: Path, engine: Engine, container: str) -> None:
 
 
 def test_a_changed_byte_is_refused_before_torch_is_loaded(image: Image, haven: Haven) -> None:
-    """One byte of one picture: status 3, the picture's name, and no torch among all that Python imported."""
+    """A changed byte in an image gives status 3 and the image's name, and Python never imports torch."""
     haven.configure()
-    picture = sorted((haven.bag / "data" / "images").iterdir())[7]
-    content = bytearray(picture.read_bytes())
+    broken = sorted((haven.bag / "data" / "images").iterdir())[7]
+    content = bytearray(broken.read_bytes())
     content[len(content) // 2] ^= 1
-    picture.write_bytes(content)
+    broken.write_bytes(content)
     options = ("--rm", "--env", "PYTHONPROFILEIMPORTTIME=1")
     done = image.engine.run(*image.job(haven, "train", options=options), check=False)
     assert done.returncode == 3, done.stdout
     assert done.stdout.splitlines()[-1].startswith("TRAINING FAILED: ")
-    assert f"changed  data/images/{picture.name}" in done.stdout
+    assert f"changed  data/images/{broken.name}" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stdout.splitlines() if line.startswith("import time:")}
     assert "trainers.dataset.verify" in imported
     assert not {name for name in imported if name.partition(".")[0] in {"torch", "torchvision"}}

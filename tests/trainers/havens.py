@@ -77,7 +77,7 @@ class Haven:
         return self.data / "reef" / "v1"
 
     def configure(self, **changes: object) -> Path:
-        """Write train.yml: the least that these files need, with what the test changes."""
+        """Write train.yml: the minimum for these files, plus the test's changes."""
         content = {
             "dataset": "reef/v1",
             "digest": self.digest,

@@ -1,8 +1,8 @@
 """Decode an image file to pixels of the size that the model needs.
 
-Pillow opens every file: it decides what is an image, how large it is and what is wrong with it. It also decodes all of
-them but common PNGs. Their pixels come from libspng through imagecodecs: the same pixels, sooner. libspng releases the
-GIL once for a file, Pillow once for a chunk of it, so beside a busy thread Pillow waits dozens of times.
+Pillow opens every file: it decides whether it is an image, how large it is, and whether it is broken. It also decodes
+everything except common PNGs. libspng decodes those, through imagecodecs: the same pixels in less time. It releases the
+GIL once per file and Pillow once per chunk, so next to a busy thread Pillow waits for the GIL dozens of times.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
-_FORMS = {"L", "RGB", "RGBA"}  # what libspng decodes, as Pillow calls it: 8 bits for a channel, no palette
+_FORMS = {"L", "RGB", "RGBA"}  # Pillow's names of the modes that libspng decodes: 8 bits per channel, no palette
 _HEADER = 33  # bytes: a PNG's signature and its chunk IHDR
 _CHUNK = struct.Struct(">I4s")  # the length and the type of a PNG's chunk
 _CHECKSUM = struct.Struct(">I")
-_HARMLESS = {b"tEXt", b"tIME", b"eXIf"}  # chunks that Pillow accepts with any content, if they are whole
+_HARMLESS = {b"tEXt", b"tIME", b"eXIf"}  # chunks that Pillow accepts with any content, if they are complete
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -38,8 +38,8 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
     """Decode an image and resize it.
 
     Args:
-        content: a whole file, in any format that Pillow reads.
-        given: the width and height that it must have, pixels.
+        content: the bytes of the file, in any format that Pillow reads.
+        given: the width and height that the image must have, pixels.
         wanted: the width and height of the result, pixels.
 
     Raises:
@@ -54,7 +54,7 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
         if isinstance(error, BrokenImageError):
             raise
         reason = "not an image in a known format" if isinstance(error, UnidentifiedImageError) else error
-        raise BrokenImageError(f"it does not decode: {reason}") from error
+        raise BrokenImageError(f"can't be decoded: {reason}") from error
     size = int(wanted[0]), int(wanted[1])
     return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
 
@@ -66,7 +66,7 @@ def _rgb(content: bytes, given: tuple[int, int]) -> Image.Image:
     with Image.open(io.BytesIO(content)) as opened:
         image: Image.Image = opened
         if image.size != given and image.size == given[::-1]:
-            image = ImageOps.exif_transpose(image)  # a photograph that the camera stored on its side
+            image = ImageOps.exif_transpose(image)  # a photo that the camera stored rotated
         if image.size != given:
             expected, found = ("{} x {}".format(*numbers) for numbers in (given, image.size))
             raise BrokenImageError(f"expected {expected} pixels, found {found}")
@@ -79,7 +79,7 @@ def _rgb(content: bytes, given: tuple[int, int]) -> Image.Image:
 
 
 def _by_libspng(opened: Image.Image, content: bytes) -> Image.Image | None:
-    """Decode a common PNG that Pillow has opened. Return None where Pillow must decode it, or say what is wrong."""
+    """Decode a common PNG that Pillow has opened. Return None if Pillow must decode it, or must report the error."""
     from imagecodecs import SpngError, spng_decode
     from PIL import Image, PngImagePlugin
 
@@ -96,7 +96,7 @@ def _by_libspng(opened: Image.Image, content: bytes) -> Image.Image | None:
 
 
 def _compressed_pixels(content: bytes, start: int) -> bytes | None:
-    """Join the compressed pixels of a PNG from ``start`` on; None if Pillow could object to what follows them."""
+    """Join the compressed pixels of a PNG from ``start`` on; None if Pillow might reject what follows them."""
     parts: list[bytes] = []
     others: set[bytes] = set()
     while start + _CHUNK.size <= len(content):
@@ -113,10 +113,10 @@ def _compressed_pixels(content: bytes, start: int) -> bytes | None:
 
 
 def _bare_png(header: bytes, stream: bytes) -> bytes:
-    """Make a PNG of a header and all compressed pixels in one chunk.
+    """Make a PNG from a header and all compressed pixels, in one chunk.
 
     Pillow has checked the chunks before the pixels, and RGB values do not depend on them. Pillow ignores the checksums
-    of the pixels' chunks. It checks the one inside the compressed stream; libspng does only if one chunk holds it all.
+    of the pixels' chunks, but checks the one inside the compressed stream; libspng does that only for a single chunk.
     """
     checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
     return b"".join((header, _CHUNK.pack(len(stream), b"IDAT"), stream, _CHECKSUM.pack(checksum), _END))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trainers.dataset.coco import Coco
 
-_TRIES = 64  # orders of the sequences, of which the best is taken
+_TRIES = 64  # orders of the sequences to try
 _ABSENT = 1.0  # cost of a category that is missing on one side, relative to a share that is off by 1
 
 
@@ -30,7 +30,7 @@ class Split:
 def sequences_of(coco: Coco) -> NDArray[np.int64]:
     """Return the sequence number of each image: frames of one dive have URLs in the same folder.
 
-    An image without a URL is a sequence of its own. If all URLs are in one folder, it says nothing about sequences, and
+    An image without a URL is its own sequence. If all URLs are in one folder, they say nothing about sequences, and
     each image is its own sequence.
     """
     folders = [url.rpartition("/")[0] or f"\0{index}" for index, url in enumerate(coco.urls)]
@@ -43,8 +43,8 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
     """Choose about ``share`` of the images for validation, in whole sequences.
 
     The goal is that each category, and the images without boxes, have the same share in validation, and that a category
-    in more than one sequence is on both sides. The sequences are dealt out one by one, each to the side that lacks more
-    of what it contains. Of several seeded orders, the one that comes closest is taken.
+    in more than one sequence is on both sides. The sequences are assigned one by one, each to the side that lacks more
+    of what it contains. Several seeded orders are tried, and the split closest to the goal is used.
 
     Raises:
         TrainingError: there are no boxes, or one side would be empty.
@@ -76,9 +76,9 @@ def _amounts(coco: Coco, groups: NDArray[np.int64], count: int) -> NDArray[np.fl
 
 
 def _deal(amounts: NDArray[np.float64], share: float, order: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Deal out the sequences in this order; return which of them go to validation."""
+    """Assign the sequences in this order; return which of them go to validation."""
     scale = 1 / amounts.sum(axis=0)
-    lead = np.zeros(amounts.shape[1])  # how far validation exceeds its share of what was dealt out
+    lead = np.zeros(amounts.shape[1])  # how far validation exceeds its share of what is assigned
     validation = np.zeros(len(amounts), np.bool_)
     for group in order:
         taken, left = lead + (1 - share) * amounts[group] * scale, lead - share * amounts[group] * scale

@@ -106,7 +106,7 @@ def check_bytes(
         workers: threads.
         images: names of files that are read into memory and, if they are intact, passed to ``visit``.
         visit: called in the threads with a name and its content.
-        advance: called with the number of bytes that were read since its last call.
+        advance: called with the number of bytes read since its last call.
 
     Raises:
         MismatchError: something is missing, extra or changed; ``details`` lists everything, sorted.
@@ -175,7 +175,7 @@ def mismatch(dataset: Dataset, difference: Difference) -> MismatchError:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a full check leaves in ``/scratch``: when it was, and which files, by size and time, it found intact."""
+    """The result of a full check, kept in ``/scratch``: when it ran, and which files it found intact."""
 
     path: Path
 

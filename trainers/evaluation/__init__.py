@@ -1,1 +1,1 @@
-"""How good detections are, by COCO's measures; numpy only."""
+"""The evaluation of detections with the COCO metrics; numpy only."""

@@ -1,4 +1,4 @@
-"""Evaluate detections by COCO's measures.
+"""Evaluate detections with the COCO metrics.
 
 hotcoco computes the figures: a compiled evaluator that gives the arrays of pycocotools bit for bit (a test compares
 every figure). Here it gets its input, and its arrays become an `Evaluation`.

@@ -45,7 +45,7 @@ def save_checkpoint(run: Run, job: Mapping[str, Any], training: Mapping[str, Any
         training: tensors and plain values: everything that the training resumes from.
 
     Raises:
-        TrainingError: there is no room for it.
+        TrainingError: there is not enough disk space.
     """
     _save(run, CHECKPOINT, {"form": _FORM, "job": dict(job), "training": dict(training)})
 
@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         return training
     if "dataset" in differing:
         raise TrainingError(
-            "this checkpoint is of another dataset",
+            "this checkpoint belongs to another dataset",
             where=path,
             expected=now["dataset"],
             found=then["dataset"],
@@ -77,7 +77,9 @@ def load_checkpoint(path: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         )
     shown = [f"{key} {now.get(key)!r} was {then.get(key)!r}" for key in differing[:_SHOWN]]
     more = ", ..." if len(differing) > _SHOWN else ""
-    raise TrainingError("this checkpoint is of another training", where=path, found=", ".join(shown) + more, fix=fix)
+    raise TrainingError(
+        "this checkpoint belongs to another training", where=path, found=", ".join(shown) + more, fix=fix
+    )
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -112,7 +114,7 @@ class TrainedModel:
 
 
 def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Coco, dataset: str) -> None:
-    """Write `model.pt`; raise `TrainingError` if there is no room for it."""
+    """Write `model.pt`; raise `TrainingError` if there is not enough disk space."""
     content = {
         "model": {name: tensor.cpu() for name, tensor in tensors.items()},
         "name": config.model.name,

@@ -1,7 +1,7 @@
-"""The processes of one training, on one node or several: `torchrun` starts them, here they meet.
+"""The processes of one training, on one node or several, as started by `torchrun`.
 
-Gradients go over NCCL between GPUs and over gloo between CPUs. Whatever else the processes have to agree on always goes
-over gloo, so that it never waits for a GPU.
+Gradients go over NCCL between GPUs and over gloo between CPUs. Everything else that the processes exchange goes over
+gloo, so that it never waits for a GPU.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def choose_device(name: str, place: Place) -> torch.device:
             fix="start it with ces-gpu-run, with as many processes as GPUs, or set device to cpu",
         )
     torch.cuda.set_device(place.local_rank)
-    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32, which convolutions use anyway
+    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32, as convolutions use anyway
     return torch.device("cuda", place.local_rank)
 
 
@@ -106,7 +106,7 @@ def join_group(place: Place, device: str) -> Iterator[Group]:
     """Join the other processes, and leave them at the end.
 
     Raises:
-        TrainingError: there is no such device; the others can't be reached; or one of them is gone, with its reason.
+        TrainingError: there is no such device; the others can't be reached; or one of them failed, with its reason.
     """
     own = choose_device(device, place)
     if place.world == 1:
@@ -126,13 +126,13 @@ def join_group(place: Place, device: str) -> Iterator[Group]:
     except StoppedError:
         dist.destroy_process_group()
         raise
-    except Exception as error:  # the others are told, and the first process reports why
+    except Exception as error:  # the reason is shared, and the first process reports it
         raise _reason(error, store, place) from error
     dist.destroy_process_group()
 
 
 def _reason(error: Exception, store: Any, place: Place) -> Exception:
-    """Return the error to end with: this process's own, which it tells the others, or the one that it was told."""
+    """Return the error to end with: this process's own, which it shares, or the one that another process shared."""
     lost = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and _is_of_network(error)
     if not lost:
         with contextlib.suppress(RuntimeError):
@@ -143,7 +143,7 @@ def _reason(error: Exception, store: Any, place: Place) -> Exception:
         if store.check([_REASON]):
             return TrainingError(store.get(_REASON).decode())
     return TrainingError(
-        "another process of this training is gone: killed, or out of memory",
+        "another process of this training is gone: it was killed or ran out of memory",
         fix="start the same job again: with resume: auto it resumes from its last checkpoint",
     )
 

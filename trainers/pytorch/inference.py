@@ -95,5 +95,5 @@ def memory_errors(key: str, batch_size: int) -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        fix = f"set {key} to {batch_size // 2}" if batch_size > 1 else "set image.min_size and image.max_size lower"
+        fix = f"set {key} to {batch_size // 2}" if batch_size > 1 else "lower image.min_size and image.max_size"
         raise TrainingError("out of memory", found=f"{key} {batch_size}", fix=f"{fix} and start again") from error

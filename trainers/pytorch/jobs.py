@@ -1,4 +1,4 @@
-"""A training, an evaluation, a prediction: each put together from checked data and run."""
+"""A training, an evaluation, a prediction: each is set up from checked data and run."""
 
 from __future__ import annotations
 

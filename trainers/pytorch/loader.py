@@ -1,7 +1,7 @@
 """Batches for a model: threads read images ahead, in an order and with augmentations that a resumed run repeats.
 
-Threads, not processes: the ``/dev/shm`` of a container is too small for what processes pass to each other, and copying,
-decoding and torchvision's transforms release the interpreter lock.
+Threads, not processes: a container's ``/dev/shm`` is too small for the images that processes would exchange, and
+copying, decoding and torchvision's transforms release the GIL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainers.pytorch.augment import Augment, Augmentation
 
 _SHAPES = 2 ** np.linspace(-1, 1, 7)  # bounds of width / height that group images, as in torchvision's reference
-_ORDER, _SCALE, _IMAGE = range(3)  # each use of random numbers has a generator of its own
+_ORDER, _SCALE, _IMAGE = range(3)  # each use of random numbers has its own generator
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended."""
+    """The outcome of a training."""
 
     finished: bool  # False: the time limit ended it
     best: dict[str, Any]  # the line in metrics.jsonl of the weights in model.pt
@@ -116,7 +116,7 @@ class Trainer:
                 self.finish_epoch(evaluation)
                 self.save_checkpoint()
         if self.state.epoch < self.epochs:
-            self.job.log.note(f"training.max_hours is over: ended {self._position}; {self._how_to_resume}")
+            self.job.log.note(f"training.max_hours has passed: stopped {self._position}; {self._how_to_resume}")
         best = self.group.broadcast(self.state.best)  # only the first process evaluates
         return Outcome(self.state.epoch == self.epochs, best or {}, resumed)
 
@@ -223,7 +223,7 @@ class Trainer:
     def _restore(self, resume: Path | None) -> None:
         """Load a checkpoint, and make the folder of the run agree with it.
 
-        Only the first process reads and writes files: other nodes may have folders of their own.
+        Only the first process reads and writes files: other nodes may have their own folders.
         """
         first = self.group.is_first
         content = self.group.broadcast(checkpoint.load_checkpoint(resume, self.job.facts) if first and resume else None)
@@ -242,7 +242,7 @@ class Trainer:
             if state.epoch == self.epochs:
                 fix = "its model.pt is in the folder where it was trained"
                 raise TrainingError("this training is finished", where=resume, fix=fix)
-            state.best = None  # it is in another folder: this one gets the best from now on
+            state.best = None  # that model is in another folder: this one gets the best from now on
         with run.write(METRICS) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in state.rows)
 
@@ -307,7 +307,7 @@ def _check_same_job(job: Job) -> None:
     for rank, facts in enumerate(job.group.gather(job.facts)):
         if facts != job.facts:
             fix = "give all nodes the same configuration and the same data"
-            raise TrainingError(f"process {rank} has another job than process {job.group.place.rank}", fix=fix)
+            raise TrainingError(f"process {rank} has a different job from process {job.group.place.rank}", fix=fix)
 
 
 def _next(batches: Iterator[Batch], sums: Sums) -> Batch:

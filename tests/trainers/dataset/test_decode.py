@@ -1,4 +1,4 @@
-"""Images decode to the pixels that Pillow gives, whichever library decodes them; broken files are refused as before."""
+"""Images have the pixels that Pillow gives, whichever library decodes them; broken files give its errors."""
 
 import contextlib
 import io
@@ -52,7 +52,7 @@ def packed(row, depth: int):
 
 
 def scanlines(samples, depth: int) -> bytes:
-    """Write the samples (height, width, channels) of a pass, each row with the next of the five filters."""
+    """Write the samples (height, width, channels) of a pass; the rows use the five filters in turn."""
     step = max(1, samples.shape[2] * depth // 8)  # bytes to the neighbour on the left
     rows = [packed(row, depth) for row in samples.reshape(len(samples), -1)]
     lines = b""
@@ -120,7 +120,7 @@ def test_every_form_of_png_has_the_pixels_of_pillow(color, depth, interlaced):
 
 @pytest.fixture
 def by_libspng(monkeypatch):
-    """Collect what libspng decodes."""
+    """Record what libspng decodes."""
     results = []
 
     def spy(content, decoder=imagecodecs.spng_decode):
@@ -134,7 +134,7 @@ def by_libspng(monkeypatch):
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize(("color", "depth"), FORMS)
 def test_libspng_decodes_the_common_forms(color, depth, by_libspng):
-    """libspng decodes 8 bits of grey, RGB and RGBA, to the very samples in the file; Pillow decodes the rest."""
+    """libspng decodes 8-bit grey, RGB and RGBA to exactly the samples in the file; Pillow decodes the rest."""
     rng = np.random.default_rng(0)
     samples = random_samples(rng, (9, 4), color, depth)
     pixels = decode(make_png(samples, color, depth, before=METADATA + colors(rng, color, depth)), (9, 4), (9, 4))
@@ -153,25 +153,25 @@ def test_an_animation_gives_its_first_image(by_libspng):
 
 
 def test_a_second_header_leaves_the_file_to_pillow(by_libspng):
-    """Of several headers Pillow follows the last and libspng the first; here only the last says interlaced."""
+    """With several headers, Pillow follows the last and libspng the first; here only the last says interlaced."""
     samples = random_samples(np.random.default_rng(0), (8, 8), RGB, 8)
     header = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, RGB, 0, 0, True))
-    with pytest.raises(BrokenImageError, match="does not decode"):
+    with pytest.raises(BrokenImageError, match="can't be decoded"):
         decode(make_png(samples, RGB, 8, before=[header]), (8, 8), (8, 8))
     assert not by_libspng
 
 
 def test_pixels_after_another_chunk_are_left_to_pillow(by_libspng):
-    """The chunks of the pixels must follow each other: Pillow refuses such a file, so the parts are not joined."""
+    """The chunks of the pixels must be consecutive: Pillow refuses other files, so the parts are not joined."""
     content = make_png(random_samples(np.random.default_rng(0), (8, 8), RGB, 8), RGB, 8, cut=40)
     second = content.rindex(b"IDAT") - 4
-    with pytest.raises(BrokenImageError, match="does not decode"):
+    with pytest.raises(BrokenImageError, match="can't be decoded"):
         decode(content[:second] + chunk(*METADATA[-1]) + content[second:], (8, 8), (8, 8))
     assert not by_libspng
 
 
 def mended(content: bytes) -> bytes:
-    """Correct the checksums of the chunks, so that a change is not found by them."""
+    """Correct the checksums of the chunks, so that they do not reveal a change."""
     out, at = [content[:8]], 8
     while at + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, at)
@@ -183,7 +183,7 @@ def mended(content: bytes) -> bytes:
 
 
 def damages(content: bytes):
-    """Cut the file at every byte, flip a bit of every byte, and leave out a few bytes, with true checksums or not."""
+    """Cut the file at every byte, flip a bit of every byte, and drop a few bytes, with correct checksums or without."""
     choice = random.Random(0)
     for at in range(len(content)):
         flipped = bytearray(content)
@@ -212,8 +212,8 @@ def pillow_alone(monkeypatch):
     return alone
 
 
-def test_a_checksum_in_a_chunk_of_its_own_is_checked(pillow_alone):
-    """A wrong checksum after the last pixel ends as with Pillow, also where a decoder could stop before it."""
+def test_a_checksum_in_a_separate_chunk_is_checked(pillow_alone):
+    """A wrong checksum after the last pixel gives Pillow's result, even if a decoder could stop before it."""
     results = []
     for size in product(range(1, 9), (5, 8)):
         content = bytearray(make_png(np.full((*size[::-1], 3), 7), RGB, 8, cut=-5))
@@ -226,7 +226,7 @@ def test_a_checksum_in_a_chunk_of_its_own_is_checked(pillow_alone):
 @pytest.mark.parametrize("interlaced", [False, True], ids=["straight", "interlaced"])
 @pytest.mark.parametrize(("color", "depth"), COMMON)
 def test_damaged_files_end_as_with_pillow(color, depth, interlaced, pillow_alone):
-    """A damaged PNG is refused with the same words, or has the same pixels, as if Pillow alone decoded it."""
+    """A damaged PNG gives the same error or the same pixels as if Pillow alone decoded it."""
     size = (7, 6)
     samples = random_samples(np.random.default_rng(1), size, color, depth)
     text = [(b"tEXt", b"Comment\0after the pixels"), (b"zTXt", b"More\0\0" + zlib.compress(b"x" * 20))]
@@ -263,7 +263,7 @@ def test_sixteen_bits_are_scaled():
 
 @pytest.mark.parametrize("form", ["jpeg", "png"])
 def test_a_photograph_on_its_side_is_turned(form):
-    """EXIF orientation is applied only if the COCO file gives the upright size."""
+    """EXIF orientation is applied only if the COCO file has the upright size."""
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, :4] = 255
     photo = encoded(pixels, form, exif=EXIF)
@@ -276,10 +276,10 @@ def test_a_photograph_on_its_side_is_turned(form):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"", "it does not decode: not an image in a known format"),
-        (b"<html>not found</html>", "it does not decode: not an image in a known format"),
-        (png(64, 48)[:3000], "it does not decode"),
-        (png(64, 48)[:-40] + b"\0" * 40, "it does not decode"),
+        (b"", "can't be decoded: not an image in a known format"),
+        (b"<html>not found</html>", "can't be decoded: not an image in a known format"),
+        (png(64, 48)[:3000], "can't be decoded"),
+        (png(64, 48)[:-40] + b"\0" * 40, "can't be decoded"),
         (png(64, 40), "expected 64 x 48 pixels, found 64 x 40"),
         (png(48, 64), "expected 64 x 48 pixels, found 48 x 64"),
     ],

@@ -95,7 +95,7 @@ def test_broken_images_stop_the_run_and_are_named(tmp_path, cache):
     with pytest.raises(TrainingError, match="2 of 12 images can't be used") as caught:
         job.prepare_data()
     first, second = caught.value.details
-    assert first.startswith("data/images/3.png: it does not decode")
+    assert first.startswith("data/images/3.png: can't be decoded")
     assert second == "data/images/5.png: expected 64 x 48 pixels, found 64 x 40"
     assert not list(job.context.scratch.iterdir())
 
@@ -143,7 +143,7 @@ def test_a_missing_scratch_does_not_stop_the_run(haven):
 
 
 def test_a_scratch_that_fills_up_does_not_stop_the_run(haven, monkeypatch):
-    """If scratch fills up meanwhile, no partial file is left, and the run continues."""
+    """If scratch fills up during the run, no partial file is left, and the run continues."""
     written, original = [], os.pwrite
 
     def pwrite(descriptor, content, at):

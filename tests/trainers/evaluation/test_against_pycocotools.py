@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.trainers.judging import judge, make_coco, outputs
+from tests.trainers.results import evaluate, make_coco, outputs
 from trainers.evaluation.scores import CategoryBoxes, Confusion, Evaluation, Scores, Summary
 
 SIZES = ("small", "medium", "large")
@@ -151,7 +151,7 @@ def case(truth, crowd, areas):
 def test_small_datasets_give_the_figures_of_pycocotools(drawn):
     """Crowds, ties in scores and IoUs, equal boxes, areas at the limits, empty images and categories change nothing."""
     coco, found = drawn
-    assert judge(coco, *found) == reference(coco, found)
+    assert evaluate(coco, *found) == reference(coco, found)
 
 
 @pytest.mark.parametrize(("most", "images", "ties"), [*product((12, 60), (12,), (False, True)), (420, 2, False)])
@@ -175,6 +175,6 @@ def test_large_datasets_give_the_figures_of_pycocotools(most, images, ties):
     count = sum(map(len, truth))
     crowd = (rng.random(count) < 0.1).tolist()
     coco = case(truth, crowd, rng.choice(EDGES, count) if ties else rng.uniform(0, 2e4, count))
-    evaluation = judge(coco, *found)
+    evaluation = evaluate(coco, *found)
     assert evaluation == reference(coco, found)
     assert 0 < evaluation.at100.all.AP < evaluation.at100.all.AR < 1

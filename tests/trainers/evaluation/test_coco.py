@@ -1,4 +1,4 @@
-"""Detections are evaluated by COCO's measures, also where the input is unusual."""
+"""Detections are evaluated with the COCO metrics, also if the input is unusual."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.trainers.judging import judge, make_coco, outputs, random_case
+from tests.trainers.results import evaluate, make_coco, outputs, random_case
 from trainers.errors import TrainingError
 from trainers.evaluation.coco import Evaluator
 from trainers.evaluation.scores import Evaluation
@@ -70,7 +70,7 @@ def test_three_hundred_detections_find_what_a_hundred_miss():
     """Of 131 boxes of one category in an image, 100 detections can find 100, and 300 can find all."""
     boxes = [[11 * (n % 12), 11 * (n // 12), 11 * (n % 12) + 10, 11 * (n // 12) + 10] for n in range(131)]
     coco = make_coco([boxes], [[1] * 131], size=(200, 200))
-    evaluation = judge(coco, outputs(boxes, [1] * 131, np.linspace(1, 0.6, 131)))
+    evaluation = evaluate(coco, outputs(boxes, [1] * 131, np.linspace(1, 0.6, 131)))
     assert near(100 / 131) == evaluation.at100.all.AR
     assert near([1, 1]) == [evaluation.at300.all.AR, evaluation.at300.all.AP]
     assert evaluation.boxes == evaluation.detections == evaluation.confusion.matrix[0][0] == 131
@@ -79,7 +79,7 @@ def test_three_hundred_detections_find_what_a_hundred_miss():
 def test_the_first_box_can_be_found():
     """The first box of the file counts as found when it is detected: its id must not be 0."""
     box = [10, 10, 50, 50]
-    evaluation = judge(make_coco([[box]], [[1]]), outputs([box], [1], [0.9]))
+    evaluation = evaluate(make_coco([[box]], [[1]]), outputs([box], [1], [0.9]))
     assert near(1) == evaluation.at100.all.AP
     assert evaluation.confusion.matrix[0][0] == 1
 
@@ -87,7 +87,7 @@ def test_the_first_box_can_be_found():
 def test_a_category_without_boxes_has_no_average():
     """Its AP is None and left out of the mean, even if there are detections of it."""
     box = [10, 10, 50, 50]
-    evaluation = judge(make_coco([[box]], [[1]]), outputs([box, box], [1, 3], [0.9, 0.8]))
+    evaluation = evaluate(make_coco([[box]], [[1]]), outputs([box, box], [1, 3], [0.9, 0.8]))
     assert [scores.AP for scores in evaluation.at100.categories] == [near(1), None, None]
     assert near(1) == evaluation.at100.all.AP
     assert [category.boxes for category in evaluation.categories] == [1, 0, 0]
@@ -98,14 +98,14 @@ def test_a_category_without_boxes_has_no_average():
 def test_no_detections_give_zeros():
     """Without detections every average is 0, and every box is in the background's column."""
     coco = make_coco([[[10, 10, 50, 50]], []], [[2], []])
-    evaluation = judge(coco, NOTHING, NOTHING)
+    evaluation = evaluate(coco, NOTHING, NOTHING)
     assert evaluation.at100.all.AP == evaluation.at300.all.AR == evaluation.at100.categories[1].AP == 0
     assert evaluation.confusion.matrix == ((0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 0))
 
 
 def test_no_boxes_at_all_give_no_averages():
     """Detections in images without boxes give nothing to average."""
-    evaluation = judge(make_coco([[]], [[]]), outputs([[10, 10, 50, 50]], [2], [0.9]))
+    evaluation = evaluate(make_coco([[]], [[]]), outputs([[10, 10, 50, 50]], [2], [0.9]))
     assert evaluation.at100.all.AP is evaluation.at100.all.AR is None
     assert evaluation.brief() == {
         "mAP": None,
@@ -120,15 +120,15 @@ def test_a_duplicate_box_counts_twice():
     """Two equal boxes need two detections: one finds half of them, and a third is a false detection."""
     box = [10, 10, 50, 50]
     coco = make_coco([[box, box]], [[1, 1]])
-    assert near(0.5) == judge(coco, outputs([box], [1], [0.9])).at100.all.AR
-    assert judge(coco, outputs([box] * 3, [1] * 3, [0.9, 0.8, 0.7])).confusion.matrix[3][0] == 1
+    assert near(0.5) == evaluate(coco, outputs([box], [1], [0.9])).at100.all.AR
+    assert evaluate(coco, outputs([box] * 3, [1] * 3, [0.9, 0.8, 0.7])).confusion.matrix[3][0] == 1
 
 
 def test_a_crowd_is_neither_found_nor_missed():
     """Detections inside a crowd are not wrong, and the crowd does not count as a box to find."""
     coco = make_coco([[[0, 0, 100, 100], [120, 10, 160, 50]]], [[1, 1]], crowd=[True, False])
     found = outputs([[10, 10, 40, 40], [50, 50, 80, 80], [120, 10, 160, 50]], [1, 1, 1], [0.9, 0.8, 0.7])
-    evaluation = judge(coco, found)
+    evaluation = evaluate(coco, found)
     assert near(1) == evaluation.at100.all.AP
     assert evaluation.boxes == evaluation.categories[0].boxes == sum(evaluation.size_boxes.values()) == 1
     assert sum(map(sum, evaluation.confusion.matrix)) == evaluation.confusion.matrix[0][0] == 1
@@ -160,7 +160,7 @@ def test_background_and_non_finite_numbers_are_left_out():
     box = [10, 10, 50, 50]
     coco = make_coco([[box]], [[1]])
     found = outputs([box, box, [np.nan, 0, 1, 1], box], [0, 1, 1, 1], [0.9, 0.8, 0.7, np.nan])
-    evaluation = judge(coco, found)
+    evaluation = evaluate(coco, found)
     assert evaluation.detections == 1
     assert near(1) == evaluation.at100.all.AP
 
@@ -168,7 +168,7 @@ def test_background_and_non_finite_numbers_are_left_out():
 def test_a_model_with_other_categories_is_refused():
     """A label without a category in the file is an error."""
     with pytest.raises(TrainingError, match="expected 3 categories, found label 4"):
-        judge(make_coco([[]], [[]]), outputs([[1, 1, 2, 2]], [4], [0.5]))
+        evaluate(make_coco([[]], [[]]), outputs([[1, 1, 2, 2]], [4], [0.5]))
 
 
 def test_an_image_without_output_is_an_error():
@@ -184,7 +184,7 @@ def test_merged_processes_equal_a_single_one():
     """Several processes, two of which share an image, give the same evaluation in any order of merging."""
     coco, found = random_case()
     places = range(len(coco))
-    alone = judge(coco, *found)
+    alone = evaluate(coco, *found)
     shares = [Evaluator(coco, places, coco.sizes) for _ in range(3)]
     for rank, share in enumerate(shares):
         mine = [*places[rank::3], 0]
@@ -213,7 +213,7 @@ def test_the_confusion_matrix_counts_matches_across_categories():
     """Rows are true, columns detected categories, the last of each the background; low scores do not count."""
     boxes = [[0, 0, 20, 20], [40, 0, 60, 20], [80, 0, 100, 20], [120, 0, 140, 20]]
     found = outputs([*boxes[:3], [0, 50, 20, 70], boxes[3]], [1, 2, 1, 3, 1], [0.9, 0.9, 0.5, 0.9, 0.4])
-    confusion = judge(make_coco([boxes], [[1, 1, 2, 1]]), found, score=0.5).confusion
+    confusion = evaluate(make_coco([boxes], [[1, 1, 2, 1]]), found, score=0.5).confusion
     assert confusion.matrix == ((1, 1, 0, 1), (1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 1, 0))
     assert (confusion.score, confusion.iou) == (0.5, 0.5)
 
@@ -221,7 +221,7 @@ def test_the_confusion_matrix_counts_matches_across_categories():
 def test_a_curve_gives_precision_by_recall():
     """One of two boxes is found, after a false detection: precision is 0.5 up to recall 0.5, then 0."""
     coco = make_coco([[[0, 0, 20, 20], [40, 0, 60, 20]]], [[1, 1]])
-    evaluation = judge(coco, outputs([[100, 50, 120, 70], [0, 0, 20, 20]], [1, 1], [0.9, 0.8]))
+    evaluation = evaluate(coco, outputs([[100, 50, 120, 70], [0, 0, 20, 20]], [1, 1], [0.9, 0.8]))
     assert len(evaluation.recall) == 101
     assert near([0.5] * 51 + [0] * 50) == evaluation.precision[0]
 
@@ -229,7 +229,7 @@ def test_a_curve_gives_precision_by_recall():
 def test_an_evaluation_survives_its_file():
     """`coco_eval.json` holds finite numbers and nulls, and reading it gives the same evaluation."""
     coco, found = random_case()
-    evaluation = judge(coco, *found)
+    evaluation = evaluate(coco, *found)
     text = json.dumps(evaluation.to_json(), allow_nan=False)
     assert Evaluation.from_json(json.loads(text)) == evaluation
 
@@ -237,7 +237,7 @@ def test_an_evaluation_survives_its_file():
 def test_the_evaluator_prints_nothing(capfd):
     """The evaluator writes nothing into the log of a job."""
     coco, found = random_case(images=2)
-    judge(coco, *found)
+    evaluate(coco, *found)
     assert capfd.readouterr() == ("", "")
 
 
@@ -246,13 +246,13 @@ def test_tensors_are_accepted():
     torch = pytest.importorskip("torch")
     coco, found = random_case(images=5)
     tensors = [{name: torch.tensor(values) for name, values in part.items()} for part in found]
-    assert judge(coco, *tensors) == judge(coco, *found)
+    assert evaluate(coco, *tensors) == evaluate(coco, *found)
 
 
 def test_duplicate_image_ids_do_no_harm():
     """Images with the same id are evaluated separately."""
     coco, found = random_case(images=4)
-    assert judge(replace(coco, ids=np.zeros(4, np.int64)), *found) == judge(coco, *found)
+    assert evaluate(replace(coco, ids=np.zeros(4, np.int64)), *found) == evaluate(coco, *found)
 
 
 @pytest.mark.parametrize("categories", [0, 3])

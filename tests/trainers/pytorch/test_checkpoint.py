@@ -64,13 +64,13 @@ def test_settings_without_effect_on_the_numbers_may_change(run, change):
 
 
 def test_the_checkpoint_of_another_training_is_refused(run):
-    """The error names the keys of train.yml that differ, with the present and the earlier value."""
+    """The error names the keys of train.yml that differ, with the current and the earlier value."""
     save_checkpoint(run, FACTS, {})
     facts = job_facts(tiny_config(epochs=3, learning_rate=0.5), DIGEST, "0123", 4)
     with pytest.raises(TrainingError) as caught:
         load_checkpoint(run.path("checkpoint.pt"), facts)
     assert (
-        "checkpoint.pt: this checkpoint is of another training: found processes 4 was 1, training.epochs 3 was 2, "
+        "checkpoint.pt: this checkpoint belongs to another training: found processes 4 was 1, training.epochs 3 was 2, "
         "training.learning_rate 0.5 was 0.02; set resume to never to start from scratch, or run to another name"
     ) in str(caught.value)
 
@@ -79,7 +79,7 @@ def test_the_checkpoint_of_another_dataset_or_split_is_refused(run):
     """A training does not resume on other images."""
     save_checkpoint(run, FACTS, {})
     path, other = run.path("checkpoint.pt"), "sha256:" + "2" * 64
-    with pytest.raises(TrainingError, match=rf"of another dataset: expected {other}, found {DIGEST}"):
+    with pytest.raises(TrainingError, match=rf"to another dataset: expected {other}, found {DIGEST}"):
         load_checkpoint(path, job_facts(tiny_config(), other, "0123", 1))
     with pytest.raises(TrainingError, match="split '4567' was '0123'"):
         load_checkpoint(path, job_facts(tiny_config(), DIGEST, "4567", 1))

@@ -29,5 +29,5 @@ def test_the_reef_is_learned_from_random_weights(tmp_path):
     rows = [json.loads(line) for line in (haven.outputs / "reef" / "metrics.jsonl").read_text().splitlines()]
     best = max(row["evaluation"]["mAP50"] for row in rows if row["evaluation"])
     assert best >= 0.8, done.stdout
-    judged = json.loads((haven.outputs / "reef" / "coco_eval.json").read_bytes())
-    assert {category["boxes"] > 0 for category in judged["categories"]} == {True}
+    result = json.loads((haven.outputs / "reef" / "coco_eval.json").read_bytes())
+    assert {category["boxes"] > 0 for category in result["categories"]} == {True}

@@ -33,7 +33,7 @@ def loader(sizes=MIXED, boxes=BOXES, indices=None, **options) -> Loader:
 
 
 def read(batches):
-    """All that is in some batches, to be compared."""
+    """The content of some batches, for comparison."""
     return [
         (
             batch.indices,
@@ -170,8 +170,8 @@ def test_all_processes_use_one_scale_at_a_step():
     assert shapes[0] != shapes[1]
 
 
-def test_images_that_are_wanted_elsewhere_are_varied_there():
-    """On another device than the CPU the images are the same in shape, and the boxes in place.
+def test_images_for_another_device_are_augmented_there():
+    """On a device other than the CPU, the images have the same shapes, and the boxes fit them.
 
     The device is torch's "meta", which has shapes and no values: what a GPU makes of it needs one.
     """
@@ -198,7 +198,7 @@ def test_only_a_few_batches_are_read_ahead():
 
 
 def test_threads_read_in_parallel():
-    """Four threads are four times as fast as one when the disk is slow."""
+    """With a slow disk, four threads are four times as fast as one."""
     pixels = Memory(coco([WIDE] * 16).sizes, slow=0.01)
     entered = []
     inner = pixels.read
@@ -234,7 +234,7 @@ def test_an_abandoned_loop_leaves_no_thread():
             assert threads()
             raise ArithmeticError
 
-    with contextlib.suppress(ArithmeticError):  # and with it goes what the loop held
+    with contextlib.suppress(ArithmeticError):  # its traceback, which holds the loop, goes with it
         train()
     assert not threads()
     assert len(pixels.reads) < 30

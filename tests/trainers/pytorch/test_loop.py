@@ -174,7 +174,7 @@ def test_a_finished_training_is_not_repeated(tmp_path):
         run_tiny(tmp_path)
 
 
-def test_a_checkpoint_from_another_folder_brings_its_rows(tmp_path, monkeypatch):
+def test_a_checkpoint_from_another_folder_restores_its_rows(tmp_path, monkeypatch):
     """Resumed from another folder, metrics.jsonl is complete, and the best epoch from then on is kept."""
     stop_at(monkeypatch, 4)
     with pytest.raises(StoppedError):
@@ -195,7 +195,7 @@ def test_the_time_limit_ends_the_training_cleanly(tmp_path, capsys):
     assert outcome.best["evaluation"]["mAP"] is not None
     assert rows(ended)[0]["step"] == 1
     assert job.run.path("model.pt").exists()
-    assert "max_hours is over: ended in epoch 1 of 2, step 1 of 3; the same job resumes" in capsys.readouterr().out
+    assert "max_hours has passed: stopped in epoch 1 of 2, step 1 of 3; the same job" in capsys.readouterr().out
     shutil.copy(ended / "run" / "metrics.jsonl", tmp_path / "first.jsonl")
     run_tiny(ended, tiny_config(max_hours=1.0))
     assert rows(whole) == rows(ended)
@@ -365,5 +365,5 @@ def test_processes_with_different_jobs_do_not_train_together(tmp_path):
         def gather(self, value):
             return [value, other.facts]
 
-    with pytest.raises(TrainingError, match="process 1 has another job than process 0; give all nodes the same"):
+    with pytest.raises(TrainingError, match="process 1 has a different job from process 0; give all nodes the same"):
         Trainer(replace(job, group=Two(Place(), torch.device("cpu"))))

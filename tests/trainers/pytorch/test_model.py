@@ -57,7 +57,7 @@ def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monk
     """Each detector loads its weights and returns losses, also for an image without boxes, with no network."""
 
     def no_network(*_):
-        raise AssertionError("somebody wants the network")
+        raise AssertionError("something uses the network")
 
     monkeypatch.setattr(socket, "socket", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)

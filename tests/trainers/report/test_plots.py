@@ -10,7 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from tests.trainers.judging import an_evaluation, epochs, judge, make_coco, outputs
+from tests.trainers.results import an_evaluation, epochs, evaluate, make_coco, outputs
 from trainers.report import plots
 
 LONG = tuple(f"Strongylocentrotus purpuratus {'group ' * (place % 2)}{place}" for place in range(18))
@@ -113,7 +113,7 @@ def test_each_category_with_boxes_has_a_panel(figures):
 
 def test_no_boxes_give_no_curves():
     """Without boxes there are no precision-recall curves; the other plots are still drawn."""
-    evaluation = judge(make_coco([[]], [[]]), outputs([[1, 1, 9, 9]], [1], [0.9]))
+    evaluation = evaluate(make_coco([[]], [[]]), outputs([[1, 1, 9, 9]], [1], [0.9]))
     assert plots.precision_recall(evaluation) is None
     assert pixels(plots.average_precision(evaluation)).size
     assert pixels(plots.confusion_matrix(evaluation)).size

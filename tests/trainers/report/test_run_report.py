@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.trainers.judging import DIGEST, NAMES, a_record, an_evaluation, epochs
+from tests.trainers.results import DIGEST, NAMES, a_record, an_evaluation, epochs
 from trainers.config import Config
 from trainers.evaluation.scores import Evaluation
 from trainers.report.report import OutputFile, make_report

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.trainers.judging import a_record
+from tests.trainers.results import a_record
 from trainers.run import record
 from trainers.run.record import RunRecord
 

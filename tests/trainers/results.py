@@ -43,7 +43,7 @@ def outputs(boxes, labels, scores):
     return {"boxes": boxes, "labels": np.array(labels, np.int64), "scores": np.array(scores, np.float32)}
 
 
-def judge(coco: Coco, *found, score=0.5) -> Evaluation:
+def evaluate(coco: Coco, *found, score=0.5) -> Evaluation:
     """Evaluate detections in the pixels of the file, one output for each image."""
     evaluator = Evaluator(coco, range(len(coco)), coco.sizes)
     evaluator.add(range(len(coco)), found)
@@ -83,7 +83,7 @@ def an_evaluation(names=NAMES) -> Evaluation:
     """Make an evaluation in which the last category has no boxes."""
     coco, found = random_case(images=30, categories=len(names))
     named = tuple(Category(place, name) for place, name in enumerate(names, 1))
-    return judge(replace(coco, categories=named), *found)
+    return evaluate(replace(coco, categories=named), *found)
 
 
 def epochs(count: int, *, every: int = 1) -> list[dict[str, object]]:
