@@ -112,4 +112,7 @@ def _oldest(pending: deque[Future[Result]]) -> Result:
             failed.result()
         if pending[0].done() and pending[0].exception() is None:
             return pending.popleft().result()
-        wait([unit for unit in pending if not unit.done()], return_when=FIRST_COMPLETED)
+        running = [unit for unit in pending if not unit.done()]
+        if not running:  # the work stopped of itself: it is a part of a larger unit, and other work of that failed
+            raise Stopped
+        wait(running, return_when=FIRST_COMPLETED)

@@ -101,3 +101,21 @@ def test_progress_can_go_back_and_jump():
     advance.set(0)
     advance.set(70)
     assert done == [30, 20, -50, 70]
+
+
+def test_a_unit_may_run_units_of_its_own():
+    """After an error in one of them, the units of the others stop too, and nothing waits for them."""
+
+    def inner(item, advance):
+        if item == 35:
+            raise ValueError(item)
+        advance.wait(0.001)
+        advance(1)
+        return item
+
+    def outer(item, advance):
+        return sum(run_all(inner, range(item, item + 30), workers=2, advance=advance))
+
+    assert list(run_all(outer, range(36, 40), workers=3)) == [sum(range(item, item + 30)) for item in range(36, 40)]
+    with pytest.raises(ValueError, match="35"):
+        list(run_all(outer, range(40), workers=3))

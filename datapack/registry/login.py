@@ -7,7 +7,6 @@ helper programs, one per registry in ``credHelpers`` or one for all in ``credsSt
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import subprocess
@@ -87,7 +86,7 @@ class _LoginFile:
             settings = json.loads(path.read_bytes())
         except OSError as error:
             raise _damaged(path, error.strerror or type(error).__name__) from error
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _damaged(path, "no JSON") from None  # the error shows what it could not read: perhaps a secret
         if not isinstance(settings, dict):
             raise _damaged(path, "no JSON object")
@@ -100,7 +99,7 @@ class _LoginFile:
         helpers = {_key(key): helper for key, helper in self._section("credHelpers").items()}
         helper = helpers.get(registry) or self.settings.get("credsStore")
         if helper:
-            login = _ask(str(helper), server, self.path)
+            login = _ask(self._text(helper, "a credential helper"), server, self.path)
             if login is not None:
                 return login
         return self._own(registry, name.repository)
@@ -119,18 +118,26 @@ class _LoginFile:
         if not isinstance(entry, dict):
             raise _damaged(self.path, f"the entry {key!r} is no JSON object")
         if token := entry.get("identitytoken"):
-            return Login(identity_token=str(token))
+            return Login(identity_token=self._text(token, f"the entry {key!r}"))
         if auth := entry.get("auth"):
+            encoded = self._text(auth, f"the entry {key!r}")
             try:
-                user, colon, password = base64.b64decode(str(auth), validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
+                user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+            except ValueError:
                 colon = ""
             if not colon:
                 raise _damaged(self.path, f"the entry {key!r} is not base64 of USER:PASSWORD") from None
             return Login(user, password.rstrip("\0"))  # Docker pads with zeros
         if "username" in entry and "password" in entry:
-            return Login(str(entry["username"]), str(entry["password"]))
+            user, password = (self._text(entry[name], f"the entry {key!r}") for name in ("username", "password"))
+            return Login(user, password)
         return None
+
+    def _text(self, value: Any, name: str) -> str:
+        """Return a value that must be text; the error does not show it: perhaps it is a secret."""
+        if not isinstance(value, str):
+            raise _damaged(self.path, f"{name} is not text")
+        return value
 
     def _section(self, name: str) -> dict[str, Any]:
         section = self.settings.get(name) or {}
@@ -177,9 +184,11 @@ def _ask(helper: str, server: str, path: Path) -> Login | None:
     try:
         answer = json.loads(done.stdout)
         user, secret = answer["Username"], answer["Secret"]
-    except (ValueError, LookupError, TypeError):
+        if not (isinstance(user, str) and isinstance(secret, str)):
+            raise TypeError
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise _helper_failed(program, path, "an answer without Username and Secret") from None
-    return Login(identity_token=str(secret)) if user == _TOKEN_USER else Login(str(user), str(secret))
+    return Login(identity_token=secret) if user == _TOKEN_USER else Login(user, secret)
 
 
 def _damaged(path: Path, found: str) -> ImageError:

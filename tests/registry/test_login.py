@@ -203,6 +203,22 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
         ({"credsStore": "test"}, "echo a-secret", "helper failed: .* found an answer without Username and Secret;"),
         ({"credsStore": "test"}, "echo '{}'", "helper failed: .* found an answer without Username and Secret;"),
         ({"credsStore": "te\0st"}, "", "helper failed: .* found ValueError;"),
+        ("[" * 100_000, "", "the credentials can't be read: .* found no JSON;"),
+        ({"credsStore": {"a": "a-secret"}}, "", "found a credential helper is not text;"),
+        ({"credHelpers": {"registry.test:5000": ["a-secret"]}}, "", "found a credential helper is not text;"),
+        ({"auths": {"registry.test:5000": {"auth": "\u00e4-secret"}}}, "", "is not base64 of USER:PASSWORD"),
+        ({"auths": {"registry.test:5000": {"auth": ["a-secret"]}}}, "", "the entry 'registry.test:5000' is not text"),
+        ({"auths": {"registry.test:5000": {"identitytoken": 7}}}, "", "the entry 'registry.test:5000' is not text"),
+        (
+            {"auths": {"registry.test:5000": {"username": "me", "password": {"a": "a-secret"}}}},
+            "",
+            "the entry 'registry.test:5000' is not text",
+        ),
+        (
+            {"credsStore": "test"},
+            """echo '{"Username": "me", "Secret": ["a-secret"]}'""",
+            "helper failed: .* found an answer without Username and Secret;",
+        ),
     ],
     ids=[
         "truncated",
@@ -216,6 +232,14 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
         "helper says no JSON",
         "helper says nothing",
         "no name of a program",
+        "too deep",
+        "credsStore an object",
+        "credHelpers a list",
+        "not ASCII",
+        "auth a list",
+        "token a number",
+        "password an object",
+        "helper's secret a list",
     ],
 )
 def test_what_cannot_be_read_is_one_line_without_a_secret(home, monkeypatch, settings, script, line):
