@@ -1,3 +1,3 @@
-"""Bring a research dataset into a Trusted Research Environment as a verified import container."""
+"""Move a research dataset into a Trusted Research Environment as a verified import container."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The main job, on the example that ships with the project. First datapack alone: build reef@v1, run its import container,
-# verify what it imported, push it to a registry, and push the next version. Then PyTorch is installed, and a detector is
-# trained on what was imported. Everything is made anew in build/demo.
+# The main workflow, on the project's example. First datapack alone: build reef@v1, run its import container, verify the
+# imported data, push it to a registry, and push the next version. Then install PyTorch, and train a detector on the
+# imported data. Everything is in build/demo, which each run starts from scratch.
 set -eu
 
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -32,7 +32,7 @@ install() {
     fi
 }
 
-# Starts a program in the background. The kernel stops it too if this script is killed and can't do it.
+# Starts a program in the background. If this script is killed, the kernel stops the program.
 background() {
     if command -v setpriv >/dev/null; then set -- setpriv --pdeathsig TERM -- "$@"; fi
     "$@" &
@@ -88,7 +88,7 @@ find_engine() {
     docker version >/dev/null 2>&1
 }
 
-# Starts an empty registry on loopback; fails where none is installed.
+# Starts an empty registry on loopback; fails if none is installed.
 start_registry() {
     command -v docker-registry >/dev/null || return
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -131,15 +131,15 @@ run datapack build reef@v1 "$@"
 run datapack list
 run datapack verify oci:dist/reef-v1
 
-step "Rehearse: run it as the Safe Haven will, without a network, and verify what it imported"
+step "Rehearse: run it as the Safe Haven will, without a network, and verify the imported data"
 if find_engine; then
     strict=
-    [ "$(id -u)" != 0 ] || strict=--strict # a user without a name needs more than an ordinary user's engine has
+    [ "$(id -u)" != 0 ] || strict=--strict # a user without a name needs more user IDs than a rootless engine has
     run datapack run reef@v1 $strict --outputs imported "$@"
     stop
-    echo "The import container is built, run and verified, $(($(date +%s) - begin)) s after the start."
+    echo "$(($(date +%s) - begin)) s after the start, the import container is built, run and verified."
 else
-    echo "Neither podman nor docker runs here: the dataset is taken as it was built."
+    echo "Neither podman nor docker runs here: the next steps use the dataset as it was built."
     mkdir -p imported/reef
     cp -R data/reef/v1 imported/reef
 fi
@@ -150,10 +150,10 @@ if start_registry; then
     run datapack push reef@v1 "$@" --to "docker://$registry/demo/reef"
     run datapack verify "docker://$registry/demo/reef:v1"
 else
-    echo "Skipped, as is the push of the next step: no docker-registry is installed here."
+    echo "Skipped, together with the push in the next step: docker-registry is not installed."
 fi
 
-step "Make the next version, in which one label is corrected, and see what it costs to send"
+step "Make the next version, with one corrected label, and see what its push costs"
 mkdir corrected
 sed '0,/"area"/s/"area"/"checked": true, "area"/' examples/reef/train.json >corrected/train.json
 cat >>datasets.yml <<'END_OF_VERSION'
@@ -172,7 +172,7 @@ stop
 step "Install what the trainers need: PyTorch with CUDA, about 3 GB to download and 5.5 GB on disk"
 install .venv/train
 
-step "Check the import against its digest, and train a detector on it: 3 epochs of the 8 in examples/reef/train.yml"
+step "Check the imported data against its digest, and train a detector on it: 3 of the 8 epochs in examples/reef/train.yml"
 mkdir -p safe_data safe_outputs scratch # the three folders of a job in the Safe Haven
 cp -R imported/reef safe_data
 digest=$(sed -n 's/^ *digest: \(sha256:[0-9a-f]*\).*/\1/p' datasets.lock | head -n 1)
@@ -181,7 +181,7 @@ run python3 -m trainers check --config safe_data/train.yml --outputs safe_output
 run python3 -m trainers train --config safe_data/train.yml --outputs safe_outputs --scratch scratch
 run ls -l safe_outputs/reef
 
-step "Change one byte of it: datapack and the trainers both refuse it"
+step "Change one byte of the data: datapack and the trainers both refuse it"
 image=$(find safe_data/reef/v1/data -name '*.png' | sort | head -n 1)
 chmod u+w "$image"
 printf 'X' | dd of="$image" bs=1 seek=1000 conv=notrunc 2>/dev/null

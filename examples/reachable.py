@@ -1,4 +1,4 @@
-"""Exit with 0 where a web address answers at all, whatever it answers: ``python reachable.py URL``."""
+"""Exit with 0 if a server answers at all, with any status: ``python reachable.py URL``."""
 
 import sys
 import urllib.error
@@ -7,6 +7,6 @@ import urllib.request
 try:
     urllib.request.urlopen(sys.argv[1], timeout=5)
 except urllib.error.HTTPError:
-    pass  # it answers
+    pass  # the server answers
 except OSError:
     sys.exit(1)

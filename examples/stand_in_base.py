@@ -1,8 +1,8 @@
-"""Build a stand-in for the Alpine base out of Debian's static busybox. For tests and the demo only.
+"""Build a stand-in for the Alpine base from Debian's static busybox. For tests and the demo only.
 
-A dataset that goes into a Safe Haven stands on the base that the catalog pins by its digest. Where no registry can be
-reached, as in tests, this makes an image with the same tools in the same places: one uncompressed layer in an OCI
-layout, the same bytes each time.
+An image for a Safe Haven is based on the base that the catalog pins by digest. If no registry can be reached, as in
+tests, this script makes an image with the same tools in the same places: one uncompressed layer in an OCI layout, the
+same bytes each time.
 
     python examples/stand_in_base.py DIR        prints the digest of the image's manifest; the base is then oci:DIR
 """
@@ -43,7 +43,7 @@ FILES = {
 
 
 class Blob(NamedTuple):
-    """The bytes of one part of the image, and their descriptor."""
+    """The bytes of one part of the image, with their descriptor."""
 
     content: bytes
     descriptor: dict[str, object]
@@ -80,7 +80,7 @@ def build(directory: Path) -> str:
 
 
 def _root_filesystem() -> bytes:
-    """Make the one layer: busybox, a link for each of its applets, and the folders and files that programs expect."""
+    """Make the only layer: busybox, a link for each of its applets, and the folders and files that programs expect."""
     files = {name: (content.encode(), 0o644) for name, content in FILES.items()}
     files["bin/busybox"] = (_busybox(), 0o755)
     links = dict.fromkeys(_applets(), "/bin/busybox")
@@ -108,7 +108,7 @@ def _busybox() -> bytes:
 
 
 def _applets() -> list[str]:
-    """Ask busybox where each of its applets goes, such as ``usr/bin/awk``."""
+    """Ask busybox for the path of each of its applets, such as ``usr/bin/awk``."""
     listing = subprocess.run([BUSYBOX, "--list-full"], check=True, capture_output=True, text=True)
     return [path for path in listing.stdout.split() if Path(path).parent.as_posix() in FOLDERS]
 
@@ -138,7 +138,7 @@ def _json(value: object) -> bytes:
 
 
 def main() -> None:
-    """Build the stand-in base in the folder that the command line names."""
+    """Build the stand-in base in the folder named on the command line."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: stand_in_base.py DIR\nBuilds a stand-in base image, for tests and the demo only, in DIR.")
     try:

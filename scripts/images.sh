@@ -1,6 +1,6 @@
 #!/bin/sh
-# Build the trainers' images from their Dockerfiles; each is tagged with the version that its Dockerfile names.
-# Usage: images.sh ENGINE IMAGE...      with podman or docker, in the project's folder, once the weights are fetched
+# Build the trainer images from their Dockerfiles; each is tagged with the version in its Dockerfile.
+# Usage: images.sh ENGINE IMAGE...      with podman or docker, in the project's folder, after the weights are fetched
 set -eu
 
 [ $# -gt 1 ] || {

@@ -1,8 +1,8 @@
-"""Write into Dockerfiles which images their bases are now: the digest that a registry has for each tag.
+"""Pin the bases of Dockerfiles: write the current digest of each tag into its file.
 
     python scripts/pin_bases.py DOCKERFILE...
 
-A Dockerfile names its base as ``ARG BASE="REGISTRY/NAME:TAG"``, with ``@sha256:...`` once this has been run.
+A Dockerfile names its base as ``ARG BASE="REGISTRY/NAME:TAG"``; after the first run, ``@sha256:...`` follows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LINE = re.compile(r'^ARG BASE="([^"]*)"$', re.MULTILINE)
 
 
 def main(paths: list[Path]) -> None:
-    """Pin the base of each Dockerfile; say what became of it."""
+    """Pin the base of each Dockerfile; print the result."""
     for path, new in pin_bases(paths, Workspace.find(Path()).bases).items():
         print(f"{path}: {new}")
 
@@ -32,15 +32,15 @@ def main(paths: list[Path]) -> None:
 def pin_bases(dockerfiles: list[Path], cache: Path) -> dict[Path, ImageName]:
     """Write the digest of each base into its Dockerfile; return the bases.
 
-    All registries are asked before the first file is written.
+    All digests are looked up before the first file is written.
 
     Args:
-        dockerfiles: nothing else in them changes.
+        dockerfiles: the files; nothing else in them changes.
         cache: where `resolve` keeps what it fetches.
 
     Raises:
         ImageError: a Dockerfile names no base, or its registry does not have it for linux/amd64.
-        UsageError: what it names is no image of a registry.
+        UsageError: a Dockerfile names something that is not an image in a registry.
     """
     named = {path: _base(path) for path in dockerfiles}
     pinned = {path: replace(name, digest=resolve(str(name), cache)) for path, name in named.items()}
@@ -54,7 +54,7 @@ def pin_bases(dockerfiles: list[Path], cache: Path) -> dict[Path, ImageName]:
 
 
 def _base(dockerfile: Path) -> ImageName:
-    """Read the base of a Dockerfile, without the digest that it may have."""
+    """Read the base of a Dockerfile, without a digest."""
     found = _LINE.findall(dockerfile.read_text(encoding="utf-8"))
     if len(found) != 1:
         raise ImageError("names no base", where=dockerfile, expected=EXPECTED, found=f"{len(found)} such lines")

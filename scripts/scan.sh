@@ -1,7 +1,7 @@
 #!/bin/sh
-# Keep a list of what is in each of the trainers' images, and look up what is known to be vulnerable in it.
-# Usage: scan.sh ENGINE FOLDER IMAGE...      with podman or docker, once the images are built; needs Trivy
-# FOLDER gets an SBOM of each image, CycloneDX. Exit status 1 where an image has a grave flaw that a newer version mends.
+# Write an SBOM of each trainer image (CycloneDX) to FOLDER, and list the image's known vulnerabilities.
+# Usage: scan.sh ENGINE FOLDER IMAGE...      with podman or docker, after the images are built; needs Trivy
+# Exit status 1 if an image has a high or critical vulnerability that a newer version fixes.
 set -eu
 
 [ $# -gt 2 ] || {
@@ -9,21 +9,21 @@ set -eu
     exit 2
 }
 command -v trivy >/dev/null || {
-    echo "trivy is not installed: no image was scanned: see https://trivy.dev" >&2
+    echo "trivy is not installed, so no image was scanned: see https://trivy.dev" >&2
     exit 1
 }
-FLAWED=9 # what Trivy is to exit with then: its own errors are 1
+VULNERABLE=9 # Trivy's exit status for such an image: its own errors have 1
 engine=$1
 folder=$2
 shift 2
 
 mkdir -p "$folder"
-scratch=$folder/.scan # what a killed scan left there goes too: an archive is as large as its image
+scratch=$folder/.scan # the leftovers of a killed scan are removed too: an archive is as large as its image
 rm -rf "$scratch"
 mkdir "$scratch"
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
-flawed=""
+vulnerable=""
 for image in "$@"; do
     version=$(sed -n 's/^ARG [A-Z_]*_VERSION="\(.*\)"$/\1/p' "docker/$image/Dockerfile")
     list=$folder/$image-$version.cdx.json
@@ -32,14 +32,14 @@ for image in "$@"; do
     rm "$scratch/image.tar"
     mv "$scratch/list" "$list"
     status=0
-    trivy sbom --severity HIGH,CRITICAL --ignore-unfixed --exit-code "$FLAWED" "$list" || status=$?
+    trivy sbom --severity HIGH,CRITICAL --ignore-unfixed --exit-code "$VULNERABLE" "$list" || status=$?
     case $status in
         0) ;;
-        "$FLAWED") flawed="$flawed $image:$version" ;;
-        *) exit "$status" ;; # it could not look: it has said why
+        "$VULNERABLE") vulnerable="$vulnerable $image:$version" ;;
+        *) exit "$status" ;; # Trivy failed, and has printed why
     esac
 done
-[ -z "$flawed" ] || {
-    echo "not fit to be released:$flawed: take a newer base or newer requirements" >&2
+[ -z "$vulnerable" ] || {
+    echo "do not release:$vulnerable: use a newer base or newer requirements" >&2
     exit 1
 }

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Install missing Debian packages if we are root; otherwise name them, and go on without them.
+# Install missing Debian packages if we are root; otherwise name them and continue without them.
 # Usage: system-packages.sh PACKAGE...
 set -eu
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "This is not Debian or Ubuntu. Steps are skipped where a program of these packages is missing: $*" >&2
+    echo "This is not Debian or Ubuntu. Steps that need a missing program of these packages are skipped: $*" >&2
     exit
 fi
 missing=
@@ -19,7 +19,7 @@ if [ "$(id -u)" = 0 ]; then
     trap 'rm -f "$log"' EXIT
     echo "Installing Debian packages:$missing"
     # shellcheck disable=SC2086 # a list of names
-    if apt-get update -qq >"$log" 2>&1 && # no-remove: where Docker's own packages are installed, they stay
+    if apt-get update -qq >"$log" 2>&1 && # no-remove: Docker's own packages stay, if they are installed
         DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-remove --no-install-recommends $missing >"$log" 2>&1; then
         exit
     fi

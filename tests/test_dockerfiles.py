@@ -173,7 +173,7 @@ def test_a_critical_vulnerability_fails_the_scan_after_all_images(clone):
     """The image is named, and the other images were scanned too."""
     done = scan(clone, *KINDS, FOUND="9")
     assert done.returncode == 1
-    expected = f"not fit to be released: nv-pyt:{__version__}: take a newer base or newer requirements\n"
+    expected = f"do not release: nv-pyt:{__version__}: use a newer base or newer requirements\n"
     assert done.stderr == expected
     assert len((clone / "trivy.log").read_text().splitlines()) == 2 * len(KINDS)
 
@@ -191,7 +191,7 @@ def test_without_trivy_the_scan_fails(clone):
     done = subprocess.run(command, cwd=clone, env={"PATH": ""}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        "trivy is not installed: no image was scanned: see https://trivy.dev\n",
+        "trivy is not installed, so no image was scanned: see https://trivy.dev\n",
     )
 
 

@@ -11,15 +11,15 @@ import pytest
 
 from datapack.bag.bagit import PayloadFile
 from datapack.errors import MismatchError
-from datapack.image.layers import Layer, Member, data_layers, program_layer, tag_layer, tree
-from datapack.oci.blob import write_blocks
+from datapack.image.layers import Layer, LayerContent, Member, data_layers, program_layer, tag_layer, tree
+from datapack.oci.blob import UNOBSERVED, Blob
 
 CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
 
 
 def write(layer: Layer) -> tuple[str, bytes]:
     out = io.BytesIO()
-    return write_blocks(layer.blocks(), out), out.getvalue()
+    return Blob(layer.media_type, layer.size, "", LayerContent(layer)).write(out), out.getvalue()
 
 
 def make_bag(folder: Path, contents: dict[str, bytes]) -> list[PayloadFile]:
@@ -121,12 +121,14 @@ def test_a_link_in_place_of_a_file_stops_the_writing(layer, tmp_path):
         write(layer)
 
 
-def test_each_correct_file_is_reported(layer, tmp_path):
+def test_each_correct_file_is_reported(layer, tmp_path, monkeypatch):
     """`found` is called for every file on disk, with its stat and its hash."""
-    told = {}
-    blocks = layer.blocks(found=lambda source, stat, sha256: told.update({source: (stat.size, sha256)}))
-    write_blocks(blocks, io.BytesIO())
-    assert told == {tmp_path / n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENTS.items()}
+    reported = {}
+    monkeypatch.setattr(
+        UNOBSERVED, "found", lambda source, stat, sha256: reported.update({source: (stat.size, sha256)})
+    )
+    write(layer)
+    assert reported == {tmp_path / n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENTS.items()}
 
 
 def test_key_follows_the_content(layer):

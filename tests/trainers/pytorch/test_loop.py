@@ -258,7 +258,7 @@ def test_the_cpu_allocator_raises_this():
     [
         (True, 2, "set training.batch_size to 1 and start again"),
         (False, 8, "set evaluation.batch_size to 4 and start again"),
-        (True, 1, "set image.min_size"),
+        (True, 1, "lower image.min_size"),
     ],
 )
 def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, training, size, fix):
