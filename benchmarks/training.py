@@ -253,11 +253,11 @@ def _evaluate(model: Any, images: Path, annotations: Path, device: Any) -> dict[
                 results.append({"image_id": row["id"], "category_id": label, "bbox": box, "score": score})
         if not results:
             return {"mAP": 0.0, "mAP50": 0.0}
-        judged = COCOeval(truth, truth.loadRes(results), "bbox")
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    return {"mAP": float(judged.stats[0]), "mAP50": float(judged.stats[1])}
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {"mAP": float(evaluation.stats[0]), "mAP50": float(evaluation.stats[1])}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A proxy in front of a registry, on 127.0.0.1, that fails as a test tells it to."""
+"""A proxy in front of a registry, on 127.0.0.1, that fails on demand."""
 
 from __future__ import annotations
 

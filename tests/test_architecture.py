@@ -75,7 +75,7 @@ def arrows(package: str) -> set[tuple[str, str, str]]:
 
 
 def levels(package: str) -> dict[str, int]:
-    """Return the level of each room: 1 where it imports no other, else one more than the highest that it imports."""
+    """Return the level of each room: 1 if it imports no other, otherwise one more than the highest that it imports."""
     needs: dict[str, set[str]] = {room(name): set() for name in modules(package) if room(name)}
     for _, here, there in arrows(package):
         needs[here].add(there)
@@ -87,7 +87,7 @@ def levels(package: str) -> dict[str, int]:
 
 @pytest.mark.parametrize(("package", "rows"), [("datapack", DATAPACK), ("trainers", TRAINERS)])
 def test_a_package_imports_only_what_is_above_it_in_the_layout(package, rows):
-    """No import goes up, every room has a place in the layout, and there are few levels."""
+    """No import goes up, every room has a place in the layout, and there are at most ten levels."""
     place = {name: number for number, row in enumerate(rows) for name in row.split()}
     upward = [f"{name} imports {there}" for name, here, there in arrows(package) if place[there] >= place[here]]
     assert not upward
@@ -100,14 +100,14 @@ def test_a_package_imports_only_what_is_above_it_in_the_layout(package, rows):
 
 @pytest.mark.parametrize("package", ["datapack", "trainers"])
 def test_no_module_imports_itself_through_others(package):
-    """There is no cycle among the modules, imports for types among them."""
+    """There is no cycle among the modules, including imports for types."""
     ours = modules(package)
     needs = {name: (imports(path) & ours.keys()) - {name, package} for name, path in ours.items()}
     assert set(TopologicalSorter(needs).static_order()) >= needs.keys()  # raises where there is a cycle
 
 
 def test_the_two_programs_share_only_the_ground_floor():
-    """datapack never imports the trainers or a framework; the trainers import of it only what their images have."""
+    """datapack never imports the trainers or a framework; the trainers import only the parts of it in their images."""
     for name, path in modules("datapack").items():
         assert not {other.partition(".")[0] for other in imports(path)} & {"trainers", *FRAMEWORKS}, name
     for name, path in modules("trainers").items():
@@ -119,7 +119,7 @@ def test_the_two_programs_share_only_the_ground_floor():
 
 
 def test_each_framework_stays_in_its_package():
-    """Only trainers/pytorch imports torch at module level, only trainers/keras keras, and neither knows the other."""
+    """Only trainers/pytorch imports torch at module level, only trainers/keras keras; neither imports the other."""
     for name, path in modules("trainers").items():
         for framework, package in FRAMEWORKS.items():
             if not f"{name}.".startswith(f"{package}."):
@@ -129,7 +129,7 @@ def test_each_framework_stays_in_its_package():
 
 
 def test_only_the_command_lines_read_arguments():
-    """The library raises and reports; only cli and the trainers' __main__ know argparse, and nothing imports these."""
+    """The library raises and reports; only cli and the trainers' __main__ use argparse, and nothing imports these."""
     doors = {"datapack.cli", "datapack.__main__", "trainers.__main__", "trainers.config.__main__"}
     for name, path in {**modules("datapack"), **modules("trainers")}.items():
         if not any(f"{name}.".startswith(f"{door}.") for door in doors):
@@ -138,7 +138,7 @@ def test_only_the_command_lines_read_arguments():
 
 
 def test_the_data_is_checked_before_a_framework_is_loaded():
-    """Nothing that a job needs until its data is known to be right imports torch or matplotlib, directly or not."""
+    """Nothing that a job uses before its data is verified imports torch or matplotlib, directly or indirectly."""
     early = [name for name in modules("trainers") if room(name) not in {"pytorch", "report"}]
     code = f"import sys; [__import__(name) for name in {early}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -148,7 +148,7 @@ def test_the_data_is_checked_before_a_framework_is_loaded():
 
 
 def test_no_file_that_is_read_can_run_code():
-    """Each torch.load takes tensors and plain values alone, and nothing else unpickles."""
+    """Each torch.load accepts only tensors and plain values, and nothing else unpickles."""
     for name, path in modules("trainers").items():
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             if ast.unparse(call.func) == "torch.load":
@@ -158,7 +158,7 @@ def test_no_file_that_is_read_can_run_code():
 
 
 def test_the_bag_needs_only_the_standard_library():
-    """The trainers take the bag into images without our dependencies: it must import there."""
+    """The trainer images contain the bag without our dependencies: it must import there."""
     names = [name for name in modules("datapack") if room(name) == "bag"]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); [__import__(name) for name in {names}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Disk errors and what they say."""
+"""Disk errors and their messages."""
 
 import errno
 import os

@@ -34,7 +34,7 @@ def test_the_version_is_that_of_the_project(kind):
 
 
 def test_the_three_install_the_same_program():
-    """From the weights on, the three differ in their names only."""
+    """From the weights on, the three Dockerfiles differ only in their names."""
     plain = set()
     for kind in KINDS:
         end = text_of(kind).partition("# The weights that a detector starts from")[2]
@@ -104,7 +104,7 @@ def test_the_build_context_has_all_files_that_are_copied():
 
 @pytest.fixture
 def clone(tmp_path):
-    """Make the part of a clone that scripts/images.sh needs, its bases pinned."""
+    """Make the part of a clone that scripts/images.sh needs, with pinned bases."""
     (tmp_path / "docker").mkdir()
     for kind in KINDS:
         (tmp_path / "docker" / kind).mkdir()

@@ -16,7 +16,7 @@ def double(item, advance):
 
 @pytest.mark.parametrize("workers", [1, 2, 7, None])
 def test_results_come_in_the_order_of_the_items(workers):
-    """Whichever unit is done first, and however many workers there are."""
+    """Results come in the order of the items, whichever unit is done first and however many workers there are."""
 
     def work(item, advance):
         time.sleep(0.001 * (item % 3))
@@ -28,7 +28,7 @@ def test_results_come_in_the_order_of_the_items(workers):
 
 
 def test_items_are_taken_as_workers_become_free():
-    """Ten million files need not be in memory at once: a few units per worker wait, no more."""
+    """Only a few units per worker are in memory, even for ten million files."""
     numbers = count()
     results = run_all(double, numbers, workers=2)
     assert [next(results) for _ in range(10)] == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
@@ -37,7 +37,7 @@ def test_items_are_taken_as_workers_become_free():
 
 
 def test_the_first_error_stops_everything():
-    """Units that wait never start, and a long one that is running ends at its next step, not at its end."""
+    """After an error, waiting units never start, and a long running one ends at its next step."""
     started, ended = [], []
 
     def work(item, advance):
@@ -61,7 +61,7 @@ def test_the_first_error_stops_everything():
 
 
 def test_an_error_is_raised_while_an_older_unit_is_still_running():
-    """The oldest unit may take an hour: the error of another does not wait for it."""
+    """An error is raised at once, even if the oldest unit would take another hour."""
     release = threading.Event()
 
     def work(item, advance):
@@ -75,7 +75,7 @@ def test_an_error_is_raised_while_an_older_unit_is_still_running():
 
 
 def test_a_caller_that_stops_iterating_stops_the_work():
-    """Nothing goes on in the background afterwards."""
+    """If the caller stops iterating, nothing keeps running in the background."""
     running = []
 
     def work(item, advance):
@@ -93,7 +93,7 @@ def test_a_caller_that_stops_iterating_stops_the_work():
 
 
 def test_progress_can_go_back_and_jump():
-    """A unit that starts again takes its progress back; one that was there already counts at once."""
+    """A unit that starts again takes back its progress; one that skips its work counts at once."""
     done = []
     advance = Advance(done.append, threading.Event())
     advance(30)

@@ -1,4 +1,4 @@
-"""A catalog of three versions that follow one another, for the tests of what versions share."""
+"""A catalog of three consecutive versions, for the tests of what versions share."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ class Reef(Catalog):
         return [sys.executable, "-c", SMALL, str(self.layer), *arguments]
 
     def describe(self, **parents: str | None) -> None:
-        """Write which versions there are, each with its parent; the files of each are in the folder of its name."""
+        """Write a catalog with these versions and their parents; each version's files are in the folder of its name."""
         document = yaml.safe_load((self.root / "datasets.yml").read_text())
         document["datasets"]["reef"]["versions"] = {
             version: {**({"parent": parent} if parent else {}), "sources": [{"local": version}]}
@@ -48,7 +48,7 @@ class Reef(Catalog):
         (self.root / "datasets.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 
     def write(self, version: str, files: dict[str, bytes]) -> None:
-        """Write the files of a version, all with one time: as people copy a folder and change something in it."""
+        """Write the files of a version, all with the same time, as in a folder that was copied and then edited."""
         for name, content in files.items():
             path = self.root / version / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,15 +64,15 @@ class Reef(Catalog):
         return [layer["digest"] for layer in read_json(layout, layout.image())["layers"]]
 
     def data(self, version: str) -> list[str]:
-        """The digests of its layers with data alone: without the base's, the program's and the tag files'."""
+        """The digests of its data layers: without those of the base, the program and the tag files."""
         return self.layers(version)[2:-1]
 
     def blobs(self, version: str) -> bytes:
-        """Every byte of its image."""
+        """All bytes of its image."""
         return b"".join(path.read_bytes() for path in (self.root / f"dist/reef-{version}/blobs/sha256").iterdir())
 
     def objects(self) -> set[str]:
-        """What DVC's cache holds."""
+        """The content of DVC's cache."""
         found = (path for path in (self.root / ".dvc/cache/files").rglob("*") if path.is_file())
         return {path.parent.name + path.name for path in found}
 
@@ -82,7 +82,7 @@ class Reef(Catalog):
 
 
 def make_reef(root: Path) -> Reef:
-    """Make `reef@v1`; v2, its child, which lacks a file and has another; and v3, which follows v2."""
+    """Make `reef@v1`; v2, its child, with one file removed and one added; and v3, the child of v2."""
     reef = Reef(root)
     reef.describe(v1=None, v2="v1", v3="v2")
     for version, files in (("v1", FIRST), ("v2", SECOND), ("v3", THIRD)):
@@ -91,7 +91,7 @@ def make_reef(root: Path) -> Reef:
 
 
 def make_labelled(root: Path) -> Reef:
-    """Make `reef@v1`, images with labels beside them; and v2, its child, in which one of the labels is another."""
+    """Make `reef@v1`, images with labels beside them; and v2, its child, with one changed label."""
     reef = Reef(root)
     reef.describe(v1=None, v2="v1")
     for version, labels in (("v1", LABELS), ("v2", CORRECTED)):

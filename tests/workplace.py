@@ -1,4 +1,4 @@
-"""A folder in which tests fill a payload, over and over, as a build would."""
+"""A folder in which tests fetch a payload repeatedly, as a build would."""
 
 import hashlib
 import subprocess
@@ -17,13 +17,13 @@ REFERENCE = Reference("reef", "v1")
 
 
 def mount(folder: Path, options: str) -> bool:
-    """Mount a disk in memory, if this user may; whoever calls it unmounts it."""
+    """Mount a disk in memory, if this user may; the caller unmounts it."""
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class Workplace:
-    """The folder of a catalog, and the bag that is made beside it."""
+    """A catalog's folder, and the bag that is made in it."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -48,7 +48,7 @@ class Workplace:
     progress = Silent().progress
 
     def hashes(self):
-        """What is really there, temporary files too."""
+        """The files that are really there, including temporary ones."""
         files = (path for path in (self.bag / "data").rglob("*") if not path.is_dir())
         return {path.relative_to(self.bag).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

@@ -110,7 +110,10 @@ class _Job:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trainers", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers",
+        description="Check a dataset, train an object detector on it, evaluate the detector, or predict with it.",
+    )
     parser.add_argument("command", choices=COMMANDS, nargs="?", default="train", help="what to do (default: train)")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default: ${config.VARIABLE}, or {config.DEFAULT})"
