@@ -29,8 +29,18 @@ class Listing:
         return sum(file.size for file in self.files.values())
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def list_payload(bag: Path) -> Listing:
-    """List everything below ``bag/data``. Links are not followed; a missing folder counts as empty."""
+    """List everything below ``bag/data``. Links are not followed; a missing folder counts as empty.
+
+    If ``data`` itself is a link or a file, it is the only entry.
+    """
+    if os.path.lexists(bag / PAYLOAD) and not is_folder(bag / PAYLOAD):
+        return Listing({}, frozenset({PAYLOAD}))
     files: dict[str, FileStat] = {}
     irregular: set[str] = set()
     folders: set[str] = set()

@@ -10,11 +10,11 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from datapack.bag.bagit import Bag, info_fields, write_tags
+from datapack.bag.bagit import Bag, info_fields, read_tags, write_tags
 from datapack.bag.changes import compare_bytes
 from datapack.bag.fetch_txt import FETCH
 from datapack.bag.listing import list_payload
-from datapack.bag.manifest import PAYLOAD, Manifest
+from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
 from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.fetch import dvc
@@ -26,6 +26,7 @@ from datapack.hashing import hash_files
 from datapack.workspace.cache import KnownFile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from datapack.fetch.job import FetchJob
@@ -124,23 +125,42 @@ def _restore(job: FetchJob) -> Bag | None:
     """Restore the bag from DVC and check every byte; return None if DVC does not have it."""
     if not job.pointer.exists() or not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):
         return None
-    manifest, listing = Manifest.read(job.partial), list_payload(job.partial)
+    manifest, listing = _check_restored_tags(job), list_payload(job.partial)
     with job.reporter.progress(f"checking {job.entry.reference}", listing.size, "B") as advance:
         difference = compare_bytes(manifest, job.partial, listing, advance=advance)
     if difference:
-        dvc.discard(job.workspace, job.pointer, difference.changed)
-        for name in (*difference.changed, *difference.extra):
+        _discard(job, difference.changed)
+        for name in difference.extra:
             (job.partial / name).unlink()
-        raise MismatchError(
-            "DVC's cache held files that differ from the bag's manifest",
-            where=job.pointer,
-            found=difference,
-            fix="they were removed from the cache; run the same command again to get them from the remote",
-            details=difference.lines(),
-        )
+        raise _damaged_cache(job, difference, difference.lines())
     for name, stat in listing.files.items():
         job.cache.record(job.entry.reference, name, stat, manifest.hashes[name])
     return Bag.open(job.partial, listing)
+
+
+def _check_restored_tags(job: FetchJob) -> Manifest:
+    """Return the restored bag's manifest; it and the other tag files are checked."""
+    try:
+        return Manifest.parse(read_tags(job.partial)[MANIFEST])
+    except (BagError, ManifestError) as error:
+        _discard(job, [path.name for path in job.partial.iterdir() if path.is_file()])  # any of them may be damaged
+        raise _damaged_cache(job, error) from error
+
+
+def _discard(job: FetchJob, names: Sequence[str]) -> None:
+    dvc.discard(job.workspace, job.pointer, names)
+    for name in names:
+        (job.partial / name).unlink()
+
+
+def _damaged_cache(job: FetchJob, found: object, details: tuple[str, ...] = ()) -> MismatchError:
+    return MismatchError(
+        "DVC's cache held files that differ from the bag's manifest",
+        where=job.pointer,
+        found=found,
+        fix="they were removed from the cache; run the same command again to get them from the remote",
+        details=details,
+    )
 
 
 def _fetch(job: FetchJob) -> Bag:

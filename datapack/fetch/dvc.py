@@ -86,6 +86,7 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
     """
     reporter.note(f"restoring {pointer.with_suffix('').relative_to(workspace.root)} from DVC")
     other = destination.with_name(f"{destination.name}.dvc")
+    _output(pointer)  # raises an error for anything that is no pointer
     content = yaml.safe_load(pointer.read_bytes())
     content["outs"][0]["path"] = destination.name
     other.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -124,7 +125,7 @@ def _read_cached(workspace: Workspace, pointer: Path, name: str) -> bytes | None
     cache = cache_folder(workspace.root)
     try:
         return _cached(cache, _tree(cache, pointer)[name]).read_bytes()
-    except (FileNotFoundError, KeyError, ValueError):  # missing, or a damaged listing
+    except (FileNotFoundError, KeyError):
         return None
 
 
@@ -138,9 +139,13 @@ def discard(workspace: Workspace, pointer: Path, names: Iterable[str]) -> None:
 
 
 def _tree(cache: Path, pointer: Path) -> dict[str, str]:
-    """Read DVC's hash of each file of a tracked bag, by its path below the bag."""
-    tree = json.loads(_cached(cache, str(_output(pointer)["md5"])).read_bytes())
-    return {entry["relpath"]: entry["md5"] for entry in tree}
+    """Read DVC's hash of each file of a tracked bag, by its path below the bag; none if the cache lacks the listing."""
+    md5 = _output(pointer)["md5"]
+    try:
+        tree = json.loads(_cached(cache, md5).read_bytes())
+        return {str(entry["relpath"]): str(entry["md5"]) for entry in tree}
+    except (FileNotFoundError, ValueError, RecursionError, LookupError, TypeError):  # missing or damaged
+        return {}
 
 
 def _cached(cache: Path, md5: str) -> Path:

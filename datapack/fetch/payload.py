@@ -14,7 +14,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from datapack.bag.fetch_txt import FETCH, format_fetch, read_fetch
-from datapack.bag.listing import Listing, list_payload
+from datapack.bag.listing import Listing, is_folder, list_payload
 from datapack.bag.manifest import PAYLOAD, sorted_by_bytes
 from datapack.bag.missing import MISSING, Missing, format_missing
 from datapack.download.content import WrongContentError, check_content
@@ -73,6 +73,8 @@ class Payload:
     def begin(self) -> None:
         """Create the folder, or remove the temporary files of a killed run from it."""
         with disk_errors(self.bag):
+            if os.path.lexists(self.folder) and not is_folder(self.folder):  # files below a link would be outside
+                self.folder.unlink()
             if self.folder.exists():
                 _remove_temporaries(self.bag)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +219,7 @@ def _remove_temporaries(bag: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if is_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink()

@@ -107,6 +107,22 @@ def test_damaged_cache_is_detected(published, tmp_path):
     assert fact(published.ok("build", "reef@v1"), "image") == published.image
 
 
+@pytest.mark.parametrize("name", ["manifest-sha256.txt", "bag-info.txt", "tagmanifest-sha256.txt"])
+def test_damaged_tag_file_in_the_cache_is_detected(published, name):
+    """The cache gives it up too; without that, every later run would restore the same damaged bag."""
+    victim = published.root / "data/reef/v1" / name
+    same = next(p for p in (published.root / ".dvc/cache").rglob("*") if p.is_file() and p.samefile(victim))
+    same.chmod(0o644)
+    same.write_bytes(b"damaged\n")
+    same.chmod(0o444)
+    shutil.rmtree(published.root / "data/reef/v1")
+    error = published.fails("build", "reef@v1", status=3)
+    assert "DVC's cache held files that differ from the bag's manifest" in error
+    assert name in error
+    assert not same.exists()
+    assert fact(published.ok("build", "reef@v1"), "image") == published.image
+
+
 def test_sources_are_used_if_the_remote_is_gone(published, tmp_path):
     """Without cache and remote, the sources give the same bag, or the lock stops the build."""
     shutil.rmtree(tmp_path / "remote")
@@ -133,11 +149,13 @@ def test_dvcignore_that_excludes_files_is_detected(catalog):
     assert "DVC does not track every file of the bag: expected 8 files, found 7 files" in error
 
 
-def test_broken_pointer_is_named(catalog):
-    """A pointer with a merge conflict gives an error that names it, not a traceback."""
-    catalog.ok("build", "reef@v1")
-    (catalog.root / "data/reef/v1.dvc").write_text("<<<<<<< HEAD\n")
-    assert "v1.dvc: DVC's pointer can't be read" in catalog.fails("build", "reef@v1")
+def test_broken_pointer_is_named(published):
+    """A pointer that is none, such as one with a merge conflict, gives an error that names it, not a traceback."""
+    for content in ("<<<<<<< HEAD\n", "- 1\n", "outs: []\n", "outs: [{path: v1}]\n"):
+        (published.root / "data/reef/v1.dvc").write_text(content)
+        assert "v1.dvc: DVC's pointer can't be read" in published.fails("build", "reef@v1")
+    shutil.rmtree(published.root / "data/reef/v1")
+    assert "v1.dvc: DVC's pointer can't be read" in published.fails("build", "reef@v1")
 
 
 def test_dvc_repository_in_a_parent_folder_is_used(catalog, tmp_path):

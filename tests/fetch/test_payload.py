@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from datapack.bag.listing import Listing, list_payload
 from datapack.catalog.sources import CocoSource, LocalSource, UrlSource
 from datapack.errors import FetchError, ManifestError
 from tests.servers import NOT_FOUND, Reply, Server, png, redirect
@@ -127,6 +128,27 @@ def test_link_in_place_of_a_folder_is_not_followed(place):
     place.write("a/one")
     assert list(place.fetch(LocalSource(local="a", into="x")).hashes) == ["data/x/one"]
     assert not list((place.root / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("form", ["link", "dangling link", "file"])
+def test_payload_folder_that_is_no_folder_is_replaced(place, form):
+    """Where ``data`` is a link, nothing behind it is read, written or removed."""
+    elsewhere = place.root / "elsewhere"
+    place.bag.mkdir(parents=True)
+    if form == "file":
+        (place.bag / "data").write_bytes(b"x")
+    else:
+        (place.bag / "data").symlink_to(elsewhere)
+    if form == "link":
+        elsewhere.mkdir()
+        (elsewhere / "precious").write_bytes(b"x")
+    assert list_payload(place.bag) == Listing({}, frozenset({"data"}))
+    place.write("a/one")
+    assert list(place.fetch(LocalSource(local="a", into="x")).hashes) == ["data/x/one"]
+    assert not (place.bag / "data").is_symlink()
+    assert elsewhere.exists() == (form == "link")
+    if form == "link":
+        assert [path.name for path in elsewhere.iterdir()] == ["precious"]
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
+_BROKEN = (  # what Pillow raises for broken files
+    *(OSError, SyntaxError, ValueError, EOFError, MemoryError),
+    *(IndexError, TypeError, struct.error),
+)
 _FORMS = {"L", "RGB", "RGBA"}  # Pillow's names of the modes that libspng decodes: 8 bits per channel, no palette
 _HEADER = 33  # bytes: a PNG's signature and its chunk IHDR
 _CHUNK = struct.Struct(">I4s")  # the length and the type of a PNG's chunk
@@ -50,7 +54,7 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
     Image.MAX_IMAGE_PIXELS = None  # the size is compared with the COCO file before a pixel is decoded
     try:
         image = _rgb(content, (int(given[0]), int(given[1])))
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:  # what Pillow raises for broken files
+    except _BROKEN as error:
         if isinstance(error, BrokenImageError):
             raise
         reason = "not an image in a known format" if isinstance(error, UnidentifiedImageError) else error

@@ -288,3 +288,16 @@ def test_a_broken_image_says_what_is_wrong(content, found):
     """The error names the decoder's reason, or the size in the COCO file and the size found."""
     with pytest.raises(BrokenImageError, match=found):
         decode(content, (64, 48), (64, 48))
+
+
+@pytest.mark.parametrize("depth", [1, 8])
+@pytest.mark.parametrize(
+    "name", [b"iCCP", b"gAMA", b"cHRM", b"pHYs", b"tRNS", b"sRGB", b"acTL", b"fcTL", b"zTXt", b"iTXt"]
+)
+def test_an_empty_chunk_is_broken_or_ignored(name, depth):
+    """Whatever Pillow raises for a chunk that is cut off, before the pixels or after them, it is a broken image."""
+    samples = random_samples(np.random.default_rng(0), (5, 4), GREY, depth)
+    for place in ("before", "after"):
+        content = make_png(samples, GREY, depth, **{place: [(name, b"")]})
+        with contextlib.suppress(BrokenImageError):
+            assert decode(content, (5, 4), (5, 4)).shape == (4, 5, 3)
