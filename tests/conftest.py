@@ -1,4 +1,4 @@
-"""What many tests need: a tiny base image, and a folder with a catalog."""
+"""Shared fixtures: a tiny base image, and a folder with a catalog."""
 
 import hashlib
 import importlib.util
@@ -24,8 +24,10 @@ collect_ignore = [] if importlib.util.find_spec("torch") else ["trainers/pytorch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in tests/trainers/pytorch; skip tests with the mark where torch is not installed."""
+    """Mark tests by what they need; skip those that need torch where it is not installed."""
     for item in items:
+        if PROJECT / "tests/registry" in item.path.parents or "registry" in getattr(item, "fixturenames", ()):
+            item.add_marker("registry")
         if PROJECT / "tests/trainers/pytorch" in item.path.parents:
             item.add_marker("torch")
         if collect_ignore and item.get_closest_marker("torch"):
@@ -83,13 +85,13 @@ def make_base(folder: Path, label: str = "", architecture: str = "amd64", **labe
 
 @dataclass
 class Catalog:
-    """A folder with ``datasets.yml`` in it, and datapack run there as a user runs it."""
+    """A folder with ``datasets.yml``, in which tests run datapack as a user does."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-        """Run datapack and give what it printed, whatever its exit status."""
+        """Run datapack and return its output, whatever its exit status."""
         return subprocess.run(
             self.command(*arguments), **self.options(), capture_output=True, text=True, check=False, **options
         )
@@ -109,7 +111,7 @@ class Catalog:
         return done.stderr
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start datapack in a process group of its own."""
+        """Start datapack in its own process group."""
         return subprocess.Popen(
             self.command(*arguments),
             **self.options(),
@@ -136,12 +138,12 @@ class Catalog:
 
 
 def fact(output: str, name: str) -> str:
-    """Return what ``datapack build`` printed behind ``name``."""
+    """Return what ``datapack build`` printed after ``name``."""
     return next(line.split(maxsplit=1)[1] for line in output.splitlines() if line.startswith(name))
 
 
 def make_catalog(root: Path) -> Catalog:
-    """Make a catalog with ``reef@v1``: a few local files, names with spaces and umlauts among them."""
+    """Make a catalog with ``reef@v1``: a few local files, some with spaces and umlauts in their names."""
     for name, content in (("train.json", b"{}"), ("images/a b.png", b"a" * 3000), ("images/ö.png", b""), ("z", b"z")):
         path = root / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +155,7 @@ def make_catalog(root: Path) -> Catalog:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    """A catalog with ``reef@v1``, of which nothing is here yet."""
+    """A catalog with ``reef@v1``, which is not fetched yet."""
     return make_catalog(tmp_path / "catalog")
 
 

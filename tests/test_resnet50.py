@@ -56,6 +56,7 @@ def test_other_weights_are_refused(catalog):
     assert not (catalog.root / "data/resnet50/imagenet1k-v2").exists()
 
 
+@pytest.mark.torch
 def test_url_is_torchvision_s_own():
     """torchvision itself would fetch the same file; its name has the first digits of its sha256."""
     from torchvision.models import ResNet50_Weights

@@ -74,11 +74,11 @@ def test_disk_holds_the_data_once(catalog):
     assert image.stat().st_ino in blocks or "reflink" in (catalog.root / ".dvc/config.local").read_text()
 
 
-def test_image_is_whole_and_says_what_it_is(catalog):
+def test_image_is_whole_and_says_what_it_is(fetched):
     """The image has the entrypoint, environment, labels and annotations that an engine and a reviewer read."""
-    output = catalog.ok("build", "reef@v1")
-    image = read_json(layout(catalog), layout(catalog).image())
-    config = json.loads(layout(catalog).blob(image["config"]["digest"]).read_bytes())
+    output = fetched.ok("build", "reef@v1")
+    image = read_json(layout(fetched), layout(fetched).image())
+    config = json.loads(layout(fetched).blob(image["config"]["digest"]).read_bytes())
     runtime = config["config"]
     assert runtime["Entrypoint"] == ["/usr/local/bin/import"]
     assert "Cmd" not in runtime
@@ -95,34 +95,35 @@ def test_image_is_whole_and_says_what_it_is(catalog):
     assert len(config["history"]) == len(image["layers"]) == 5
 
 
-def test_all_targets_hold_one_image(catalog):
+def test_all_targets_hold_one_image(fetched):
     """A layout, an archive and a pipe carry the same image, and all verify."""
     digests = {
-        fact(catalog.ok("build", "reef@v1", "--to", target), "image") for target in ("oci:other", "oci-archive:x.tar")
+        fact(fetched.ok("build", "reef@v1", "--to", target), "image") for target in ("oci:other", "oci-archive:x.tar")
     }
     piped = subprocess.run(
-        catalog.command("build", "reef@v1", "--to", "oci-archive:-"),
-        **catalog.options(),
+        fetched.command("build", "reef@v1", "--to", "oci-archive:-"),
+        **fetched.options(),
         capture_output=True,
         check=True,
     )
-    (catalog.root / "piped.tar").write_bytes(piped.stdout)
+    (fetched.root / "piped.tar").write_bytes(piped.stdout)
     assert fact(piped.stderr.decode(), "image") in digests
     assert len(digests) == 1
     for image in ("oci:other", "oci-archive:x.tar", "oci-archive:piped.tar"):
-        assert catalog.ok("verify", image).startswith("verified, every byte")
-    assert not catalog.leftovers()
+        assert fetched.ok("verify", image).startswith("verified, every byte")
+    assert not fetched.leftovers()
 
 
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.registry
 @pytest.mark.parametrize("target", ["oci:out", "oci-archive:out.tar"])
-def test_skopeo_reads_targets_as_they_are(catalog, target):
+def test_skopeo_reads_targets_as_they_are(fetched, target):
     """skopeo sees the digest that datapack printed, and copies the image without changing it."""
-    digest = fact(catalog.ok("build", "reef@v1", "--to", target), "image")
-    seen = subprocess.run(["skopeo", "inspect", target], cwd=catalog.root, capture_output=True, text=True, check=True)
+    digest = fact(fetched.ok("build", "reef@v1", "--to", target), "image")
+    seen = subprocess.run(["skopeo", "inspect", target], cwd=fetched.root, capture_output=True, text=True, check=True)
     assert json.loads(seen.stdout)["Digest"] == digest
-    subprocess.run(["skopeo", "copy", "-q", target, "dir:copy"], cwd=catalog.root, check=True)
-    assert json.loads((catalog.root / "copy/manifest.json").read_bytes())["layers"]
+    subprocess.run(["skopeo", "copy", "-q", target, "dir:copy"], cwd=fetched.root, check=True)
+    assert json.loads((fetched.root / "copy/manifest.json").read_bytes())["layers"]
 
 
 def test_lock_that_differs_stops_the_build(built):
@@ -261,6 +262,7 @@ def test_two_builds_at_once(catalog):
     catalog.ok("build", "reef@v1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [f"{n / 100:.2f}" for n in (15, 30, 45, 60, 80, 100, 120, 140, 160, 180)])
 def test_killed_at_any_moment(catalog, moment):
     """A kill at any moment leaves nothing incomplete under a final name, and the same command resumes."""
@@ -346,17 +348,17 @@ def test_no_catalog(tmp_path, catalog):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
 @pytest.mark.parametrize("size", ["8k", "24k", "36k", "44k"])
 @pytest.mark.parametrize("target", ["oci:dist/reef-v1", "oci-archive:dist/reef.tar"])
-def test_full_disk_while_writing_layers(catalog, size, target):
+def test_full_disk_while_writing_layers(fetched, size, target):
     """A full disk gives one error line; nothing has a final name, and with more space the same command resumes."""
-    (catalog.root / "dist").mkdir()
+    (fetched.root / "dist").mkdir()
     script = (
         f'mount -t tmpfs -o size={size} tmpfs dist && cd . && "$@"; echo "status $?"; find dist -type f; '
         'mount -o remount,size=10m dist && "$@"'
     )
-    command = catalog.command("build", "reef@v1", "--to", target)
+    command = fetched.command("build", "reef@v1", "--to", target)
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *command],
-        **catalog.options(),
+        **fetched.options(),
         capture_output=True,
         text=True,
         check=False,

@@ -23,6 +23,8 @@ from tests.fetch.test_dvc import clone, copy_published, dvc, git
 from tests.servers import Reply, Server
 from tests.versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
 
+pytestmark = pytest.mark.slow  # DVC starts in each test, in many of them several times
+
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int, int]]:
     """The content, modification time and inode of each file."""

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import Catalog, fact, make_catalog
 
+pytestmark = pytest.mark.slow  # DVC starts in each test, in many of them several times
+
 
 def git(catalog: Catalog, *arguments: str) -> str:
     identity = ["-c", "user.name=A test", "-c", "user.email=test@example.org"]

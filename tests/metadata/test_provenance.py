@@ -193,6 +193,7 @@ def test_temporary_files_outside_the_workspace_stay(catalog):
     read(catalog, "../layout.provenance.json")
 
 
+@pytest.mark.registry
 def test_base_from_a_registry_has_a_package_url(catalog, tmp_path):
     """A scanner can find the base by its package URL; the parameter is what the catalog says."""
     with serve(tmp_path) as registry:

@@ -15,6 +15,7 @@ from datapack.verify.layers import LayerReading, read_layers
 from tests import registries
 
 
+@pytest.mark.registry
 def test_a_unit_of_work_can_be_pickled(catalog, tmp_path):
     """A layer's reading can go to another process, whether the layer is in a layout, an archive or a registry."""
     catalog.ok("build", "reef@v1")
