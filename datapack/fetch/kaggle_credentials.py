@@ -57,7 +57,7 @@ def _find_older() -> str | None:
 def _check_key_file(path: Path) -> None:
     try:
         content = json.loads(_read(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FetchError("not a JSON file", where=path, fix=MAKE_ONE) from None
     missing = [key for key in ("username", "key") if not isinstance(content, dict) or not content.get(key)]
     if missing:

@@ -1,4 +1,4 @@
-"""The client of one repository of a registry: finds the scheme, logs in, tries again, and explains refusals."""
+"""The client of one repository of a registry: finds the scheme, logs in, retries, and explains refusals."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class RefusedError(ImageError):
         try:
             first = response.json()["errors"][0]
             self.code, message = str(first.get("code", "")), str(first.get("message", ""))
-        except (ValueError, LookupError, TypeError, AttributeError, OSError):
-            pass  # not every registry gives its reason in OCI's form, and no proxy in front of one does
+        except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError):
+            pass  # not every registry gives its reason in OCI's form, and proxies in front of one never do
         said = " ".join(f"{self.code} {message}".split())[:_MESSAGE_SHOWN]
         found = f"HTTP {self.status} {response.reason or ''}".rstrip() + (f" ({said})" if said else "")
         super().__init__(f"the registry refuses {doing}", where=name, found=found, fix=fix)
 
 
 class UnreachableError(ImageError):
-    """A registry sent no answer, or only a part of one. ``may_pass``: whether another try may get one."""
+    """A registry sent no answer, or only a part of one. ``may_pass``: whether a retry may succeed."""
 
     may_pass = True
 
@@ -58,7 +58,7 @@ class UnreachableError(ImageError):
 class RegistryClient:
     """Sends requests to one repository of a registry; safe to use from several threads.
 
-    It is pickled as what it was made with: another process reads its own credentials and gets its own token.
+    Its pickle has only the arguments below: another process reads its own credentials and gets its own token.
 
     Args:
         name: the repository.
@@ -106,7 +106,7 @@ class RegistryClient:
 
         Args:
             method: the HTTP method.
-            path: below the repository, such as ``blobs/sha256:...``, or the address that an earlier answer gave.
+            path: below the repository, such as ``blobs/sha256:...``, or a URL from an earlier answer.
             headers: further headers.
             params: for the query.
             data: the body; an iterable is sent block by block.
@@ -146,14 +146,14 @@ class RegistryClient:
         return "try again later: the same command resumes"
 
     def _credential_for(self, url: str, authorization: str) -> dict[str, str]:
-        """Return the header with the credential for an address of the registry; a credential goes nowhere else."""
+        """Return the header with the credential for a URL of the registry; a credential goes nowhere else."""
         same = urlsplit(url)[:2] == urlsplit(self._root)[:2]
         return {"Authorization": authorization} if authorization and same else {}
 
     def _authorize(self, response: requests.Response, used: str) -> str:
-        """Return the ``Authorization`` that a 401 asks for; ``used``, the present one, if there is no other."""
+        """Return the ``Authorization`` that a 401 asks for; if there is no other, the current one, ``used``."""
         with self._lock:
-            if self._authorization == used:  # otherwise another thread has got one meanwhile
+            if self._authorization == used:  # otherwise another thread has already replaced it
                 self._authorization = self._new_authorization(response.headers.get("WWW-Authenticate", "")) or used
             return self._authorization
 
@@ -166,7 +166,7 @@ class RegistryClient:
         return self._login.basic if "basic" in challenges and self._login else ""
 
     def _may_ask(self, realm: str) -> bool:
-        """Say whether a token may come from an address: by TLS, or by plain http if the registry may use that."""
+        """Whether a token may be requested from a URL: over TLS, or over plain http if the registry may use that."""
         if realm.startswith("https://"):
             return True
         return realm.startswith("http://") and (self._insecure or (self.name.is_loopback and is_private(realm)))
@@ -175,7 +175,7 @@ class RegistryClient:
         response = self._send(request.method, request.url, **request.options)
         try:
             return parse_token(response.json()) if response.status_code == _OK else ""
-        except ValueError:  # no JSON: the registry's own 401 says what is wrong
+        except (ValueError, RecursionError):  # no JSON: the registry's own 401 says what is wrong
             return ""
 
     def _repository_url(self) -> str:
@@ -184,7 +184,7 @@ class RegistryClient:
         return f"{self._root}/v2/{self.name.repository}/"
 
     def _find_root(self) -> str:
-        """Find the scheme: https, or http where that is accepted. On loopback http comes first, as with engines."""
+        """Find the scheme: https, or http if that is accepted. On loopback http comes first, as with engines."""
         host = _DOCKER_HUB.get(self.name.registry, self.name.registry)
         plain, secure = f"http://{host}", f"https://{host}"
         if self.name.is_loopback:
@@ -253,7 +253,7 @@ def _is_tls_failure(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and its causes; urllib3 keeps some in ``reason`` and some in its arguments."""
+    """Yield an error and its causes; urllib3 keeps some in ``reason`` and some in its arguments."""
     current: BaseException | None = error
     while current is not None:
         yield current

@@ -67,7 +67,7 @@ def _add_to_tag(repository: Repository, subject: Descriptor, entry: dict[str, An
     tag = _tag(subject.digest)
     found = repository.find_manifest(tag)
     entries = _entries(found, where=f"{repository.name.path}:{tag}") if found else []
-    if entry["digest"] not in {other.get("digest") for other in entries}:
+    if entry["digest"] not in [other.get("digest") for other in entries]:
         index = {**(json.loads(found) if found else _NEW_INDEX), "manifests": [*entries, entry]}
         repository.put_manifest(canonical_json(index), INDEX, tag)
 
@@ -78,8 +78,7 @@ def statements(image: RemoteImage) -> list[bytes]:
     found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
     entries = _entries(found, where=repository.name) if found else []
     ours = [Descriptor.parse(entry, repository.name) for entry in entries if entry.get("artifactType") == STATEMENT]
-    manifests = [read_json(image, entry) for entry in ours]
-    layers = [layer for manifest in manifests for layer in manifest.get("layers") or ()]
+    layers = [layer for entry in ours for layer in _list(read_json(image, entry).get("layers"))]
     return [read_part(image, Descriptor.parse(layer, repository.name)) for layer in layers]
 
 
@@ -88,8 +87,8 @@ def check_statements(image: RemoteImage) -> int:
     digest, name = image.image().digest, image.repository.name
     attached = statements(image)
     for statement in attached:
-        subjects = parse_object(statement, where=name).get("subject") or ()
-        named = [f"sha256:{subject.get('digest', {}).get('sha256')}" for subject in subjects]
+        subjects = _list(parse_object(statement, where=name).get("subject"))
+        named = [f"sha256:{_object(_object(subject).get('digest')).get('sha256')}" for subject in subjects]
         if digest not in named:
             what = "the attached provenance describes another image"
             raise MismatchError(what, where=name, expected=digest, found=", ".join(named))
@@ -97,11 +96,21 @@ def check_statements(image: RemoteImage) -> int:
 
 
 def _entries(index: bytes, where: object) -> list[dict[str, Any]]:
-    """Return the entries of an index; raise `ImageError` if it is something else."""
+    """Return the entries of an index; raise `ImageError` for anything else."""
     entries = parse_object(index, where).get("manifests")
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ImageError("this is not the list of what is attached to the image", where=where)
     return entries
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list from a part that anyone may have written, empty if it is something else."""
+    return value if isinstance(value, list) else []
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return a JSON object from such a part, empty if it is something else."""
+    return value if isinstance(value, dict) else {}
 
 
 def _tag(digest: str) -> str:

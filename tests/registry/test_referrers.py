@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 
+import pytest
+
 from datapack.hashing import digest_of
 from datapack.oci.spec import INDEX, MANIFEST, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
@@ -135,3 +137,16 @@ def test_a_statement_about_another_image(catalog, registry):
     error = catalog.fails("verify", f"docker://{registry}/reef:v1", status=3)
     assert "the attached provenance describes another image: expected sha256:" in error
     assert re.search(f"found sha256:{'1' * 64}$", error.strip())
+
+
+@pytest.mark.parametrize("subject", [None, 7, "text", {}, [7], [{"digest": []}], [{"digest": {"sha256": []}}]])
+def test_a_statement_that_names_no_image(catalog, registry, subject):
+    """Anyone may attach anything: it is one clear line."""
+    layout = catalog.root / "dist/reef-v1"
+    catalog.ok("build", "reef@v1")
+    registries.push(layout, registry, "reef:v1")
+    there = repository(f"{registry}/reef")
+    statement = {"predicateType": "https://example.org/odd", "subject": subject}
+    attach(there, Descriptor.of(MANIFEST, there.manifest("v1")), canonical_json(statement))
+    error = catalog.fails("verify", f"docker://{registry}/reef:v1", status=3)
+    assert "the attached provenance describes another image: expected sha256:" in error

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 
 SMALLEST = 1  # pixels: a box needs longer sides than this to show something
+_LARGEST = 2**63 - 1  # of an id
+_LARGEST_SIDE = 2**31 - 1  # pixels
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def parse_coco(content: bytes, where: object) -> tuple[Coco, Cleaned]:
     """
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TrainingError("not a JSON file", where=where, found=error) from error
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         raise TrainingError("not a COCO file", where=where, expected="an object with a list of 'images'")
@@ -136,7 +138,7 @@ class _Annotation:
 
 def _image(row: dict[str, Any]) -> _Image:
     size = _whole(row, "width"), _whole(row, "height")
-    if min(size) < 1:
+    if min(size) < 1 or max(size) > _LARGEST_SIDE:
         raise ValueError(f"a size of {size[0]} x {size[1]}")
     try:
         name = check_path(row["file_name"])
@@ -185,6 +187,8 @@ def _whole(row: dict[str, Any], key: str) -> int:
     value = row[key]
     if not _is_number(value) or value != int(value):
         raise ValueError(f"the {key} {value!r}, which is not a whole number")
+    if abs(int(value)) > _LARGEST:
+        raise ValueError(f"the {key} {value!r}, which needs more than 64 bits")
     return int(value)
 
 

@@ -196,7 +196,7 @@ class Receipt:
             content = json.loads(self.path.read_bytes())
             same = (content["dataset"], content["files"]) == (dataset.manifest.digest, _state(dataset))
             return str(content["checked"]) if same else ""
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return ""
 
 
