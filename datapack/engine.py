@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
 
-_TIMEOUT = 3600  # seconds: an engine needs long for an image of 22 GB
+_TIMEOUT = 3600  # seconds: loading an image of 22 GB takes long
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ class Engine:
     @classmethod
     def ask(cls, client: DockerClient) -> Engine:
         """Ask an engine; raise `ImageError` if it does not answer."""
-        with engine_errors("the engine does not tell its version"):
+        with engine_errors("the engine does not report its version"):
             version, info = client.version(), client.info()
         podman = any("Podman" in component["Name"] for component in version.get("Components", ()))
         return cls(

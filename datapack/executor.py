@@ -27,7 +27,7 @@ class Stopped(Exception):  # noqa: N818 - not an error of its own: the error of 
 
 
 class Advance:
-    """How far one unit of work is.
+    """The progress of one unit of work.
 
     The work calls it with the amount that was done since the last call. It raises `Stopped` once other work has failed,
     so that a long unit ends soon.
@@ -68,13 +68,13 @@ def run_all(
     """Do the work for every item; yield the results in the order of the items.
 
     After the first error no further unit starts, those that are running end early, and the error is raised. The same
-    happens where the caller stops iterating, or is interrupted.
+    happens if the caller stops iterating, or is interrupted.
 
     Args:
         work: does one unit; it must be safe to call from several threads.
         items: taken from as workers become free: there may be millions.
         workers: units at once; by default as many as there are cores.
-        advance: told the amount that was done since its last call, from several threads.
+        advance: called with the amount done since its last call, from several threads.
     """
     count = workers or cores()
     stopped = threading.Event()
@@ -104,7 +104,7 @@ def _run(work: Callable[[Item, Advance], Result], item: Item, advance: Advance, 
 
 
 def _oldest(pending: deque[Future[Result]]) -> Result:
-    """Wait for the result of the oldest unit; raise the error of any unit that fails meanwhile, or has failed."""
+    """Wait for the result of the oldest unit; if any unit fails before that, raise its error."""
     while True:
         done = [unit for unit in pending if unit.done()]
         failed = next((unit for unit in done if not isinstance(unit.exception(), (Stopped, NoneType))), None)
@@ -113,6 +113,6 @@ def _oldest(pending: deque[Future[Result]]) -> Result:
         if pending[0].done() and pending[0].exception() is None:
             return pending.popleft().result()
         running = [unit for unit in pending if not unit.done()]
-        if not running:  # the work stopped of itself: it is a part of a larger unit, and other work of that failed
+        if not running:  # the work stopped itself: it is part of a larger unit, in which other work failed
             raise Stopped
         wait(running, return_when=FIRST_COMPLETED)

@@ -123,7 +123,7 @@ class YamlFile:
 
 
 def describe(place: Place) -> str:
-    """Format a place for people: ``datasets.reef.versions.v1.sources[0]``."""
+    """Format a place for an error: ``datasets.reef.versions.v1.sources[0]``."""
     text = ""
     for step in place:
         if isinstance(step, int):

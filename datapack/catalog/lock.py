@@ -31,7 +31,7 @@ _FORMS = {
     _DVC_HASH: "<32 hex digits>.dir",
     FORM: "a packing, such as 0*512 2*1 0*33",
 }
-_FIX = "take the file back from git"
+_FIX = "restore the file from git"
 _ONE_LINE = 10_000  # characters: lines are never folded, so that each line of a git diff is a complete value
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 Count = Annotated[int, Field(strict=True, ge=0)]

@@ -53,5 +53,5 @@ def decode(packing: str, files: Sequence[File], where: object) -> list[list[File
 
 
 def _wrong(where: object, expected: str, found: str) -> CatalogError:
-    fix = "take datasets.lock back from git, or plan new layers with --update-lock"
+    fix = "restore datasets.lock from git, or plan new layers with --update-lock"
     return CatalogError("the packing does not fit the files", where=where, expected=expected, found=found, fix=fix)

@@ -37,8 +37,8 @@ class DownloadError(Exception):
     """Why a URL did not give its file; ``str()`` is the same for the same cause.
 
     These reasons end up in ``missing.csv``, which is part of the dataset: the wording of the definite ones must not
-    change. ``max_tries`` is how often trying makes sense, None for no limit. ``definite``: after these tries it is
-    certain that the URL does not have the file.
+    change. ``max_tries``: how many tries are useful, None for no limit. ``definite``: after these tries it is certain
+    that the URL does not have the file.
     """
 
     max_tries: int | None = None

@@ -61,7 +61,7 @@ def fetch_kaggle(source: KaggleSource, context: FetchContext) -> SourceResult:
 
 
 def _page(source: KaggleSource) -> str:
-    """Return the competition's or dataset's page, for people."""
+    """Return the web page of the competition or dataset."""
     return f"{_SITE}/{'competitions' if source.is_competition else 'datasets'}/{source.kaggle}"
 
 

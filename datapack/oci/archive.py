@@ -1,4 +1,4 @@
-"""The OCI archive: a layout in one uncompressed tar file, read where its parts are, without unpacking it."""
+"""The OCI archive: a layout in one uncompressed tar file, read in place, without unpacking it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Archive:
 
     @classmethod
     def find(cls, path: Path) -> Archive:
-        """Find out where everything is in an archive; raise `ImageError` if it is none."""
+        """Index the members of an archive; raise `ImageError` if the file is not one."""
         try:
             with tarfile.open(path, mode="r:") as archive:
                 members = read_members(archive, path.stat().st_size)
@@ -78,8 +78,8 @@ def read_members(archive: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInf
     """Yield the members of an archive of ``size`` bytes.
 
     Raises:
-        tarfile.ReadError: a member's content would not be inside the archive. tarfile itself would look for it, for
-            years if the size in a damaged header is large enough.
+        tarfile.ReadError: a member's content would end after the archive. tarfile itself would search for it, which
+            takes years if the size in a damaged header is large enough.
     """
     for member in archive:
         if not 0 <= member.size <= size - member.offset_data:
@@ -93,7 +93,7 @@ def blob_name(digest: str) -> str:
 
 
 class _Section(io.RawIOBase):
-    """A section of a file, as if it were a file of its own."""
+    """A section of a file that reads like a separate file."""
 
     def __init__(self, path: Path, place: Place) -> None:
         self._file = path.open("rb", buffering=0)

@@ -30,23 +30,23 @@ class Writable(Protocol):
 
 
 class Observer(Protocol):
-    """Watches one blob on its way to a target."""
+    """Observes one blob on its way to a target."""
 
     def start(self) -> int:
         """Note that the blob is read from its start; return how often that has happened, from 1."""
 
     def advance(self, amount: int) -> None:
-        """Note the bytes that were read since the last call; raise an exception if nobody needs the blob any more."""
+        """Note the bytes read since the last call; raise an exception if nobody needs the blob any more."""
 
     def wait(self, seconds: float) -> None:
         """Sleep; raise an exception as soon as nobody needs the blob any more."""
 
     def found(self, path: Path, stat: FileStat, sha256: str) -> None:
-        """Note a file that was read and is right: its path, its size and time as it was read, its sha256 in hex."""
+        """Note a file that was read and is intact: its path, its size and time when it was read, its sha256 in hex."""
 
 
 class _Unobserved:
-    """An observer of small blobs, which nobody waits for."""
+    """An observer that ignores everything, for small blobs."""
 
     def start(self) -> int:
         return 1
@@ -63,8 +63,8 @@ class _Unobserved:
 
 UNOBSERVED: Observer = _Unobserved()
 
-#: The bytes of a blob, in order; the generator returns their digest. Each block is to be used before the next is asked
-#: for: they share a buffer.
+#: The bytes of a blob, in order; the generator returns their digest. Use each block before requesting the next: they
+#: share a buffer.
 Blocks = Generator[bytes | memoryview, None, str]
 
 
@@ -72,12 +72,12 @@ class Content(Protocol):
     """What a blob contains."""
 
     def blocks(self, observer: Observer) -> Blocks:
-        """Give the bytes, as often as it is called."""
+        """Yield the bytes; each call starts again."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A layer or a config. ``digest`` is empty where it is not known yet."""
+    """A layer or a config. ``digest`` is empty if it is not known yet."""
 
     media_type: str
     size: int  # bytes
@@ -102,7 +102,7 @@ class Blob:
                 out.write(block)
 
     def descriptor(self, digest: str) -> Descriptor:
-        """Describe the blob by the digest that it turned out to have."""
+        """Return the blob's descriptor, with the digest that `write` returned."""
         return Descriptor(self.media_type, digest, self.size)
 
 
@@ -120,13 +120,13 @@ class _Bytes:
 
 @dataclass(frozen=True)
 class FileContent:
-    """A file that already is a blob, checked against its digest as it is read."""
+    """A file that is already a blob, checked against its digest while it is read."""
 
     path: Path
     digest: str
 
     def blocks(self, observer: Observer) -> Blocks:
-        """Give the file's bytes, then the digest.
+        """Yield the file's bytes; return the digest.
 
         Raises:
             ImageError: the file can't be read, or its bytes have another digest.

@@ -1,7 +1,7 @@
 """The image reader: reads an image part by part, wherever it is stored, and checks what it reads.
 
-There are three storages: a layout, an archive and a registry. A storage only gives bytes; the reader trusts none of
-them: it goes from the root descriptor to the manifest, and to the config and the layers that the manifest names.
+There are three storages: a layout, an archive and a registry. A storage only provides bytes, and the reader trusts none
+of them: it goes from the root descriptor to the manifest, and to the config and the layers that the manifest names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Storage(Protocol):
 
     @property
     def seekable(self) -> bool:
-        """Whether an open part can be sought in, so that headers are read without the bytes between them."""
+        """Whether an open part is seekable, so that headers can be read without the bytes between them."""
 
     @property
     def streams(self) -> int | None:
@@ -35,7 +35,7 @@ class Storage(Protocol):
         """Return the root descriptor: of the one image that is stored here, or of an index of images."""
 
     def locate(self, descriptor: Descriptor) -> str:
-        """Say where a part is, for errors."""
+        """Return where a part is, for errors."""
 
     def size(self, descriptor: Descriptor) -> int | None:
         """Return the size in bytes that a part has here, or None if it is missing."""
@@ -113,7 +113,7 @@ def read_image(storage: Storage, root: Descriptor, where: object, platform: Plat
         storage: where it is.
         root: the descriptor of its manifest, or of an index.
         where: what the user calls it, for errors.
-        platform: selects the image in an index, and is what its config must say. Without it, an index is an error.
+        platform: selects the image in an index; the image's config must have it too. Without it, an index is an error.
 
     Raises:
         ImageError: a part is missing, damaged or malformed; there is no image, or none for the platform.

@@ -37,7 +37,7 @@ class Layout:
         return self.blobs / digest.removeprefix("sha256:")
 
     def holds(self, digest: str, size: int) -> bool:
-        """Say whether a blob of this digest and size is there; its bytes are not read."""
+        """Whether a blob with this digest and size is there; its bytes are not read."""
         return self.size(Descriptor("", digest, size)) == size
 
     def image(self) -> Descriptor:

@@ -1,4 +1,4 @@
-"""Container registries (OCI distribution-spec 1.1): what datapack asks of them, and what it checks in their answers."""
+"""Container registries (OCI distribution-spec 1.1): requests to them, and checks of their answers."""
 
 from datapack.registry.client import RefusedError, RegistryClient
 from datapack.registry.image import RemoteImage

@@ -60,7 +60,7 @@ def find_login(name: ImageName) -> Login | None:
 
 
 def _files() -> Iterator[Path]:
-    """Give the files that may have credentials. What an environment variable names comes first."""
+    """Yield the files that may have credentials, first those that environment variables name."""
     environment = os.environ
     if named := environment.get("REGISTRY_AUTH_FILE"):
         yield Path(named)
@@ -89,7 +89,7 @@ class _LoginFile:
         except (ValueError, RecursionError):
             raise _damaged(path, "no JSON") from None  # the error shows what it could not read: perhaps a secret
         if not isinstance(settings, dict):
-            raise _damaged(path, "no JSON object")
+            raise _damaged(path, "not a JSON object")
         return cls(path, settings)
 
     def find(self, name: ImageName) -> Login | None:
@@ -116,7 +116,7 @@ class _LoginFile:
 
     def _parse(self, key: str, entry: Any) -> Login | None:
         if not isinstance(entry, dict):
-            raise _damaged(self.path, f"the entry {key!r} is no JSON object")
+            raise _damaged(self.path, f"the entry {key!r} is not a JSON object")
         if token := entry.get("identitytoken"):
             return Login(identity_token=self._text(token, f"the entry {key!r}"))
         if auth := entry.get("auth"):
@@ -142,7 +142,7 @@ class _LoginFile:
     def _section(self, name: str) -> dict[str, Any]:
         section = self.settings.get(name) or {}
         if not isinstance(section, dict):
-            raise _damaged(self.path, f"{name} is no JSON object")
+            raise _damaged(self.path, f"{name} is not a JSON object")
         return section
 
 
@@ -154,7 +154,7 @@ def _registry(host: str) -> str:
 def _key(text: str) -> str:
     """Return a key of a file in one form: ``registry``, ``registry/namespace`` or ``registry/namespace/name``.
 
-    Older programs wrote the address of the registry's API: ``https://registry/v1/``.
+    Older programs wrote the URL of the registry's API: ``https://registry/v1/``.
     """
     address = text.removeprefix("https://").removeprefix("http://").rstrip("/")
     host, slash, path = address.partition("/")

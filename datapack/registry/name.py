@@ -17,7 +17,7 @@ _REGISTRY = re.compile(r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])
 
 
 def is_loopback(registry: str) -> bool:
-    """Say whether a registry, ``host`` or ``host:port``, is on this machine."""
+    """Whether a registry, ``host`` or ``host:port``, is on this machine."""
     with contextlib.suppress(ValueError):  # not an address
         host = urlsplit(f"//{registry}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -26,7 +26,7 @@ def is_loopback(registry: str) -> bool:
 
 @dataclass(frozen=True)
 class ImageName:
-    """Where an image is in which registry. Without a digest the tag says which image; either may be empty."""
+    """The name of an image in a registry. Without a digest the tag identifies the image; either may be empty."""
 
     registry: str  # host, or host:port
     repository: str
@@ -35,7 +35,7 @@ class ImageName:
 
     @classmethod
     def parse(cls, text: str) -> ImageName:
-        """Read a name whose registry is written out; raise `UsageError` for anything else."""
+        """Parse a name that includes its registry; raise `UsageError` for anything else."""
         rest, _, digest = text.partition("@")
         registry, _, path = rest.partition("/")
         repository, _, tag = path.partition(":")

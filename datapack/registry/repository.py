@@ -56,7 +56,7 @@ class Repository:
         return checked(response.content, announced, where=self.name) if is_digest(announced) else response.content
 
     def blob_size(self, digest: str) -> int | None:
-        """Return the size in bytes that a blob has by the registry's own account, or None if there is no such blob."""
+        """Return the size in bytes that the registry reports for a blob, or None if there is no such blob."""
         response = self._client.request("HEAD", f"blobs/{digest}")
         if response.status_code == _NOT_FOUND:
             return None
@@ -65,7 +65,7 @@ class Repository:
         return int(response.headers.get("Content-Length", -1))
 
     def blob(self, digest: str) -> Iterator[bytes]:
-        """Give a blob's bytes as they come, unchecked; resume where the connection was cut."""
+        """Yield a blob's bytes as they come, unchecked; resume where the connection was cut."""
         import requests
 
         have, tries = 0, TRIES
@@ -96,12 +96,12 @@ class Repository:
         return response.content if response.status_code == _OK else None
 
     def answers(self) -> bool:
-        """Say whether the registry answers questions about this repository, even if only that it is empty."""
+        """Whether the registry lets this client read the repository, which may not exist yet."""
         response = self._client.request("GET", "tags/list")
         return response.status_code in {_OK, _NOT_FOUND}
 
     def check_access(self) -> None:
-        """Begin an upload and cancel it: raise `RefusedError`, before any data is read, if nothing may be pushed."""
+        """Start an upload and cancel it; raise `RefusedError`, before any data is read, if we may not push."""
         response = self._client.request("POST", "blobs/uploads/")
         if response.status_code != _ACCEPTED:
             raise self._client.refusal(response, "an upload")
@@ -127,7 +127,7 @@ class Repository:
         digest, found = digest_of(content), digest_of(self.manifest(reference))
         if found != digest:
             raise ImageError(
-                "the registry returns another manifest than the one that was pushed",
+                "the registry returns a different manifest from the one that was pushed",
                 where=f"{self.name.path}:{reference}",
                 expected=digest,
                 found=found,

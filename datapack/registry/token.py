@@ -22,7 +22,7 @@ _SEPARATOR = re.compile(r"[\s,]*")
 
 @dataclass(frozen=True)
 class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header: a scheme in small letters and its parameters."""
+    """One challenge of a ``WWW-Authenticate`` header: a scheme in lower case and its parameters."""
 
     scheme: str
     parameters: Mapping[str, str]
@@ -54,9 +54,9 @@ def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def is_private(url: str) -> bool:
-    """Say whether what is sent to an address stays between us and its server: by TLS, or on this machine."""
+    """Whether nobody else can read what is sent to a URL: over TLS, or on this machine."""
     parts = urlsplit(url)
-    plain = "@" not in parts.netloc and "\\" not in url  # urllib3 reads the host of such an address differently
+    plain = "@" not in parts.netloc and "\\" not in url  # urllib3 reads the host of such a URL differently
     return plain and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc)))
 
 

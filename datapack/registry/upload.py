@@ -95,7 +95,7 @@ class Upload:
         raise AssertionError("not reached: the last try returns or raises")
 
     def _is_there(self, digest: str) -> bool:
-        """Say whether the registry has a blob. One that it fails on, as after a full disk, is sent again."""
+        """Whether the registry has a blob. If it fails to say, as after a full disk, the blob is sent again."""
         try:
             return self.blob_size(digest) == self.blob.size
         except RefusedError as error:
@@ -143,12 +143,12 @@ class Upload:
         return urlunsplit(given)
 
     def _check(self, response: requests.Response, digest: str) -> None:
-        """Raise `ImageError` if the registry stored another blob than the one that was sent."""
+        """Raise `ImageError` if the registry stored a different blob from the one that was sent."""
         named = response.headers.get("Docker-Content-Digest", digest)
         size = self.blob_size(digest)
         if named != digest or size != self.blob.size:
             raise ImageError(
-                "the registry stored another layer than the one that was sent",
+                "the registry stored a different layer from the one that was sent",
                 where=self.client.name,
                 expected=f"{digest}, {self.blob.size} bytes",
                 found=f"{named}, {'missing' if size is None else f'{size} bytes'}",
@@ -162,7 +162,7 @@ class _Nowhere:
 
 
 def _may_pass(error: RefusedError | UnreachableError, begun: bool) -> bool:
-    """Say whether another try makes sense. If the upload had begun, perhaps only its session was lost."""
+    """Whether a retry may succeed. If the upload had started, perhaps only its session was lost."""
     if isinstance(error, UnreachableError):
         return error.may_pass
     if begun and (error.status in _SESSION_LOST or error.code in _DAMAGED):

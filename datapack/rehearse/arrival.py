@@ -32,7 +32,7 @@ class Arrived:
 
 
 def imports_nothing(arguments: Iterable[str]) -> bool:
-    """Say whether an import container with these arguments is meant to copy nothing."""
+    """Whether an import container with these arguments copies nothing on purpose."""
     return not _ONLY_PRINTS.isdisjoint(arguments)
 
 
@@ -45,7 +45,7 @@ def verify_arrival(
         dataset: what it must be.
         arguments: those of `import`.
         mounts: the folders of this machine, by their paths in the container.
-        reporter: told the progress.
+        reporter: receives the progress.
 
     Raises:
         MismatchError: it is another, or nothing arrived.

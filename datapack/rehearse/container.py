@@ -101,7 +101,7 @@ def _follow(container: Container, subject: Subject, log: Log, fix: str | None) -
 
 
 def _printed(container: Container, subject: Subject, fix: str | None) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Start a container and give its output, as pairs (standard output, standard error)."""
+    """Start a container and yield its output, as pairs (standard output, standard error)."""
     with engine_errors("the engine can't run this container", where=subject.name, fix=fix):
         stream = container.attach(stream=True, demux=True)  # before it starts, so that nothing is missed
         container.start()

@@ -60,7 +60,7 @@ def volumes(arguments: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _read_flags(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Give each flag of a file: its line, its long name, and its value, which may be the next word."""
+    """Yield each flag of a file: its line, its long name, and its value, which may be the next word."""
     words = read_words(path)
     for number, word in words:
         where = f"{path}:{number}"

@@ -89,7 +89,7 @@ def open_folders(parent: Path, data: Path | None, outputs: Path | None, anyone: 
 
 
 def is_abandoned(root: Path) -> bool | None:
-    """Say whether the process of a rehearsal's folder has ended; None if the folder does not exist."""
+    """Whether the process of a rehearsal's folder has ended; None if the folder does not exist."""
     try:
         if not root.is_dir():
             return None
@@ -105,7 +105,7 @@ def is_abandoned(root: Path) -> bool | None:
 def remove_abandoned(root: Path) -> None:
     """Delete the scratch of a killed rehearsal; its outputs stay.
 
-    The folder's path comes from a container's label, which anybody may write: without the marker a folder is
+    The folder's path comes from a container's label, which anyone can set: a folder without the marker is
     not touched.
     """
     if not (root / _HOLDER).is_file():

@@ -1,4 +1,4 @@
-"""The options of a rehearsal, and the request that they and the files they name add up to."""
+"""The options of a rehearsal, and the request that results from them and the files that they name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEMORY = "4g"  # what `ces-run` gives by default
 
 @dataclass(frozen=True)
 class Options:
-    """How a rehearsal may differ from the usual one."""
+    """Options of a rehearsal."""
 
     arguments: tuple[str, ...] = ()  # for the program in the container
     launch: Literal["ces", "podman"] = "ces"  # the second mounts only /safe_data, writable

@@ -54,7 +54,7 @@ def rehearse(
         workspace: where a version's lock and bag are; None outside any.
         options: how it may differ from the usual way.
         log: where the container's output goes.
-        reporter: told each step.
+        reporter: receives each step.
 
     Raises:
         RehearsalError: the container failed, by its status or by its last line.

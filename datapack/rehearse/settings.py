@@ -85,7 +85,7 @@ def read_words(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the lines of a text file, each with its number; raise `UsageError` if it can't be read."""
+    """Yield the lines of a text file, each with its number; raise `UsageError` if it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

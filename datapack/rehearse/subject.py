@@ -48,10 +48,10 @@ def find_subject(
         what: ``name@version``, or the name or id of an image.
         workspace: where a version's lock and bag are; None outside any.
         base: what the version's image is based on, instead of the catalog's base.
-        reporter: told what is loaded.
+        reporter: notified when the image is loaded.
 
     Raises:
-        UsageError: a version is named outside of any catalog's folder.
+        UsageError: a version is named, but there is no catalog.
         ImageError: there is no such image.
         DatapackError: the image can't be loaded.
     """

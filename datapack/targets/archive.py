@@ -146,7 +146,7 @@ def entry_size(size: int) -> int:
 
 
 def closing_entries(image: Image) -> Iterator[tuple[str, bytes]]:
-    """Give the entries of an archive besides its layers. Only the last one makes it an OCI archive."""
+    """Yield the entries of an archive besides its layers. Only the last one makes it an OCI archive."""
     yield blob_name(image.id), image.config
     yield blob_name(image.digest), image.manifest
     yield "oci-layout", canonical_json(LAYOUT_FILE)

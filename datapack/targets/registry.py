@@ -1,6 +1,6 @@
 """``docker://REGISTRY/NAME:TAG``: an image in a registry, sent straight from the bag, without a copy or an engine.
 
-What the registry has already is not sent again. The manifest goes last: until then nothing is visible under the name.
+Nothing that the registry already has is sent again. The manifest goes last: until then, the name shows nothing.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Target(Protocol):
 
     @property
     def doing(self) -> str:
-        """What adding blobs is called in the progress display: ``writing layers``."""
+        """The label of the progress display, such as ``writing layers``."""
 
     @property
     def streams(self) -> int:
@@ -47,7 +47,7 @@ class Target(Protocol):
         """Whether the receiver checks a blob against its digest if that is known, so that we need not."""
 
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
-        """Take one blob; return its descriptor. One that is there already is not written again."""
+        """Add a blob, unless the target already has it; return its descriptor."""
 
     def commit(self, image: Image, statement: bytes) -> str:
         """Finish the image and make it visible under its name; return that name.

@@ -38,7 +38,7 @@ def verify(
         folder: where relative paths start.
         workspace: where a reference's bag and lock are; None outside any.
         mode: what to check.
-        reporter: told the progress.
+        reporter: receives the progress.
         insecure: accept a registry without TLS, or with an untrusted certificate.
 
     Raises:
@@ -73,7 +73,7 @@ def _verify_reference(text: str, workspace: Workspace, mode: Mode, reporter: Rep
 
 
 def _verify_remote(text: str, workspace: Workspace | None, mode: Mode, reporter: Reporter, insecure: bool) -> Verified:
-    """Verify an image in a registry, and that it is the one in the lock, if the lock has one."""
+    """Verify an image in a registry; if the lock has an image of its version, it must be that one."""
     from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
     from datapack.registry.referrers import check_statements
 

@@ -1,4 +1,4 @@
-"""What the layers of an image contain of its dataset: each is read once, several at a time."""
+"""The dataset's files in the layers of an image: each layer is read once, several layers at a time."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def read_layers(image: StoredImage, folder: str, mode: Mode, advance: Callable[[
         folder: where the bag is in it, without slashes around it.
         mode: ``full`` reads every byte; ``quick`` reads headers, or where it can't seek only the last layer's, which
             contains the manifest.
-        advance: told the number of bytes that were read since its last call.
+        advance: called with the number of bytes read since its last call.
     """
     content = Content()
     for layer in run_all(_read, _readings(image, folder, mode), workers=image.storage.streams, advance=advance):

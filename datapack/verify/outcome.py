@@ -29,7 +29,7 @@ SCOPES: dict[Scope, str] = {
 
 @dataclass(frozen=True)
 class Verified:
-    """What is right: where it is, what was checked, which dataset it is, and how large."""
+    """A successful verification: where the data is, what was checked, which dataset it is, and how large."""
 
     where: str
     scope: Scope  # what was checked

@@ -392,7 +392,7 @@ def test_invalid_parent_is_refused(read, tmp_path, parents, says):
 
 
 def test_all_invalid_parents_are_reported(read):
-    """The first is the error, the others are its details. A version that only leads to a circle is not reported."""
+    """The first is the error, the others are its details. A version that only leads to a cycle is not reported."""
     with pytest.raises(CatalogError, match=r"v1\.parent: circular") as error:
         read(with_parents(v1="v2", v2="v1", v3="v2", v4="v5"))
     assert [line.partition(" datasets.reef.versions.")[2][:10] for line in error.value.details] == [

@@ -165,5 +165,5 @@ def test_invalid_lock_is_refused_by_line(path, text, says):
 def test_error_says_where_to_get_the_right_lock(path):
     """Nobody should repair a lock by hand."""
     path.write_text(ENTRY.replace("bytes: 1", "bytes: x"))
-    with pytest.raises(CatalogError, match=r"take the file back from git$"):
+    with pytest.raises(CatalogError, match=r"restore the file from git$"):
         Lock.read(path)

@@ -1,4 +1,4 @@
-"""A server that replies as each test wants."""
+"""A server whose replies each test sets."""
 
 import pytest
 

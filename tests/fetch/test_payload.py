@@ -153,7 +153,7 @@ def test_payload_folder_that_is_no_folder_is_replaced(place, form):
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_file_replaces_a_folder_and_vice_versa(place, swapped):
-    """What an earlier catalog left in the way is removed."""
+    """Leftovers of an earlier catalog that block a path are removed."""
     place.write("file")
     place.write("folder/file")
     sources = [LocalSource(local="file"), LocalSource(local="folder", into="file")]

@@ -14,7 +14,7 @@ EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 
 
 def test_digests():
-    """A digest is sha256, a colon and 64 small hex digits."""
+    """A digest is sha256, a colon and 64 lower-case hex digits."""
     assert digest_of(b"") == EMPTY
     assert is_digest(EMPTY)
     for text in (EMPTY[7:], EMPTY.upper(), EMPTY + "0", "md5:" + "0" * 32, None, 7):
@@ -44,7 +44,7 @@ def test_docker_s_names_become_oci_s():
     ],
 )
 def test_what_is_no_descriptor(value):
-    """Anything else is refused by where it stands."""
+    """Anything else is refused, with its place in the file."""
     with pytest.raises(ImageError, match="a test: not an OCI descriptor"):
         Descriptor.parse(value, where="a test")
 
@@ -59,7 +59,7 @@ def test_a_layout_holds_one_image(tmp_path, count):
 
 
 def test_a_blob_is_checked_when_it_is_read(tmp_path):
-    """A manifest or a config that is not what its digest says is not used."""
+    """A manifest or a config that does not match its digest is not used."""
     layout = Layout(tmp_path)
     layout.blobs.mkdir(parents=True)
     descriptor = Descriptor.of(MANIFEST, b"{}")

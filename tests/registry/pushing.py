@@ -1,4 +1,4 @@
-"""What the tests of pushes share. Whatever happens, datapack never reports a push that can't be verified."""
+"""Shared parts of the tests of pushes. Whatever happens, datapack never reports a push that can't be verified."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def image_of(output: str) -> str:
 
 
 class TokenService(Proxy):
-    """A registry that wants bearer tokens, each good for ``uses`` requests; it takes passwords and identity tokens."""
+    """A registry that requires bearer tokens, each valid for ``uses`` requests; it takes passwords and ID tokens."""
 
     def __init__(self, upstream: str, uses: int = 1000) -> None:
         super().__init__(upstream)

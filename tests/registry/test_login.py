@@ -145,7 +145,7 @@ def test_the_most_specific_key_wins(home):
     ],
 )
 def test_keys_that_name_the_registry_otherwise(home, key, name):
-    """Older programs wrote an address, and Docker Hub has several names."""
+    """Older programs wrote a URL, and Docker Hub has several names."""
     docker(home, {"auths": {key: encoded("me")}})
     assert find_login(ImageName.parse(name)) == Login("me", SECRET)
 
@@ -193,9 +193,9 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
     ("settings", "script", "line"),
     [
         ('{"auths": {"a-secret', "", "the credentials can't be read: .* found no JSON;"),
-        (["a-secret"], "", "the credentials can't be read: .* found no JSON object;"),
-        ({"auths": ["a-secret"]}, "", "the credentials can't be read: .* found auths is no JSON object;"),
-        ({"auths": {"registry.test:5000": "a-secret"}}, "", "the entry 'registry.test:5000' is no JSON object"),
+        (["a-secret"], "", "the credentials can't be read: .* found not a JSON object;"),
+        ({"auths": ["a-secret"]}, "", "the credentials can't be read: .* found auths is not a JSON object;"),
+        ({"auths": {"registry.test:5000": "a-secret"}}, "", "the entry 'registry.test:5000' is not a JSON object"),
         ({"auths": {"registry.test:5000": {"auth": "a-secret"}}}, "", "is not base64 of USER:PASSWORD"),
         ({"auths": {"registry.test:5000": {"auth": "YS1zZWNyZXQ="}}}, "", "is not base64 of USER:PASSWORD"),
         ({"credsStore": "none"}, "", "the credential helper is not installed: found docker-credential-none; install"),

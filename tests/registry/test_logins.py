@@ -23,7 +23,7 @@ BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 def test_no_credential(unfetched, tmp_path):
-    """A registry that wants a login refuses before the data is read, and the error says how to log in."""
+    """A registry that requires a login refuses before the data is read, and the error says how to log in."""
     with registries.serve(tmp_path, login=True) as registry:
         error = unfetched.fails("push", "reef@v1", "--to", f"docker://{registry}/reef")
     assert f"{registry}/reef:v1: the registry refuses an upload: found HTTP 401" in error
@@ -101,7 +101,7 @@ def test_a_credential_in_netrc_is_not_used(catalog, tmp_path):
 
 
 def test_a_damaged_file_of_credentials(catalog):
-    """It stops the push in one line that names the file and shows none of it."""
+    """It stops the push with one line that names the file and shows none of its content."""
     file = write_docker_config(catalog, ["a-secret"])
     error = catalog.fails("push", "reef@v1", "--to", "docker://127.0.0.1:1/reef")
     assert f"{file}: the credentials can't be read" in error

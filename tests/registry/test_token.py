@@ -59,7 +59,7 @@ def test_a_password_is_exchanged_with_get():
 
 
 def test_an_identity_token_is_exchanged_with_post():
-    """The identity token is the refresh token of OAuth 2; it is in the body, not in the address."""
+    """The identity token is the refresh token of OAuth 2; it is in the body, not in the URL."""
     request = TokenRequest.of(BEARER, SCOPES, Login(identity_token="a-token"))
     assert (request.method, request.url) == ("POST", "https://auth.test/token")
     assert dict(request.options) == {
@@ -105,7 +105,7 @@ def test_private_addresses(url):
     ],
 )
 def test_addresses_that_are_not_private(url):
-    """Plain http to another machine, and addresses that two programs read differently."""
+    """Plain http to another machine, and URLs that two programs read differently."""
     assert not is_private(url)
 
 

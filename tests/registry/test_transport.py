@@ -1,4 +1,4 @@
-"""Bytes that change on the way, and connections that can't be trusted."""
+"""Bytes that change in transit, and connections that can't be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures on the way to a registry: a passing one costs another try, a lasting one is one clear line."""
+"""Failures of pushes: a temporary one costs a retry, a permanent one gives one clear line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from tests.workplace import mount
     ],
 )
 def test_a_passing_failure(catalog, proxy, tmp_path, method, path, act, skip):
-    """One fault costs another try; in the end the image is complete."""
+    """A single fault costs a retry; in the end the image is complete."""
     proxy.add(method, path, act, skip=skip)
     catalog.ok("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
     assert proxy.faults[0].times == 0  # the fault did happen
@@ -117,7 +117,7 @@ def test_an_interrupted_push_ends_soon(catalog, proxy):
             "PUT",
             "blobs",
             proxies.replace_header("Docker-Content-Digest", "sha256:" + "1" * 64),
-            "the registry stored another layer than the one that was sent: expected sha256:",
+            "the registry stored a different layer from the one that was sent: expected sha256:",
         ),
         ("GET", "manifests", proxies.flip_in_download, "damaged: the bytes do not match the digest"),
         ("PUT", "manifests", proxies.refuse(413, "SIZE_INVALID"), "refuses the manifest v1: found HTTP 413"),
@@ -125,7 +125,7 @@ def test_an_interrupted_push_ends_soon(catalog, proxy):
     ids=["cut", "500", "429", "session", "damage", "another digest", "another manifest", "manifest refused"],
 )
 def test_a_lasting_failure(push_here, registry, proxy, method, path, act, words):
-    """A fault at every try ends in one clear line, and no image is visible."""
+    """A fault in every try ends in one clear line, and no image is visible."""
     proxy.add(method, path, act, times=10**6, skip=1 if path == "manifests" and method == "GET" else 0)
     status, errors = push_here(proxy.name)
     assert status == 1

@@ -17,7 +17,7 @@ from tests import registries
 
 @pytest.mark.registry
 def test_a_unit_of_work_can_be_pickled(catalog, tmp_path):
-    """A layer's reading can go to another process, whether the layer is in a layout, an archive or a registry."""
+    """Another process can read a layer, whether it is in a layout, an archive or a registry."""
     catalog.ok("build", "reef@v1")
     catalog.ok("build", "reef@v1", "--to", "oci-archive:reef.tar")
     with registries.serve(tmp_path) as registry:
@@ -34,7 +34,7 @@ def test_a_unit_of_work_can_be_pickled(catalog, tmp_path):
 
 @pytest.mark.parametrize(("mode", "files", "hashes"), [("quick", 4, 0), ("full", 4, 4)])
 def test_only_full_reads_the_bytes_of_files(catalog, mode, files, hashes):
-    """Of a layout, `quick` reads the headers and the tag files; `full` reads and hashes everything."""
+    """In a layout, `quick` reads the headers and the tag files; `full` reads and hashes everything."""
     catalog.ok("build", "reef@v1")
     layout = Layout(catalog.root / "dist/reef-v1")
     image = read_image(layout, layout.image(), "a test")

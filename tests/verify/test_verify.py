@@ -52,7 +52,7 @@ def test_quick_finds_another_size(built):
 
 
 def test_a_reference_is_checked_against_the_lock(built):
-    """An intact bag that is not the one in the lock is not the version."""
+    """An intact bag that is not the one in the lock is refused."""
     lock = built.root / "datasets.lock"
     lock.write_text(lock.read_text().replace("digest: sha256:6c59", "digest: sha256:0000"))
     assert "the bag is not the one in the lock" in built.fails("verify", "reef@v1", status=3)
@@ -116,7 +116,7 @@ def test_a_swapped_manifest_is_found(built):
     ],
 )
 def test_what_is_no_image_or_bag(built, what, says):
-    """What can't be verified at all ends in one clear line."""
+    """Anything that can't be verified at all gives one clear line."""
     assert says in built.fails("verify", what, status=1)
 
 

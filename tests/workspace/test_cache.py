@@ -1,4 +1,4 @@
-"""The hash cache: what it stores, and that it is only a cache."""
+"""The hash cache: what it stores, and what happens when it is damaged."""
 
 import sqlite3
 import threading

@@ -91,7 +91,7 @@ def test_a_killed_process_ends_the_job_and_the_next_resumes(haven):
     last, said = finish(process)
     assert process.returncode != 0
     assert last == (
-        "TRAINING FAILED: another process of this training is gone: killed, or out of memory; "
+        "TRAINING FAILED: another process of this training is gone: it was killed or ran out of memory; "
         "start the same job again: with resume: auto it resumes from its last checkpoint"
     ), said
     process = start(haven)
