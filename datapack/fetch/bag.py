@@ -19,7 +19,7 @@ from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.fetch import dvc
 from datapack.fetch.context import FetchContext
-from datapack.fetch.payload import Payload
+from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
 from datapack.files import sync_folder
 from datapack.hashing import hash_files
@@ -123,7 +123,10 @@ def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
 
 def _restore(job: FetchJob) -> Bag | None:
     """Restore the bag from DVC and check every byte; return None if DVC does not have it."""
-    if not job.pointer.exists() or not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):
+    if not job.pointer.exists():
+        return None
+    remove_payload_link(job.partial)
+    if not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):
         return None
     manifest, listing = _check_restored_tags(job), list_payload(job.partial)
     with job.reporter.progress(f"checking {job.entry.reference}", listing.size, "B") as advance:

@@ -52,6 +52,13 @@ def payload_path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def remove_payload_link(bag: Path) -> None:
+    """Remove the payload folder if it is a link or a file: what is below a link is outside the bag."""
+    folder = bag / PAYLOAD
+    if os.path.lexists(folder) and not is_folder(folder):
+        folder.unlink()
+
+
 @dataclass
 class Payload:
     """The payload folder of a bag, and what is known about its files so far."""
@@ -73,8 +80,7 @@ class Payload:
     def begin(self) -> None:
         """Create the folder, or remove the temporary files of a killed run from it."""
         with disk_errors(self.bag):
-            if os.path.lexists(self.folder) and not is_folder(self.folder):  # files below a link would be outside
-                self.folder.unlink()
+            remove_payload_link(self.bag)
             if self.folder.exists():
                 _remove_temporaries(self.bag)
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -94,6 +94,18 @@ def test_restored_bag_has_no_files_of_a_killed_fetch(published):
     assert not (published.root / "data/reef/v1/data/other").exists()
 
 
+def test_restored_bag_does_not_follow_a_link(published, tmp_path):
+    """Where the payload folder is a link, DVC writes nothing behind it."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(published.root / "data/reef/v1/data")
+    (published.root / "data/reef/v1/data").symlink_to(elsewhere)
+    assert "extra    data" in published.fails("verify", "reef@v1", status=3)
+    assert fact(published.ok("build", "reef@v1"), "image") == published.image
+    assert not (published.root / "data/reef/v1/data").is_symlink()
+    assert not list(elsewhere.iterdir())
+
+
 def test_damaged_cache_is_detected(published, tmp_path):
     """A flipped byte in DVC's cache never gets into a bag; the next run gets the file from the remote."""
     (victim,) = (p for p in (published.root / ".dvc/cache").rglob("*") if p.is_file() and p.stat().st_size == 3000)
