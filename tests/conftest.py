@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("torch")
         if collect_ignore and item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.skip(reason="torch is not installed"))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # slow tests first: no worker waits at the end
 
 
 CATALOG = """\
