@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 _WAITING = 4  # units per worker that wait their turn or were done early: enough that no worker idles, few in memory
 
 
-class Stopped(Exception):  # noqa: N818 - not an error of its own: the error of another unit is what the user sees
+class Stopped(Exception):  # noqa: N818 - not an error by itself: the user sees the error of another unit
     """Other work failed, so nobody needs this unit any more."""
 
 

@@ -1,7 +1,7 @@
 """The downloader: many files from the web, fetched politely, each either complete under its name or not there.
 
 For each file: wait until its host is free, send the request, hash while writing under a temporary name, check, sync,
-rename. After an error the file waits for another try, goes on to its next mirror, or becomes a failure.
+rename. After an error the file waits for another try, moves on to its next mirror, or becomes a failure.
 """
 
 from __future__ import annotations

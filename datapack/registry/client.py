@@ -221,7 +221,7 @@ class _UntrustedError(UnreachableError):
 
 
 def unreachable(error: BaseException, name: ImageName) -> UnreachableError:
-    """Make the error that says why no answer came, without the address, which may contain a token."""
+    """Make the error that says why no answer came, without the URL, which may contain a token."""
     causes = list(_causes(error))
     certificate = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if certificate is not None:

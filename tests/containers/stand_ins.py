@@ -62,7 +62,7 @@ def _make_python(engine: Engine, folder: Path) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_DEBIAN)}", "bookworm", archive]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        unavailable(f"Debian's packages can't be had: {done.stdout[-1000:]}")
+        unavailable(f"Debian's packages can't be downloaded: {done.stdout[-1000:]}")
     engine.run("import", "--change", f"LABEL {LABEL}", "--change", f"ENV PATH={_SEARCH_PATH}", archive, PYTHON)
     archive.unlink()
 

@@ -46,7 +46,7 @@ def test_redirects_are_relative_to_their_url():
 
 
 def test_redirect_never_leaves_https():
-    """A request that started encrypted never goes on unencrypted."""
+    """A request that started over TLS never continues without it."""
     with pytest.raises(RefusedError, match="a redirect from https to http"):
         redirect("http://x.org/a", "https://x.org/a")
 

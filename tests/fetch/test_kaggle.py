@@ -164,11 +164,11 @@ def test_file_that_kaggle_does_not_have(place, kaggle):
 
 
 @pytest.mark.parametrize(
-    "trouble", [Reply(status=429, headers={"Retry-After": "1"}), Reply(status=503), Reply(b"x" * 100, cut=10)]
+    "failure", [Reply(status=429, headers={"Retry-After": "1"}), Reply(status=503), Reply(b"x" * 100, cut=10)]
 )
-def test_temporary_error_is_retried(place, kaggle, trouble):
+def test_temporary_error_is_retried(place, kaggle, failure):
     """A rate limit, an outage and a cut connection are retried; a note announces the wait."""
-    kaggle.first = [trouble]
+    kaggle.first = [failure]
     assert len(place.fetch(SOURCE).hashes) == 2
     assert "trying again in" in place.notes[0]
 

@@ -38,12 +38,12 @@ def coco(place, server, images: dict[str, bytes], **options) -> list:
     return [LocalSource(local="train.json"), CocoSource(coco="train.json", into="images", **options)]
 
 
-PICTURES = {f"{number:02}.png": png(seed=number) for number in range(12)}
+IMAGES = {f"{number:02}.png": png(seed=number) for number in range(12)}
 
 
 def test_hashes_and_urls_of_all_files_are_known(place, server):
     """All files have hashes; downloaded files have URLs."""
-    payload = place.fetch(*coco(place, server, PICTURES))
+    payload = place.fetch(*coco(place, server, IMAGES))
     assert len(payload.hashes) == 13
     assert payload.urls["data/images/00.png"] == f"{server.url}/00.png"
     assert len(payload.urls) == 12
@@ -51,7 +51,7 @@ def test_hashes_and_urls_of_all_files_are_known(place, server):
 
 def test_complete_files_are_not_fetched_again(place, server):
     """A second run requests nothing and gives the same result."""
-    sources = coco(place, server, PICTURES)
+    sources = coco(place, server, IMAGES)
     first = place.fetch(*sources)
     second = place.fetch(*sources)
     assert (second.hashes, second.urls) == (first.hashes, first.urls)
@@ -60,7 +60,7 @@ def test_complete_files_are_not_fetched_again(place, server):
 
 def test_files_with_unknown_hashes_are_checked_again(place, server):
     """Without the cache, complete files are hashed and kept; incomplete ones are fetched again."""
-    sources = coco(place, server, PICTURES)
+    sources = coco(place, server, IMAGES)
     first = place.fetch(*sources)
     (place.root / "hashes.sqlite").unlink()
     (place.bag / "data/images/03.png").write_bytes(b"<html>404</html>")
@@ -71,7 +71,7 @@ def test_files_with_unknown_hashes_are_checked_again(place, server):
 
 def test_file_that_changed_since_it_was_hashed_is_checked_again(place, server):
     """A known hash counts only for the same size and modification time."""
-    sources = coco(place, server, PICTURES)
+    sources = coco(place, server, IMAGES)
     first = place.fetch(*sources)
     (place.bag / "data/images/05.png").write_bytes(b"garbage")
     assert place.fetch(*sources).hashes == first.hashes
@@ -188,7 +188,7 @@ def test_names_of_temporary_files_are_refused(place):
 
 def test_failures_give_one_line_and_a_report(place, server):
     """The line counts the reasons, with an example of each; the report has every URL and its answer."""
-    sources = coco(place, server, PICTURES, mirrors={server.url: [server.url, f"{server.url}/mirror"]})
+    sources = coco(place, server, IMAGES, mirrors={server.url: [server.url, f"{server.url}/mirror"]})
     server.reply("/01.png", NOT_FOUND)
     server.reply("/02.png", NOT_FOUND)
     server.reply("/03.png", redirect("/03.png"))
@@ -211,11 +211,11 @@ def test_failures_give_one_line_and_a_report(place, server):
 
 def test_next_run_requests_only_failed_files(place, server):
     """Complete files are kept, and the report is removed when there are no failures."""
-    sources = coco(place, server, PICTURES)
+    sources = coco(place, server, IMAGES)
     server.reply("/01.png", NOT_FOUND)
     with pytest.raises(FetchError):
         place.fetch(*sources)
-    server.reply("/01.png", Reply(PICTURES["01.png"]))
+    server.reply("/01.png", Reply(IMAGES["01.png"]))
     place.fetch(*sources)
     assert {path for path, count in server.requests.items() if count != 1} == {"/01.png"}
     assert not place.failures.exists()
@@ -232,7 +232,7 @@ def test_failures_of_one_source_do_not_stop_the_others(place, server):
 @pytest.mark.parametrize("missing", [["01.png", "02.png"], 2, 5])
 def test_allowed_missing_files_are_listed_in_the_payload(place, server, missing):
     """The list is sorted, is hashed like other files, and is the same every time."""
-    sources = coco(place, server, PICTURES, missing=missing)
+    sources = coco(place, server, IMAGES, missing=missing)
     server.reply("/02.png", NOT_FOUND)
     server.reply("/01.png", Reply(status=410))
     payload = place.fetch(*sources)
@@ -249,16 +249,16 @@ def test_allowed_missing_files_are_listed_in_the_payload(place, server, missing)
 
 def test_list_of_missing_files_is_removed_when_none_is_missing(place, server):
     """A file that came back is in the payload again."""
-    sources = coco(place, server, PICTURES, missing=1)
+    sources = coco(place, server, IMAGES, missing=1)
     server.reply("/02.png", NOT_FOUND)
     assert "data/missing.csv" in place.fetch(*sources).hashes
-    server.reply("/02.png", Reply(PICTURES["02.png"]))
+    server.reply("/02.png", Reply(IMAGES["02.png"]))
     assert "data/missing.csv" not in place.fetch(*sources).hashes
 
 
 def test_too_many_missing_files_fail(place, server):
     """If there are more than allowed, all of them are failures."""
-    sources = coco(place, server, PICTURES, missing=1)
+    sources = coco(place, server, IMAGES, missing=1)
     server.reply("/01.png", NOT_FOUND)
     server.reply("/02.png", NOT_FOUND)
     with pytest.raises(FetchError, match="2 of 12 files could not be fetched"):
@@ -267,11 +267,11 @@ def test_too_many_missing_files_fail(place, server):
 
 def test_temporary_error_never_counts_towards_the_allowed_number(place, server):
     """A server that is down must not change the dataset; only a list of names allows that."""
-    sources = coco(place, server, PICTURES, missing=5)
+    sources = coco(place, server, IMAGES, missing=5)
     server.reply("/01.png", Reply(status=500))
     with pytest.raises(FetchError, match="1 of 12 files could not be fetched: found 1 x 500 Internal Server Error"):
         place.fetch(*sources)
-    sources = coco(place, server, PICTURES, missing=["01.png"])
+    sources = coco(place, server, IMAGES, missing=["01.png"])
     server.reply("/01.png", Reply(status=500))
     assert "data/missing.csv" in place.fetch(*sources).hashes
 
@@ -312,9 +312,9 @@ Workplace(Path(sys.argv[2])).fetch(*sources, connections=3)
 @pytest.mark.parametrize("after", [2, 17, 31])
 def test_kill_loses_only_the_files_in_flight(place, server, after):
     """After a kill, the second run requests only the rest, and no final name has a partial file."""
-    pictures = {f"{number:02}.png": png(64, 64, seed=number) for number in range(40)}
-    sources = coco(place, server, pictures)
-    for name, content in pictures.items():
+    images = {f"{number:02}.png": png(64, 64, seed=number) for number in range(40)}
+    sources = coco(place, server, images)
+    for name, content in images.items():
         server.reply(f"/{name}", Reply(content, seconds=0.03))
     project = Path(__file__).parents[2]
     command = [sys.executable, "-c", SCRIPT, project, place.root]
@@ -327,8 +327,8 @@ def test_kill_loses_only_the_files_in_flight(place, server, after):
     time.sleep(0.1)
     asked = sum(server.requests.values())
     whole = {name for name in place.hashes() if ".datapack-" not in name and name.endswith(".png")}
-    assert all((place.bag / name).read_bytes() == pictures[Path(name).name] for name in whole)
+    assert all((place.bag / name).read_bytes() == images[Path(name).name] for name in whole)
     assert len(whole) >= asked - 3 - 8  # those on three connections, and those being checked and synced
     payload = place.fetch(*sources)
     assert sum(server.requests.values()) - asked == 40 - len(whole)
-    assert payload.hashes["data/images/07.png"] == hashlib.sha256(pictures["07.png"]).hexdigest()
+    assert payload.hashes["data/images/07.png"] == hashlib.sha256(images["07.png"]).hexdigest()

@@ -214,7 +214,7 @@ def test_two_mounts_at_the_same_path(tmp_path):
 # ---- Folders
 
 
-def test_folders_are_private_and_writable_only_meanwhile(tmp_path):
+def test_folders_are_private_and_writable_only_during_the_rehearsal(tmp_path):
     """Other users can't reach the folders; permissions are restored; empty folders are removed."""
     outputs, data = tmp_path / "outputs", tmp_path / "data"
     data.mkdir(mode=0o750)

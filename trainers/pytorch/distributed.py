@@ -70,7 +70,7 @@ class Group:
         return values[0]
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Give every process the first one's BatchNorm statistics: each has those of its own images."""
+        """Copy the first process's BatchNorm statistics to all: each process has those of its own images."""
         if self.control is not None:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)

@@ -54,6 +54,6 @@ def test_times_are_utc():
 
 
 def test_the_duration_is_from_start_to_end():
-    """While the run goes on it is None."""
+    """While the run is in progress, the duration is None."""
     assert a_record().seconds == 3907
     assert a_record(ended=None).seconds is None
