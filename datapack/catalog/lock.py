@@ -81,6 +81,7 @@ class Lock:
         if not path.exists():
             return cls()
         file = YamlFile.read(path)
+        _check_form(file)
         try:
             entries = _adapter().validate_python({} if file.value is None else file.value)
         except ValidationError as error:
@@ -105,6 +106,20 @@ class Lock:
         text = yaml.safe_dump(versions, sort_keys=False, width=_ONE_LINE) if versions else ""
         with atomic_writer(path) as file:
             file.write((HEADER + text).encode())
+
+
+def _check_form(file: YamlFile) -> None:
+    """Raise `CatalogError` for a lock of datapack 0.1 from before it could list several images of a version."""
+    entries = file.value if isinstance(file.value, dict) else {}
+    for text, entry in entries.items():
+        if isinstance(entry, dict) and "image" in entry:
+            raise CatalogError(
+                "an older datapack wrote this lock",
+                where=file.where((text, "image")),
+                expected="images: [{digest: ..., id: ..., layers: [...]}]",
+                found="image, image_id and layers",
+                fix="move the three there, or remove them and build the version again",
+            )
 
 
 @cache

@@ -167,3 +167,14 @@ def test_error_says_where_to_get_the_right_lock(path):
     path.write_text(ENTRY.replace("bytes: 1", "bytes: x"))
     with pytest.raises(CatalogError, match=r"restore the file from git$"):
         Lock.read(path)
+
+
+def test_an_older_lock_says_what_to_move(path):
+    """A lock from before versions could have several images is refused with the place and what to do."""
+    path.write_text(
+        f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n  image: {B}\n  image_id: {C}\n  layers: [{A}]\n"
+    )
+    with pytest.raises(
+        CatalogError, match=r"datasets.lock:5: an older datapack wrote this lock: expected images: .*move"
+    ):
+        Lock.read(path)
