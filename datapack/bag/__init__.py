@@ -1,1 +1,1 @@
-"""The bag: a BagIt folder (RFC 8493), its manifest and tag files, and differences from them. Shared with the trainers."""
+"""The bag: a BagIt folder (RFC 8493), its manifest, its tag files, its differences. Shared with the trainers."""

@@ -1,0 +1,1 @@
+"""The import container: its base, its layers, its configuration, and its program, ``import.sh``."""

@@ -1,0 +1,1 @@
+"""Documents about an image, for reviewers and other tools."""

@@ -1,0 +1,1 @@
+"""The OCI image format: descriptors, blobs, and one reader for layouts, archives and registries."""
