@@ -345,6 +345,7 @@ def test_no_catalog(tmp_path, catalog):
     assert "no datasets.yml here or in any folder above; run 'datapack init'" in catalog.fails("list", status=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
 @pytest.mark.parametrize("size", ["8k", "24k", "36k", "44k"])
 @pytest.mark.parametrize("target", ["oci:dist/reef-v1", "oci-archive:dist/reef.tar"])

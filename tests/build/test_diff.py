@@ -58,6 +58,7 @@ def test_files_and_layers(built):
     }
 
 
+@pytest.mark.slow
 def test_new_labels_for_the_same_images(catalog):
     """The cost is the layer with the labels plus the tag files, before the build and after it."""
     reef = make_labelled(catalog.root)
@@ -111,6 +112,7 @@ def test_table(built):
     assert lines[17:] == ["pull: the same for users who have reef@v1"]
 
 
+@pytest.mark.slow
 def test_the_cost_is_known_before_the_build(reef):
     """For a fetched version that is not built, the plan says what is shared; the build then makes exactly that."""
     for version in ("v1", "v2"):

@@ -29,6 +29,7 @@ def settings(tmp_path, monkeypatch):
     return root
 
 
+@pytest.mark.slow
 def test_settings_are_read_as_dvc_reads_them(settings):
     """Remotes, link types and a moved cache are found at each of DVC's levels."""
     settings.joinpath(".dvc").rmdir()
