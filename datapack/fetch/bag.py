@@ -123,7 +123,7 @@ def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
 
 def _restore(job: FetchJob) -> Bag | None:
     """Restore the bag from DVC and check every byte; return None if DVC does not have it."""
-    if not job.pointer.exists():
+    if not dvc.has_pointer(job.pointer):
         return None
     remove_payload_link(job.partial)
     if not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):

@@ -58,8 +58,10 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     """
     path = str(bag.path.relative_to(workspace.root))
     reporter.note(f"versioning {path} with DVC, {size(bag.bytes)}")
-    _run(workspace, ["add", path])
     pointer = bag.path.with_name(f"{bag.path.name}.dvc")
+    if not has_pointer(pointer):
+        pointer.unlink(missing_ok=True)
+    _run(workspace, ["add", path])
     tracked = _output(pointer)
     files = bag.files + len(bag.tags)
     if tracked["nfiles"] != files:
@@ -73,9 +75,14 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     return str(tracked["md5"])
 
 
+def has_pointer(pointer: Path) -> bool:
+    """Say whether there is a pointer. An empty one does not count: a kill leaves it when DVC is about to write it."""
+    return pointer.exists() and pointer.stat().st_size > 0
+
+
 def tracked_hash(pointer: Path) -> str | None:
     """Return the hash in a pointer, or None if there is no pointer."""
-    return str(_output(pointer)["md5"]) if pointer.exists() else None
+    return str(_output(pointer)["md5"]) if has_pointer(pointer) else None
 
 
 def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Reporter) -> bool:
@@ -106,7 +113,7 @@ def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> 
 
     ``name`` is its path below the bag. The bytes are not checked.
     """
-    if not pointer.exists():
+    if not has_pointer(pointer):
         return None
     content = _read_cached(workspace, pointer, name)
     if content is None and _has_remote(workspace):

@@ -163,6 +163,18 @@ def test_dvcignore_that_excludes_files_is_detected(catalog):
     assert "DVC does not track every file of the bag: expected 8 files, found 7 files" in error
 
 
+@pytest.mark.parametrize("bag_is_here", [True, False])
+def test_pointer_that_a_kill_left_empty_is_written_again(published, bag_is_here):
+    """DVC empties its pointer before it writes it: a kill between the two must not stop the next build."""
+    pointer = published.root / "data/reef/v1.dvc"
+    before = pointer.read_bytes()
+    pointer.write_bytes(b"")
+    if not bag_is_here:
+        shutil.rmtree(published.root / "data/reef/v1")
+    assert fact(published.ok("build", "reef@v1"), "image") == published.image
+    assert pointer.read_bytes() == before
+
+
 def test_broken_pointer_is_named(published):
     """A pointer that is none, such as one with a merge conflict, gives an error that names it, not a traceback."""
     for content in ("<<<<<<< HEAD\n", "- 1\n", "outs: []\n", "outs: [{path: v1}]\n"):
