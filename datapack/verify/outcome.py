@@ -64,7 +64,7 @@ def raise_if(difference: Difference, problems: Iterable[str], where: object) -> 
     details = (*difference.lines(), *problems)
     if details:
         raise MismatchError(
-            "this is not the dataset in its manifest",
+            "the data does not match its manifest",
             where=where,
             found=difference or f"{len(details)} problems",
             details=details,

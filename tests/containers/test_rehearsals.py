@@ -101,7 +101,7 @@ def test_a_copy_that_was_changed_is_status_3(stage: Stage, corrupting: str) -> N
     assert done.returncode == 3, (done.stdout, done.stderr)
     assert "IMPORT OK" in done.stdout
     assert "error: " in done.stderr
-    assert "this is not the dataset in its manifest: found 1 changed" in done.stderr
+    assert "the data does not match its manifest: found 1 changed" in done.stderr
     assert "changed  data/7.bin" in done.stderr
     stage.nothing_is_left()
 

@@ -13,6 +13,8 @@ from PIL import Image
 from tests.trainers.results import an_evaluation, epochs, evaluate, make_coco, outputs
 from trainers.report import plots
 
+pytestmark = pytest.mark.slow  # matplotlib draws every plot, which takes half a second each
+
 LONG = tuple(f"Strongylocentrotus purpuratus {'group ' * (place % 2)}{place}" for place in range(18))
 ODD = ("$\\frac{1$", "_hidden", "<b>&amp;</b>", "", "two\nlines", "深海の魚", "x" * 300, "%s{}", "a_b^c", "none")
 

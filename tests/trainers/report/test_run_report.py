@@ -19,6 +19,8 @@ from trainers.report.report import OutputFile, make_report
 from trainers.report.samples import Sample, draw_sample
 from trainers.run.record import RunRecord
 
+pytestmark = pytest.mark.slow  # matplotlib draws every plot, which takes half a second each
+
 EVIL = "<script>alert('x')</script>\" onload=\"y & <img src=http://example.org/z>"
 
 
