@@ -40,7 +40,7 @@ class Log(Console):
             yield advance
 
     def last(self, text: str) -> None:
-        """Print the job's last line, which says how it ended, without the time, so that it is easy to search for."""
+        """Print the last line of the job: how it ended, without the time, so that it is easy to find."""
         if not self.quiet:
             super().note(text)
 

@@ -56,7 +56,7 @@ def backoff(tries: int) -> float:
 
 
 class Downloader:
-    """Downloads files. What it learns about a host, such as that it is down, holds for its lifetime.
+    """Downloads files. What it learns about a host, such as that it is down, it remembers for later calls.
 
     Args:
         connections: the maximum number of simultaneous requests to a host.
