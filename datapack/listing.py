@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from datapack.errors import ImageError
-from datapack.image.base import STAND_IN_MEANS
+from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.oci.layout import Layout
 from datapack.progress import size
 

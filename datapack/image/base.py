@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datapack.errors import ImageError, UsageError
+from datapack.errors import ImageError
 from datapack.files import atomic_writer
 from datapack.hashing import is_digest
+from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import Blob, FileContent
 from datapack.oci.image import Platform, StoredImage, read_image
 from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, Descriptor
-from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository, is_loopback
+from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from datapack.progress import Reporter
 
-
-STAND_IN = "datapack.stand-in"  # label of the busybox base that tests and the demo make, and of images based on it
-STAND_IN_MEANS = "a stand-in base, for tests and the demo only"
 PLATFORM = Platform("linux", "amd64")  # of the Safe Haven's machines
 
 
@@ -95,25 +93,6 @@ def resolve(name: str, cache: Path) -> str:
     remote = _find(name)
     _keep_documents(read_image(remote, remote.image(), name, PLATFORM), Layout(cache))
     return remote.image().digest
-
-
-def refuse_stand_in(labels: Mapping[str, str], registry: str) -> None:
-    """Allow an image based on a stand-in only in a registry on this machine.
-
-    Args:
-        labels: the image's labels or annotations.
-        registry: ``host``, ``host:port`` or more, as at the start of an image's name.
-
-    Raises:
-        UsageError: the image would leave this machine.
-    """
-    if STAND_IN in labels and not is_loopback(registry):
-        raise UsageError(
-            f"this image is based on {STAND_IN_MEANS}",
-            where=registry,
-            expected="a registry on this machine, such as localhost:5000",
-            fix="build it on the catalog's base, without --base",
-        )
 
 
 def _open_layout(text: str, folder: Path) -> Base:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from datapack.image.base import STAND_IN, STAND_IN_MEANS
+from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.spec import CONFIG, MANIFEST, Descriptor, canonical_json
 from datapack.reference import Reference
 

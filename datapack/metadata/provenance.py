@@ -14,7 +14,7 @@ from datapack import __version__
 from datapack.bag.manifest import MANIFEST
 from datapack.errors import ImageError
 from datapack.files import atomic_writer, remove_temporaries
-from datapack.image.base import STAND_IN
+from datapack.image.stand_in import STAND_IN
 from datapack.oci.spec import canonical_json
 from datapack.urls import hide_password
 

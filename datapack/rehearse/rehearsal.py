@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from datapack.engine import Engine, open_engine
 from datapack.errors import RehearsalError
-from datapack.image.base import STAND_IN_MEANS
+from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.rehearse.arguments import GPU_FIX, copy_accounts, limited, strict, with_gpu, with_mounts
 from datapack.rehearse.arrival import Arrived, imports_nothing, list_files, verify_arrival
 from datapack.rehearse.container import LABEL, Ended, Log, created, follow, remove_leftovers

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from datapack.catalog.lock import Lock
 from datapack.engine import engine_errors
 from datapack.errors import ImageError, UsageError
-from datapack.image.base import STAND_IN
 from datapack.image.config import ENTRYPOINT, dataset_of
+from datapack.image.stand_in import STAND_IN
 from datapack.reference import Reference
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.hashing import digest_of
-from datapack.image.base import refuse_stand_in
+from datapack.image.stand_in import refuse_stand_in
 from datapack.oci.blob import UNOBSERVED, Blob
 from datapack.oci.spec import CONFIG, MANIFEST
 from datapack.progress import size

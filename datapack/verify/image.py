@@ -13,8 +13,8 @@ from datapack.bag.changes import Difference, compare_names
 from datapack.bag.listing import Listing
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
 from datapack.errors import ImageError, MismatchError
-from datapack.image.base import STAND_IN
 from datapack.image.config import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder, dataset_of
+from datapack.image.stand_in import STAND_IN
 from datapack.oci.image import StoredImage, read_image
 from datapack.verify.layers import Content, read_layers
 from datapack.verify.outcome import Mode, Scope, Verified, oxum_problems, raise_if

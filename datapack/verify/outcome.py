@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datapack.bag.bagit import INFO, OXUM, parse_info
 from datapack.errors import MismatchError
-from datapack.image.base import STAND_IN_MEANS
+from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.progress import size
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from datapack.errors import UsageError
-from datapack.image.base import STAND_IN, refuse_stand_in
+from datapack.image.stand_in import STAND_IN, refuse_stand_in
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from tests.conftest import make_base

@@ -11,7 +11,7 @@ import pytest
 
 from datapack import __version__
 from datapack.build.build import Options, build
-from datapack.image.base import STAND_IN
+from datapack.image.stand_in import STAND_IN
 from datapack.metadata.provenance import BUILD_TYPE, BUILDER, _without_secrets
 from datapack.oci.layout import Layout
 from datapack.progress import Silent

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from datapack.image.base import STAND_IN
+from datapack.image.stand_in import STAND_IN
 from tests import registries
 from tests.conftest import Catalog, fact, make_base
 from tests.registry.pushing import image_of, log_in, pull_and_verify
