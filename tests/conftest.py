@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -33,6 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if collect_ignore and item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.skip(reason="torch is not installed"))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # slow tests first: no worker waits at the end
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: programs that we start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 CATALOG = """\
