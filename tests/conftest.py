@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # slow tests first: no worker waits at the end
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: programs that we start inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job; what we start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
