@@ -9,24 +9,28 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
+from datapack.files import read_limited
+from datapack.registry.helper import ask_helper, is_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from datapack.registry.name import ImageName
 
 _HUB = "docker.io"
 _HUB_SERVER = "https://index.docker.io/v1/"  # what Docker calls Docker Hub in its files and to its helpers
+_OLD_FILE = ".dockercfg"  # of Docker before 1.7: the entries alone
 _HUB_HOSTS = {"docker.io", "index.docker.io", "registry-1.docker.io"}
 _TOKEN_USER = "<token>"  # noqa: S105 - the user name with which a helper says that its secret is an identity token
-_NOT_FOUND = "credentials not found"  # how a helper says that it has none
-_TIMEOUT = 300  # seconds: a helper may ask the user for a passphrase
+_LIMIT = 4 << 20  # bytes of a file
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+_API_PATHS = {"", "v1", "v2"}  # in keys that are URLs of a registry's API
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Login:
         """The value of an ``Authorization`` header for Basic authentication; empty for an identity token."""
         if self.identity_token:
             return ""
-        return f"Basic {base64.b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
+        pair = f"{self.user}:{self.password}".encode(errors="surrogateescape")
+        return f"Basic {base64.b64encode(pair).decode()}"
 
 
 def find_login(name: ImageName) -> Login | None:
@@ -52,7 +57,7 @@ def find_login(name: ImageName) -> Login | None:
         ImageError: a file is damaged, or a helper program is missing or fails.
     """
     for path in _files():
-        if path.is_file():
+        if os.path.exists(path):  # noqa: PTH110 - unlike `Path.exists`, it takes a folder that is closed to us for an absent file
             login = _LoginFile.read(path).find(name)
             if login is not None:
                 return login
@@ -62,15 +67,17 @@ def find_login(name: ImageName) -> Login | None:
 def _files() -> Iterator[Path]:
     """Yield the files that may have credentials, first those that environment variables name."""
     environment = os.environ
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - unlike `Path.home`, it takes a user without a home
     if named := environment.get("REGISTRY_AUTH_FILE"):
         yield Path(named)
     docker = environment.get("DOCKER_CONFIG")
     if docker:
         yield Path(docker, "config.json")
     yield Path(environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "containers/auth.json")
-    yield Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config", "containers/auth.json")
+    yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers/auth.json")
     if not docker:
-        yield Path.home() / ".docker/config.json"
+        yield home / ".docker/config.json"
+        yield home / _OLD_FILE
 
 
 @dataclass(frozen=True)
@@ -83,35 +90,36 @@ class _LoginFile:
     @classmethod
     def read(cls, path: Path) -> _LoginFile:
         try:
-            settings = json.loads(path.read_bytes())
-        except OSError as error:
-            raise _damaged(path, error.strerror or type(error).__name__) from error
+            settings = json.loads(read_limited(path, _LIMIT, ImageError).strip() or b"{}")  # as Docker: empty, no login
+        except ImageError as error:
+            raise _damaged(path, str(error.found or error.what)) from error
         except (ValueError, RecursionError):
             raise _damaged(path, "no JSON") from None  # the error shows what it could not read: perhaps a secret
         if not isinstance(settings, dict):
             raise _damaged(path, "not a JSON object")
-        return cls(path, settings)
+        return cls(path, {"auths": settings} if path.name == _OLD_FILE else settings)
 
     def find(self, name: ImageName) -> Login | None:
         """Return the login for a repository: from a helper if the file names one, else from its own entries."""
         registry = _registry(name.registry)
-        server = _HUB_SERVER if registry == _HUB else registry
-        helpers = {_key(key): helper for key, helper in self._section("credHelpers").items()}
-        helper = helpers.get(registry) or self.settings.get("credsStore")
+        helper = _most_exact(self._section("credHelpers"), registry)[1] or self.settings.get("credsStore")
         if helper:
-            login = _ask(self._text(helper, "a credential helper"), server, self.path)
-            if login is not None:
-                return login
+            if not is_helper(helper):
+                raise _damaged(self.path, "a credential helper without a proper name")
+            pair = ask_helper(helper, _HUB_SERVER if registry == _HUB else registry, self.path)
+            if pair is not None:
+                user, secret = pair
+                return Login(identity_token=secret) if user == _TOKEN_USER else Login(user, secret)
         return self._own(registry, name.repository)
 
     def _own(self, registry: str, repository: str) -> Login | None:
         """Return the login of the entry with the most specific key: a repository, a namespace or the registry."""
-        entries = {_key(key): (key, entry) for key, entry in self._section("auths").items()}
-        parts = [registry, *repository.split("/")]
+        entries, parts = self._section("auths"), [registry, *repository.split("/")]
         for count in range(len(parts), 0, -1):
-            key, entry = entries.get("/".join(parts[:count]), ("", {}))
-            if entry:
-                return self._parse(key, entry)
+            key, entry = _most_exact(entries, "/".join(parts[:count]))
+            login = self._parse(key, entry) if entry else None
+            if login is not None:
+                return login
         return None
 
     def _parse(self, key: str, entry: Any) -> Login | None:
@@ -121,12 +129,9 @@ class _LoginFile:
             return Login(identity_token=self._text(token, f"the entry {key!r}"))
         if auth := entry.get("auth"):
             encoded = self._text(auth, f"the entry {key!r}")
-            try:
-                user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-            except ValueError:
-                colon = ""
+            user, colon, password = _decode(encoded).partition(":")
             if not colon:
-                raise _damaged(self.path, f"the entry {key!r} is not base64 of USER:PASSWORD") from None
+                raise _damaged(self.path, f"the entry {key!r} is not base64 of USER:PASSWORD")
             return Login(user, password.rstrip("\0"))  # Docker pads with zeros
         if "username" in entry and "password" in entry:
             user, password = (self._text(entry[name], f"the entry {key!r}") for name in ("username", "password"))
@@ -135,7 +140,7 @@ class _LoginFile:
 
     def _text(self, value: Any, name: str) -> str:
         """Return a value that must be text; the error does not show it: perhaps it is a secret."""
-        if not isinstance(value, str):
+        if not (isinstance(value, str) and _is_unicode(value)):
             raise _damaged(self.path, f"{name} is not text")
         return value
 
@@ -156,39 +161,29 @@ def _key(text: str) -> str:
 
     Older programs wrote the URL of the registry's API: ``https://registry/v1/``.
     """
-    address = text.removeprefix("https://").removeprefix("http://").rstrip("/")
-    host, slash, path = address.partition("/")
-    return _registry(host) if path in {"", "v1", "v2"} else f"{_registry(host)}{slash}{path}"
+    host, slash, path = _SCHEME.sub("", text, count=1).rstrip("/").partition("/")
+    return _registry(host) if path in _API_PATHS else f"{_registry(host)}{slash}{path}"
 
 
-def _ask(helper: str, server: str, path: Path) -> Login | None:
-    """Ask a helper program for the login to a server; return None if it has none.
+def _most_exact(section: Mapping[str, Any], key: str) -> tuple[str, Any]:
+    """Return the entry with a key, spelled as it is or in another form; one that says something comes first."""
+    found = [(spelled, value) for spelled, value in section.items() if _key(spelled) == key]
+    return max(found, key=lambda entry: (bool(entry[1]), entry[0] == key), default=("", None))
 
-    Raises:
-        ImageError: the program is missing, or fails, or answers with something else.
-    """
-    program = f"docker-credential-{helper}"
+
+def _decode(encoded: str) -> str:
+    """Decode base64, with its padding or without; return nothing if it is none. Not every password is UTF-8."""
+    plain = "".join(encoded.split()).rstrip("=")
     try:
-        done = subprocess.run(
-            [program, "get"], input=server.encode(), capture_output=True, check=False, timeout=_TIMEOUT
-        )
-    except FileNotFoundError:
-        fix = f"install {program}, or remove {helper!r} from the file"
-        raise ImageError("the credential helper is not installed", where=path, found=program, fix=fix) from None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise _helper_failed(program, path, type(error).__name__) from None
-    if done.returncode:
-        if _NOT_FOUND in done.stdout.decode(errors="replace"):
-            return None
-        raise _helper_failed(program, path, f"exit status {done.returncode}")
-    try:
-        answer = json.loads(done.stdout)
-        user, secret = answer["Username"], answer["Secret"]
-        if not (isinstance(user, str) and isinstance(secret, str)):
-            raise TypeError
-    except (ValueError, LookupError, TypeError, RecursionError):
-        raise _helper_failed(program, path, "an answer without Username and Secret") from None
-    return Login(identity_token=secret) if user == _TOKEN_USER else Login(user, secret)
+        content = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        return ""
+    return content.decode(errors="surrogateescape")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be sent; JSON can contain halves of a surrogate pair."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _damaged(path: Path, found: str) -> ImageError:
@@ -198,11 +193,4 @@ def _damaged(path: Path, found: str) -> ImageError:
         expected="what 'docker login' or 'podman login' writes",
         found=found,
         fix="log in again; remove the file if it is damaged",
-    )
-
-
-def _helper_failed(program: str, path: Path, found: str) -> ImageError:
-    fix = f"run '{program} get' to see why, or log in again"
-    return ImageError(
-        "the credential helper failed", where=path, expected=f"a login from {program}", found=found, fix=fix
     )

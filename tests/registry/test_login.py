@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,6 +117,94 @@ def test_each_kind_of_entry(home, entry, login):
     assert find_login(NAME) == login
 
 
+@pytest.mark.parametrize("pad", ["", "=", "==", "===", "\n"])
+@pytest.mark.parametrize("user", ["m", "me", "mee"])
+def test_the_padding_of_an_entry_does_not_matter(home, user, pad):
+    """Some programs leave out the padding of base64, or write too much of it, or break the line."""
+    docker(home, {"auths": {"registry.test:5000": {"auth": encoded(user)["auth"].rstrip("=") + pad}}})
+    assert find_login(NAME) == Login(user, SECRET)
+
+
+def test_a_password_that_is_not_utf_8_stays_as_it_is(home):
+    """What is sent is what `docker login` stored, byte for byte."""
+    auth = base64.b64encode(b"me:p\xe4ss").decode()
+    docker(home, {"auths": {"registry.test:5000": {"auth": auth}}})
+    login = find_login(NAME)
+    assert login is not None
+    assert login.basic == f"Basic {auth}"
+
+
+@pytest.mark.parametrize("empty", [{}, None, ""])
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_entry_that_says_nothing_hides_no_other(home, empty, order):
+    """`docker login` with a helper leaves an empty entry; the same registry may be there under another spelling."""
+    entries = [("registry.test:5000", empty), ("https://registry.test:5000/v1/", encoded("me"))]
+    docker(home, {"auths": dict(entries[::order])})
+    assert find_login(NAME) == Login("me", SECRET)
+    docker(home, {"auths": {"registry.test:5000/group": {"email": "me@example.org"}, **dict(entries)}})
+    assert find_login(NAME) == Login("me", SECRET)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_exact_spelling_of_a_key_wins(home, order):
+    """Of two entries for one registry, the one that is spelled as the registry's name counts, whatever their order."""
+    entries = [("registry.test:5000", encoded("exact")), ("HTTPS://registry.test:5000/v2/", encoded("url"))]
+    docker(home, {"auths": dict(entries[::order])})
+    assert find_login(NAME) == Login("exact", SECRET)
+
+
+def test_docker_s_oldest_file(home):
+    """~/.dockercfg contains the entries alone; an empty file has none."""
+    write(home / ".docker/config.json", "\n")
+    write(home / ".dockercfg", {"https://registry.test:5000/v1/": encoded("old")})
+    assert find_login(NAME) == Login("old", SECRET)
+
+
+def test_a_user_without_a_home(home, monkeypatch):
+    """In a container any user ID may have neither HOME nor a line in /etc/passwd: there is no login then."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.chdir(home)
+    assert find_login(NAME) is None
+
+
+def test_files_that_are_no_files(home, monkeypatch):
+    """A FIFO would wait for its writer, a device never ends: both are one line. So is a file that is too large."""
+    path = home / "odd"
+    os.mkfifo(path)
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+    with pytest.raises(ImageError, match=r"the credentials can't be read: .* found a FIFO;"):
+        find_login(NAME)
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", "/dev/zero")
+    with pytest.raises(ImageError, match=r"/dev/zero: the credentials can't be read: .* found a device;"):
+        find_login(NAME)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(5 << 20)
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
+    with pytest.raises(ImageError, match=r"the credentials can't be read: .* found 5.24 MB;"):
+        find_login(NAME)
+
+
+def test_a_helper_that_leaves_a_child_behind(home, monkeypatch):
+    """The child keeps the helper's output open; the wait for its end has a limit."""
+    monkeypatch.setattr("datapack.registry.helper._TIMEOUT", 0.5)
+    helper(home, "test", "sleep 5 & exit 0", monkeypatch)
+    docker(home, {"credsStore": "test"})
+    started = time.monotonic()
+    with pytest.raises(ImageError, match=r"the credential helper failed: .* found no answer within 0.5 s;"):
+        find_login(NAME)
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("key", ["registry.test:5000", "https://registry.test:5000/v2/", "REGISTRY.test:5000"])
+def test_the_key_of_a_helper_may_be_a_url_too(home, monkeypatch, key):
+    """The same spellings as of plain entries count."""
+    helper(home, "test", f"echo '{json.dumps({'Username': 'me', 'Secret': SECRET})}'", monkeypatch)
+    docker(home, {"credHelpers": {key: "test"}})
+    assert find_login(NAME) == Login("me", SECRET)
+
+
 def test_the_most_specific_key_wins(home):
     """A key may name the registry, a namespace or a repository; only whole parts of the name count."""
     auths = {"registry.test:5000": encoded("registry")}
@@ -199,13 +289,16 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
         ({"auths": {"registry.test:5000": {"auth": "a-secret"}}}, "", "is not base64 of USER:PASSWORD"),
         ({"auths": {"registry.test:5000": {"auth": "YS1zZWNyZXQ="}}}, "", "is not base64 of USER:PASSWORD"),
         ({"credsStore": "none"}, "", "the credential helper is not installed: found docker-credential-none; install"),
+        ({"credsStore": "a-secret_9"}, "", r"helper is not installed: found docker-credential-\.\.\.; install"),
+        ({"credsStore": "../a-secret"}, "", "found a credential helper without a proper name;"),
+        ({"credsStore": "a-secret\x1b[2J"}, "", "found a credential helper without a proper name;"),
         ({"credsStore": "test"}, "echo a-secret; echo a-secret >&2; exit 3", "helper failed: .* found exit status 3;"),
         ({"credsStore": "test"}, "echo a-secret", "helper failed: .* found an answer without Username and Secret;"),
         ({"credsStore": "test"}, "echo '{}'", "helper failed: .* found an answer without Username and Secret;"),
-        ({"credsStore": "te\0st"}, "", "helper failed: .* found ValueError;"),
+        ({"credsStore": "te\0st"}, "", "found a credential helper without a proper name;"),
         ("[" * 100_000, "", "the credentials can't be read: .* found no JSON;"),
-        ({"credsStore": {"a": "a-secret"}}, "", "found a credential helper is not text;"),
-        ({"credHelpers": {"registry.test:5000": ["a-secret"]}}, "", "found a credential helper is not text;"),
+        ({"credsStore": {"a": "a-secret"}}, "", "found a credential helper without a proper name;"),
+        ({"credHelpers": {"registry.test:5000": ["a-secret"]}}, "", "found a credential helper without a proper name;"),
         ({"auths": {"registry.test:5000": {"auth": "\u00e4-secret"}}}, "", "is not base64 of USER:PASSWORD"),
         ({"auths": {"registry.test:5000": {"auth": ["a-secret"]}}}, "", "the entry 'registry.test:5000' is not text"),
         ({"auths": {"registry.test:5000": {"identitytoken": 7}}}, "", "the entry 'registry.test:5000' is not text"),
@@ -213,6 +306,14 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
             {"auths": {"registry.test:5000": {"username": "me", "password": {"a": "a-secret"}}}},
             "",
             "the entry 'registry.test:5000' is not text",
+        ),
+        ({"auths": {"registry.test:5000": {"username": "me", "password": "a-secret\ud800"}}}, "", "is not text"),
+        ({"auths": {"registry.test:5000": {"identitytoken": "a-secret\udcff"}}}, "", "is not text"),
+        ({"credsStore": "test"}, "yes a-secret", "helper failed: .* found an answer of over 64 KiB;"),
+        (
+            {"credsStore": "test"},
+            """echo '{"Username": "me", "Secret": "a-secret\\\\ud800"}'""",
+            "helper failed: .* found an answer without Username and Secret;",
         ),
         (
             {"credsStore": "test"},
@@ -228,6 +329,9 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
         "not base64",
         "no colon",
         "no helper",
+        "a helper that may be a secret",
+        "a helper elsewhere",
+        "a helper with an escape sequence",
         "helper fails",
         "helper says no JSON",
         "helper says nothing",
@@ -239,6 +343,10 @@ def test_a_helper_without_the_credential_is_no_error(home, monkeypatch):
         "auth a list",
         "token a number",
         "password an object",
+        "half a letter",
+        "half a letter in a token",
+        "helper never ends",
+        "half a letter from a helper",
         "helper's secret a list",
     ],
 )
