@@ -1,5 +1,7 @@
 """The errors that users see: one line each, all in the same form."""
 
+from datapack.text import shown
+
 
 class DatapackError(Exception):
     """A problem that the user can act on.
@@ -21,7 +23,7 @@ class DatapackError(Exception):
         details: tuple[str, ...] = (),
     ) -> None:
         self.what, self.where, self.expected, self.found, self.fix = what, where, expected, found, fix
-        self.details = details
+        self.details = tuple(map(shown, details))
         super().__init__(self._line())
 
     def _line(self) -> str:
@@ -35,7 +37,7 @@ class DatapackError(Exception):
             line += ": " + ", ".join(facts)
         if self.fix:
             line += f"; {self.fix}"
-        return " ".join(line.split())
+        return shown(" ".join(line.split()))
 
 
 class UsageError(DatapackError):

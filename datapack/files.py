@@ -1,4 +1,4 @@
-"""Atomic file writes: a file is written under a temporary name in the same folder, synced, then renamed."""
+"""Whole files: written under a temporary name in the same folder, synced, then renamed; read only if regular."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from datapack.errors import DatapackError, FetchError
-from datapack.progress import size
+from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,60 @@ class FileStat(NamedTuple):
     @classmethod
     def of(cls, stat: os.stat_result) -> FileStat:
         return cls(stat.st_size, stat.st_mtime_ns)
+
+
+_KINDS = {  # of what is not a regular file
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path, error: type[DatapackError], *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading; raise ``error`` for anything else, without waiting for it or reading it.
+
+    A FIFO would wait for its writer, ``/dev/zero`` would never end. Without ``follow``, a link is refused too.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as cause:
+        raise _unreadable(cause, path, error, follow) from cause
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _irregular(mode, path, error)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_limited(path: Path, limit: int, error: type[DatapackError], *, follow: bool = True) -> bytes:
+    """Read a regular file of at most ``limit`` bytes; raise ``error`` for anything else, as `open_regular` does."""
+    with open_regular(path, error, follow=follow) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as cause:
+            raise _unreadable(cause, path, error, follow) from cause
+        if len(content) > limit:
+            found = size(max(os.fstat(file.fileno()).st_size, len(content)))
+            raise error("the file is too large", where=path, expected=f"at most {size(limit)}", found=found)
+    return content
+
+
+def _unreadable(cause: OSError, path: Path, error: type[DatapackError], follow: bool) -> DatapackError:
+    """Return the error for what can't be opened; a socket, and a link that is not followed, can't be."""
+    with contextlib.suppress(OSError):
+        mode = path.stat(follow_symlinks=follow).st_mode
+        if cause.errno in {errno.ELOOP, errno.ENXIO} and not stat.S_ISREG(mode):
+            return _irregular(mode, path, error)
+    return error("can't read the file", where=path, found=cause.strerror)
+
+
+def _irregular(mode: int, path: Path, error: type[DatapackError]) -> DatapackError:
+    found = _KINDS.get(stat.S_IFMT(mode), "something else")
+    return error("not a regular file", where=path, found=found)
 
 
 _MAKE_ROOM = "make room, then run the same command again: finished work is kept"

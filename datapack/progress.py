@@ -12,8 +12,12 @@ import time
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from datapack.text import shown, size
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+__all__ = ["Console", "Reporter", "Silent", "size"]
 
 
 class Reporter(Protocol):
@@ -44,20 +48,23 @@ class Silent:
 
 
 class Console:
-    """Writes to standard error: progress bars on a terminal, lines elsewhere."""
+    """Writes to standard error: progress bars on a terminal, lines elsewhere. No text can add a line of its own."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
 
     def note(self, text: str) -> None:
-        self.stream.write(f"{text}\n")
-        self.stream.flush()
+        self._write_line(shown(text))
 
     def warn(self, text: str) -> None:
-        lines = text.split("\n")
+        lines = [shown(line) for line in text.split("\n")]
         rule = "!" * (max(map(len, lines)) + 6)
         box = "\n".join([rule, *(f"!! {line.ljust(len(rule) - 6)} !!" for line in lines), rule])
-        self.note(f"\033[1;31m{box}\033[0m" if self.stream.isatty() else box)
+        self._write_line(f"\033[1;31m{box}\033[0m" if self.stream.isatty() else box)
+
+    def _write_line(self, line: str) -> None:
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
@@ -67,7 +74,7 @@ class Console:
         from tqdm import tqdm
 
         lock = threading.Lock()
-        with tqdm(total=total, desc=label, unit=unit, unit_scale=True, file=self.stream, leave=False) as bar:
+        with tqdm(total=total, desc=shown(label), unit=unit, unit_scale=True, file=self.stream, leave=False) as bar:
 
             def advance(done: int) -> None:
                 with lock:
@@ -99,15 +106,3 @@ class _Lines:
         if self.unit == "B":
             return f"{percent} %, {size(self.done)} of {size(self.total)}"
         return f"{percent} %, {self.done:,} of {self.total:,} {self.unit}"
-
-
-def size(count: int) -> str:
-    """Format a number of bytes in decimal units: ``1.3 GB``."""
-    if count < 1000:  # noqa: PLR2004 - the decimal unit step
-        return f"{count} B"
-    amount = float(count)
-    for unit in ("kB", "MB", "GB"):
-        amount /= 1000
-        if amount < 999.5:  # noqa: PLR2004 - anything larger rounds to the next unit
-            return f"{amount:.3g} {unit}"
-    return f"{amount / 1000:.3g} TB"

@@ -1,10 +1,22 @@
 """Atomic file writes."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
-from datapack.files import TEMPORARY_PREFIX, WriteBehind, atomic_writer, remove_temporaries, sync, temporary_file
+from datapack.errors import BagError
+from datapack.files import (
+    TEMPORARY_PREFIX,
+    WriteBehind,
+    atomic_writer,
+    open_regular,
+    read_limited,
+    remove_temporaries,
+    sync,
+    temporary_file,
+)
 
 
 def test_file_gets_its_name_only_when_it_is_complete(tmp_path):
@@ -58,3 +70,57 @@ def test_write_behind_writes_the_same_bytes(tmp_path):
         assert [out.write(block) for block in blocks] == [5 << 20] * 9
         sync(file)
         assert temporary.read_bytes() == b"header" + b"".join(blocks)
+
+
+def irregular(folder):
+    """Return what may stand in a file's place, with what an error calls it."""
+    os.mkfifo(folder / "fifo")
+    (folder / "folder").mkdir()
+    (folder / "to-zero").symlink_to("/dev/zero")
+    (folder / "to-fifo").symlink_to("fifo")
+    (folder / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "socket"))
+    return {
+        folder / "fifo": "not a regular file: found a FIFO",
+        folder / "folder": "not a regular file: found a folder",
+        folder / "to-zero": "not a regular file: found a device",
+        folder / "to-fifo": "not a regular file: found a FIFO",
+        folder / "socket": "not a regular file: found a socket",
+        folder / "loop": "can't read the file: found Too many levels of symbolic links",
+        folder / "missing": "can't read the file: found No such file or directory",
+    }
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    """FIFOs, devices, sockets, folders and links to them are refused at once, with what they are."""
+    for path, message in irregular(tmp_path).items():
+        for read in (open_regular, lambda *arguments: read_limited(arguments[0], 1, arguments[1])):
+            with pytest.raises(BagError) as error:
+                read(path, BagError)
+            assert str(error.value) == f"{path}: {message}"
+
+
+def test_links_are_followed_only_where_they_may_be(tmp_path):
+    """A link to a file is that file; without ``follow`` it is refused as a link, also where it leads nowhere."""
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "broken").symlink_to("nothing")
+    assert read_limited(tmp_path / "link", 7, BagError) == b"content"
+    for name in ("link", "broken"):
+        with pytest.raises(BagError, match="not a regular file: found a link"):
+            open_regular(tmp_path / name, BagError, follow=False)
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path):
+    """A file of exactly the limit is read; a larger one, even one that looks empty, is refused before it is read."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    assert read_limited(path, 1000, BagError) == b"x" * 1000
+    with pytest.raises(BagError, match="the file is too large: expected at most 999 B, found 1 kB"):
+        read_limited(path, 999, BagError)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(BagError, match=r"found 1\.1 TB"):
+        read_limited(path, 1000, BagError)
+    with pytest.raises(BagError, match="the file is too large"):
+        read_limited(Path("/proc/self/smaps"), 100, BagError)
