@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _TIMEOUT = 3600  # seconds: loading an image of 22 GB takes long
+_CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]  # in the status of such a store's driver
 
 
 @contextlib.contextmanager
@@ -61,6 +62,7 @@ class Engine:
     version: str
     limits_memory: bool
     limits_swap: bool
+    uses_containerd: bool = False  # keeps images in containerd's store, as new installations of Docker do
 
     @classmethod
     def ask(cls, client: DockerClient) -> Engine:
@@ -73,11 +75,16 @@ class Engine:
             version=str(version["Version"]),
             limits_memory=bool(info.get("MemoryLimit")),
             limits_swap=bool(info.get("SwapLimit")),
+            uses_containerd=_CONTAINERD in (info.get("DriverStatus") or ()),
         )
 
     @property
     def is_podman(self) -> bool:
         return self.name == "Podman"
+
+    def image_id(self, manifest: str, config: str) -> str:
+        """Return the id that this engine gives an image: the digest of its manifest, or of its configuration."""
+        return manifest if self.uses_containerd else config
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.catalog.lock import Lock
-from datapack.engine import engine_errors
+from datapack.engine import Engine, engine_errors
 from datapack.errors import ImageError, UsageError
 from datapack.image.config import ENTRYPOINT, dataset_of
 from datapack.image.stand_in import STAND_IN
@@ -103,11 +103,12 @@ def _load(
         raise ImageError(
             "its image has not been built", where=reference, fix=f"build it first: 'datapack build {reference}'"
         )
-    image = _get(client, locked.image.id)
+    image_id = Engine.ask(client).image_id(locked.image.digest, locked.image.id)
+    image = _get(client, image_id)
     if image is None:
         reporter.note(f"loading {reference} into the engine")
         build(workspace, reference, Options(target="docker-daemon:", base=base), reporter)
-        image = _get(client, locked.image.id)
+        image = _get(client, image_id)
     if image is None:
         raise ImageError("the engine does not have the image that was loaded", where=reference)
     return image

@@ -19,12 +19,13 @@ from datapack.oci.archive import blob_name
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
 
+_CONTAINERD_NAME = "io.containerd.image.name"  # the annotation that names an image for Docker's containerd store
 END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
@@ -147,10 +148,21 @@ def entry_size(size: int) -> int:
 
 def closing_entries(image: Image) -> Iterator[tuple[str, bytes]]:
     """Yield the entries of an archive besides its layers. Only the last one makes it an OCI archive."""
+    yield from docker_entries(image, image.tag, [blob_name(layer.digest) for layer in image.layers])
+    _, *others = layout_entries(image, {REF_NAME: image.tag, _CONTAINERD_NAME: f"docker.io/library/{image.tag}"})
+    yield from others
+
+
+def docker_entries(image: Image, tag: str, layers: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the configuration, and the list of layers that ``docker load`` reads: their paths in the archive."""
+    yield blob_name(image.id), image.config
+    yield "manifest.json", canonical_json([{"Config": blob_name(image.id), "RepoTags": [tag], "Layers": layers}])
+
+
+def layout_entries(image: Image, names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the configuration, and the rest of an OCI layout; ``names`` are the annotations that name the image."""
     yield blob_name(image.id), image.config
     yield blob_name(image.digest), image.manifest
     yield "oci-layout", canonical_json(LAYOUT_FILE)
-    names = [blob_name(layer.digest) for layer in image.layers]
-    yield "manifest.json", canonical_json([{"Config": blob_name(image.id), "RepoTags": [image.tag], "Layers": names}])
-    described = {**image.descriptor.to_json(), "annotations": {REF_NAME: image.tag}}
+    described = {**image.descriptor.to_json(), **({"annotations": names} if names else {})}
     yield "index.json", canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]})

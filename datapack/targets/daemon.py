@@ -1,7 +1,8 @@
 """``docker-daemon:NAME:TAG``: an image in Docker's or Podman's store, through the Docker API, with no copy on disk.
 
 datapack sends a ``docker save`` archive. Docker and Podman unpack all of it before they read it, so the layers can have
-names without a digest, and the list of layers can come last.
+names without a digest, and the list of layers can come last. Docker's containerd store finds blobs by their content, so
+the same holds there; but it would write a manifest of its own, with another digest. It gets an OCI layout instead.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ import tarfile
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.engine import open_engine
+from datapack.engine import Engine, engine_errors, open_engine
 from datapack.errors import ImageError
-from datapack.oci.spec import Descriptor, canonical_json
-from datapack.targets.archive import END, entry, header
+from datapack.targets.archive import END, docker_entries, entry, header, layout_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
+    from datapack.oci.spec import Descriptor
 
 _BLOCK = 1 << 20
 
@@ -32,9 +33,10 @@ _BLOCK = 1 << 20
 def open_daemon(name: str) -> Iterator[DaemonTarget]:
     """Open the engine for one image; it keeps nothing of an incomplete image."""
     with open_engine() as client:
+        engine = Engine.ask(client)
         load = _Load(client)
         try:
-            yield DaemonTarget(name, client, load)
+            yield DaemonTarget(name, client, engine, load)
         finally:
             load.abandon()
 
@@ -46,8 +48,8 @@ class DaemonTarget:
     checks = False
     streams = 1
 
-    def __init__(self, name: str, client: DockerClient, load: _Load) -> None:
-        self._name, self._client, self._load = name, client, load
+    def __init__(self, name: str, client: DockerClient, engine: Engine, load: _Load) -> None:
+        self._name, self._client, self._engine, self._load = name, client, engine, load
         self._out: BinaryIO = load.out
         self._layers: list[str] = []
 
@@ -63,14 +65,25 @@ class DaemonTarget:
         return blob.descriptor(digest)
 
     def commit(self, image: Image, statement: bytes) -> str:
-        self._put(entry("config.json", image.config))
-        contents = [{"Config": "config.json", "RepoTags": [self._name], "Layers": self._layers}]
-        self._put(entry("manifest.json", canonical_json(contents)) + END)
+        containerd = self._engine.uses_containerd
+        entries = layout_entries(image, {}) if containerd else docker_entries(image, self._name, self._layers)
+        for name, content in entries:
+            self._put(entry(name, content))
+        self._put(END)
         self._load.finish()
-        loaded = self._client.images.get(self._name).id
-        if loaded != image.id:
-            raise ImageError("the engine stored another image", where=self._name, expected=image.id, found=loaded)
+        self._check(self._engine.image_id(image.digest, image.id))
         return f"docker-daemon:{self._name}"
+
+    def _check(self, expected: str) -> None:
+        """Raise `ImageError` unless the engine has this image under its name, which a containerd store gets here."""
+        from docker.utils import parse_repository_tag
+
+        with engine_errors("the engine does not have the image that was loaded", where=self._name):
+            if self._engine.uses_containerd:
+                self._client.images.get(expected).tag(*parse_repository_tag(self._name))
+            loaded = self._client.images.get(self._name).id
+        if loaded != expected:
+            raise ImageError("the engine stored another image", where=self._name, expected=expected, found=loaded)
 
     def _put(self, content: bytes) -> None:
         try:
