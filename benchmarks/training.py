@@ -211,7 +211,7 @@ def _timed(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, float]]:
 
 def _parts(wanted: Any, root: Path) -> tuple[Path, Path, int]:
     """Write the COCO files of the two parts of our split."""
-    from trainers.dataset.coco import parse_coco
+    from trainers.dataset.coco_file import parse_coco
     from trainers.dataset.split import split
 
     content = (Path(wanted.dataset) / "data" / wanted.data.train).read_bytes()

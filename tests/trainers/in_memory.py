@@ -18,9 +18,9 @@ def coco(sizes, boxes=(), crowd=()) -> Coco:
         ids=np.arange(count),
         sizes=np.array(sizes, np.int32).reshape(-1, 2),
         offsets=np.searchsorted(rows[:, 0], np.arange(count + 1)),
-        boxes=rows[:, 1:],
+        bbox=np.concatenate([rows[:, 1:3], rows[:, 3:] - rows[:, 1:3]], axis=1).astype(np.float64),
         labels=np.arange(1, len(rows) + 1),
-        areas=(rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2]),
+        areas=(rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2]).astype(np.float64),
         crowd=np.isin(np.arange(len(rows)), crowd),
         categories=tuple(Category(number, str(number)) for number in range(1, len(rows) + 1)),
     )

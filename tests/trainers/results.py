@@ -23,16 +23,17 @@ NAMES = ("starfish", "jellyfish", "crab", "fish", "worm")
 
 def make_coco(boxes, labels, *, size=(200, 100), categories=3, crowd=None, ids=None) -> Coco:
     """Make a COCO file of some images from a list of boxes and a list of labels for each."""
-    flat = np.array([box for part in boxes for box in part], np.float32).reshape(-1, 4)
+    flat = np.array([box for part in boxes for box in part], np.float64).reshape(-1, 4)
+    sides = flat[:, 2:] - flat[:, :2]
     return Coco(
         file_names=tuple(f"{n}.png" for n in range(len(boxes))),
         urls=("",) * len(boxes),
         ids=np.array(ids or range(100, 100 + len(boxes)), np.int64),
         sizes=np.tile(np.array(size, np.int32), (len(boxes), 1)),
         offsets=np.cumsum([0, *map(len, boxes)]),
-        boxes=flat,
+        bbox=np.concatenate([flat[:, :2], sides], axis=1),
         labels=np.array([label for part in labels for label in part], np.int64),
-        areas=(flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1]),
+        areas=sides.prod(axis=1),
         crowd=np.array(crowd or [False] * len(flat), bool),
         categories=tuple(Category(10 * n, f"kind {n}") for n in range(1, categories + 1)),
     )

@@ -62,16 +62,15 @@ def squares(count: int) -> tuple[Coco, Squares]:
     images = draw.integers(0, 80, (count, SIDE, SIDE, 3), np.uint8)
     for place, ((x, y), side) in enumerate(zip(corners, sides, strict=True)):
         images[place, y : y + side, x : x + side, place % 2] = 220
-    boxes = np.concatenate([corners, corners + sides[:, None]], axis=1).astype(np.float32)
     coco = Coco(
         file_names=tuple(f"square-{place}.png" for place in range(count)),
         urls=("",) * count,
         ids=np.arange(count),
         sizes=np.full((count, 2), SIDE, np.int32),
         offsets=np.arange(count + 1),
-        boxes=boxes,
+        bbox=np.column_stack([corners, sides, sides]).astype(np.float64),
         labels=np.arange(count) % 2 + 1,
-        areas=(sides**2).astype(np.float32),
+        areas=(sides**2).astype(np.float64),
         crowd=np.zeros(count, bool),
         categories=(Category(3, "red"), Category(8, "green")),
     )
@@ -86,10 +85,9 @@ def square_files(count: int) -> dict[str, bytes]:
         content = io.BytesIO()
         Image.fromarray(image).save(content, "png")
         files[f"images/{name}"] = content.getvalue()
-    corners = coco.boxes.astype(int).tolist()
     annotations = [
-        {"id": at, "image_id": at, "category_id": label, "bbox": [x, y, right - x, below - y]}
-        for at, (label, (x, y, right, below)) in enumerate(zip(coco.labels.tolist(), corners, strict=True))
+        {"id": at, "image_id": at, "category_id": label, "bbox": box}
+        for at, (label, box) in enumerate(zip(coco.labels.tolist(), coco.bbox.astype(int).tolist(), strict=True))
     ]
     document = {
         "images": [

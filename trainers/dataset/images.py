@@ -9,7 +9,7 @@ import numpy as np
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.bag.missing import MISSING, parse_missing
-from trainers.dataset.coco import parse_coco
+from trainers.dataset.coco_file import parse_coco
 from trainers.dataset.pixels import Cached, Decoded, Layout, cache_path
 from trainers.errors import ConfigError, TrainingError
 

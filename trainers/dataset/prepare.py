@@ -212,6 +212,6 @@ def _log_checked(config: Config, dataset: Dataset, context: RunContext) -> None:
 def _log_split(images: Images, parts: Split, context: RunContext) -> None:
     coco = images.coco
     context.log.note(
-        f"{len(coco):,} images in {parts.sequences:,} sequences, {len(coco.boxes):,} boxes of "
+        f"{len(coco):,} images in {parts.sequences:,} sequences, {len(coco.targets().boxes):,} boxes of "
         f"{len(coco.categories)} categories: {len(parts.train):,} to train on, {len(parts.validation):,} for validation"
     )

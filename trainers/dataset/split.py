@@ -51,11 +51,12 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
     """
     groups = sequences_of(coco) if by_sequence else np.arange(len(coco))
     count = int(groups.max()) + 1 if len(coco) else 0
-    if not len(coco.boxes) or count < 2:  # noqa: PLR2004 - one for each side
+    boxes = int(coco.targets().counts.sum())
+    if not boxes or count < 2:  # noqa: PLR2004 - one for each side
         raise TrainingError(
             "can't split this into training and validation",
             expected="boxes, and at least two sequences of images",
-            found=f"{len(coco):,} images, {len(coco.boxes):,} boxes, {count:,} sequences",
+            found=f"{len(coco):,} images, {boxes:,} boxes, {count:,} sequences",
         )
     amounts = _amounts(coco, groups, count)
     generator = np.random.default_rng(seed)
@@ -68,9 +69,9 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
 def _amounts(coco: Coco, groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     """Count for each sequence: the boxes of each category, the images without boxes, all images."""
     categories = len(coco.categories)
-    amounts = np.zeros((count, categories + 2))
-    np.add.at(amounts, (groups[coco.owners], coco.labels - 1), 1)
-    np.add.at(amounts[:, categories], groups[np.diff(coco.offsets) == 0], 1)
+    amounts, targets = np.zeros((count, categories + 2)), coco.targets()
+    np.add.at(amounts, (groups[targets.owners], targets.labels - 1), 1)
+    np.add.at(amounts[:, categories], groups[targets.counts == 0], 1)
     np.add.at(amounts[:, categories + 1], groups, 1)
     return amounts[:, amounts.sum(axis=0) > 0]
 

@@ -128,15 +128,13 @@ class Evaluator:
 
     def _truth(self) -> Columns:
         """Return the boxes to find as COCO annotations. Ids of images are indices, ids of categories are labels."""
-        coco = self._coco
-        places = [np.arange(coco.offsets[index], coco.offsets[index + 1]) for index in self._indices]
-        boxes = np.concatenate([np.empty(0, np.int64), *places])
+        coco = self._coco.keep(self._indices)
         return {
-            "image_id": np.repeat(self._indices, [len(part) for part in places]),
-            "category_id": coco.labels[boxes],
-            "bbox": _corner_and_size(coco.boxes[boxes]),
-            "area": coco.areas[boxes],
-            "iscrowd": coco.crowd[boxes].astype(np.int64),
+            "image_id": self._indices[coco.owners],
+            "category_id": coco.labels,
+            "bbox": coco.bbox,
+            "area": coco.areas,
+            "iscrowd": coco.crowd.astype(np.int64),
         }
 
     def _detections(self) -> Columns:

@@ -112,8 +112,8 @@ def _samples(config: Config, data: PreparedData, run: Run, group: Group) -> list
     """Run the best weights on a few validation images with boxes, if images may be in the report."""
     if not config.report.samples:
         return []
-    boxes = np.diff(data.coco.offsets)
-    with_boxes = [index for index in data.split.validation.tolist() if boxes[index]]
+    counts = data.coco.targets().counts
+    with_boxes = [index for index in data.split.validation.tolist() if counts[index]]
     chosen = np.array(with_boxes[:: max(1, len(with_boxes) // MOST_SAMPLES)][:MOST_SAMPLES], np.int64)
     alone = Group(Place(), group.device)
     evaluator = Evaluator(data.coco, chosen, data.pixels.sizes)
@@ -129,13 +129,14 @@ def _samples(config: Config, data: PreparedData, run: Run, group: Group) -> list
 def _sample(
     data: PreparedData, index: int, boxes: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
 ) -> Sample:
-    own = slice(data.coco.offsets[index], data.coco.offsets[index + 1])
+    targets = data.coco.targets(data.pixels.sizes)
+    own = slice(*targets.offsets[index : index + 2])
     scale = np.tile(data.pixels.sizes[index] / data.coco.sizes[index], 2)  # boxes are in the file's pixels
     return Sample(
         name=data.coco.file_names[index],
         image=data.pixels.read(index),
-        boxes=data.coco.boxes[own] * scale,
-        labels=data.coco.labels[own],
+        boxes=targets.boxes[own],
+        labels=targets.labels[own],
         found_boxes=boxes * scale,
         found_labels=labels,
         found_scores=scores,

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.dataset.coco import SMALLEST
 from trainers.errors import DatapackError, TrainingError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class Loader:
     for evaluation, each image comes once, and a process may have an image or a batch less than another.
 
     Args:
-        coco: images and boxes. Crowds, and boxes with a side of at most 1 pixel after scaling, are not targets.
+        coco: images and boxes; `Coco.targets` are the boxes to learn.
         pixels: the decoded images.
         indices: the images of ``coco`` in this part.
         batch_size: images in a batch of this process; one batch of an epoch may have fewer.
@@ -96,7 +95,7 @@ class Loader:
         augment: Augment | None = None,
     ) -> None:
         self._names, self._pixels, self._augment = coco.file_names, pixels, augment
-        self._boxes, self._labels, self._offsets = _targets(coco, pixels.sizes)
+        self._targets = coco.targets(pixels.sizes)
         self._shapes = np.digitize(pixels.sizes[:, 0] / pixels.sizes[:, 1], _SHAPES)
         self._indices = np.asarray(indices, np.int64)
         self._batch_size, self._workers, self._device = batch_size, workers, torch.device(device)
@@ -162,14 +161,15 @@ class Loader:
 
     def _augmented_targets(self, batch: _PlannedBatch, index: int) -> tuple[Augmentation | None, Tensor, Tensor]:
         """Draw the augmentation of an image; return it, and the augmented boxes with their labels."""
-        place = slice(self._offsets[index], self._offsets[index + 1])
-        boxes, labels = torch.tensor(self._boxes[place]), torch.tensor(self._labels[place])
+        place = slice(*self._targets.offsets[index : index + 2])
+        found = self._targets.boxes[place]
+        boxes, labels = torch.tensor(found), torch.tensor(self._targets.labels[place])
         if not self._augment:
             return None, boxes, labels
         scale = self._augment.scale(np.random.default_rng([_SCALE, self._seed, batch.epoch, batch.number]))
         draw = np.random.default_rng([_IMAGE, self._seed, batch.epoch, index])
         width, height = map(int, self._pixels.sizes[index])
-        augmentation = self._augment.draw((height, width), self._boxes[place], scale, draw)
+        augmentation = self._augment.draw((height, width), found, scale, draw)
         boxes, kept = augmentation.boxes(boxes)
         return augmentation, boxes, labels[kept]
 
@@ -193,13 +193,3 @@ class Loader:
         """Move a tensor to the device without waiting for the work that a GPU still has to do."""
         tensor = tensor.pin_memory() if self._on_gpu else tensor  # no copy if it is pinned already
         return tensor.to(self._device, non_blocking=True)
-
-
-def _targets(coco: Coco, sizes: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Scale the boxes to images of these sizes; return the targets, their labels, and the offsets of each image."""
-    owners = coco.owners
-    edges = np.tile(sizes, 2)[owners].astype(np.float32)
-    boxes = np.minimum(coco.boxes * (edges / np.tile(coco.sizes, 2)[owners].astype(np.float32)), edges)
-    wanted = ~coco.crowd & (boxes[:, 2:] - boxes[:, :2] > SMALLEST).all(axis=1)
-    offsets = np.concatenate([[0], np.cumsum(wanted)])[coco.offsets]
-    return boxes[wanted], coco.labels[wanted], offsets

@@ -7,8 +7,6 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from datapack.hashing import hash_file
 from trainers.errors import DatapackError, StoppedError
 from trainers.evaluation.scores import Evaluation
@@ -89,7 +87,7 @@ def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] 
 
 
 def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
-    boxes = np.diff(data.coco.offsets)
+    boxes = data.coco.targets().counts
     return DatasetRecord(
         reference=data.dataset.reference,
         digest=data.dataset.manifest.digest,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainers.config import ImageSection
-from trainers.dataset.coco import parse_coco
+from trainers.dataset.coco_file import parse_coco
 from trainers.dataset.pixels import Cached, CacheWriter, Decoded, Layout, cache_path, scaled
 from trainers.errors import TrainingError
 

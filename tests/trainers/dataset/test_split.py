@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.havens import REEF
-from trainers.dataset.coco import parse_coco
+from trainers.dataset.coco_file import parse_coco
 from trainers.dataset.split import sequences_of, split
 from trainers.errors import TrainingError
 

@@ -33,7 +33,7 @@ def matched(coco, found, **parameters) -> COCOeval:
     truth = zip(
         owners,
         coco.labels.tolist(),
-        map(corner, coco.boxes.tolist()),
+        coco.bbox.tolist(),
         coco.areas.tolist(),
         coco.crowd.astype(int).tolist(),
         [0] * len(owners),

@@ -25,7 +25,7 @@ def near(expected):
 def cocoeval(coco, results):
     """Return the summary that COCOeval gives for COCO results; annotation ids count from 1."""
     images = np.repeat(coco.ids, np.diff(coco.offsets))
-    columns = (images, coco.labels, coco.boxes.astype(float), coco.areas, coco.crowd)
+    columns = (images, coco.labels, coco.bbox.tolist(), coco.areas, coco.crowd)
     truth = COCO()
     with contextlib.redirect_stdout(io.StringIO()):
         truth.dataset = {
@@ -37,7 +37,7 @@ def cocoeval(coco, results):
                     "id": n,
                     "image_id": int(image),
                     "category_id": coco.categories[label - 1].id,
-                    "bbox": [*box[:2], *(box[2:] - box[:2])],
+                    "bbox": box,
                     "area": float(area),
                     "iscrowd": int(crowd),
                 }
