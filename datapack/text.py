@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 # Control characters, invisible ones (zero width, change of direction), halves of a pair, ends of lines and paragraphs.
 _ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -33,3 +38,10 @@ def size(count: int) -> str:
         if amount < 999.5:  # noqa: PLR2004 - anything larger rounds to the next unit
             return f"{amount:.3g} {unit}"
     return f"{amount / 1000:.3g} TB"
+
+
+def escape_unknown(*streams: TextIO) -> None:
+    """Let streams escape characters that their encoding lacks: ASCII has no é, and a message must not fail for that."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from trainers import commands, config
-from trainers.context import RunContext
-from trainers.errors import DatapackError, StoppedError
+from datapack.progress import Console
+from datapack.text import escape_unknown
+from trainers.errors import ConfigError, DatapackError, StoppedError, TrainingError
 from trainers.log import Log
-from trainers.process import Place, tune_process
+from trainers.process import Place, check_signals, ignore_signals, tune_process, watch_signals
 from trainers.run.folder import LOG, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 DETAILS_SHOWN = 200  # lines; more would not help in a job's log
 
-#: Each command with the first word of its last line.
-COMMANDS = {
-    "check": (commands.check, "CHECK"),
-    "train": (commands.train, "TRAINING"),
-    "evaluate": (commands.evaluate, "EVALUATION"),
-    "predict": (commands.predict, "PREDICTION"),
-}
+#: Each command, a function of `trainers.commands`, with the first word of its last line.
+COMMANDS = {"check": "CHECK", "train": "TRAINING", "evaluate": "EVALUATION", "predict": "PREDICTION"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,8 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: failed; 2: the configuration or the command line is wrong; 3: the data is not the dataset that was asked
     for; 75: stopped by a signal, run the same job again to resume.
     """
-    job = _Job(_parser().parse_args(arguments))
-    signal.signal(signal.SIGTERM, _stop)
+    escape_unknown(sys.stdout, sys.stderr)
+    try:
+        job = _Job(_parser().parse_args(arguments))
+    except ConfigError as error:
+        Log().last(f"TRAINING FAILED: {error}")
+        return error.exit_code
+    warnings.showwarning = job.log_warning  # type: ignore[assignment] # it ignores the further arguments
+    watch_signals()
     tune_process()
     try:
         line, status = f"{job.word} OK {job.run()}", 0
@@ -51,11 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         job.log_details(error)
     except KeyboardInterrupt:
         line, status = f"{job.word} FAILED: stopped by Ctrl-C", StoppedError.exit_code
-    except Exception as error:  # whatever happens, the last line must say that the job failed
-        traceback.print_exc()
+    except (Exception, SystemExit) as error:  # whatever happens, the last line must say that the job failed
+        _show_traceback()
         why = " ".join(f"{type(error).__name__}: {error}".split())
         line, status = f"{job.word} FAILED: a bug in the trainers, please report the lines above: {why}", 1
     return job.end(line, status)
+
+
+def _show_traceback() -> None:
+    """Write the traceback, indented: no line of a message in it can look like the last line of a job."""
+    for line in traceback.format_exc().splitlines():
+        Console().note(f"  {line}")
 
 
 class _Job:
@@ -63,14 +70,34 @@ class _Job:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.command, self.word = COMMANDS[options.command]
-        self.place = Place.of_environment()
-        self.log = Log(quiet=not self.place.is_first)
+        self.word = COMMANDS[options.command]
+        self.place = Place()
+        self.log = Log()
         self.opened: Run | None = None
 
     def run(self) -> str:
         """Run the command; return its result in a few words."""
+        try:
+            return self._run()
+        except DatapackError:
+            raise
+        except ModuleNotFoundError as error:
+            check_signals()
+            raise _missing(error) from error
+        except Exception:
+            check_signals()  # this error may only follow from a swallowed one
+            raise
+        finally:
+            ignore_signals()
+
+    def _run(self) -> str:
+        from trainers import commands, config
+        from trainers.context import RunContext
+
+        check_signals()
         options = self.options
+        self.place = Place.of_environment()
+        self.log.quiet = not self.place.is_first
         path = config.find(options.config)
         loaded = config.load(path)
         context = RunContext(path.resolve().parent, options.outputs, options.scratch, self.place, self.log)
@@ -80,15 +107,17 @@ class _Job:
             self.opened = run
             self.log.keep(run.path(LOG))
             self.log.note(f"run {run.folder.name}, in {run.folder}")
-        try:
-            return self.command(loaded, context, run)
-        finally:
-            signal.signal(signal.SIGTERM, lambda *_: None)  # the job is ending: its last line must still be written
+        command: Callable[..., str] = getattr(commands, options.command)
+        return command(loaded, context, run)
+
+    def log_warning(self, message: Warning | str, category: type[Warning], *_: object) -> None:
+        """Log a warning of a library, such as one that quotes an image, in one line."""
+        self.log.note(f"{category.__name__}: {' '.join(str(message).split())}")
 
     def log_details(self, error: DatapackError) -> None:
         """Log the further lines of an error."""
         if not self.place.is_first:  # the first process may never hear of it
-            print(f"process {self.place.rank}: {error}", file=sys.stderr)  # noqa: T201
+            Console().note(f"process {self.place.rank}: {error}")
         for line in error.details[:DETAILS_SHOWN]:
             self.log.note(f"  {line}")
         if len(error.details) > DETAILS_SHOWN:
@@ -109,14 +138,22 @@ class _Job:
         return status
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"the command line is wrong: {message}", fix="python -m trainers --help shows what it can be")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m trainers",
         description="Check a dataset, train an object detector on it, evaluate the detector, or predict with it.",
     )
     parser.add_argument("command", choices=COMMANDS, nargs="?", default="train", help="what to do (default: train)")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"configuration (default: ${config.VARIABLE}, or {config.DEFAULT})"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration (default: $TRAINERS_CONFIG, or /safe_data/train.yml)",
     )
     for name, folder, what in (("outputs", "/safe_outputs", "results"), ("scratch", "/scratch", "temporary files")):
         parser.add_argument(
@@ -129,8 +166,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stop(*_: object) -> NoReturn:
-    raise StoppedError("stopped by SIGTERM before there was anything to save", fix="run the same job again")
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """Return an error that says how to install a missing package; a missing module of ours is a bug."""
+    name = error.name or str(error)
+    if name.startswith(("datapack.", "trainers.")):
+        return error
+    fix = "install what the trainers need, in a clone: pip install '.[train]'"
+    return TrainingError("a package is missing", found=f"no {name}", fix=fix)
 
 
 if __name__ == "__main__":

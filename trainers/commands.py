@@ -1,4 +1,7 @@
-"""The four commands: check, train, evaluate, predict. Torch is imported only once the data has been checked."""
+"""The four commands: check, train, evaluate, predict. Torch is imported only once the data has been checked.
+
+Its import takes seconds and swallows the error of a signal that comes in the meantime, so signals are checked after it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trainers.dataset.prepare import check_data, prepare_data
+from trainers.process import check_signals
 from trainers.run.folder import EVALUATION, PREDICTIONS
 from trainers.run.inputs import Start, find_checkpoint, find_model, find_weights
 
@@ -29,6 +33,7 @@ def train(config: Config, context: RunContext, run: Run) -> str:
     data = prepare_data(config, context, "train")
     from trainers.pytorch import jobs
 
+    check_signals()
     outcome = jobs.train(config, context, run, data, Start(began, weights, checkpoint))
     evaluation = outcome.best.get("evaluation")  # only in the first process
     return f"{run.folder.name} mAP={_score(evaluation and evaluation['mAP'])}"
@@ -40,6 +45,7 @@ def evaluate(config: Config, context: RunContext, run: Run) -> str:
     data = prepare_data(config, context, "validation")
     from trainers.pytorch import jobs
 
+    check_signals()
     evaluation = jobs.evaluate(config, context, data, model)
     if evaluation is None:  # only the first process has it
         return run.folder.name
@@ -53,6 +59,7 @@ def predict(config: Config, context: RunContext, run: Run) -> str:
     data = prepare_data(config, context, "eval")
     from trainers.pytorch import jobs
 
+    check_signals()
     detections = jobs.predict(config, context, data, model)
     if not context.place.is_first:
         return run.folder.name

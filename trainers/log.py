@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from datapack.progress import Console, Silent
+from datapack.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ class Log(Console):
     def note(self, text: str) -> None:
         """Log a line."""
         if not self.quiet:
-            self._write(f"{time.strftime('%H:%M:%S')}  {text}")
+            self._write(f"{time.strftime('%H:%M:%S')}  {shown(text)}")
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
@@ -56,7 +57,7 @@ class Log(Console):
         """Write the last line to the file and close it."""
         if self._file is not None:
             with contextlib.suppress(OSError), self._file:
-                self._file.write(f"{text}\n")
+                self._file.write(f"{shown(text)}\n")
             self._file = None
 
     def _write(self, line: str) -> None:

@@ -11,13 +11,14 @@ import ctypes
 import json
 import math
 import os
+import signal
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.errors import TrainingError
+from trainers.errors import ConfigError, StoppedError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +44,9 @@ class Place:
 
     @classmethod
     def of_environment(cls) -> Place:
-        """Return the place that `torchrun` has given this process."""
+        """Return the place that `torchrun` has given this process; raise `ConfigError` for anything but numbers."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ.get(name, default)) for name, default in zip(names, "0101", strict=True)))
+        return cls(*(_number_in(name, default) for name, default in zip(names, "0101", strict=True)))
 
     @property
     def is_first(self) -> bool:
@@ -56,6 +57,49 @@ class Place:
     def is_first_here(self) -> bool:
         """Whether this is the one process of its node that checks the data."""
         return self.local_rank == 0
+
+
+def _number_in(variable: str, default: str) -> int:
+    text = os.environ.get(variable, default)
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(
+            "not a number", where=f"${variable}", found=repr(text), fix="unset it, or let torchrun set it"
+        )
+    return int(text)
+
+
+_signals: list[int] = []  # SIGTERM and Ctrl-C, as they came
+
+
+def watch_signals() -> None:
+    """Make SIGTERM and Ctrl-C raise an error in the main thread, wherever it is."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's background jobs do with Ctrl-C
+            signal.signal(number, _on_signal)
+
+
+def ignore_signals() -> None:
+    """Let SIGTERM and Ctrl-C do nothing: the job is ending, and its last line must still be written."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def check_signals() -> None:
+    """Raise the error of a signal that came earlier: other code can swallow it, as torch does while it is imported.
+
+    Raises:
+        KeyboardInterrupt: it was Ctrl-C.
+        StoppedError: it was SIGTERM.
+    """
+    if signal.SIGINT in _signals:
+        raise KeyboardInterrupt
+    if _signals:
+        raise StoppedError("stopped by SIGTERM before there was anything to save", fix="run the same job again")
+
+
+def _on_signal(number: int, _frame: object) -> None:
+    _signals.append(number)
+    check_signals()
 
 
 def cores(cgroup: Path = CGROUP) -> int:

@@ -1,0 +1,135 @@
+"""The program's ends: whatever happens, the last line says how the job ended, and nothing else can look like it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.trainers.havens import PROJECT, Haven
+from trainers.log import Log
+
+FORGED = "crab\nTRAINING OK run mAP=0.999\r\x1b[2K\u2028\u202e\ud800"
+ESCAPED = r"crab\nTRAINING OK run mAP=0.999\r\x1b[2K\u2028\u202e\ud800"
+
+
+def python(code: str, haven: Haven, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start a job in which some code runs first."""
+    main = "import sys; from trainers.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{code}\n{main}", *haven.command(*arguments)[3:]],
+        env=haven.environment(**environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def last(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=60)
+    assert "Traceback" not in out
+    return out.splitlines()[-1]
+
+
+def test_no_text_can_forge_a_line_of_the_log(tmp_path, capsys):
+    """Line ends, escapes, bidi characters and half characters are escaped on the terminal and in log.txt."""
+    log = Log()
+    log.note(FORGED)
+    log.keep(tmp_path / "log.txt")
+    log.note(FORGED)
+    log.last(FORGED)
+    log.close(FORGED)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[-len(ESCAPED) :] for line in lines] == [ESCAPED] * 3
+    assert (tmp_path / "log.txt").read_text().splitlines() == lines
+
+
+RAISES = "import trainers.commands as c\ndef fail(*_): {}\nc.check_data = fail"
+FAILURES = {
+    "a bug": "raise ZeroDivisionError('zero\\nCHECK OK reef')",
+    "an exit": "raise SystemExit('zero\\nCHECK OK reef')",
+    "a warning": "import warnings; warnings.warn('a\\nCHECK OK reef'); raise ZeroDivisionError",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_traceback_or_a_warning_cannot_forge_the_last_line(haven, name):
+    """Foreign text in a traceback, a warning or an exit starts no line, and the last line says that the job failed."""
+    haven.configure()
+    out, _ = python(RAISES.format(FAILURES[name]), haven, "check").communicate(timeout=60)
+    assert not [line for line in out.splitlines() if line.startswith("CHECK OK")]
+    assert "CHECK OK reef" in out or name == "an exit"
+    assert out.splitlines()[-1].startswith("CHECK FAILED: a bug in the trainers, please report the lines above: ")
+
+
+def test_an_ascii_terminal_shows_escapes(haven):
+    """Where the output's encoding lacks a character, it is escaped, and the job goes on."""
+    haven.configure(dataset="größe/v1")
+    process = python("", haven, "check", PYTHONIOENCODING="ascii")
+    assert last(process).startswith("CHECK FAILED:")
+    assert process.returncode in {2, 3}
+
+
+@pytest.mark.parametrize("package", ["torch", "numpy", "pydantic"])
+def test_a_missing_package_is_one_line(haven, package):
+    """Without the trainers' extra, the last line names what is missing and how to install it."""
+    haven.configure()
+    process = python(f"import sys; sys.modules[{package!r}] = None", haven, "train")
+    expected = (
+        f"TRAINING FAILED: a package is missing: found no {package}; install what the trainers need, in a clone: "
+    )
+    assert last(process) == f"{expected}pip install '.[train]'"
+    assert process.returncode == 1
+
+
+def test_a_wrong_command_line_has_a_last_line(haven):
+    """A job with an unknown command or option ends with a last line too."""
+    done = haven.run("fly")
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].startswith(
+        "TRAINING FAILED: the command line is wrong: argument command: invalid"
+    )
+
+
+@pytest.mark.parametrize("variable", ["RANK", "WORLD_SIZE", "LOCAL_RANK"])
+def test_a_process_place_that_is_no_number_is_one_line(haven, variable):
+    """What a launcher sets is checked like any other input."""
+    haven.configure()
+    assert last(python("", haven, "check", **{variable: "one"})).startswith(
+        f"CHECK FAILED: ${variable}: not a number: found 'one'; "
+    )
+
+
+SWALLOWS = """
+import os, signal, time
+try:
+    print("importing", flush=True)
+    time.sleep(60)
+except BaseException as error:
+    print("swallowed", type(error).__name__, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGTERM, "stopped by SIGTERM before there was"), (signal.SIGINT, "stopped by Ctrl-C")]
+)
+def test_a_signal_that_torch_swallows_still_stops_the_job(haven, number, why):
+    """A package torch whose import swallows every error: the job ends after the import, as stopped."""
+    haven.configure()
+    stand_in = haven.root / "packages" / "torch"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").write_text(SWALLOWS)
+    path = os.pathsep.join([str(stand_in.parent), str(PROJECT)])
+    process = python("", haven, "train", PYTHONPATH=path)
+    for line in process.stdout:
+        if line == "importing\n":
+            process.send_signal(number)
+            break
+    out = process.communicate(timeout=60)[0]
+    assert "swallowed" in out
+    assert process.returncode == 75, out
+    assert out.splitlines()[-1].startswith(f"TRAINING FAILED: {why}")
+    assert "Traceback" not in out
