@@ -10,6 +10,44 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+# From IANA's registries of special addresses (RFC 6890), not from `ipaddress`, whose tables depend on Python's version.
+_SPECIAL_IPV4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared (CGNAT); has Alibaba's metadata
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # Azure's own services
+            "169.254.0.0/16",  # link-local; has most clouds' metadata
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments; has Oracle's metadata
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
+# All else is loopback, IPv4-compatible, local NAT64, unique local, site-local, link-local, multicast or reserved.
+_GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
+_SPECIAL_IPV6 = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "2001::/23",  # protocol assignments, Teredo
+            "2001:db8::/32",  # documentation
+            "3ffe::/16",  # the former 6bone
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SAFE = "%/:?#[]@!$&'()*+,;=~"  # characters that need no quoting in a URL (RFC 3986); "%" may quote another already
 
 
@@ -74,10 +112,22 @@ def _has_prefix(url: str, prefix: str) -> bool:
 
 
 def is_public(ip: str) -> bool:
-    """Whether an IP address is on the public internet: not loopback, private, shared (CGNAT) or reserved."""
+    """Whether an IP address is on the public internet.
+
+    Loopback, private, shared, link-local, multicast, documentation and reserved addresses are not, nor are those of a
+    cloud's own services. An IPv6 address that stands for an IPv4 address is as public as that one.
+    """
     address = ipaddress.ip_address(ip.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner:
-            return is_public(str(inner))
-    return address.is_global and not address.is_multicast
+        inner = _embedded(address)
+        if inner is None:
+            return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
+        address = inner
+    return not any(address in network for network in _SPECIAL_IPV4)
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that packets to an IPv6 address end up at, if there is one."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour

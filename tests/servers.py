@@ -6,6 +6,8 @@ import base64
 import contextlib
 import hashlib
 import json
+import socket
+import ssl
 import struct
 import threading
 import time
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 
 def png(width: int = 8, height: int = 6, seed: int = 0) -> bytes:
@@ -148,6 +151,62 @@ class _Quiet(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Ignore clients that disconnect: tests kill some."""
+
+
+class RawServer:
+    """Answers each connection with what ``talk`` does to its socket, which no HTTP library would do.
+
+    With ``certificate``, a file and its key, it speaks TLS.
+    """
+
+    def __init__(
+        self, talk: Callable[[socket.socket], None], certificate: tuple[Path, Path] | None = None, port: int = 0
+    ) -> None:
+        self.talk = talk
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self._context and certificate:
+            self._context.load_cert_chain(*certificate)
+
+    @property
+    def url(self) -> str:
+        return f"http{'s' if self._context else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> RawServer:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            if self._context:
+                with self._context.wrap_socket(connection, server_side=True) as secure:
+                    self.talk(secure)
+            else:
+                self.talk(connection)
+
+
+def read_head(connection: socket.socket) -> str:
+    """Read a request up to the empty line after its headers."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        part = connection.recv(1)
+        if not part:
+            raise ConnectionError
+        head += part
+    return head.decode()
 
 
 class FakeKaggle(Server):

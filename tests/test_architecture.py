@@ -17,7 +17,7 @@ DATAPACK = (
     "errors progress hashing",
     "files reference engine jsonfile",
     "yamlfile",
-    "bag",
+    "bag web",
     "oci download workspace",
     "page",
     "catalog registry",

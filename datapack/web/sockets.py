@@ -1,0 +1,117 @@
+"""Sockets that keep a server to a deadline and a minimum rate.
+
+Everything that a connection sends and receives passes here, so no answer can go on for ever: not one that sends a byte
+now and then, nor endless ``100 Continue``, headers or trailers. Only the time spent waiting for the server counts, not
+ours, for example while the disk is slow.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+from datapack.web.errors import InvalidAnswerError, TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+SLOWEST = 1000  # bytes a second, as average over the patience
+_HEADERS = 256 << 10  # bytes that an answer may send before its body
+_UNDELIVERED = 1 << 20  # bytes of a body without any content: chunk extensions and trailers
+_SEND = 64 << 10  # bytes at once: even a slow line takes them within the patience
+_NO_PATIENCE = 3600.0  # seconds; every connection sets its own
+
+
+class PacedSocket(socket.socket):
+    """A TCP connection. Its ``settimeout`` sets its patience: the seconds of waiting that each of these may take.
+
+    - all headers of an answer;
+    - each `SLOWEST` times patience bytes of what is sent or received otherwise.
+    """
+
+    _patience = _NO_PATIENCE
+    _waited = 0.0  # seconds
+    _moved = 0  # bytes in these seconds
+    _in_headers = False
+    _allowance = _HEADERS  # bytes that may come before anything is delivered
+
+    def settimeout(self, value: float | None, /) -> None:
+        self._patience = _NO_PATIENCE if value is None else value
+        super().settimeout(value)
+
+    def gettimeout(self) -> float | None:
+        return self._patience  # a TLS handshake gets all of it
+
+    def expect_headers(self) -> None:
+        """Begin to wait for the headers of an answer."""
+        self._in_headers, self._allowance = True, _HEADERS
+        self._waited, self._moved = 0.0, 0
+
+    def expect_body(self) -> None:
+        """Begin to send a request, or to wait for the body of an answer."""
+        self._in_headers, self._allowance = False, _UNDELIVERED
+        self._waited, self._moved = 0.0, 0
+
+    def delivered(self) -> None:
+        """Note that the answer had content, so that more bytes may come."""
+        self._allowance = _UNDELIVERED
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        content: bytes = self._wait(lambda: super(PacedSocket, self).recv(bufsize, flags))
+        self._count_received(len(content))
+        return content
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        count: int = self._wait(lambda: super(PacedSocket, self).recv_into(buffer, nbytes, flags))
+        self._count_received(count)
+        return count
+
+    def send(self, data: Buffer, flags: int = 0, /) -> int:
+        count: int = self._wait(lambda: super(PacedSocket, self).send(data, flags))
+        self._count(count)
+        return count
+
+    def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        view = memoryview(data).cast("B")
+        at = 0
+        while at < len(view):
+            at += self.send(view[at : at + _SEND], flags)
+
+    def _wait(self, act: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        left = self._patience - self._waited
+        if left <= 0:
+            raise self._too_slow()
+        super().settimeout(left)
+        try:
+            return act()
+        except TimeoutError:
+            raise self._too_slow() from None
+        finally:
+            self._waited += time.monotonic() - began
+
+    def _too_slow(self) -> TransferError:
+        if self._in_headers and self._moved:
+            return TransferError(f"no complete headers within {self._patience:g} s")
+        if self._moved:
+            return TransferError(f"under {SLOWEST:,} bytes a second")
+        return TransferError(f"silent for {self._patience:g} s")
+
+    def _count_received(self, count: int) -> None:
+        self._allowance -= count
+        if self._allowance < 0:
+            raise InvalidAnswerError("endless headers" if self._in_headers else "a body without content")
+        self._count(count)
+
+    def _count(self, count: int) -> None:
+        self._moved += count
+        if not self._in_headers and self._moved >= SLOWEST * self._patience:
+            self._waited, self._moved = 0.0, 0
+
+
+class PacedTLSSocket(PacedSocket, ssl.SSLSocket):  # type: ignore[misc] # its methods name their parameters differently
+    """A TLS connection."""
