@@ -90,9 +90,9 @@ class Evaluator:
         """Yield COCO results: the file's ids, x, y, width, height rounded to 0.01 pixels, scores to 1e-5."""
         found = self._detections()
         rows = zip(found["image_id"], found["category_id"], found["bbox"], found["score"], strict=True)
-        for index, label, box, score in rows:
+        for image, label, box, score in rows:
             yield {
-                "image_id": int(self._coco.ids[index]),
+                "image_id": int(image),
                 "category_id": self._coco.categories[label - 1].id,
                 "bbox": [round(side, 2) for side in box.tolist()],
                 "score": round(float(score), 5),
@@ -127,10 +127,14 @@ class Evaluator:
         )
 
     def _truth(self) -> Columns:
-        """Return the boxes to find as COCO annotations. Ids of images are indices, ids of categories are labels."""
+        """Return the boxes to find, as the file has them. Ids of categories are labels.
+
+        Ids of images are those of the file: of equal scores, COCO's metrics take the one in the image with the smaller
+        id first.
+        """
         coco = self._coco.keep(self._indices)
         return {
-            "image_id": self._indices[coco.owners],
+            "image_id": coco.ids[coco.owners],
             "category_id": coco.labels,
             "bbox": coco.bbox,
             "area": coco.areas,
@@ -141,7 +145,7 @@ class Evaluator:
         """Return the detections in the same form."""
         state = self.state()
         return {
-            "image_id": np.repeat(state["indices"], state["counts"]),
+            "image_id": np.repeat(self._coco.ids[state["indices"]], state["counts"]),
             "category_id": state["labels"],
             "bbox": _corner_and_size(state["boxes"]),
             "score": state["scores"],
@@ -154,13 +158,14 @@ class Evaluator:
 
     def _match(self, truth: Columns, found: Columns, **parameters: Any) -> COCOeval:
         """Return a `COCOeval` that has matched ``found`` to ``truth``. The ids of both count from 1: 0 is no match."""
-        images = [{"id": index} for index in self._indices.tolist()]
+        ids = np.sort(self._coco.ids[self._indices]).tolist()
+        images = [{"id": number} for number in ids]
         categories = [{"id": label, "name": str(label)} for label in self._labels]
         where = (truth["image_id"], truth["category_id"], truth["bbox"])
         boxes = COCO.from_arrays(images, categories, *where, area=truth["area"], iscrowd=truth["iscrowd"])
         rows = np.column_stack([found[name] for name in ("image_id", "bbox", "score", "category_id")])
         matched = COCOeval(boxes, boxes.load_res(rows), "bbox")
-        parameters |= {"img_ids": self._indices.tolist(), "cat_ids": self._labels}
+        parameters |= {"img_ids": ids, "cat_ids": self._labels}
         for name, value in parameters.items():
             setattr(matched.params, name, value)
         matched.evaluate()

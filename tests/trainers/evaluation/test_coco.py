@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,12 +246,6 @@ def test_tensors_are_accepted():
     coco, found = random_case(images=5)
     tensors = [{name: torch.tensor(values) for name, values in part.items()} for part in found]
     assert evaluate(coco, *tensors) == evaluate(coco, *found)
-
-
-def test_duplicate_image_ids_do_no_harm():
-    """Images with the same id are evaluated separately."""
-    coco, found = random_case(images=4)
-    assert evaluate(replace(coco, ids=np.zeros(4, np.int64)), *found) == evaluate(coco, *found)
 
 
 @pytest.mark.parametrize("categories", [0, 3])
