@@ -3,13 +3,18 @@
 Pillow opens every file: it decides whether it is an image, how large it is, and whether it is broken. It also decodes
 everything except common PNGs. libspng decodes those, through imagecodecs: the same pixels in less time. It releases the
 GIL once per file and Pillow once per chunk, so next to a busy thread Pillow waits for the GIL dozens of times.
+
+A file may be hostile. Its size is compared with the COCO file's before a pixel is decoded, Pillow reads it in a limited
+number of pieces, and whatever goes wrong is a `BrokenImageError`.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +27,13 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
-_BROKEN = (  # what Pillow raises for broken files
-    *(OSError, SyntaxError, ValueError, EOFError, MemoryError),
-    *(IndexError, TypeError, struct.error),
-)
+LARGEST = 178_956_970  # pixels of one image: what Pillow accepts by default, 512 MiB of RGB
+
+_FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"}  # none is decoded by a program
+_PIECES = 20_000  # of a header: a real one has a few hundred
+_PIECE = 1 << 16  # bytes: a larger read costs no more than its bytes; a segment of a JPEG is smaller
+_PIECES_BYTES = 16 << 20  # in a header
+_AVERAGE = 128  # bytes: the pieces that pixels come in are larger
 _FORMS = {"L", "RGB", "RGBA"}  # Pillow's names of the modes that libspng decodes: 8 bits per channel, no palette
 _HEADER = 33  # bytes: a PNG's signature and its chunk IHDR
 _CHUNK = struct.Struct(">I4s")  # the length and the type of a PNG's chunk
@@ -42,7 +50,7 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
     """Decode an image and resize it.
 
     Args:
-        content: the bytes of the file, in any format that Pillow reads.
+        content: the bytes of the file: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP.
         given: the width and height that the image must have, pixels.
         wanted: the width and height of the result, pixels.
 
@@ -52,22 +60,68 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
     from PIL import Image, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # the size is compared with the COCO file before a pixel is decoded
+    width, height = int(given[0]), int(given[1])
+    if width * height > LARGEST:
+        raise BrokenImageError(f"{width} x {height} pixels, and an image may have at most {LARGEST:,}")
     try:
-        image = _rgb(content, (int(given[0]), int(given[1])))
-    except _BROKEN as error:
-        if isinstance(error, BrokenImageError):
-            raise
-        reason = "not an image in a known format" if isinstance(error, UnidentifiedImageError) else error
-        raise BrokenImageError(f"can't be decoded: {reason}") from error
+        image = _rgb(content, (width, height))
+    except BrokenImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise BrokenImageError("can't be decoded: not an image in a known format") from error
+    except Exception as error:  # Pillow documents no list of what a broken file can raise
+        raise BrokenImageError(f"can't be decoded: {_reason(error)}") from error
     size = int(wanted[0]), int(wanted[1])
     return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's text on one line; Pillow's own are sentences, Python's say little without their class."""
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, OSError | SyntaxError) and text else f"{type(error).__name__} {text}".rstrip()
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the names of those formats that this Pillow can read."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(sorted(_FORMATS & Image.OPEN.keys()))
+
+
+class _Content(io.BytesIO):
+    """A file in memory that Pillow may read in only so many pieces: millions of empty ones would take it a minute."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._pieces, self._bytes = _PIECES, float(_PIECES_BYTES)
+
+    def expect_pixels(self) -> None:
+        """Allow the pieces that pixels come in; the header has been read."""
+        self._pieces, self._bytes = _most_pieces(self.getbuffer()), math.inf
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if len(content) < _PIECE:
+            self._pieces -= 1
+            self._bytes -= len(content)
+        if self._pieces < 0 or self._bytes < 0:
+            raise BrokenImageError("can't be decoded: it has too much metadata, or is cut into too many pieces")
+        return content
+
+
+def _most_pieces(content: bytes | memoryview) -> int:
+    return _PIECES + len(content) // _AVERAGE
 
 
 def _rgb(content: bytes, given: tuple[int, int]) -> Image.Image:
     """Decode an image to 8 bits of RGB: grey is repeated, alpha is dropped, 16-bit grey keeps its upper 8 bits."""
     from PIL import Image, ImageOps
 
-    with Image.open(io.BytesIO(content)) as opened:
+    file = _Content(content)
+    with Image.open(file, formats=_formats()) as opened:
+        file.expect_pixels()
         image: Image.Image = opened
         if image.size != given and image.size == given[::-1]:
             image = ImageOps.exif_transpose(image)  # a photo that the camera stored rotated
@@ -103,7 +157,9 @@ def _compressed_pixels(content: bytes, start: int) -> bytes | None:
     """Join the compressed pixels of a PNG from ``start`` on; None if Pillow might reject what follows them."""
     parts: list[bytes] = []
     others: set[bytes] = set()
-    while start + _CHUNK.size <= len(content):
+    for _ in range(_most_pieces(content)):
+        if start + _CHUNK.size > len(content):
+            break
         length, kind = _CHUNK.unpack_from(content, start)
         start += _CHUNK.size
         if kind == b"IEND":
