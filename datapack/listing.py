@@ -109,8 +109,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _about(row: Row) -> str:
     """Return the title, shortened to fit the line, and the licence."""
-    licence = f" ({row.licence})"
-    title = " ".join(row.title.split())
+    title, licence = " ".join(row.title.split()), f" ({' '.join(row.licence.split())})"
     room = max(WIDTH - len(licence) - 2, 20)
     line = f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"
     return f"{line}\n  its image is not for a Safe Haven: it is based on {STAND_IN_MEANS}" if row.stand_in else line

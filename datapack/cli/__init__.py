@@ -6,11 +6,14 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from datapack.cli.commands import DETAILS_SHOWN, run
+from datapack.cli.output import complain, show_warning
 from datapack.cli.parser import make_parser
 from datapack.errors import DatapackError
+from datapack.text import escape_unknown
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +24,8 @@ STOPPED = 128 + signal.SIGINT
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 success, 1 failure, 2 wrong usage, 3 the data or the image differs."""
+    escape_unknown(sys.stdout, sys.stderr)
+    warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
     signal.signal(signal.SIGTERM, _interrupt)
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -28,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DatapackError as error:
         return _fail(error)
     except KeyboardInterrupt:
-        _say(f"stopped; {options.after_stop}")
+        complain(f"stopped; {options.after_stop}")
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
@@ -57,11 +62,11 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _fail(error: DatapackError) -> int:
-    _say(f"error: {error}")
+    complain(f"error: {error}")
     for line in error.details[:DETAILS_SHOWN]:
-        _say(f"  {line}")
+        complain(f"  {line}")
     if len(error.details) > DETAILS_SHOWN:
-        _say(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
+        complain(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
     return error.exit_code
 
 
@@ -73,7 +78,3 @@ def _readable(error: OSError) -> DatapackError:
         errno.EACCES: "check its owner and permissions",
     }
     return DatapackError(error.strerror or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datapack.cli.output import say, say_text
 from datapack.errors import DatapackError, UsageError
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def init(options: argparse.Namespace) -> None:
     from datapack.catalog.template import init as create
 
     for path in create(options.folder.resolve()):
-        print(f"wrote {path}")
-    print("Edit datasets.yml, then run: datapack build <name>@<version>")
+        say(f"wrote {path}")
+    say("Edit datasets.yml, then run: datapack build <name>@<version>")
 
 
 def list_versions(options: argparse.Namespace) -> None:
@@ -47,12 +48,12 @@ def list_versions(options: argparse.Namespace) -> None:
     workspace = _workspace(options)
     catalog = Catalog.read(workspace.catalog)
     if options.names:
-        print("\n".join(str(entry.reference) for entry in catalog.entries()))
+        say(*(str(entry.reference) for entry in catalog.entries()))
     else:
         from datapack.catalog.lock import Lock
         from datapack.listing import rows, table
 
-        print(table(rows(workspace, catalog, Lock.read(workspace.lock))))
+        say_text(table(rows(workspace, catalog, Lock.read(workspace.lock))))
 
 
 def fetch(options: argparse.Namespace) -> None:
@@ -65,9 +66,9 @@ def fetch(options: argparse.Namespace) -> None:
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
     bag = fetch_bag(workspace, reference, chosen, Console())
-    print(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
-    print(f"dataset    {bag.manifest.digest}")
-    print(f"bag        {_short(bag.path)}")
+    say(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
+    say(f"dataset    {bag.manifest.digest}")
+    say(f"bag        {_short(bag.path)}")
 
 
 def build(options: argparse.Namespace) -> None:
@@ -76,11 +77,11 @@ def build(options: argparse.Namespace) -> None:
 
     built = _built(options)
     out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
-    print(f"built      {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
-    print(f"dataset    {built.bag.manifest.digest}", file=out)
-    print(f"image      {built.image.digest}", file=out)
-    print(f"target     {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
-    print(f"provenance {_short(built.provenance)}", file=out)
+    say(f"built      {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    say(f"dataset    {built.bag.manifest.digest}", file=out)
+    say(f"image      {built.image.digest}", file=out)
+    say(f"target     {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
+    say(f"provenance {_short(built.provenance)}", file=out)
 
 
 def push(options: argparse.Namespace) -> None:
@@ -93,15 +94,15 @@ def push(options: argparse.Namespace) -> None:
     built = _built(options)
     name = ImageName.parse(built.target.removeprefix("docker://"))
     tagged = f"{name.path}:{name.tag}"
-    print(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
-    print(f"dataset    {built.bag.manifest.digest}")
-    print(f"image      {name.path}@{name.digest}")
-    print(f"provenance {_short(built.provenance)}, attached to the image")
-    print()
-    print("The data manager runs this in the Safe Haven:")
-    print(f"  ces-pull GITHUB_USER TOKEN {tagged}")
-    print(f"  ces-run {tagged}")
-    print(f"The log must end with: IMPORT OK {options.reference} {built.bag.manifest.digest}")
+    say(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
+    say(f"dataset    {built.bag.manifest.digest}")
+    say(f"image      {name.path}@{name.digest}")
+    say(f"provenance {_short(built.provenance)}")
+    say("")
+    say("The data manager runs this in the Safe Haven:")
+    say(f"  ces-pull GITHUB_USER TOKEN {tagged}")
+    say(f"  ces-run {tagged}")
+    say(f"The log must end with: IMPORT OK {options.reference} {built.bag.manifest.digest}")
 
 
 def _built(options: argparse.Namespace) -> Built:
@@ -137,19 +138,19 @@ def run(options: argparse.Namespace) -> None:
     chosen = Options(**given, **{name: getattr(options, name) for name in same})
     log = Log(sys.stdout.buffer, sys.stderr.buffer)
     done = rehearse(options.what, folder, _workspace_if_any(options), chosen, log, Console())
-    print(f"rehearsed {done.name}")
+    say(f"rehearsed {done.name}")
     if done.arrived:
-        print(done.arrived.verified)
-        print(f"receipt  {done.arrived.receipt}")
+        say_text(str(done.arrived.verified))
+        say(f"receipt  {done.arrived.receipt}")
     elif done.files:
         total = size(sum(count for _, count in done.files))
-        print(f"written  {len(done.files):,} files, {total}: {_short(done.folder)}")
+        say(f"written  {len(done.files):,} files, {total}: {_short(done.folder)}")
         for path, count in done.files[:DETAILS_SHOWN]:
-            print(f"  {size(count):>7}  {path}")
+            say(f"  {size(count):>7}  {path}")
         if len(done.files) > DETAILS_SHOWN:
-            print(f"  and {len(done.files) - DETAILS_SHOWN:,} more")
+            say(f"  and {len(done.files) - DETAILS_SHOWN:,} more")
     else:
-        print("written  nothing")
+        say("written  nothing")
 
 
 def verify(options: argparse.Namespace) -> None:
@@ -158,7 +159,10 @@ def verify(options: argparse.Namespace) -> None:
     from datapack.verify import verify as check
 
     workspace = _workspace_if_any(options)
-    print(check(options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure))
+    verified = check(
+        options.what, options.folder.resolve(), workspace, options.mode, Console(), insecure=options.insecure
+    )
+    say_text(str(verified))
 
 
 def base(options: argparse.Namespace) -> None:
@@ -167,11 +171,11 @@ def base(options: argparse.Namespace) -> None:
 
     pinned = pin(_workspace(options), options.image)
     if pinned.new == pinned.old:
-        print(f"unchanged: the base is {pinned.new}")
+        say(f"unchanged: the base is {pinned.new}")
         return
-    print(f"old base {pinned.old}")
-    print(f"new base {pinned.new}")
-    print("Versions built on the old base need --update-lock at their next build.")
+    say(f"old base {pinned.old}")
+    say(f"new base {pinned.new}")
+    say("Versions built on the old base need --update-lock at their next build.")
 
 
 def diff(options: argparse.Namespace) -> None:
@@ -185,14 +189,15 @@ def diff(options: argparse.Namespace) -> None:
 
     before, after = Reference.parse(options.before), Reference.parse(options.after)
     found = compare(_workspace(options), before, after, Console())
-    print(json.dumps(found.to_json(), indent=2) if options.json else table(found, options.all_names))
+    text = json.dumps(found.to_json(), indent=2) if options.json else table(found, options.all_names)
+    say_text(text)
 
 
 def completion(options: argparse.Namespace) -> None:
     """Print a script for shell completion."""
     from datapack.cli.completion import completion_script
 
-    print(completion_script(options.make_parser(), options.shell), end="")
+    sys.stdout.write(completion_script(options.make_parser(), options.shell))
 
 
 def _short(path: Path) -> str:

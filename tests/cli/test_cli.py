@@ -51,8 +51,10 @@ def test_help_imports_only_the_standard_library():
         "datapack.cli",
         "datapack.cli.commands",
         "datapack.cli.completion",
+        "datapack.cli.output",
         "datapack.cli.parser",
         "datapack.errors",
+        "datapack.text",
     }
     assert {name.partition(".")[0] for name in imported - ours} <= sys.stdlib_module_names
 
