@@ -6,28 +6,43 @@ import contextlib
 import runpy
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bags import write_bag
-from tests.containers import engines
+from tests.containers import engines, sid
 from tests.containers.importer import FILES, MANY, Importer, copy_program
 from tests.containers.rehearsing import Stage, build_reef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+NEWER = ("podman-sid", "docker-sid", "docker-sid-containerd")
+
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark these tests. One worker runs those of podman, another those of Docker, so each engine starts once."""
+    """Mark these tests. Tests of the same group run on the same worker, so each engine starts once."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             parameters = item.name.partition("[")[2]
+            group = next((group for group in ("sid", "docker") if group in parameters), "podman")
             item.add_marker("engine")
-            item.add_marker(pytest.mark.xdist_group("docker" if "docker" in parameters else "podman"))
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_engine: runs also on the newer engines of Debian sid")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test of `engine` on this Debian's engines, and one marked ``every_engine`` also on those of sid."""
+    if "engine" in metafunc.fixturenames:
+        newer = NEWER if metafunc.definition.get_closest_marker("every_engine") else ()
+        metafunc.parametrize("engine", ["podman", "docker", *newer], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +69,28 @@ def docker(stand_in_base: Path) -> Iterator[engines.Engine]:
         yield engine
 
 
+@pytest.fixture(scope="session")
+def podman_sid(stand_in_base: Path) -> Iterator[engines.Engine]:
+    """Start sid's podman."""
+    with _short_folder() as folder, sid.machine() as machine, engines.podman(folder, stand_in_base, machine) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def docker_sid(stand_in_base: Path) -> Iterator[engines.Engine]:
+    """Start sid's Docker, with the store that older installations have."""
+    with _short_folder() as folder, sid.machine() as machine, engines.docker(folder, stand_in_base, machine) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def docker_sid_containerd(stand_in_base: Path) -> Iterator[engines.Engine]:
+    """Start sid's Docker with containerd's store, the one of new installations."""
+    start = partial(engines.docker, containerd=True)
+    with _short_folder() as folder, sid.machine() as machine, start(folder, stand_in_base, machine) as engine:
+        yield engine
+
+
 @contextlib.contextmanager
 def _short_folder() -> Iterator[Path]:
     """Make a folder for an engine: pytest's own paths are too long for the 108 characters of a socket's path."""
@@ -61,10 +98,10 @@ def _short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="session", params=["podman", "docker"])
+@pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> engines.Engine:
-    """Each engine in turn."""
-    given: engines.Engine = request.getfixturevalue(request.param)
+    """Each engine in turn; see `pytest_generate_tests`."""
+    given: engines.Engine = request.getfixturevalue(request.param.replace("-", "_"))
     return given
 
 
@@ -74,14 +111,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine]
     context = tmp_path_factory.mktemp("context")
     copy_program(context)
     digest = write_bag(context / "data" / "reef" / "v1", FILES)
-    built: dict[str, str] = {}
+    built: dict[str, str] = {}  # by the engine's URL
 
     def build(engine: engines.Engine) -> tuple[str, str]:
-        if engine.name not in built:
-            built[engine.name] = "localhost/import-program:v1"  # a separate name: other tests load reef:v1
+        if engine.url not in built:
+            built[engine.url] = "localhost/import-program:v1"  # a separate name: other tests load reef:v1
             arguments = {"BASE": "localhost/stand-in:latest", "NAME": "reef", "DATA_VERSION": "v1", "DIGEST": digest}
-            engine.build(engines.PROJECT / "docker" / "data" / "Dockerfile", context, built[engine.name], **arguments)
-        return built[engine.name], digest
+            engine.build(engines.PROJECT / "docker" / "data" / "Dockerfile", context, built[engine.url], **arguments)
+        return built[engine.url], digest
 
     return build
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,11 +17,17 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tests.containers.sid import Machine
+
 PROJECT = Path(__file__).parents[2]
 REQUIRED = "DATAPACK_REQUIRE_ENGINES"  # 1 makes a missing engine a failure, as in CI
 STAND_IN = "localhost/stand-in:latest"
 START_TIMEOUT = 60  # seconds
-DRIVERS = {"podman": ("overlay", "vfs"), "docker": ("overlay2", "vfs")}  # the second if the first does not work
+DRIVERS = {  # the second if the first does not work
+    "podman": ("overlay", "vfs"),
+    "docker": ("overlay2", "vfs"),
+    "containerd": ("overlayfs", "native"),
+}
 
 # The limits are no higher than this process's own; runc works with both podman and docker; state and locks are
 # separate, so that another podman on this machine does not interfere.
@@ -37,10 +44,11 @@ lock_type="file"
 class Engine:
     """An engine: its command line and its Docker API."""
 
-    name: str
+    name: str  # podman or docker
     command: tuple[str, ...]
     url: str  # unix://...
     environment: Mapping[str, str] = field(default_factory=dict)
+    containerd: bool = False  # whether it has containerd's image store
 
     def run(self, *arguments: str | Path, check: bool = True, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run an engine's command to its end; both of its streams are in ``stdout``."""
@@ -98,17 +106,19 @@ def need(*programs: str) -> None:
 
 
 @contextlib.contextmanager
-def podman(folder: Path, base: Path) -> Iterator[Engine]:
+def podman(folder: Path, base: Path, machine: Machine | None = None) -> Iterator[Engine]:
     """Start podman's API over a store in ``folder``, with the base loaded as `STAND_IN`."""
-    need("podman", "runc", "skopeo")
+    need("skopeo", *(() if machine else ("podman", "runc")))
+    prefix = machine.prefix if machine else ()
     settings = folder / "containers.conf"
     settings.write_text(CONTAINERS_CONF.format(folder=folder))
     url = f"unix://{folder}/podman.sock"
+    own = {"CONTAINERS_CONF": str(settings), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
     for driver in DRIVERS["podman"]:
         store, log = folder / driver, folder / f"{driver}.log"
-        command = ["podman", "--root", f"{store}/root", "--runroot", f"{store}/run", "--cgroup-manager", "cgroupfs"]
-        command += ["--storage-driver", driver]
-        engine = Engine("podman", tuple(command), url, {"CONTAINERS_CONF": str(settings)})
+        command = [*prefix, "podman", "--root", f"{store}/root", "--runroot", f"{store}/run"]
+        command += ["--cgroup-manager", "cgroupfs", "--storage-driver", driver]
+        engine = Engine("podman", tuple(command), url, own)
         service = _start([*command, "system", "service", "--time", "0", url], engine, log)
         try:
             with _stopping(service):
@@ -123,15 +133,19 @@ def podman(folder: Path, base: Path) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def docker(folder: Path, base: Path) -> Iterator[Engine]:
-    """Start our own Docker daemon in ``folder``, with the base loaded as `STAND_IN`."""
-    need("dockerd", "docker", "skopeo")
+def docker(folder: Path, base: Path, machine: Machine | None = None, containerd: bool = False) -> Iterator[Engine]:
+    """Start our own Docker daemon in ``folder``, with the base loaded as `STAND_IN`, or with containerd's store."""
+    need("docker", "skopeo", *(() if machine else ("dockerd",)))
     client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"  # the client of this daemon
     url = f"unix://{folder}/docker.sock"
-    engine = Engine("docker", (client, "--host", url), url, {"DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(folder)})
-    for driver in DRIVERS["docker"]:
+    own = {"DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(folder)}
+    engine = Engine("docker", (client, "--host", url), url, own, containerd)
+    settings = folder / "daemon.json"
+    settings.write_text(json.dumps({"features": {"containerd-snapshotter": True}} if containerd else {}))
+    for driver in DRIVERS["containerd" if containerd else "docker"]:
         store, log = folder / driver, folder / f"{driver}.log"
-        arguments = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", driver]
+        arguments = [*(machine.prefix if machine else ()), "dockerd", "--config-file", str(settings)]
+        arguments += ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", driver]
         arguments += ["--data-root", f"{store}/data", "--exec-root", f"{store}/run", "--pidfile", f"{store}.pid"]
         daemon = _start([*arguments, "--host", url], engine, log)
         try:
@@ -142,6 +156,7 @@ def docker(folder: Path, base: Path) -> Iterator[Engine]:
                     return
         finally:
             _unmount(store)
+            (folder / "docker.sock").unlink(missing_ok=True)
     unavailable(f"docker cannot run a container here: {failure}")
 
 

@@ -60,6 +60,7 @@ def test_the_receipt_agrees_with_the_log(importer: Importer) -> None:
     assert importer.receipt.read_text().endswith(f"\n{importer.ok}\n")
 
 
+@pytest.mark.every_engine
 @pytest.mark.parametrize("user", ["0:0", f"{STRANGER}:0", f"{STRANGER}:{STRANGER}"])
 def test_any_user_on_a_read_only_root(anywhere: Importer, user: str) -> None:
     """An import works for root and for a user without a name, with a read-only root and without any capability."""
@@ -85,6 +86,7 @@ def test_any_number_of_jobs(importer: Importer, tmp_path: Path, jobs: str) -> No
     assert len(contents(importer.final / "data")) == 2500
 
 
+@pytest.mark.every_engine
 def test_a_second_run_changes_nothing(anywhere: Importer) -> None:
     """A complete copy is verified and left unchanged."""
     anywhere()

@@ -36,6 +36,7 @@ echo "$DATAPACK_LAST"
 # ---- Import containers
 
 
+@pytest.mark.every_engine
 @pytest.mark.parametrize("strict", [(), ("--strict",)], ids=["plain", "strict"])
 def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ...]) -> None:
     """The image in the lock is loaded into the engine and run, and every imported byte is verified."""
@@ -54,6 +55,7 @@ def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ..
     assert ("strict: " in done.stderr) == bool(strict)
 
 
+@pytest.mark.every_engine
 def test_an_image_is_loaded_into_the_engine_once(stage: Stage) -> None:
     """An image whose ID the engine has is not sent again; by its name it is rehearsed in the same way."""
     stage.ok("reef@v1")

@@ -1,0 +1,120 @@
+"""Debian sid beside this Debian: newer engines, and apptainer, as their own packages install them.
+
+The root file system is downloaded once, into ``.cache``; programs run on a copy in memory, in namespaces of their own.
+Whatever they start or mount ends with these, also if the tests are killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.containers.engines import PROJECT, need, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CACHE = PROJECT / ".cache"
+PACKAGES = (
+    *("apptainer", "ca-certificates", "mount", "squashfs-tools", "util-linux"),
+    *("crun", "docker-cli", "docker.io", "netavark", "podman", "runc", "uidmap"),
+)
+LEFT_OUT = ("doc", "locale", "man")  # of /usr/share: 100 MB
+RESEARCHER = 12345  # a user whom only apptainer's machine knows
+_FILES = {
+    "etc/hosts": "127.0.0.1\tlocalhost\n",
+    "etc/localtime": "",
+    "etc/passwd": f"root:x:0:0:root:/root:/bin/sh\nresearcher:x:{RESEARCHER}:{RESEARCHER}::/home/researcher:/bin/sh\n",
+    "etc/group": f"root:x:0:\nresearcher:x:{RESEARCHER}:\n",
+}
+_ENTER = """
+set -eu
+root=$1 shared=$2
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay overlay -o "lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
+cd /mnt/root
+mount --rbind /dev dev
+mount --rbind /sys sys
+mount -t tmpfs tmpfs run
+mkdir -p ".$shared"
+mount --bind "$shared" ".$shared"
+pivot_root . mnt
+mount -t proc proc /proc
+umount --lazy /mnt
+echo ready
+exec sleep infinity
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A running copy of that Debian. It sees this machine's temporary folder under the same path."""
+
+    leader: int  # the first process in its namespaces
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The words before a command that is to run there."""
+        return ("nsenter", f"--target={self.leader}", "--mount", "--pid", "--")
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[Machine]:
+    """Start that Debian; it ends with everything that runs in it."""
+    command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    command += ["--propagation=private", "sh", "-c", _ENTER, "sid", str(_root()), tempfile.gettempdir()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                unavailable(f"Debian sid does not start here: {process.communicate()[1].strip()}")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            yield Machine(int(children))
+        finally:
+            process.kill()
+
+
+def _root() -> Path:
+    """Return the root file system; download it the first time."""
+    need("mmdebstrap", "nsenter", "setpriv", "unshare")
+    key = hashlib.sha256(repr((PACKAGES, LEFT_OUT, _FILES)).encode()).hexdigest()[:12]
+    root = CACHE / f"debian-sid-{key}"
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers wait here
+        if not root.exists():
+            for old in CACHE.glob("debian-sid-*"):
+                shutil.rmtree(old)
+            partial = CACHE / f"debian-sid-{key}.partial"
+            _download(partial)
+            partial.rename(root)
+    return root
+
+
+def _download(root: Path) -> None:
+    """Install the packages into a folder; apt checks their signatures."""
+    settings = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.writelines(f"{line}\n" for line in settings.splitlines() if line.startswith("Acquire::"))
+        file.flush()
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--aptopt={file.name}"]
+        command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
+        command += [f"--include={','.join(PACKAGES)}", "sid", str(root)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        shutil.rmtree(root, ignore_errors=True)
+        unavailable(f"Debian sid can't be downloaded: {done.stdout[-1000:]}")
+    for name, content in _FILES.items():
+        (root / name).write_text(content)
+    home = root / "home/researcher"
+    home.mkdir()
+    os.chown(home, RESEARCHER, RESEARCHER)
