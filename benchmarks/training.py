@@ -215,7 +215,7 @@ def _parts(wanted: Any, root: Path) -> tuple[Path, Path, int]:
     from trainers.dataset.split import split
 
     content = (Path(wanted.dataset) / "data" / wanted.data.train).read_bytes()
-    coco, _ = parse_coco(content, wanted.data.train)
+    coco = parse_coco(content, wanted.data.train)
     parts = split(coco, wanted.data.validation, wanted.seed, by_sequence=wanted.data.sequences == "url")
     whole, paths = json.loads(content), []
     for name, places in (("training", parts.train), ("validation", parts.validation)):

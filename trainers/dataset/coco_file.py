@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trainers.dataset.json_rows import Add
+
     Row = dict[str, Any]
 
 _LARGEST = 2**63 - 1  # of an id
@@ -68,30 +70,19 @@ class Cleaned:
         return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "nothing to correct"
 
 
-def parse_coco(content: bytes, where: object) -> tuple[Coco, Cleaned]:
-    """Parse a COCO file.
+def parse_coco(content: bytes, where: object, *, boxes: bool = True) -> Coco:
+    """Parse a COCO file; without ``boxes`` only its images, and its boxes and categories may be anything.
 
     Raises:
         TrainingError: it is not a COCO file, or a row of it is invalid; the error names the row.
     """
-    images, boxes, categories = _Images(), _Boxes(), _Categories()
-    lists = {"images": images.add, "annotations": boxes.add, "categories": categories.add}
-    _check_list(read_rows(content, lists, where), where)
-    del content
-    coco = _arrays(images, boxes, categories, where)
-    return coco, Cleaned.of(coco)
-
-
-def parse_images(content: bytes, where: object) -> Coco:
-    """Parse only the images of a COCO file, as `parse_coco` does; its boxes and categories may be anything."""
-    images = _Images()
-    _check_list(read_rows(content, {"images": images.add}, where), where)
-    return _arrays(images, _Boxes(), _Categories(), where)
-
-
-def _check_list(keys: set[str], where: object) -> None:
-    if "images" not in keys:
+    images, annotations, categories = _Images(), _Boxes(), _Categories()
+    lists: dict[str, Add] = {"images": images.add}
+    if boxes:
+        lists |= {"annotations": annotations.add, "categories": categories.add}
+    if "images" not in read_rows(content, lists, where):
         raise TrainingError("not a COCO file", where=where, expected="an object with a list of 'images'")
+    return _arrays(images, annotations, categories, where)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.bag.missing import MISSING, parse_missing
-from trainers.dataset.coco_file import parse_coco
+from trainers.dataset.coco_file import Cleaned, parse_coco
+from trainers.dataset.names import find_images
 from trainers.dataset.pixels import Cached, Decoded, Layout, cache_path
 from trainers.errors import ConfigError, TrainingError
 
@@ -50,8 +51,8 @@ class Images:
         return cached or Decoded(tuple(self.dataset.path(name) for name in self.names), self.layout)
 
 
-def list_images(config: Config, dataset: Dataset, file: str, folder: str, log: Log) -> Images:
-    """Read a COCO file of the dataset and find its images there.
+def list_images(config: Config, dataset: Dataset, file: str, folder: str, log: Log, *, boxes: bool = True) -> Images:
+    """Read a COCO file of the dataset and find its images there; without ``boxes`` its boxes may be anything.
 
     Images in the dataset's ``missing.csv`` or in the configuration's ``skip_broken`` are left out.
 
@@ -61,27 +62,20 @@ def list_images(config: Config, dataset: Dataset, file: str, folder: str, log: L
         MismatchError: the file differs from the manifest.
     """
     name = _in_manifest(dataset, file)
-    coco, cleaned = parse_coco(dataset.read(name), where=dataset.path(name))
-    names = [f"{PAYLOAD}/{folder}/{file_name}" for file_name in coco.file_names]
-    skipped, missing = _skipped(config, coco, file), _missing(dataset)
-    absent = [name for name in names if name not in dataset.manifest.hashes and name not in missing]
-    if absent:
-        raise TrainingError(
-            f"{len(absent):,} of {len(names):,} images of {file} are not in the dataset",
-            where=dataset.folder,
-            found=f"no {absent[0]}",
-            fix="set data.images (or data.eval_images) to the folder of the images",
-        )
+    coco = parse_coco(dataset.read(name), where=dataset.path(name), boxes=boxes)
+    skipped = _skipped(config, coco, file)
+    names = find_images(coco.file_names, folder, {*dataset.manifest.hashes, *_missing(dataset)}, dataset.path(name))
     kept = [
         index
         for index, name in enumerate(names)
         if name in dataset.manifest.hashes and coco.file_names[index] not in skipped
     ]
     left_out = len(names) - len(kept)
-    log.note(f"{file}: {cleaned}" + (f"; {left_out:,} images left out" if left_out else ""))
+    said = str(Cleaned.of(coco)) if boxes else "its boxes are not read"
+    log.note(f"{file}: {said}" + (f"; {left_out:,} images left out" if left_out else ""))
     if not kept:
         raise TrainingError("no images are left", where=dataset.path(name))
-    images = Images(coco, tuple(names), Layout.of(coco, "", config.image), dataset)
+    images = Images(coco, names, Layout.of(coco, "", config.image), dataset)
     return images.keep(np.array(kept, np.int64), config)
 
 

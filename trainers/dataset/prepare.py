@@ -53,7 +53,7 @@ def check_data(config: Config, context: RunContext) -> Dataset:
     images = list_images(config, dataset, config.data.train, config.data.images, context.log)
     _log_split(images, _split(config, images), context)
     if config.data.eval:
-        list_images(config, dataset, config.data.eval, config.data.eval_images, context.log)
+        list_images(config, dataset, config.data.eval, config.data.eval_images, context.log, boxes=False)
     return dataset
 
 
@@ -101,7 +101,7 @@ def _choose(config: Config, dataset: Dataset, part: Part, context: RunContext) -
     if part == "eval":
         if config.data.eval is None:
             raise ConfigError("data.eval names no list of images to predict", where=context.base)
-        images = list_images(config, dataset, config.data.eval, config.data.eval_images, context.log)
+        images = list_images(config, dataset, config.data.eval, config.data.eval_images, context.log, boxes=False)
         return images, _all_validation(images)
     images = list_images(config, dataset, config.data.train, config.data.images, context.log)
     parts = _split(config, images)

@@ -11,7 +11,7 @@ from trainers.errors import TrainingError
 
 @pytest.fixture
 def layout(haven):
-    coco, _ = parse_coco(haven.files["train.json"], "train.json")
+    coco = parse_coco(haven.files["train.json"], "train.json")
     return Layout.of(coco, haven.digest, ImageSection(min_size=24, max_size=64))
 
 
@@ -50,7 +50,7 @@ def test_a_truncated_cache_is_not_opened(haven, layout):
 
 def test_another_dataset_or_size_has_another_cache(haven, layout):
     """The name of the file depends on the dataset, the images and their sizes."""
-    coco, _ = parse_coco(haven.files["train.json"], "train.json")
+    coco = parse_coco(haven.files["train.json"], "train.json")
     assert Layout.of(coco, "sha256:other", ImageSection(min_size=24, max_size=64)).key != layout.key
     assert Layout.of(coco, haven.digest, ImageSection(min_size=25, max_size=64)).key != layout.key
     assert Layout.of(coco.keep(np.arange(11)), haven.digest, ImageSection(min_size=24, max_size=64)).key != layout.key

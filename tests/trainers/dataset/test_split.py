@@ -23,7 +23,7 @@ def dives(folders: int, frames: int, categories: int = 4):
             boxes += [{"image_id": number, "category_id": category, "bbox": [1, 1, 5, 5]} for category in shown]
     rows = [{"id": category, "name": str(category)} for category in range(categories)]
     content = {"images": images, "annotations": boxes, "categories": rows}
-    return parse_coco(json.dumps(content).encode(), "train.json")[0]
+    return parse_coco(json.dumps(content).encode(), "train.json")
 
 
 def test_frames_of_one_dive_are_on_one_side():
@@ -64,7 +64,7 @@ def test_the_seed_determines_the_split():
 
 def test_without_urls_each_image_is_a_sequence():
     """The reef has no URLs: its 72 images are 72 sequences."""
-    coco, _ = parse_coco((REEF / "train.json").read_bytes(), "train.json")
+    coco = parse_coco((REEF / "train.json").read_bytes(), "train.json")
     assert len(set(sequences_of(coco))) == 72
 
 
@@ -83,4 +83,4 @@ def test_an_impossible_split_is_refused():
     with pytest.raises(TrainingError, match="at least two sequences"):
         split(dives(folders=1, frames=1), 0.2, 0)
     with pytest.raises(TrainingError, match="0 boxes"):
-        split(parse_coco(b'{"images": []}', "x")[0], 0.2, 0)
+        split(parse_coco(b'{"images": []}', "x"), 0.2, 0)

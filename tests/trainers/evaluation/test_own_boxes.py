@@ -56,7 +56,7 @@ def pycocotools_stats(content: bytes, results) -> list[float]:
 
 
 def our_stats(content: bytes, found):
-    coco, _ = parse_coco(content, "train.json")
+    coco = parse_coco(content, "train.json")
     evaluator = Evaluator(coco, range(len(coco)), coco.sizes)
     labels = {category.id: label for label, category in enumerate(coco.categories, 1)}
     for index, image in enumerate(coco.ids.tolist()):
