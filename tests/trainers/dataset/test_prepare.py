@@ -114,7 +114,7 @@ def test_images_in_missing_csv_are_left_out(tmp_path):
     """An image in missing.csv is left out; any other absent image stops the run."""
     files = small_files()
     del files["images/3.png"]
-    with pytest.raises(TrainingError, match=r"1 of 12 images of train.json are not in the dataset: found no .*3\.png"):
+    with pytest.raises(TrainingError, match=r"1 of 12 images are not in the dataset: found no .*3\.png"):
         Job(Haven(tmp_path, files)).prepare_data()
     files["missing.csv"] = b"path,url,reason\nimages/3.png,https://example.org/3.png,404 Not Found\n"
     assert len(Job(Haven(tmp_path, files)).prepare_data().coco) == 11
