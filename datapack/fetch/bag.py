@@ -19,9 +19,10 @@ from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.fetch import dvc
 from datapack.fetch.context import FetchContext
+from datapack.fetch.dvc_settings import check_settings
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
-from datapack.files import sync_folder
+from datapack.files import disk_errors, sync_folder
 from datapack.hashing import hash_files
 from datapack.workspace.cache import KnownFile
 
@@ -48,6 +49,7 @@ def get_bag(job: FetchJob) -> Bag:
         shutil.rmtree(job.staging)
     bag = None if job.must_ask_sources else _restore(job)
     if bag is None:
+        check_settings(job.workspace.root)  # before anything is fetched that DVC can't keep
         _reuse_files(job)
         bag = _fetch(job)
     job.check_digest(bag.manifest)
@@ -132,10 +134,7 @@ def _restore(job: FetchJob) -> Bag | None:
     with job.reporter.progress(f"checking {job.entry.reference}", listing.size, "B") as advance:
         difference = compare_bytes(manifest, job.partial, listing, advance=advance)
     if difference:
-        _discard(job, difference.changed)
-        for name in difference.extra:
-            (job.partial / name).unlink()
-        raise _damaged_cache(job, difference, difference.lines())
+        raise _wrong_copy(job, sorted({*difference.changed, *difference.extra}), difference, difference.lines())
     for name, stat in listing.files.items():
         job.cache.record(job.entry.reference, name, stat, manifest.hashes[name])
     return Bag.open(job.partial, listing)
@@ -146,24 +145,22 @@ def _check_restored_tags(job: FetchJob) -> Manifest:
     try:
         return Manifest.parse(read_tags(job.partial)[MANIFEST])
     except (BagError, ManifestError) as error:
-        _discard(job, [path.name for path in job.partial.iterdir() if path.is_file()])  # any of them may be damaged
-        raise _damaged_cache(job, error) from error
+        tags = [path.name for path in job.partial.iterdir() if path.is_file()]  # any of them may be damaged
+        raise _wrong_copy(job, tags, error) from error
 
 
-def _discard(job: FetchJob, names: Sequence[str]) -> None:
-    dvc.discard(job.workspace, job.pointer, names)
-    for name in names:
-        (job.partial / name).unlink()
-
-
-def _damaged_cache(job: FetchJob, found: object, details: tuple[str, ...] = ()) -> MismatchError:
-    return MismatchError(
-        "DVC's cache held files that differ from the bag's manifest",
-        where=job.pointer,
-        found=found,
-        fix="they were removed from the cache; run the same command again to get them from the remote",
-        details=details,
-    )
+def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tuple[str, ...] = ()) -> MismatchError:
+    """Remove these restored files, and those whose bytes in DVC's cache are damaged; return the error for them."""
+    with disk_errors(job.partial, BagError):
+        for name in names:
+            (job.partial / name).unlink()
+    if dvc.remove_damaged(job.workspace, job.pointer, names):
+        fault = "DVC's cache held files that differ from the bag's manifest"
+        fix = "they were removed from the cache; run the same command again to get them from the remote"
+    else:
+        fault = "the bag that DVC restored differs from its manifest, though DVC's cache is sound"
+        fix = "check the disk and the pointer; --refresh fetches the version from its sources"
+    return MismatchError(fault, where=job.pointer, found=found, fix=fix, details=details)
 
 
 def _fetch(job: FetchJob) -> Bag:

@@ -7,23 +7,22 @@ The whole bag is one ``dvc add``; DVC links to the files instead of copying them
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_settings import cache_folder, find_repository, read_setting
-from datapack.files import temporary_file
-from datapack.progress import size
+from datapack.fetch.dvc_cache import DvcCache, check_md5
+from datapack.fetch.dvc_repository import set_up
+from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
+from datapack.files import read_limited
+from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,21 +32,9 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 
-_FICLONE = 0x40049409  # ioctl of linux/fs.h: share one file's blocks with another
 _PR_SET_PDEATHSIG = 1  # prctl of linux/prctl.h
 _ERROR = "ERROR: "
-
-# Runs DVC's command line for each command. After `init` the repository is complete, so the marker is removed.
-_PROGRAM = """\
-import json, pathlib, sys
-from dvc.cli import main
-for command in json.loads(sys.argv[1]):
-    status = main(command)
-    if status:
-        sys.exit(status)
-    if command[0] == "init":
-        pathlib.Path(sys.argv[2]).unlink()
-"""
+_POINTER_LIMIT = 1 << 20  # bytes
 
 
 def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
@@ -56,23 +43,24 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     Raises:
         VersioningError: DVC failed, or does not track every file.
     """
+    check_settings(workspace.root)
     path = str(bag.path.relative_to(workspace.root))
     reporter.note(f"versioning {path} with DVC, {size(bag.bytes)}")
     pointer = bag.path.with_name(f"{bag.path.name}.dvc")
     if not has_pointer(pointer):
         pointer.unlink(missing_ok=True)
     _run(workspace, ["add", path])
-    tracked = _output(pointer)
+    tracked = _read_pointer(pointer)
     files = bag.files + len(bag.tags)
-    if tracked["nfiles"] != files:
+    if tracked.files != files:
         raise VersioningError(
             "DVC does not track every file of the bag",
             where=pointer,
             expected=f"{files} files",
-            found=f"{tracked['nfiles']} files",
+            found=f"{tracked.files} files",
             fix="check whether a .dvcignore excludes some",
         )
-    return str(tracked["md5"])
+    return tracked.md5
 
 
 def has_pointer(pointer: Path) -> bool:
@@ -82,7 +70,7 @@ def has_pointer(pointer: Path) -> bool:
 
 def tracked_hash(pointer: Path) -> str | None:
     """Return the hash in a pointer, or None if there is no pointer."""
-    return str(_output(pointer)["md5"]) if has_pointer(pointer) else None
+    return _read_pointer(pointer).md5 if has_pointer(pointer) else None
 
 
 def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Reporter) -> bool:
@@ -90,22 +78,45 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
 
     DVC checks out file by file to the path in its pointer. So it gets a copy of the pointer with a temporary path, and
     only a complete bag gets its final name.
+
+    Raises:
+        VersioningError: the pointer or a setting can't be used, or a shared cache is damaged.
     """
-    reporter.note(f"restoring {pointer.with_suffix('').relative_to(workspace.root)} from DVC")
-    other = destination.with_name(f"{destination.name}.dvc")
-    _output(pointer)  # raises an error for anything that is no pointer
-    content = yaml.safe_load(pointer.read_bytes())
+    check_settings(workspace.root, to_restore=True)
+    bag, has_remote = pointer.with_suffix("").relative_to(workspace.root), _has_remote(workspace)
+    md5 = _read_pointer(pointer).md5
+    cache = DvcCache.of(workspace.root)
+    if cache.remove_damaged([md5]):
+        reporter.note(f"DVC's listing of {bag} was damaged and is removed")
+    if not has_remote and (lacking := _lacking(cache, md5)):
+        reporter.note(f"DVC can't restore {bag}: its cache lacks {lacking}, and it has no default remote")
+        return False
+    reporter.note(f"restoring {bag} from DVC")
+    other = _partial_pointer(pointer)
+    content = yaml.safe_load(pointer.read_bytes())  # which was read as a pointer above
     content["outs"][0]["path"] = destination.name
     other.write_text(yaml.safe_dump(content, sort_keys=False))
     try:
-        command = "pull" if _has_remote(workspace) else "checkout"
-        _run(workspace, [command, "--force", str(other.relative_to(workspace.root))])
+        _run(workspace, ["pull" if has_remote else "checkout", "--force", str(other.relative_to(workspace.root))])
     except VersioningError as error:
         reporter.note(str(error))
         return False
     finally:
         other.unlink(missing_ok=True)
     return True
+
+
+def _partial_pointer(pointer: Path) -> Path:
+    return pointer.with_suffix(".partial.dvc")
+
+
+def _lacking(cache: DvcCache, md5: str) -> str:
+    """Say what of a tracked bag the cache lacks; an empty string if it has everything."""
+    if not cache.has(md5):
+        return "the bag"
+    tree = cache.tree(md5)
+    absent = sum(not cache.has(file) for file in tree.values())
+    return f"{absent:,} of {len(tree):,} files" if absent else ""
 
 
 def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> bytes | None:
@@ -129,111 +140,69 @@ def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> 
 
 
 def _read_cached(workspace: Workspace, pointer: Path, name: str) -> bytes | None:
-    cache = cache_folder(workspace.root)
-    try:
-        return _cached(cache, _tree(cache, pointer)[name]).read_bytes()
-    except (FileNotFoundError, KeyError):
-        return None
+    cache = DvcCache.of(workspace.root)
+    md5 = cache.tree(_read_pointer(pointer).md5).get(name)
+    return None if md5 is None else cache.read(md5)
 
 
-def discard(workspace: Workspace, pointer: Path, names: Iterable[str]) -> None:
-    """Remove damaged files of a bag, by their paths below it, from DVC's cache, so that DVC does not use them again."""
-    cache = cache_folder(workspace.root)
-    hashes = _tree(cache, pointer)
-    for name in names:
-        if name in hashes:
-            _cached(cache, hashes[name]).unlink(missing_ok=True)
+def remove_damaged(workspace: Workspace, pointer: Path, names: Iterable[str]) -> int:
+    """Remove damaged files of a bag, by their paths below it, from DVC's cache, so that DVC does not use them again.
 
+    A file counts as damaged only if its bytes in the cache are wrong, whatever was restored from it.
 
-def _tree(cache: Path, pointer: Path) -> dict[str, str]:
-    """Read DVC's hash of each file of a tracked bag, by its path below the bag; none if the cache lacks the listing."""
-    md5 = _output(pointer)["md5"]
-    try:
-        tree = json.loads(_cached(cache, md5).read_bytes())
-        return {str(entry["relpath"]): str(entry["md5"]) for entry in tree}
-    except (FileNotFoundError, ValueError, RecursionError, LookupError, TypeError):  # missing or damaged
-        return {}
+    Returns:
+        the number of files that were removed.
 
-
-def _cached(cache: Path, md5: str) -> Path:
-    """Return the path of an object in DVC 3's cache."""
-    return cache / "files" / "md5" / md5[:2] / md5[2:]
+    Raises:
+        VersioningError: the cache may belong to others; nothing was removed.
+    """
+    cache = DvcCache.of(workspace.root)
+    hashes = cache.tree(_read_pointer(pointer).md5)
+    return cache.remove_damaged(hashes[name] for name in names if name in hashes)
 
 
 def push(workspace: Workspace, pointer: Path, reporter: Reporter) -> None:
     """Push a tracked bag to the default remote."""
-    if not _has_remote(workspace):
-        raise VersioningError(
-            "DVC has no default remote", where=workspace.root, fix="add one with 'dvc remote add --default NAME URL'"
-        )
+    check_remote(workspace.root)
     reporter.note(f"pushing {pointer.with_suffix('').relative_to(workspace.root)} to DVC's remote")
     _run(workspace, ["push", str(pointer.relative_to(workspace.root))])
 
 
-def _output(pointer: Path) -> Any:
+class _Tracked(NamedTuple):
+    """What a pointer says."""
+
+    md5: str  # DVC's name of the listing
+    files: int
+
+
+def _read_pointer(pointer: Path) -> _Tracked:
     """Return the only output in a pointer."""
+    content = read_limited(pointer, _POINTER_LIMIT, VersioningError)
     try:
-        (output,) = yaml.safe_load(pointer.read_bytes())["outs"]
-        return {"md5": str(output["md5"]), "nfiles": int(output["nfiles"])}
-    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        (output,) = yaml.safe_load(content)["outs"]
+        return _Tracked(check_md5(output["md5"]), int(output["nfiles"]))
+    except (yaml.YAMLError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise VersioningError(
             "DVC's pointer can't be read", where=pointer, found=type(error).__name__, fix="restore it with git"
         ) from error
-
-
-def _set_up(workspace: Workspace) -> list[list[str]]:
-    """Return the commands that create a DVC repository if needed, and choose a link type that the disk supports."""
-    root, marker = workspace.root, workspace.dvc_init
-    commands = []
-    incomplete = marker.exists() and not (root / ".dvc/cache").exists()
-    if incomplete or find_repository(root) is None:
-        marker.touch()
-        if incomplete:
-            shutil.rmtree(root / ".dvc", ignore_errors=True)
-        commands.append(["init", *_init_options(root)])
-    else:
-        marker.unlink(missing_ok=True)
-    if not read_setting(root, "cache", "type"):
-        # Without reflinks, hardlink must come first: DVC copies if it can't make the first type of link.
-        links = "reflink,hardlink,copy" if _supports_reflinks(workspace.cache) else "hardlink,copy"
-        commands.append(["config", "--local", "cache.type", links])
-    return commands
-
-
-def _init_options(root: Path) -> tuple[str, ...]:
-    if (root / ".git").exists():
-        return ()
-    inside_git = any((folder / ".git").exists() for folder in root.parents)
-    return ("--subdir",) if inside_git else ("--no-scm",)
 
 
 def _has_remote(workspace: Workspace) -> bool:
     return bool(read_setting(workspace.root, "core", "remote"))
 
 
-def _supports_reflinks(folder: Path) -> bool:
-    """Whether two files on this disk can share blocks."""
-    with temporary_file(folder) as (first, _), temporary_file(folder) as (second, _):
-        first.write(bytes(4096))
-        first.flush()
-        try:
-            fcntl.ioctl(second.fileno(), _FICLONE, first.fileno())
-        except OSError:
-            return False
-        return True
-
-
 def _run(workspace: Workspace, command: list[str]) -> None:
-    """Run a DVC command; the set-up commands run in the same process, because starting DVC takes a second."""
+    """Run a DVC command."""
     root = workspace.root
-    commands = [*_set_up(workspace), command]
+    set_up(root)
     _release_dead_locks(root)
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, json.dumps(commands), str(workspace.dvc_init)],
+        [sys.executable, "-P", "-m", "dvc", *command],  # -P: no module beside the catalog takes the place of Python's
         cwd=root,
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
         preexec_fn=_die_with_parent,
     )

@@ -1,4 +1,7 @@
-"""DVC's settings, read from its configuration files, because starting a DVC process takes a second."""
+"""DVC's settings, read from its configuration files, because starting a DVC process takes a second.
+
+Settings that can't work are refused before DVC starts: a bag needs regular files, and DVC must be able to write.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any
 from configobj import ConfigObj, ConfigObjError
 
 from datapack.errors import VersioningError
+
+_LINKS = ("reflink", "hardlink", "symlink", "copy")  # that DVC knows
 
 
 def find_repository(root: Path) -> Path | None:
@@ -35,8 +40,83 @@ def cache_folder(root: Path) -> Path:
     if found:
         value, file = found
         # relative to the file, as DVC writes it; unlike Path.expanduser, this leaves the name of an unknown user
-        return file.parent / os.path.expanduser(value)  # noqa: PTH111
+        return Path(os.path.normpath(file.parent / os.path.expanduser(value)))  # noqa: PTH111
     return (find_repository(root) or root / ".dvc") / "cache"
+
+
+def check_settings(root: Path, *, to_restore: bool = False) -> None:
+    """Refuse settings with which DVC can't keep a bag.
+
+    Args:
+        root: the folder of the catalog.
+        to_restore: check only what is needed to restore a bag: the cache may be read-only.
+
+    Raises:
+        VersioningError: DVC would put links into the bag, keep its cache where datapack does not look, or it can't
+            use its own folders.
+    """
+    _check_links(root)
+    if found := _find(root, "cache", "local"):
+        fix = "set cache.dir to its folder, and remove cache.local"
+        raise VersioningError("cache.local is not supported", where=found[1], found=found[0], fix=fix)
+    if repository := find_repository(root):
+        _check_access(repository, os.R_OK | os.W_OK | os.X_OK)
+    _check_access(cache_folder(root), os.R_OK | os.X_OK | (0 if to_restore else os.W_OK))
+
+
+def _check_links(root: Path) -> None:
+    found = _find(root, "cache", "type")
+    if not found:
+        return
+    value, file = found
+    types = [part.strip().lower() for part in value.split(",")]
+    expected = "reflink, hardlink or copy, or several of them"
+    fix = "run 'dvc config --local cache.type hardlink,copy'"
+    if unknown := [part for part in types if part not in _LINKS]:
+        raise VersioningError("unknown cache.type", where=file, expected=expected, found=repr(unknown[0]), fix=fix)
+    # DVC takes the first type that works; reflinks and hard links do not where the cache is on another disk.
+    if "symlink" in types and "copy" not in types[: types.index("symlink")]:
+        raise VersioningError(
+            "with this cache.type, DVC may replace files of a bag by links", where=file,
+            expected=expected, found=value, fix=fix,
+        )  # fmt: skip
+
+
+def _check_access(folder: Path, mode: int) -> None:
+    """Refuse a folder that DVC can't use; one that does not exist must be possible to make."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise VersioningError("DVC needs a folder here", where=there, found="a file, or a link that leads nowhere")
+    if not os.access(there, mode):
+        doing = "write" if mode & os.W_OK else "read"
+        fix = "check the permissions of the folder and of its disk"
+        raise VersioningError(f"DVC can't {doing} here", where=there, fix=fix)
+
+
+def check_remote(root: Path) -> None:
+    """Refuse a default remote that can't keep a bag.
+
+    Raises:
+        VersioningError: there is none, or it keeps files by their names, for which DVC writes pointers of another form.
+    """
+    name = read_setting(root, "core", "remote")
+    if not name:
+        raise VersioningError(
+            "DVC has no default remote", where=root, fix="add one with 'dvc remote add --default NAME URL'"
+        )
+    for option in ("version_aware", "worktree"):
+        found = _find(root, f'remote "{name}"', option)
+        if found and found[0].lower() == "true":
+            fix = f"run 'dvc remote modify {name} {option} false', or use another remote"
+            raise VersioningError(f"a remote with {option} is not supported", where=found[1], found=name, fix=fix)
+
+
+def write_local_setting(repository: Path, section: str, option: str, value: str) -> bytes:
+    """Return the content of ``.dvc/config.local`` with one setting added; comments and other settings stay."""
+    config = _parse(repository / "config.local")
+    name = next((known for known in config if known.lower() == section), section)
+    config.setdefault(name, {})[option] = value
+    return "".join(f"{line}\n" for line in config.write()).encode()
 
 
 def _find(root: Path, section: str, option: str) -> tuple[str, Path] | None:
@@ -49,12 +129,16 @@ def _find(root: Path, section: str, option: str) -> tuple[str, Path] | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    return _lower_keys(_parse(file).dict())
+
+
+def _parse(file: Path) -> ConfigObj:
     """Read a file with DVC's own parser: it knows quotes, comments behind values, and lists."""
     try:
         with file.open(encoding="utf-8") as lines:
-            return _lower_keys(ConfigObj(lines).dict())
+            return ConfigObj(lines)
     except FileNotFoundError:
-        return {}
+        return ConfigObj()
     except (OSError, UnicodeDecodeError, ConfigObjError) as error:
         found = str(error).splitlines()[0]
         raise VersioningError("DVC's configuration can't be read", where=file, found=found) from error

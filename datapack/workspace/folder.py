@@ -62,11 +62,6 @@ class Workspace:
         """The blobs of base images from registries."""
         return self.cache / "bases"
 
-    @property
-    def dvc_init(self) -> Path:
-        """A file that exists while ``dvc init`` runs. If a kill leaves it behind, the next run starts again."""
-        return self.cache / "dvc-init"
-
     def manifest(self, digest: str) -> Path:
         """Return the path of a copy of a locked manifest, which shows later what changed."""
         return self.cache / "manifests" / f"{digest.removeprefix('sha256:')}.txt"
