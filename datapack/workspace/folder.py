@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import CatalogError, DatapackError
-from datapack.files import remove_temporaries
+from datapack.files import disk_errors, read_limited, remove_temporaries, temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CATALOG = "datasets.yml"
 LOCK = "datasets.lock"
+_NOTE_LIMIT = 1 << 10  # bytes
 
 
 @dataclass(frozen=True)
@@ -84,32 +85,58 @@ class Workspace:
     def dist(self, reference: Reference) -> Path:
         return self.root / "dist" / f"{reference.name}-{reference.version}"
 
+    @property
+    def writer(self) -> Path:
+        """A note that says who is writing, for the error of another process."""
+        return self.cache / "writer"
+
     @contextlib.contextmanager
     def exclusive(self, doing: str) -> Iterator[None]:
         """Lock this folder for one writer; the kernel releases it however the process ends.
 
-        Temporary files that a killed writer left beside the catalog and the lock are removed.
+        The lock is on the folder itself, so no file can be deleted to get past it. Temporary files that a killed writer
+        left beside the catalog and the lock are removed.
+
+        Raises:
+            DatapackError: another process is writing, or this one can't write here.
         """
-        path = self.cache / "writer"
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.cache.mkdir(exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise DatapackError(
-                "can't write here", where=self.root, found=error.strerror, fix="work in a folder that you can write to"
-            ) from error
-        with os.fdopen(descriptor, "r+") as file:
+            self._lock(descriptor)
+            with disk_errors(self.cache, DatapackError):
+                for folder in (self.root, self.cache):
+                    remove_temporaries(folder)
+                self._sign(f"{doing} (process {os.getpid()})\n")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DatapackError(
-                    "another datapack process is running in this folder",
-                    where=self.root,
-                    found=file.read().strip() or None,
-                    fix="wait until it has finished",
-                ) from None
-            file.truncate(0)
-            file.write(f"{doing} (process {os.getpid()})\n")
-            file.flush()
-            remove_temporaries(self.root)
-            yield
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    self.writer.unlink()
+        finally:
+            os.close(descriptor)
+
+    def _sign(self, text: str) -> None:
+        with temporary_file(self.cache) as (note, temporary):
+            note.write(text.encode())
+            note.flush()
+            try:
+                temporary.replace(self.writer)
+            except IsADirectoryError:
+                raise DatapackError("a folder is in the way", where=self.writer, fix="remove it") from None
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found = None
+            with contextlib.suppress(DatapackError):
+                found = read_limited(self.writer, _NOTE_LIMIT, DatapackError).decode(errors="replace").strip()
+            raise DatapackError(
+                "another datapack process is running in this folder",
+                where=self.root,
+                found=found,
+                fix="wait until it has finished",
+            ) from None
+        except OSError as error:
+            fix = "work on a disk that has locks"
+            raise DatapackError("can't lock this folder", where=self.root, found=error.strerror, fix=fix) from error
