@@ -70,7 +70,7 @@ scan:  ## write an SBOM of each trainer image to build/sbom, and list its known 
 	scripts/scan.sh $(ENGINE) build/sbom $(IMAGES)
 
 clean:  ## remove everything that the other targets created
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/ready: pyproject.toml  # datapack alone
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11" >&2; exit 1; }

@@ -2,7 +2,8 @@
 
 An image for a Safe Haven is based on the base that the catalog pins by digest. If no registry can be reached, as in
 tests, this script makes an image with the same tools in the same places: one uncompressed layer in an OCI layout, the
-same bytes each time.
+same bytes each time. Debian trixie has the busybox of Alpine 3.22, 1.37. It is downloaded once, into ``.cache``; where
+that fails, the installed busybox replaces it.
 
     python examples/stand_in_base.py DIR        prints the digest of the image's manifest; the base is then oci:DIR
 """
@@ -18,7 +19,8 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-BUSYBOX = Path("/bin/busybox")
+PROJECT = Path(__file__).parents[1]
+INSTALLED = Path("/bin/busybox")
 CREATED = "1970-01-01T00:00:00Z"
 LABELS = {
     "datapack.stand-in": "true",
@@ -49,16 +51,17 @@ class Blob(NamedTuple):
     descriptor: dict[str, object]
 
 
-def build(directory: Path) -> str:
+def build(directory: Path, busybox: Path | None = None) -> str:
     """Write the base image as an OCI layout and return its manifest's digest.
 
     Args:
         directory: the layout's folder. It is made where it is missing; parts that are there already are replaced.
+        busybox: a static busybox; by default that of Debian trixie, or the installed one.
 
     Raises:
         FileNotFoundError: there is no static busybox here; the message says how to get it.
     """
-    layer = _blob("application/vnd.oci.image.layer.v1.tar", _root_filesystem())
+    layer = _blob("application/vnd.oci.image.layer.v1.tar", _root_filesystem(busybox or newest_busybox()))
     config = _json_blob("application/vnd.oci.image.config.v1+json", _config(layer))
     manifest = _json_blob(
         "application/vnd.oci.image.manifest.v1+json",
@@ -79,11 +82,38 @@ def build(directory: Path) -> str:
     return str(manifest.descriptor["digest"])
 
 
-def _root_filesystem() -> bytes:
+def newest_busybox() -> Path:
+    """Return the busybox of Debian trixie, or the installed one if that can't be downloaded."""
+    try:
+        return debian_busybox("trixie")
+    except FileNotFoundError as error:
+        if not INSTALLED.exists():
+            raise FileNotFoundError(f"{error}, and busybox-static is not installed: {INSTALLED} is missing") from error
+        print(f"{error}; the installed busybox replaces it: {version(INSTALLED)}", file=sys.stderr)
+        return INSTALLED
+
+
+def debian_busybox(release: str) -> Path:
+    """Return the static busybox of a Debian release; raise `FileNotFoundError` if it can't be downloaded."""
+    folder = PROJECT / ".cache" / f"busybox-{release}"
+    if not folder.exists():
+        command = [PROJECT / "scripts" / "debian-unpack.sh", release, folder, "busybox-static"]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise FileNotFoundError(done.stderr.strip())
+    return next(path for path in (folder / "usr/bin/busybox", folder / "bin/busybox") if path.exists())
+
+
+def version(busybox: Path) -> str:
+    """Return the first line that a busybox prints about itself, ``BusyBox v1.37.0 ...``."""
+    return subprocess.run([busybox], check=True, capture_output=True, text=True).stdout.splitlines()[0]
+
+
+def _root_filesystem(busybox: Path) -> bytes:
     """Make the only layer: busybox, a link for each of its applets, and the folders and files that programs expect."""
     files = {name: (content.encode(), 0o644) for name, content in FILES.items()}
-    files["bin/busybox"] = (_busybox(), 0o755)
-    links = dict.fromkeys(_applets(), "/bin/busybox")
+    files["bin/busybox"] = (busybox.read_bytes(), 0o755)
+    links = dict.fromkeys(_applets(busybox), "/bin/busybox")
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted({*FOLDERS, *files, *links}, key=str.encode):
@@ -100,16 +130,9 @@ def _root_filesystem() -> bytes:
     return archive.getvalue()
 
 
-def _busybox() -> bytes:
-    try:
-        return BUSYBOX.read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{BUSYBOX} is missing: apt-get install busybox-static") from error
-
-
-def _applets() -> list[str]:
+def _applets(busybox: Path) -> list[str]:
     """Ask busybox for the path of each of its applets, such as ``usr/bin/awk``."""
-    listing = subprocess.run([BUSYBOX, "--list-full"], check=True, capture_output=True, text=True)
+    listing = subprocess.run([busybox, "--list-full"], check=True, capture_output=True, text=True)
     return [path for path in listing.stdout.split() if Path(path).parent.as_posix() in FOLDERS]
 
 

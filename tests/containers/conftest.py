@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import runpy
 import shutil
 import tempfile
 from functools import partial
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from examples.stand_in_base import build as build_stand_in_base
 from tests.bags import write_bag
 from tests.containers import engines, sid
-from tests.containers.importer import FILES, MANY, Importer, copy_program
+from tests.containers.importer import FILES, MANY, Importer, build_import, copy_program
 from tests.containers.rehearsing import Stage, build_reef
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def stand_in_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the OCI layout of a base from the installed busybox."""
-    if not Path("/bin/busybox").exists():
-        engines.unavailable("busybox-static is not installed")
+    """Make the OCI layout of a base with the newest busybox that can be had here."""
     layout = tmp_path_factory.mktemp("stand-in-base")
-    runpy.run_path(str(engines.PROJECT / "examples" / "stand_in_base.py"))["build"](layout)
+    try:
+        build_stand_in_base(layout)
+    except FileNotFoundError as error:
+        engines.unavailable(str(error))
     return layout
 
 
@@ -116,8 +117,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[engines.Engine]
     def build(engine: engines.Engine) -> tuple[str, str]:
         if engine.url not in built:
             built[engine.url] = "localhost/import-program:v1"  # a separate name: other tests load reef:v1
-            arguments = {"BASE": "localhost/stand-in:latest", "NAME": "reef", "DATA_VERSION": "v1", "DIGEST": digest}
-            engine.build(engines.PROJECT / "docker" / "data" / "Dockerfile", context, built[engine.url], **arguments)
+            build_import(engine, context, built[engine.url], digest)
         return built[engine.url], digest
 
     return build

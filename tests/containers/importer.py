@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.bags import digest_of, write_bag
-from tests.containers.engines import PROJECT
+from tests.containers.engines import PROJECT, STAND_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +110,12 @@ def copy_program(context: Path) -> None:
     place = context / PROGRAM.relative_to(PROJECT)
     place.parent.mkdir(parents=True)
     shutil.copy(PROGRAM, place)
+
+
+def build_import(engine: Engine, context: Path, tag: str, digest: str, base: str = STAND_IN) -> None:
+    """Build the import image of a context: the program, and the bag of this digest."""
+    arguments = {"BASE": base, "NAME": "reef", "DATA_VERSION": "v1", "DIGEST": digest}
+    engine.build(PROJECT / "docker" / "data" / "Dockerfile", context, tag, **arguments)
 
 
 @contextlib.contextmanager

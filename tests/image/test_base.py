@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_registry_that_is_not_there(tmp_path):
         port = free.getsockname()[1]
     text = f"127.0.0.1:{port}/tiny:1@sha256:{'0' * 64}"
     with pytest.raises(
-        ImageError, match=r"the registry can't be reached: found ConnectionRefusedError.*; check the network"
+        ImageError, match=r"the registry can't be reached: found .*refused.*; check the network"
     ):
         open_base(text, tmp_path, tmp_path / "cache", Silent())
 
@@ -123,11 +124,9 @@ def test_not_a_layout(tmp_path):
 
 def test_stand_in_is_announced(tmp_path):
     """Opening a stand-in base always prints a warning."""
-    from examples.stand_in_base import BUSYBOX, build
+    from examples.stand_in_base import build
 
-    if not BUSYBOX.exists():
-        pytest.skip("busybox-static is not installed")
-    build(tmp_path / "stand-in")
+    build(tmp_path / "stand-in", busybox=Path("/bin/true"))  # any program that exists, also without busybox-static
     notes = Notes()
     open_base("oci:stand-in", tmp_path, tmp_path, notes)
     assert "stand-in base, for tests and the demo only" in notes.notes[0]
