@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datapack.files import FileStat
 
@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS place (
     registry TEXT, repository TEXT, digest TEXT, PRIMARY KEY (registry, repository, digest)
 ) WITHOUT ROWID;
 """
+_MAX_TIME = 1 << 63  # ns: what SQLite can store, up to the year 2262
 
 
 class KnownFile(NamedTuple):
@@ -43,8 +44,9 @@ class KnownFile(NamedTuple):
 class HashCache:
     """The cache, for one process; it is thread-safe."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = _connect(path)
         self._lock = threading.Lock()
         self._pending: dict[str, list[tuple[object, ...]]] = {"file": [], "layer": [], "place": []}  # rows by table
         self._written = time.monotonic()
@@ -53,37 +55,27 @@ class HashCache:
     @contextlib.contextmanager
     def open(cls, path: Path) -> Iterator[HashCache]:
         """Open the cache; a damaged file is replaced by an empty one, as it is only a cache."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            connection = _connect(path)
-        except sqlite3.DatabaseError:
-            path.unlink()
-            connection = _connect(path)
-        cache = cls(connection)
+        cache = cls(path)
         try:
             yield cache
         finally:
             cache.write()
-            connection.close()
+            cache._connection.close()
 
     def files(self, reference: Reference) -> dict[str, KnownFile]:
         """Return all known files of a version, by their path below the bag."""
-        rows = "SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?"
-        self.write()
-        with self._lock:
-            found = self._connection.execute(rows, (str(reference),))
-            return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in found}
+        rows = self._select("SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?", str(reference))
+        return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in rows}
 
     def record(self, reference: Reference, path: str, stat: FileStat, sha256: str) -> None:
         """Record the hash of a file that had this size and modification time."""
-        self._add("file", (str(reference), path, *stat, sha256))
+        if abs(stat.mtime_ns) < _MAX_TIME:
+            self._add("file", (str(reference), path, *stat, sha256))
 
     def layer(self, key: str) -> str | None:
         """Return the digest of the layer with this content key, if it was built before."""
-        self.write()
-        with self._lock:
-            row = self._connection.execute("SELECT digest FROM layer WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._select("SELECT digest FROM layer WHERE key = ?", key)
+        return str(rows[0][0]) if rows else None
 
     def record_layer(self, key: str, digest: str) -> None:
         """Record a layer's digest by its content key."""
@@ -92,9 +84,7 @@ class HashCache:
     def repositories(self, registry: str, digest: str = "") -> list[str]:
         """Return the repositories of a registry that a blob, or any blob, was pushed to, sorted."""
         rows = "SELECT DISTINCT repository FROM place WHERE registry = ? AND digest LIKE ? ORDER BY repository"
-        self.write()
-        with self._lock:
-            return [str(row[0]) for row in self._connection.execute(rows, (registry, digest or "%"))]
+        return [str(row[0]) for row in self._select(rows, registry, digest or "%")]
 
     def record_place(self, registry: str, repository: str, digest: str) -> None:
         """Record that a repository has a blob."""
@@ -106,12 +96,23 @@ class HashCache:
         if time.monotonic() - self._written > 1:
             self.write()
 
+    def _select(self, rows: str, *values: str) -> list[Any]:
+        self.write()
+        with self._lock:
+            try:
+                return self._connection.execute(rows, values).fetchall()
+            except sqlite3.DatabaseError:  # damaged, or of another form: start again with an empty one
+                self._connection.close()
+                self._path.unlink(missing_ok=True)
+                self._connection = _connect(self._path)
+                return []
+
     def write(self) -> None:
         """Write all pending rows in one transaction."""
         with (
             self._lock,
-            contextlib.suppress(sqlite3.OperationalError),
-        ):  # a full disk must not stop a build: this is only a cache
+            contextlib.suppress(sqlite3.DatabaseError),
+        ):  # neither a full disk nor a damaged cache may stop a build
             for table, rows in self._pending.items():
                 if rows:
                     marks = ", ".join("?" * len(rows[0]))
@@ -122,6 +123,18 @@ class HashCache:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """Open the database; if it can't be opened even after it was removed, use one in memory."""
+    for _ in range(2):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _open(path)
+        except (sqlite3.DatabaseError, OSError):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return _open(":memory:")
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
     connection.executescript(_SCHEMA)
     return connection

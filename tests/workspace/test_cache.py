@@ -1,7 +1,11 @@
 """The hash cache: what it stores, and what happens when it is damaged."""
 
+import shutil
 import sqlite3
 import threading
+from contextlib import closing
+
+import pytest
 
 from datapack.files import FileStat
 from datapack.reference import Reference
@@ -62,3 +66,50 @@ def test_damaged_cache_is_replaced(tmp_path):
         cache.record(REEF, "a", STAT, "a" * 64)
     with sqlite3.connect(tmp_path / "hashes.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM file").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("rows", ["SELECT 1", "DROP TABLE file; CREATE TABLE file (x INTEGER)"])
+def test_cache_that_turns_out_to_be_damaged_is_replaced(tmp_path, rows):
+    """Damage, or a table of another form, may show only when rows are read."""
+    path = tmp_path / "hashes.sqlite"
+    with HashCache.open(path) as cache:
+        for number in range(1000):
+            cache.record(REEF, f"data/{number}", STAT, "a" * 64)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(rows)
+    if rows == "SELECT 1":
+        content = path.read_bytes()
+        path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    with HashCache.open(path) as cache:
+        assert cache.files(REEF) == {}
+        cache.record(REEF, "a", STAT, "b" * 64)
+    with HashCache.open(path) as cache:
+        assert list(cache.files(REEF)) == ["a"]
+
+
+def test_cache_that_cannot_be_opened_costs_only_time(tmp_path):
+    """Without a file, rows are kept in memory."""
+    (tmp_path / "hashes.sqlite/full").mkdir(parents=True)
+    with HashCache.open(tmp_path / "hashes.sqlite") as cache:
+        cache.record(REEF, "a", STAT, "a" * 64)
+        assert list(cache.files(REEF)) == ["a"]
+
+
+def test_cache_that_is_deleted_while_it_is_open_costs_only_time(tmp_path):
+    """`.datapack` is safe to delete at any time."""
+    with HashCache.open(tmp_path / "cache/hashes.sqlite") as cache:
+        cache.record(REEF, "a", STAT, "a" * 64)
+        shutil.rmtree(tmp_path / "cache")
+        cache.write()
+        cache.files(REEF)
+        cache.record(REEF, "b", STAT, "a" * 64)
+    with HashCache.open(tmp_path / "cache/hashes.sqlite") as cache:
+        assert "c" not in cache.files(REEF)
+
+
+def test_time_that_sqlite_cannot_store_is_not_recorded(tmp_path):
+    """Such a file is hashed each time; the build goes on."""
+    with HashCache.open(tmp_path / "hashes.sqlite") as cache:
+        cache.record(REEF, "late", FileStat(1, 1 << 63), "a" * 64)
+        cache.record(REEF, "early", FileStat(1, -1), "a" * 64)
+        assert list(cache.files(REEF)) == ["early"]
