@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,19 +11,21 @@ from datapack.bag.manifest import PAYLOAD
 from datapack.bag.missing import MISSING, parse_missing
 from trainers.dataset.coco_file import Cleaned, parse_coco
 from trainers.dataset.names import find_images
-from trainers.dataset.pixels import Cached, Decoded, Layout, cache_path
+from trainers.dataset.pixels import Decoded, Layout
 from trainers.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from trainers.config import Config
     from trainers.dataset.coco import Coco
-    from trainers.dataset.pixels import Pixels
     from trainers.dataset.verify import Dataset
     from trainers.log import Log
+
+
+List = Literal["train", "eval"]  # the two COCO files that a configuration names
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,24 @@ class Images:
     layout: Layout
     dataset: Dataset
 
+    @classmethod
+    def of(cls, coco: Coco, names: Sequence[str], dataset: Dataset, config: Config) -> Images:
+        """Lay out the images of a COCO file, whose files have these names in the manifest."""
+        hashes = [dataset.manifest.hashes[name] for name in names]
+        return cls(coco, tuple(names), Layout.of(coco, hashes, config.image), dataset)
+
     def keep(self, indices: NDArray[np.int64], config: Config) -> Images:
         """Return the images with these indices."""
-        coco = self.coco.keep(indices)
-        layout = Layout.of(coco, self.dataset.manifest.digest, config.image)
-        return Images(coco, tuple(self.names[index] for index in indices), layout, self.dataset)
+        return Images.of(self.coco.keep(indices), [self.names[index] for index in indices], self.dataset, config)
 
-    def is_cached(self, scratch: Path) -> bool:
-        """Whether the decoded images are in ``scratch``."""
-        return Cached.open(cache_path(scratch, self.layout), self.layout) is not None
-
-    def pixels(self, scratch: Path) -> Pixels:
-        """Return the decoded images in ``scratch`` or, without them, a reader that decodes each image on the fly."""
-        cached = Cached.open(cache_path(scratch, self.layout), self.layout)
-        return cached or Decoded(tuple(self.dataset.path(name) for name in self.names), self.layout)
+    @property
+    def decoded(self) -> Decoded:
+        """A reader that decodes each image from the dataset."""
+        return Decoded(self.dataset, self.names, self.layout)
 
 
-def list_images(config: Config, dataset: Dataset, file: str, folder: str, log: Log, *, boxes: bool = True) -> Images:
-    """Read a COCO file of the dataset and find its images there; without ``boxes`` its boxes may be anything.
+def list_images(config: Config, dataset: Dataset, which: List, log: Log) -> Images:
+    """Read a COCO file of the dataset and find its images there; of ``eval`` the boxes are not read.
 
     Images in the dataset's ``missing.csv`` or in the configuration's ``skip_broken`` are left out.
 
@@ -61,22 +63,28 @@ def list_images(config: Config, dataset: Dataset, file: str, folder: str, log: L
         ConfigError: the file is not in the dataset, or ``skip_broken`` names an unknown image.
         MismatchError: the file differs from the manifest.
     """
+    file, folder = _place(config, which)
     name = _in_manifest(dataset, file)
-    coco = parse_coco(dataset.read(name), where=dataset.path(name), boxes=boxes)
-    skipped = _skipped(config, coco, file)
+    coco = parse_coco(dataset.read(name), where=dataset.path(name), boxes=which == "train")
     names = find_images(coco.file_names, folder, {*dataset.manifest.hashes, *_missing(dataset)}, dataset.path(name))
-    kept = [
-        index
-        for index, name in enumerate(names)
-        if name in dataset.manifest.hashes and coco.file_names[index] not in skipped
-    ]
+    skipped = _skipped(config, dataset, which, coco.file_names, names)
+    kept = [index for index, name in enumerate(names) if name in dataset.manifest.hashes and name not in skipped]
     left_out = len(names) - len(kept)
-    said = str(Cleaned.of(coco)) if boxes else "its boxes are not read"
+    said = str(Cleaned.of(coco)) if which == "train" else "its boxes are not read"
     log.note(f"{file}: {said}" + (f"; {left_out:,} images left out" if left_out else ""))
     if not kept:
         raise TrainingError("no images are left", where=dataset.path(name))
-    images = Images(coco, names, Layout.of(coco, "", config.image), dataset)
-    return images.keep(np.array(kept, np.int64), config)
+    return Images.of(coco.keep(np.array(kept, np.int64)), [names[index] for index in kept], dataset, config)
+
+
+def _place(config: Config, which: List) -> tuple[str, str]:
+    """Return the COCO file and the folder of its images."""
+    data = config.data
+    if which == "train":
+        return data.train, data.images
+    if data.eval is None:
+        raise ConfigError("data.eval names no list of images to predict", where="train.yml")
+    return data.eval, data.eval_images
 
 
 def _in_manifest(dataset: Dataset, file: str) -> str:
@@ -92,13 +100,35 @@ def _in_manifest(dataset: Dataset, file: str) -> str:
     return name
 
 
-def _skipped(config: Config, coco: Coco, file: str) -> set[str]:
-    if file != config.data.train:
+def _skipped(
+    config: Config, dataset: Dataset, which: List, file_names: Sequence[str], names: Sequence[str]
+) -> set[str]:
+    """Return the names in the manifest of those images of a list that ``skip_broken`` leaves out.
+
+    It may name them as the list does, by their paths below ``data/``, or as the error about them does. A name that is
+    in neither list is an error, since it is probably misspelt.
+    """
+    wanted = set(config.data.skip_broken)
+    known = {alias: name for pair in zip(file_names, names, strict=True) for alias, name in _aliases(*pair)}
+    if unknown := wanted - known.keys() - _aliases_of_other(config, dataset, which, wanted - known.keys()):
+        raise ConfigError("data.skip_broken names an unknown image", where="train.yml", found=min(unknown))
+    return {known[alias] for alias in wanted & known.keys()}
+
+
+def _aliases(file_name: str, name: str) -> Iterator[tuple[str, str]]:
+    """Yield each way to write an image with its name in the manifest."""
+    yield from ((name, name), (name.removeprefix(f"{PAYLOAD}/"), name), (file_name, name))
+
+
+def _aliases_of_other(config: Config, dataset: Dataset, which: List, names: set[str]) -> set[str]:
+    """Return those of the names that are in the other list. It is read only if there are any to look for."""
+    other: List = "eval" if which == "train" else "train"
+    file, folder = ("", "") if other == "eval" and config.data.eval is None else _place(config, other)
+    path = f"{PAYLOAD}/{file}"
+    if not names or path not in dataset.manifest.hashes:
         return set()
-    skipped = set(config.data.skip_broken)
-    if unknown := sorted(skipped - set(coco.file_names)):
-        raise ConfigError("data.skip_broken names an unknown image", where=file, found=unknown[0])
-    return skipped
+    listed = parse_coco(dataset.read(path), where=dataset.path(path), boxes=False).file_names
+    return names & {alias for name in listed for alias, _ in _aliases(name, f"{PAYLOAD}/{folder}/{name}")}
 
 
 def _missing(dataset: Dataset) -> set[str]:

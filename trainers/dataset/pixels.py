@@ -1,36 +1,33 @@
-"""Decoded images: in one memory-mapped file in ``/scratch``, or decoded each time they are read.
+"""Images as the model sees them: their sizes and their pixels.
 
-The file holds the pixels of all images in the size that the model sees, one after the other: uint8, height x width x 3,
-RGB. The COCO file determines its size before any image is read. It is written while the data is checked.
+The COCO file gives the size of each image before the image is read.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import shutil
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from datapack.progress import size
 from trainers.dataset.decode import BrokenImageError, decode
-from trainers.dataset.verify import read_file
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from trainers.config import ImageSection
     from trainers.dataset.coco import Coco
+    from trainers.dataset.verify import Dataset
 
     Array = NDArray[np.uint8]
 
-_FORM = 1  # of the file; it changes when older files can no longer be read
+_FORM = 2  # of the file in scratch; it changes when older files can no longer be read
 _ALIGNED = 64  # bytes, a cache line
 
 
@@ -47,21 +44,22 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """The sizes of the images, and where each of them is in the file."""
+    """The sizes of N images, and the place of each in a file of decoded images."""
 
-    key: str
+    key: str  # of all that decides what the pixels are: equal keys mean equal pixels
     given: NDArray[np.int32]  # (N, 2) width and height in the COCO file, pixels
     sizes: NDArray[np.int32]  # (N, 2) width and height as the model sees it, pixels
     offsets: NDArray[np.int64]  # N + 1, bytes
 
     @classmethod
-    def of(cls, coco: Coco, digest: str, section: ImageSection) -> Layout:
-        """Lay out the file for these images of the dataset with this digest."""
+    def of(cls, coco: Coco, hashes: Sequence[str], section: ImageSection) -> Layout:
+        """Lay out these images, whose files have the sha256 ``hashes``."""
         sizes = scaled(coco.sizes, section.min_size, section.max_size)
         lengths = sizes.astype(np.int64).prod(axis=1) * 3
         offsets = np.concatenate([[0], np.cumsum(-(-lengths // _ALIGNED) * _ALIGNED)]).astype(np.int64)
-        names = "\0".join([digest, str(_FORM), _decoder(), *coco.file_names]).encode()
-        return cls(hashlib.sha256(names + sizes.tobytes()).hexdigest()[:16], coco.sizes, sizes, offsets)
+        rules = [_FORM, _decoders(), section.model_dump(exclude={"cache"}), *hashes]
+        key = hashlib.sha256(json.dumps(rules).encode() + coco.sizes.tobytes() + sizes.tobytes())
+        return cls(key.hexdigest()[:32], coco.sizes, sizes, offsets)
 
     @property
     def bytes(self) -> int:
@@ -84,9 +82,10 @@ def scaled(sizes: NDArray[np.int32], shorter: int, longer: int) -> NDArray[np.in
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images that are decoded each time they are read."""
+    """Images that are decoded each time they are read, from bytes that are compared with the manifest each time."""
 
-    paths: tuple[Path, ...]
+    dataset: Dataset
+    names: tuple[str, ...]  # in the manifest
     layout: Layout
 
     @property
@@ -94,102 +93,18 @@ class Decoded:
         return self.layout.sizes
 
     def read(self, index: int) -> Array:
+        name = self.names[index]
         try:
-            return decode(read_file(self.paths[index]), self.layout.given[index], self.layout.sizes[index])
+            return decode(self.dataset.read(name), self.layout.given[index], self.layout.sizes[index])
         except BrokenImageError as error:
-            raise TrainingError("can't use this image", where=self.paths[index], found=error) from error
+            raise TrainingError("can't use this image", where=self.dataset.path(name), found=error) from error
 
 
-@dataclass(frozen=True)
-class Cached:
-    """Images in a memory-mapped file."""
+@cache
+def _decoders() -> tuple[str | None, ...]:
+    """Return the versions of what decodes images: another one may give other pixels."""
+    from imagecodecs import __version__ as imagecodecs
+    from PIL import __version__ as pillow
+    from PIL import features
 
-    layout: Layout
-    memory: Array
-
-    @classmethod
-    def open(cls, path: Path, layout: Layout) -> Cached | None:
-        """Open the file at ``path``; return None if it does not exist or is not complete."""
-        if not path.is_file() or path.stat().st_size != layout.bytes or not layout.bytes:
-            return None
-        return cls(layout, np.memmap(path, np.uint8, "r"))
-
-    @property
-    def sizes(self) -> NDArray[np.int32]:
-        return self.layout.sizes
-
-    def read(self, index: int) -> Array:
-        width, height = self.layout.sizes[index]
-        start = self.layout.offsets[index]
-        return self.memory[start : start + height * width * 3].reshape(height, width, 3)
-
-
-def cache_path(scratch: Path, layout: Layout) -> Path:
-    """Return the path of the file for this layout, which may not exist yet."""
-    return scratch / f"pixels-{layout.key}.u8"
-
-
-@dataclass
-class CacheWriter:
-    """Writes the file of decoded images, under a temporary name. Several threads may write at the same time."""
-
-    path: Path
-    layout: Layout
-    descriptor: int
-    full: bool = field(default=False)
-
-    @classmethod
-    def create(cls, scratch: Path, layout: Layout) -> CacheWriter | str:
-        """Create the file in its full size, or return the reason why it can't be created."""
-        path = cache_path(scratch, layout)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            for old in scratch.glob("pixels-*.partial"):  # left by a killed run
-                old.unlink()
-            free = shutil.disk_usage(scratch).free
-            if free < layout.bytes:
-                return f"{scratch} has {size(free)} free, the decoded images need {size(layout.bytes)}"
-            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            return f"{scratch} can't be written to: {error.strerror}"
-        writer = cls(partial, layout, descriptor)
-        try:
-            os.posix_fallocate(descriptor, 0, max(layout.bytes, 1))
-        except OSError as error:
-            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
-                writer.discard()
-                return f"{scratch} has no room for {size(layout.bytes)} of decoded images: {error.strerror}"
-        return writer
-
-    def write(self, index: int, pixels: Array) -> None:
-        """Write one image at its place; once the disk is full, write nothing more."""
-        if self.full:
-            return
-        content, at = np.ascontiguousarray(pixels).data.cast("B"), int(self.layout.offsets[index])
-        try:
-            while content:  # not through a memory map: a full disk would kill the process
-                written = os.pwrite(self.descriptor, content, at)
-                content, at = content[written:], at + written
-        except OSError:
-            self.full = True
-
-    def finish(self) -> bool:
-        """Rename the complete file; return whether it is complete. It is a cache, so it needs no sync."""
-        if self.full:
-            self.discard()
-            return False
-        os.ftruncate(self.descriptor, self.layout.bytes)
-        os.close(self.descriptor)
-        self.path.replace(cache_path(self.path.parent, self.layout))
-        return True
-
-    def discard(self) -> None:
-        """Remove the file."""
-        os.close(self.descriptor)
-        self.path.unlink(missing_ok=True)
-
-
-def _decoder() -> str:
-    from PIL import __version__
-
-    return f"Pillow {__version__}"
+    return imagecodecs, pillow, *(features.version(name) for name in ("jpg", "jpg_2000", "libtiff", "webp", "avif"))

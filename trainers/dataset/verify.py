@@ -18,6 +18,7 @@ from datapack.bag.listing import Listing, list_payload
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
 from datapack.errors import ManifestError
 from datapack.executor import run_all
+from datapack.files import atomic_writer
 from datapack.hashing import hash_bytes, hash_file, new_buffer, open_regular
 from datapack.progress import size
 from trainers.errors import ConfigError, MismatchError, TrainingError
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from datapack.executor import Advance
 
 _DEPTH = 3  # levels of folders that are searched for datasets, to suggest one
+_LARGEST = 2_000_000_000  # bytes of a file that is read into memory
 _BATCH = 4  # files per unit of work
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _FIX = "import the right version, or correct 'digest' if this is the dataset you mean"
 
 
@@ -46,10 +49,16 @@ class Dataset:
         return self.folder / name
 
     def read(self, name: str) -> bytes:
-        """Read a file and compare it with the manifest; raise `MismatchError` if it differs."""
-        content = read_file(self.path(name))
-        if hash_bytes(content) != self.manifest.hashes[name]:
-            raise mismatch(self, Difference(changed=(name,)))
+        """Read a file and compare what was read with the manifest; raise `MismatchError` if it differs."""
+        content, expected = read_file(self.path(name)), self.manifest.hashes[name]
+        if (found := hash_bytes(content)) != expected:
+            raise MismatchError(
+                "this file does not match the manifest of its dataset",
+                where=self.path(name),
+                expected=f"sha256:{expected}",
+                found=f"sha256:{found}",
+                fix="import the dataset again, and change nothing in it while a job runs",
+            )
         return content
 
 
@@ -149,9 +158,13 @@ class _Check:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a regular file; raise `TrainingError` if it can't be read."""
-    with _reading(path), open(path, "rb", buffering=0, opener=open_regular) as file:
-        return file.readall()
+    """Read a regular file; raise `TrainingError` if it can't be read, or is too large for memory."""
+    with _reading(path), open(path, "rb", opener=open_regular) as file:
+        length = os.fstat(file.fileno()).st_size
+        if length > _LARGEST:
+            expected = f"at most {size(_LARGEST)} for an image or a list"
+            raise TrainingError("the file is too large", where=path, expected=expected, found=size(length))
+        return file.read(length + 1)  # a byte more than it had shows that it has grown
 
 
 @contextlib.contextmanager
@@ -187,22 +200,30 @@ class Receipt:
     def write(self, dataset: Dataset) -> None:
         """Write it, if ``/scratch`` can be written to."""
         content = {"dataset": dataset.manifest.digest, "files": _state(dataset), "checked": _now()}
-        with contextlib.suppress(OSError):
-            self.path.write_text(json.dumps(content) + "\n")
+        with contextlib.suppress(OSError), atomic_writer(self.path) as file:
+            file.write(json.dumps(content).encode() + b"\n")
 
     def checked(self, dataset: Dataset) -> str:
         """Return when exactly these files were fully checked, or an empty string."""
         try:
-            content = json.loads(self.path.read_bytes())
+            content = json.loads(read_file(self.path))
             same = (content["dataset"], content["files"]) == (dataset.manifest.digest, _state(dataset))
-            return str(content["checked"]) if same else ""
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return _now(time.strptime(content["checked"], _TIME)) if same else ""
+        except (TrainingError, ValueError, LookupError, TypeError, RecursionError):
             return ""
 
 
-def summary(dataset: Dataset, verify: str) -> str:
-    """Describe what was checked; only a full check may be called "verified"."""
+def summary(dataset: Dataset, verify: str, decoded: int = 0) -> str:
+    """Describe what was checked; only a full check may be called "verified".
+
+    Args:
+        dataset: what was checked.
+        verify: ``full`` or ``quick``.
+        decoded: the number of images that were compared with the manifest in order to decode them.
+    """
     what = "verified, every byte" if verify == "full" else "names and total size match, no byte was checked"
+    if verify != "full" and decoded:
+        what = f"names and total size match, and of the bytes those of the {decoded:,} images that were decoded"
     return (
         f"{dataset.reference}: {what} (verify: {verify}): {len(dataset.listing.files):,} files, "
         f"{size(dataset.listing.size)}, {dataset.manifest.digest}"
@@ -214,8 +235,8 @@ def _state(dataset: Dataset) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def _now(at: time.struct_time | None = None) -> str:
+    return time.strftime(_TIME, at or time.gmtime())
 
 
 def _info(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.dataset.coco import Category
-from trainers.dataset.prepare import workers
+from trainers.dataset.reading import workers
 from trainers.errors import ConfigError
 from trainers.evaluation.coco import Evaluator
 from trainers.log import Log

@@ -1,18 +1,21 @@
-"""Decoded images: what is read from scratch is what the file shows, and a full disk costs time but no run."""
+"""Images have the sizes of torchvision's and the pixels of the checked bytes."""
 
 import numpy as np
 import pytest
 
+from tests.trainers.havens import png
 from trainers.config import ImageSection
 from trainers.dataset.coco_file import parse_coco
-from trainers.dataset.pixels import Cached, CacheWriter, Decoded, Layout, cache_path, scaled
-from trainers.errors import TrainingError
+from trainers.dataset.pixels import Decoded, Layout, scaled
+from trainers.dataset.verify import open_dataset
+from trainers.errors import MismatchError
+
+SECTION = ImageSection(min_size=24, max_size=64)
 
 
 @pytest.fixture
-def layout(haven):
-    coco = parse_coco(haven.files["train.json"], "train.json")
-    return Layout.of(coco, haven.digest, ImageSection(min_size=24, max_size=64))
+def coco(haven):
+    return parse_coco(haven.files["train.json"], "train.json")
 
 
 @pytest.mark.parametrize(
@@ -24,40 +27,35 @@ def test_sizes_are_those_of_torchvision(size, expected):
     assert tuple(scaled(np.array([size], np.int32), 800, 1333)[0]) == expected
 
 
-def test_cached_and_decoded_pixels_are_equal(haven, layout):
-    """An image read from the cache has exactly the pixels of a decoded one."""
-    paths = tuple(haven.image(f"{i}.png") for i in range(12))
-    decoded = Decoded(paths, layout)
-    writer = CacheWriter.create(haven.scratch, layout)
-    assert writer.path.stat().st_size == layout.bytes
-    for place in reversed(range(12)):
-        writer.write(place, decoded.read(place))
-    assert Cached.open(cache_path(haven.scratch, layout), layout) is None
-    assert writer.finish()
-    cached = Cached.open(cache_path(haven.scratch, layout), layout)
-    for place in range(12):
-        assert (cached.read(place) == decoded.read(place)).all()
-        assert cached.read(place).shape == (24, 32, 3)
-    assert [path.name for path in haven.scratch.iterdir()] == [cache_path(haven.scratch, layout).name]
+def test_whatever_changes_the_pixels_changes_the_key(coco, monkeypatch):
+    """The key depends on each file's content, the sizes, the configuration and the decoders, not on names."""
+    hashes = [f"{index:064}" for index in range(len(coco))]
+    key = Layout.of(coco, hashes, SECTION).key
+    others = [
+        Layout.of(coco, [*hashes[1:], hashes[0]], SECTION),
+        Layout.of(coco, [*hashes[:-1], "f" * 64], SECTION),
+        Layout.of(coco, hashes, ImageSection(min_size=25, max_size=64)),
+        Layout.of(coco.keep(np.arange(11)), hashes[:11], SECTION),
+    ]
+    assert key not in {other.key for other in others}
+    assert Layout.of(coco, hashes, ImageSection(min_size=24, max_size=64, cache="off")).key == key
+    monkeypatch.setattr("trainers.dataset.pixels._decoders", lambda: ("another",))
+    assert Layout.of(coco, hashes, SECTION).key != key
 
 
-def test_a_truncated_cache_is_not_opened(haven, layout):
-    """An incomplete file of decoded images counts as none."""
-    path = cache_path(haven.scratch, layout)
-    path.write_bytes(b"\0" * (layout.bytes - 1))
-    assert Cached.open(path, layout) is None
-
-
-def test_another_dataset_or_size_has_another_cache(haven, layout):
-    """The name of the file depends on the dataset, the images and their sizes."""
-    coco = parse_coco(haven.files["train.json"], "train.json")
-    assert Layout.of(coco, "sha256:other", ImageSection(min_size=24, max_size=64)).key != layout.key
-    assert Layout.of(coco, haven.digest, ImageSection(min_size=25, max_size=64)).key != layout.key
-    assert Layout.of(coco.keep(np.arange(11)), haven.digest, ImageSection(min_size=24, max_size=64)).key != layout.key
-
-
-def test_an_image_that_breaks_later_is_named(haven, layout):
-    """An image that breaks after the check stops the run with an error that names it."""
-    haven.image("0.png").write_bytes(b"x")
-    with pytest.raises(TrainingError, match=r"0\.png: can't use this image"):
-        Decoded((haven.image("0.png"),), layout).read(0)
+def test_each_read_is_compared_with_the_manifest(haven, coco):
+    """An image that is replaced after the check is not decoded: the error is a mismatch and names the file."""
+    dataset = open_dataset(haven.bag, haven.digest, haven.data)
+    names = tuple(f"data/images/{name}" for name in coco.file_names)
+    images = Decoded(dataset, names, Layout.of(coco, [dataset.manifest.hashes[name] for name in names], SECTION))
+    assert images.read(3).shape == (24, 32, 3)
+    whole = haven.image().read_bytes()
+    haven.image().write_bytes(png(64, 48, seed=99))
+    with pytest.raises(MismatchError, match=r"/3\.png: this file does not match the manifest"):
+        images.read(3)
+    haven.image().write_bytes(whole)
+    images.read(3)
+    haven.image().rename(haven.image("elsewhere.png"))
+    haven.image().symlink_to("elsewhere.png")
+    with pytest.raises(Exception, match=r"/3\.png: can't read this file"):
+        images.read(3)

@@ -13,8 +13,9 @@ from tests.trainers.havens import Haven, png, small_files
 from tests.workplace import mount
 from trainers import config
 from trainers.context import RunContext
-from trainers.dataset import prepare
-from trainers.dataset.pixels import Cached, Decoded
+from trainers.dataset import reading
+from trainers.dataset.cache import Cached
+from trainers.dataset.pixels import Decoded
 from trainers.dataset.prepare import prepare_data
 from trainers.errors import ConfigError, MismatchError, TrainingError
 from trainers.log import Log
@@ -44,7 +45,7 @@ def test_one_pass_checks_and_decodes(haven):
     assert isinstance(data.pixels, Cached)
     assert "verified, every byte" in job.said
     assert "12 images in 12 sequences, 12 boxes of 2 categories: 10 to train on, 2 for validation" in job.said
-    assert (data.pixels.read(3) == Decoded((haven.image("3.png"),), data.pixels.layout).read(0)).all()
+    assert (data.pixels.read(3) == data.pixels.source.read(3)).all()
 
 
 def test_each_file_is_read_once(haven, monkeypatch):
@@ -63,7 +64,7 @@ def test_each_file_is_read_once(haven, monkeypatch):
 def test_a_second_job_finds_the_decoded_images(haven, monkeypatch):
     """With the same scratch nothing is decoded again, but every byte is checked again."""
     Job(haven).prepare_data()
-    monkeypatch.setattr("trainers.dataset.prepare.decode", None)
+    monkeypatch.setattr("trainers.dataset.reading.decode", None)
     job = Job(haven)
     assert isinstance(job.prepare_data().pixels, Cached)
     assert "already" in job.said
@@ -73,12 +74,42 @@ def test_a_second_job_finds_the_decoded_images(haven, monkeypatch):
         Job(haven).prepare_data()
 
 
-def test_quick_decodes_without_checking(haven):
-    """`verify: quick` reads images to decode them, checks no byte, and says so."""
+def test_quick_checks_only_what_it_decodes(haven):
+    """`verify: quick` reads images to decode them, compares these bytes with the manifest, and says so."""
     job = Job(haven, verify="quick")
     assert isinstance(job.prepare_data().pixels, Cached)
-    assert "no byte was checked" in job.said
+    assert "of the bytes those of the 12 images that were decoded (verify: quick)" in job.said
     assert "verified" not in job.said
+    again = Job(haven, verify="quick")
+    again.prepare_data()
+    assert "no byte was checked" in again.said
+
+
+@pytest.mark.parametrize("verify", ["full", "quick"])
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_no_changed_image_is_ever_decoded(haven, verify, cache):
+    """An image that differs from the manifest ends the job, if it is replaced before the check or after it."""
+    data = Job(haven, verify=verify, image={"cache": cache}).prepare_data()
+    haven.image().write_bytes(png(64, 48, seed=99).ljust(haven.image().stat().st_size, b"\0"))
+    if cache == "off":
+        with pytest.raises(MismatchError, match=r"/3\.png: this file does not match"):
+            data.pixels.read(3)
+    else:
+        assert (data.pixels.read(3) == png_pixels(3)).all()
+    for path in haven.scratch.iterdir():
+        path.unlink()
+    with pytest.raises(MismatchError, match=r"3\.png" if verify == "quick" else "found 1 changed"):
+        Job(haven, verify=verify, image={"cache": cache}).prepare_data()
+
+
+def png_pixels(seed):
+    return np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+def test_a_cache_that_is_off_is_not_read(haven):
+    """`image.cache: off` decodes the images, even if there is a file of them."""
+    Job(haven).prepare_data()
+    assert isinstance(Job(haven, image={"cache": "off"}).prepare_data().pixels, Decoded)
 
 
 def broken_haven(tmp_path, count=2):
@@ -215,6 +246,6 @@ def test_other_processes_of_a_node_stop_with_the_first(haven):
 @pytest.mark.parametrize(("here", "processes", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])
 def test_processes_of_a_node_share_its_cores(haven, monkeypatch, here, processes, threads):
     """The reading threads of all processes together are as many as the cores, but at least one each."""
-    monkeypatch.setattr(prepare, "cores", lambda: here)
-    assert prepare.workers(config.load(haven.configure()), processes) == threads
-    assert prepare.workers(config.load(haven.configure(workers=5)), processes) == 5
+    monkeypatch.setattr(reading, "cores", lambda: here)
+    assert reading.workers(config.load(haven.configure()), processes) == threads
+    assert reading.workers(config.load(haven.configure(workers=5)), processes) == 5
