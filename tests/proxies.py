@@ -74,8 +74,9 @@ class Exchange:
             if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
                 self.handler.send_header(name, value)
         head = self.handler.command == "HEAD"
-        length = next((value for name, value in headers if name.lower() == "content-length"), str(len(content)))
-        self.handler.send_header("Content-Length", length if head else str(len(content)))
+        announced = [value for name, value in headers if name.lower() == "content-length"]
+        for length in announced if head else [str(len(content))]:
+            self.handler.send_header("Content-Length", length)
         self.handler.end_headers()
         if not head:
             self.answered = self.handler.wfile.write(content[: int(len(content) * sent)])
@@ -133,13 +134,32 @@ def flip_in_download(exchange: Exchange) -> None:
     exchange.answer(status, headers, _flipped(content))
 
 
-def replace_header(header: str, value: str):
-    """Change a header of the answer."""
+def replace_header(header: str, value: str | None = None):
+    """Change a header of the answer; without a value, leave it out."""
 
     def act(exchange: Exchange) -> None:
         status, headers, content = exchange.forward()
         kept = [pair for pair in headers if pair[0].lower() != header.lower()]
-        exchange.answer(status, [*kept, (header, value)], content)
+        exchange.answer(status, kept if value is None else [*kept, (header, value)], content)
+
+    return act
+
+
+def replace_status(status: int):
+    """Change the status of the answer."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.answer(status, *exchange.forward()[1:])
+
+    return act
+
+
+def answer(status: int, headers: dict[str, str] | None = None, content: bytes = b""):
+    """Give this answer, whatever was asked."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.body()
+        exchange.answer(status, list((headers or {}).items()), content)
 
     return act
 

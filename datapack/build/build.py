@@ -48,6 +48,7 @@ class Options(FetchOptions):
     streams: int = 4  # parallel uploads to a registry
     insecure: bool = False  # accept a registry without TLS, or with an untrusted certificate
     replace: bool = False  # replace a different image with the same name in a registry
+    allow_public: bool = False  # push a private dataset even into a repository that everybody can read
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def _open_target(
         streams=options.streams,
         insecure=options.insecure,
         replace=options.replace,
+        allow_public=options.allow_public,
     )
     return open_target(options.target or f"oci:{workspace.dist(entry.reference)}", delivery)
 

@@ -122,6 +122,7 @@ def _built(options: argparse.Namespace) -> Built:
         streams=options.streams,
         insecure=options.insecure,
         replace=options.replace,
+        allow_public=options.allow_public,
     )
     return build_image(workspace, reference, chosen, Console())
 

@@ -103,6 +103,9 @@ def _add_build_options(command: argparse.ArgumentParser) -> None:
     registry.add_argument(
         "--replace", action="store_true", help="replace a different image that has the same name and tag"
     )
+    registry.add_argument(
+        "--allow-public", action="store_true", help="push a private dataset even where everybody can read it"
+    )
 
 
 def _count(text: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from datapack.oci.spec import DOCKER_EQUIVALENTS, INDEX, MANIFEST, Descriptor, parse_object
+from datapack.registry.upload import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +41,15 @@ class RemoteImage:
         return f"{self.repository.name.path}@{descriptor.digest}"
 
     def size(self, descriptor: Descriptor) -> int | None:
-        return self.repository.blob_size(descriptor.digest)
+        found = self.repository.blob_size(descriptor.digest)
+        return descriptor.size if found == UNKNOWN else found  # whoever reads it counts
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         if descriptor.digest == self.image().digest:
             return io.BytesIO(self.manifest)
         if descriptor.media_type in {INDEX, MANIFEST}:
             return io.BytesIO(self.repository.manifest(descriptor.digest))
-        return cast("BinaryIO", io.BufferedReader(_Stream(self.repository.blob(descriptor.digest)), _BUFFER))
+        return cast("BinaryIO", io.BufferedReader(_Stream(self.repository.blob(descriptor)), _BUFFER))
 
 
 class _Stream(io.RawIOBase):

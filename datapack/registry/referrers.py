@@ -8,9 +8,12 @@ both.
 from __future__ import annotations
 
 import json
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError, MismatchError
+from datapack.hashing import digest_of
 from datapack.oci.blob import Blob
 from datapack.oci.image import read_json, read_part
 from datapack.oci.spec import INDEX, MANIFEST, STATEMENT, Descriptor, canonical_json, parse_object
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
 _NEW_INDEX = {"schemaVersion": 2, "mediaType": INDEX}
-_EMPTY, _EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
+_TRIES = 10
+_LONGEST_PAUSE = 5.0  # seconds
+_MOST = 100  # statements that are read
+_SHOWN = 400  # letters of the images that a statement names
+#: The two bytes that are the config of everything attached.
+EMPTY = Blob.of("application/vnd.oci.empty.v1+json", b"{}")
 
 
 def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str:
@@ -37,12 +45,12 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
     annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
     manifest = _artifact(subject, statement, annotations)
     descriptor = Descriptor.of(MANIFEST, manifest)
-    repository.upload(Blob.of(_EMPTY_TYPE, _EMPTY))
+    repository.upload(EMPTY)
     repository.upload(Blob.of(STATEMENT, statement))
-    response = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
-    if response.headers.get("OCI-Subject") != subject.digest:
+    answer = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
+    if answer.headers.get("OCI-Subject") != subject.digest:
         entry = {**descriptor.to_json(), "artifactType": STATEMENT, "annotations": annotations}
-        _add_to_tag(repository, subject, entry)
+        _add_to_tag(repository, subject.digest, entry)
     return descriptor.digest
 
 
@@ -55,7 +63,7 @@ def _artifact(subject: Descriptor, statement: bytes, annotations: dict[str, str]
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": STATEMENT,
-            "config": Descriptor.of(_EMPTY_TYPE, _EMPTY).to_json(),
+            "config": EMPTY.descriptor(EMPTY.digest).to_json(),
             "layers": [layer],
             "subject": subject.to_json(),
             "annotations": annotations,
@@ -63,23 +71,66 @@ def _artifact(subject: Descriptor, statement: bytes, annotations: dict[str, str]
     )
 
 
-def _add_to_tag(repository: Repository, subject: Descriptor, entry: dict[str, Any]) -> None:
-    tag = _tag(subject.digest)
-    found = repository.find_manifest(tag)
-    entries = _entries(found, where=f"{repository.name.path}:{tag}") if found else []
-    if entry["digest"] not in [other.get("digest") for other in entries]:
-        index = {**(json.loads(found) if found else _NEW_INDEX), "manifests": [*entries, entry]}
-        repository.put_manifest(canonical_json(index), INDEX, tag)
+def _add_to_tag(repository: Repository, subject: str, entry: dict[str, Any]) -> None:
+    """Add an entry to the list that clients keep under a tag.
+
+    No registry can be relied on to refuse a list that was made from an old one. So we read the list again after as long
+    as another push needs between reading it and writing it, and write what got lost again.
+    """
+    tag, needed, calm = _tag(subject), {entry["digest"]: entry}, True
+    for _ in range(_TRIES):
+        began = time.monotonic()
+        index = _read_tag(repository, subject) or _NEW_INDEX
+        found = {other["digest"]: other for other in _entries(index)}
+        missing = needed.keys() - found.keys()
+        if calm and not missing:  # nobody changed it meanwhile, or our entry was there at once
+            return
+        calm, needed = not missing, {**found, **needed}
+        if missing:
+            repository.send_manifest(canonical_json({**index, "manifests": [*needed.values()]}), INDEX, tag)
+        took = min(_LONGEST_PAUSE, time.monotonic() - began)
+        time.sleep(took * random.uniform(1, 3))  # noqa: S311 - not a secret
+    raise ImageError(
+        "the registry loses what is added to the list of what is attached to the image",
+        where=f"{repository.name.path}:{tag}",
+        fix="check whether somebody else changes it",
+    )
+
+
+def _read_tag(repository: Repository, subject: str) -> dict[str, Any] | None:
+    """Return the index under the tag, or None if there is none.
+
+    GitLab resolves the tag to the image itself, as long as there is no such tag.
+
+    Raises:
+        ImageError: something else is there.
+    """
+    content, where = repository.find_manifest(_tag(subject)), f"{repository.name.path}:{_tag(subject)}"
+    if content is None or digest_of(content) == subject:
+        return None
+    index = parse_object(content, where)
+    if not isinstance(index.get("manifests", []), list | None) or index.get("mediaType", INDEX) != INDEX:
+        raise ImageError("this is not the list of what is attached to the image", where=where)
+    return index
+
+
+def _entries(index: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of an index that are descriptors at all: anyone may have written it."""
+    entries = [entry for entry in _list(index.get("manifests")) if isinstance(entry, dict)]
+    return [entry for entry in entries if isinstance(entry.get("digest"), str)]
 
 
 def statements(image: RemoteImage) -> list[bytes]:
     """Return the in-toto statements that are attached to an image, each checked against its own digest."""
     repository, subject = image.repository, image.image().digest
-    found = repository.find_referrers(subject) or repository.find_manifest(_tag(subject))
-    entries = _entries(found, where=repository.name) if found else []
-    ours = [Descriptor.parse(entry, repository.name) for entry in entries if entry.get("artifactType") == STATEMENT]
+    listed = repository.find_referrers(subject)
+    index = (_read_tag(repository, subject) or {}) if listed is None else {"manifests": listed}
+    entries = {entry["digest"]: entry for entry in _entries(index) if entry.get("artifactType") == STATEMENT}
+    if len(entries) > _MOST:
+        raise ImageError("too many statements are attached to the image", where=repository.name, found=len(entries))
+    ours = [Descriptor.parse(entry, repository.name) for entry in entries.values()]
     layers = [layer for entry in ours for layer in _list(read_json(image, entry).get("layers"))]
-    return [read_part(image, Descriptor.parse(layer, repository.name)) for layer in layers]
+    return [read_part(image, Descriptor.parse(layer, repository.name)) for layer in layers[:_MOST]]
 
 
 def check_statements(image: RemoteImage) -> int:
@@ -91,16 +142,8 @@ def check_statements(image: RemoteImage) -> int:
         named = [f"sha256:{_object(_object(subject).get('digest')).get('sha256')}" for subject in subjects]
         if digest not in named:
             what = "the attached provenance describes another image"
-            raise MismatchError(what, where=name, expected=digest, found=", ".join(named))
+            raise MismatchError(what, where=name, expected=digest, found=", ".join(named)[:_SHOWN])
     return len(attached)
-
-
-def _entries(index: bytes, where: object) -> list[dict[str, Any]]:
-    """Return the entries of an index; raise `ImageError` for anything else."""
-    entries = parse_object(index, where).get("manifests")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ImageError("this is not the list of what is attached to the image", where=where)
-    return entries
 
 
 def _list(value: Any) -> list[Any]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from datapack.registry.destination import with_query
 from datapack.registry.name import is_loopback
+from datapack.urls import UrlError, check_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from urllib.parse import SplitResult
 
     from datapack.registry.login import Login
+    from datapack.registry.name import ImageName
 
 _CLIENT = "datapack"  # the client_id in token requests
+_LONGEST = 1 << 16  # characters of a token; it is sent with every request
 _PARAMETER = re.compile(r'([\w!#$%&\'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _SCHEME = re.compile(r"[\w!#$%&'*+.^`|~-]+(?=\s|,|$)")
 _SEPARATOR = re.compile(r"[\s,]*")
@@ -53,11 +58,27 @@ def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def is_private(url: str) -> bool:
-    """Whether nobody else can read what is sent to a URL: over TLS, or on this machine."""
-    parts = urlsplit(url)
-    plain = "@" not in parts.netloc and "\\" not in url  # urllib3 reads the host of such a URL differently
-    return plain and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc)))
+def is_private(realm: str, registry: ImageName) -> bool:
+    """Whether nobody else can read what is sent to a token service: over TLS, or if it and the registry are here.
+
+    A registry elsewhere that names a port of this machine would have the password sent to whoever listens there.
+    """
+    parts = _parse(realm)
+    if parts is None or parts.scheme == "https":
+        return parts is not None
+    return registry.is_loopback and is_loopback(parts.netloc)
+
+
+def may_ask(realm: str, registry: ImageName, *, insecure: bool) -> bool:
+    """Whether a token service may be asked at all, without a credential: over plain http if that is accepted."""
+    return _parse(realm) is not None and (insecure or is_private(realm, registry))
+
+
+def _parse(realm: str) -> SplitResult | None:
+    try:
+        return urlsplit(check_url(realm)) if "\\" not in realm else None
+    except UrlError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -66,28 +87,31 @@ class TokenRequest:
 
     method: str
     url: str
-    options: Mapping[str, Any]  # headers, params, data, as requests names them
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, challenge: Challenge, scopes: Sequence[str], login: Login | None) -> TokenRequest:
         """Make the request that a challenge asks for: with a password, with an identity token, or anonymous.
 
         Args:
-            challenge: of the scheme Bearer.
+            challenge: of the scheme Bearer, with a realm that `may_ask`.
             scopes: what the token should allow, such as ``repository:reef:pull``.
-            login: sent only to a realm where nobody else can read it.
+            login: only if the realm `is_private`.
         """
         service = {"service": challenge.parameters["service"]} if "service" in challenge.parameters else {}
-        if login is None or not is_private(challenge.realm):
-            return cls("GET", challenge.realm, {"params": {**service, "scope": list(scopes)}})
-        if login.identity_token:
+        realm = check_url(challenge.realm)
+        if login is not None and login.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": login.identity_token, "client_id": _CLIENT}
-            return cls("POST", challenge.realm, {"data": {**form, **service, "scope": " ".join(scopes)}})
-        params, headers = {**service, "scope": list(scopes)}, {"Authorization": login.basic}
-        return cls("GET", challenge.realm, {"params": params, "headers": headers})
+            body = urlencode({**form, **service, "scope": " ".join(scopes)}).encode()
+            return cls("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
+        headers = {"Authorization": login.basic} if login is not None else {}
+        return cls("GET", with_query(realm, {**service, "scope": list(scopes)}), headers)
 
 
 def parse_token(answer: Any) -> str:
     """Return the token in the answer to a `TokenRequest`, or nothing if there is none."""
     token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
-    return token if isinstance(token, str) and token.isascii() and token.isprintable() else ""
+    if not isinstance(token, str) or len(token) > _LONGEST:
+        return ""
+    return token if token.isascii() and token.isprintable() else ""

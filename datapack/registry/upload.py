@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, Literal
 
 from datapack.errors import ImageError
 from datapack.oci.blob import UNOBSERVED
-from datapack.registry.client import TRIES, RefusedError, RegistryClient, UnreachableError
+from datapack.registry.answer import Answer, RefusedError, UnreachableError
+from datapack.registry.retry import TRIES, backoff, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import requests
-
     from datapack.oci.blob import Blob, Observer
     from datapack.oci.spec import Descriptor
+    from datapack.registry.client import RegistryClient
+    from datapack.registry.destination import Destination
 
 Way = Literal["sent", "there", "mounted"]
 
+UNKNOWN = -1  # the size of a blob that the registry has without saying how large it is
 _CREATED, _ACCEPTED = 201, 202
 _SEND = 128 << 10  # bytes at once: even a slow line takes them within `UPLOAD_TIMEOUT`
-_LONGEST_PAUSE = 60  # seconds, unless the registry asks for more
-_LONGEST_RETRY_AFTER = 600  # seconds
-_BUSY = {408, 425, 429}
 _SERVER_ERROR = 500
 _SESSION_LOST = {404, 416}  # the answers in an upload whose session the registry has lost, or whose state differs
 _DAMAGED = {"DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID"}
@@ -41,13 +38,10 @@ class Sent:
 
 
 class _Body:
-    """A blob as a request body: it has a length, can be sent several times, and knows its digest once it was sent."""
+    """A blob as a request body: it can be sent several times, and knows its digest once it was sent."""
 
     def __init__(self, blob: Blob, observer: Observer) -> None:
         self._blob, self._observer, self.digest = blob, observer, blob.digest
-
-    def __len__(self) -> int:
-        return self._blob.size
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         with contextlib.closing(self._blob.content.blocks(self._observer)) as blocks:
@@ -89,7 +83,7 @@ class Upload:
                 begun = True
                 return self._send(body, location)
             except (RefusedError, UnreachableError) as error:
-                if attempt == TRIES or not _may_pass(error, begun):
+                if attempt == TRIES or not _may_pass(error, attempt, begun=begun):
                     raise
                 self.observer.wait(backoff(attempt, getattr(error, "retry_after", "")))
         raise AssertionError("not reached: the last try returns or raises")
@@ -97,7 +91,7 @@ class Upload:
     def _is_there(self, digest: str) -> bool:
         """Whether the registry has a blob. If it fails to say, as after a full disk, the blob is sent again."""
         try:
-            return self.blob_size(digest) == self.blob.size
+            return self.blob_size(digest) in {self.blob.size, UNKNOWN}
         except RefusedError as error:
             if error.status < _SERVER_ERROR:
                 raise
@@ -110,43 +104,46 @@ class Upload:
             return ""
         return self.blob.write(_Nowhere(), self.observer)
 
-    def _send(self, body: _Body, location: str) -> Sent:
-        headers = {"Content-Type": "application/octet-stream"}
-        response = self.client.request("PATCH", location, headers=headers, data=body)
-        if response.status_code != _ACCEPTED:
-            raise self.client.refusal(response, "the bytes of a layer")
-        response = self.client.request("PUT", self._location(response), params={"digest": body.digest})
-        if response.status_code != _CREATED:
-            raise self.client.refusal(response, f"the layer {body.digest}")
-        self._check(response, body.digest)
+    def _send(self, body: _Body, location: Destination) -> Sent:
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(self.blob.size)}
+        answer = self._ask("PATCH", location, headers=headers, body=body)
+        if not answer.ok:
+            raise self.client.refusal(answer, "the bytes of a layer")
+        location = self._location(answer) if "Location" in answer.headers else location
+        answer = self._ask("PUT", location, params={"digest": body.digest})
+        if not answer.ok:
+            raise self.client.refusal(answer, f"the layer {body.digest}")
+        self._check(answer, body.digest)
         return Sent(self.blob.descriptor(body.digest), "sent")
 
-    def _begin(self, digest: str) -> str | None:
+    def _ask(self, method: str, location: Destination, **request: Any) -> Answer:
+        """Send a request of an upload, once: after a failure the upload starts again from its beginning."""
+        with self.client.open(method, location, **request) as response:
+            return Answer.read(response, method)
+
+    def _begin(self, digest: str) -> Destination | None:
         """Begin an upload; return where to send the bytes, or None if the registry could mount the blob."""
         for repository in self.mount_from if digest else ():
             query = {"mount": digest, "from": repository}
-            response = self.client.request("POST", "blobs/uploads/", params=query)
-            if response.status_code == _CREATED and self.blob_size(digest) == self.blob.size:
+            answer = self.client.request("POST", "blobs/uploads/", params=query)
+            if answer.status == _CREATED and self._is_there(digest):
                 return None
-            if response.status_code == _ACCEPTED:
-                return self._location(response)
-        response = self.client.request("POST", "blobs/uploads/")
-        if response.status_code != _ACCEPTED:
-            raise self.client.refusal(response, "an upload")
-        return self._location(response)
+            if answer.status == _ACCEPTED:
+                return self._location(answer)
+        answer = self.client.request("POST", "blobs/uploads/")
+        if answer.status != _ACCEPTED:
+            raise self.client.refusal(answer, "an upload")
+        return self._location(answer)
 
-    def _location(self, response: requests.Response) -> str:
-        """Return where an upload continues. A registry behind a proxy may call itself http; only its host counts."""
-        asked, given = urlsplit(response.request.url or ""), urlsplit(response.headers.get("Location", ""))
-        if given.hostname == asked.hostname and given.scheme == "http" and asked.scheme == "https":
-            given = given._replace(scheme="https")
-        return urlunsplit(given)
+    def _location(self, answer: Answer) -> Destination:
+        """Return where an upload continues."""
+        return self.client.lead(answer, answer.headers.get("Location", ""))
 
-    def _check(self, response: requests.Response, digest: str) -> None:
+    def _check(self, answer: Answer, digest: str) -> None:
         """Raise `ImageError` if the registry stored a different blob from the one that was sent."""
-        named = response.headers.get("Docker-Content-Digest", digest)
+        named = answer.headers.get("Docker-Content-Digest", digest)
         size = self.blob_size(digest)
-        if named != digest or size != self.blob.size:
+        if named != digest or size not in {self.blob.size, UNKNOWN}:
             raise ImageError(
                 "the registry stored a different layer from the one that was sent",
                 where=self.client.name,
@@ -161,17 +158,10 @@ class _Nowhere:
         pass
 
 
-def _may_pass(error: RefusedError | UnreachableError, begun: bool) -> bool:
+def _may_pass(error: RefusedError | UnreachableError, attempt: int, *, begun: bool) -> bool:
     """Whether a retry may succeed. If the upload had started, perhaps only its session was lost."""
     if isinstance(error, UnreachableError):
-        return error.may_pass
+        return attempt < error.max_tries
     if begun and (error.status in _SESSION_LOST or error.code in _DAMAGED):
         return True
-    return error.status in _BUSY or error.status >= _SERVER_ERROR
-
-
-def backoff(attempt: int, retry_after: str = "") -> float:
-    """Return the seconds until the next try: what the registry asks for, or exponential backoff with jitter."""
-    if retry_after.isdigit():
-        return min(int(retry_after), _LONGEST_RETRY_AFTER)
-    return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    return may_pass(error.status)

@@ -15,8 +15,8 @@ from datapack.image.stand_in import refuse_stand_in
 from datapack.oci.blob import UNOBSERVED, Blob
 from datapack.oci.spec import CONFIG, MANIFEST
 from datapack.progress import size
-from datapack.registry import ImageName, RefusedError, RegistryClient, Repository
-from datapack.registry.referrers import attach
+from datapack.registry import ImageName, RegistryClient, Repository
+from datapack.registry.referrers import EMPTY, attach
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -38,7 +38,7 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
         delivery: what is pushed.
 
     Raises:
-        UsageError: ``text`` is not such a name, or the image is for tests only.
+        UsageError: ``text`` is not such a name, the image is for tests only, or everybody could read private data.
         ImageError: the registry can't be reached, or refuses the push.
     """
     name = _name(text, delivery)
@@ -47,7 +47,7 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
     client = RegistryClient(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
     target = RegistryTarget(name, Repository(client), delivery)
     target.repository.check_access()
-    target.warn_if_public()
+    target.keep_private("")
     return nullcontext(target)
 
 
@@ -86,14 +86,26 @@ class RegistryTarget:
 
     def commit(self, image: Image, statement: bytes) -> str:
         self._check_name_is_free(image)
-        self.add(Blob.of(CONFIG, image.config), UNOBSERVED)
+        config = self.add(Blob.of(CONFIG, image.config), UNOBSERVED)
+        self.keep_private(config.digest)
         self.repository.put_manifest(image.manifest, MANIFEST, self.name.tag)
         if self.repository.find_manifest(image.digest) != image.manifest:
             raise ImageError("the registry can't find the image by its digest", where=self.name, expected=image.digest)
-        attach(self.repository, image.descriptor, statement)
+        self._check_is_private(image)
+        self._attach(image, statement)
         self._delivery.reporter.note(self._summary())
-        self.warn_if_public(image.digest)
         return f"docker://{replace(self.name, digest=image.digest)}"
+
+    def _attach(self, image: Image, statement: bytes) -> None:
+        """Attach the provenance. The image is there and complete without it, so a failure is no reason to fail."""
+        reporter = self._delivery.reporter
+        try:
+            attach(self.repository, image.descriptor, statement)
+        except ImageError as error:
+            reporter.note(f"the image is in the registry, but its provenance could not be attached: {error}")
+            reporter.note("to attach it, run the same command again: nothing else is sent")
+        else:
+            reporter.note("the provenance is attached to the image")
 
     def _check_name_is_free(self, image: Image) -> None:
         """Raise `MismatchError` if the tag names another image, which somebody may have approved."""
@@ -116,19 +128,45 @@ class RegistryTarget:
                 parts.append(f"{len(sizes)} ({size(sum(sizes))}) {words}")
         return f"layers and configuration: {', '.join(parts)}"
 
-    def warn_if_public(self, digest: str = "") -> None:
-        """Warn if a private dataset goes to, or is in, a repository that everybody can read."""
-        dataset, reporter = self._delivery.entry.dataset, self._delivery.reporter
-        if not dataset.private:
+    def keep_private(self, blob: str) -> None:
+        """Raise `UsageError` if everybody could read a private dataset here, before anything of it is sent or visible.
+
+        A registry may create the repository as soon as something is sent to it, and only then can we see who may read
+        it. So the first to go are the two bytes that the provenance needs anyway.
+
+        Args:
+            blob: the digest of a blob that is there; empty for those two bytes.
+        """
+        if not self._delivery.entry.dataset.private:
             return
-        everybody = Repository(RegistryClient(self.name, insecure=self._delivery.insecure, anonymous=True))
-        try:
-            answers = everybody.answers() if not digest else everybody.find_manifest(digest) is not None
-        except RefusedError:
-            answers = False
-        if answers:
-            reporter.warn(
-                f"EVERYBODY CAN {'PULL THIS IMAGE' if digest else 'PULL'} FROM {self.name.path}\n"
-                f"and the catalog says that {self._delivery.entry.reference.name} is private ({dataset.licence}).\n"
-                f"{'Make the package private NOW, or delete it.' if digest else 'Stop, and make it private first.'}"
+        if not self._is_public(blob or self.repository.upload(EMPTY).descriptor.digest):
+            return
+        if not self._delivery.allow_public:
+            raise UsageError(
+                "everybody can pull from this repository, and the dataset is private",
+                where=self.name.path,
+                expected="a repository that only those can read who may have the data",
+                fix="make it private first; --allow-public pushes all the same",
             )
+        if not blob:
+            self._delivery.reporter.warn(f"EVERYBODY CAN PULL FROM {self.name.path}\n{self._privacy}")
+
+    def _check_is_private(self, image: Image) -> None:
+        """Raise `ImageError` if the image became visible to everybody although it is private."""
+        delivery = self._delivery
+        if delivery.entry.dataset.private and not delivery.allow_public and self._is_public(image.digest):
+            raise ImageError(
+                "EVERYBODY CAN PULL THIS PRIVATE IMAGE",
+                where=self.name,
+                fix="make the repository private NOW, or delete the image; then run this again",
+            )
+
+    @property
+    def _privacy(self) -> str:
+        entry = self._delivery.entry
+        return f"and the catalog says that {entry.reference.name} is private ({entry.dataset.licence})."
+
+    def _is_public(self, digest: str) -> bool:
+        """Whether everybody can read the repository, in which a blob or a manifest with this digest is."""
+        anonymous = RegistryClient(self.name, insecure=self._delivery.insecure, anonymous=True)
+        return Repository(anonymous).lets_read(digest)

@@ -29,6 +29,7 @@ class Delivery:
     streams: int = 4  # uploads at once
     insecure: bool = False  # accept http and untrusted certificates
     replace: bool = False  # replace another image of the same name
+    allow_public: bool = False  # push a private dataset even where everybody can read it
 
 
 class Target(Protocol):

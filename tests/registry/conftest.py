@@ -73,7 +73,7 @@ def impatient(monkeypatch):
     """Retry without a pause."""
     monkeypatch.setattr("datapack.registry.upload.backoff", lambda *_: 0.0)
     monkeypatch.setattr("datapack.registry.repository.backoff", lambda *_: 0.0)
-    monkeypatch.setattr("datapack.registry.client.BACKOFF", 0.0)
+    monkeypatch.setattr("datapack.registry.client.backoff", lambda *_: 0.0)
 
 
 @pytest.fixture

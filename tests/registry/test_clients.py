@@ -13,7 +13,6 @@ from tests.registry.pushing import image_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import Catalog
 
@@ -88,7 +87,7 @@ def test_oras_attaches_something_else(pushed, tmp_path):
 
 
 def test_cosign_signs_an_image(pushed, tmp_path):
-    """A signature is valid for cosign and leaves the image verified, its provenance attached; `cosign tree` shows both."""
+    """A signature is valid for cosign, and the image stays verified, with its provenance; `cosign tree` shows it."""
     clients, catalog, registry, digest = pushed
     image = f"{registry}/reef@{digest}"
     clients.run("cosign", "generate-key-pair", "--output-key-prefix", tmp_path / "key")

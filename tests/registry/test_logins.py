@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from datapack.oci.spec import LAYER, Descriptor
 from datapack.registry import ImageName, RegistryClient, Repository
 from tests import proxies, registries
 from tests.registries import PASSWORD, USER
@@ -158,7 +159,7 @@ def test_a_credential_goes_to_no_other_host(catalog, tmp_path, monkeypatch, stat
         location = [("Location", f"http://{storage.name}/storage")]
         proxy.add("GET", "/blobs/", lambda exchange: exchange.answer(status, location, b""))
         storage.add("GET", "/storage", lambda exchange: exchange.answer(200, [], b"content"))
-        assert b"".join(repository.blob(blob)) == b"content"
+        assert b"".join(repository.blob(Descriptor(LAYER, blob, len(b"content")))) == b"content"
     assert "Authorization" in proxy.headers[-1]
     (headers,) = storage.headers
     assert "Authorization" not in headers

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from datapack.image.stand_in import STAND_IN
-from tests import registries
+from tests import proxies, registries
 from tests.conftest import Catalog, fact, make_base
 from tests.registry.pushing import image_of, log_in, pull_and_verify
 
@@ -111,16 +111,67 @@ def private(catalog: Catalog) -> Catalog:
     return catalog
 
 
-def test_a_private_dataset_in_a_public_repository(private, registry):
-    """datapack prints a boxed warning before it sends anything, and again at the end."""
-    done = private.run("push", "reef@v1", "--to", f"docker://{registry}/reef")
-    assert done.returncode == 0
-    before, after = (
-        done.stderr.index(words) for words in ("EVERYBODY CAN PULL FROM", "EVERYBODY CAN PULL THIS IMAGE FROM")
-    )
-    assert before < done.stderr.index("layers and configuration") < after
+def test_a_private_dataset_in_a_public_repository(private, proxy):
+    """It is refused before any data is fetched or sent: only two bytes that the provenance needs anyway went there."""
+    error = private.fails("push", "reef@v1", "--to", f"docker://{proxy.name}/reef", status=2)
+    assert f"{proxy.name}/reef: everybody can pull from this repository, and the dataset is private" in error
+    assert "--allow-public" in error
+    assert proxy.sent == 2
+    assert "docker://" in error or "has no such manifest" in private.fails("verify", f"docker://{proxy.name}/reef:v1")
+
+
+def test_a_private_dataset_may_go_to_the_public(private, registry):
+    """With --allow-public a boxed warning comes before anything is sent."""
+    done = private.run("push", "reef@v1", "--allow-public", "--to", f"docker://{registry}/reef")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.index("EVERYBODY CAN PULL FROM") < done.stderr.index("layers and configuration")
     assert "and the catalog says that reef is private (secret)" in done.stderr
     assert re.search(r"^!{20,}$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shown", ["config", "manifest"])
+def test_a_repository_that_becomes_public_by_the_push(private, registry, tmp_path, shown):
+    """Some registries create a public repository for what is pushed: it is refused as soon as that can be seen."""
+    with Hiding(registry) as hiding:
+        log_in(private, hiding.name)
+        hiding.shows = shown
+        done = private.run("push", "reef@v1", "--to", f"docker://{hiding.name}/reef")
+    assert done.returncode == {"config": 2, "manifest": 1}[shown], done.stderr
+    words = {"config": "everybody can pull from", "manifest": "EVERYBODY CAN PULL THIS PRIVATE IMAGE"}
+    assert words[shown] in done.stderr
+    there = private.run("verify", f"docker://{registry}/reef:v1")
+    assert there.returncode == {"config": 1, "manifest": 0}[shown], there.stderr  # it never got its name, or it did
+
+
+def test_a_registry_that_does_not_say_who_can_read(private, registry):
+    """A server's error to the anonymous question is no proof that a repository is private."""
+    with Hiding(registry) as hiding:
+        log_in(private, hiding.name)
+        hiding.status = 500
+        error = private.fails("push", "reef@v1", "--to", f"docker://{hiding.name}/reef")
+    assert "the registry refuses to say who can read the repository: found HTTP 500" in error
+    assert not (private.root / "dist").exists()
+
+
+class Hiding(proxies.Proxy):
+    """A registry that shows nothing to those who do not log in, until a part of the image is there."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
+        self.shows, self.status, self._public = "", 401, False
+        for method in ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"):
+            self.add(method, "^/v2/.", self._check, times=10**9)
+
+    def _check(self, exchange: proxies.Exchange) -> None:
+        handler, body = exchange.handler, exchange.body()
+        if "Authorization" in handler.headers:
+            manifest = handler.command == "PUT" and "/manifests/" in handler.path
+            self._public |= {"config": b'"rootfs"' in body, "manifest": manifest}.get(self.shows, False)
+        elif not self._public:
+            status = 401 if handler.command == "POST" else self.status
+            exchange.answer(status, [("WWW-Authenticate", 'Basic realm="tests"')], b"")
+            return
+        exchange.answer(*exchange.forward(body))
 
 
 def test_a_private_dataset_in_a_private_repository(private, tmp_path):
