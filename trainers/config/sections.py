@@ -84,7 +84,7 @@ class DataSection(_Section):
 
 
 class ImageSection(_Section):
-    """The size of the images in the model."""
+    """The images as the model sees them."""
 
     min_size: Count = 800
     """shorter side, pixels; images are scaled to it unless the longer side would exceed `max_size`. 800 and 1333 are
@@ -100,6 +100,11 @@ class ImageSection(_Section):
         if value < info.data.get("min_size", value):
             raise ValueError("at least min_size")
         return value
+
+    exif: Literal["auto", "apply", "ignore"] = "auto"
+    """EXIF orientation of images that are mirrored, upside down, or square and on their side, whose size does not show
+    whether their boxes are on the turned image (`apply`) or on the stored one (`ignore`). `auto`: as the sizes of other
+    images in the list show; if they don't, the run stops. Where its own size shows it, an image needs no setting"""
 
     cache: Literal["auto", "off"] = "auto"
     """`auto`: keep decoded images in `/scratch` if they fit, since decoding takes most of the time; `off`: decode them

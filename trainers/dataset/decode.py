@@ -14,13 +14,18 @@ import io
 import math
 import struct
 import zlib
+from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainers.dataset.depth import has_16_bits, refusal, to_rgb, uses_12_bits
+from trainers.dataset.orientation import ask, must_turn, orientation_of, stored_size, turn
+from trainers.errors import DatapackError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
@@ -46,16 +51,34 @@ class BrokenImageError(ValueError):
     """An image that can't be decoded, or whose size is not the one in the COCO file."""
 
 
-def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array:
+class Remark(Enum):
+    """What is worth knowing about an image that was decoded."""
+
+    TURNED = "turned, as their EXIF orientation says"
+    PLAIN = "of a single colour"
+    DARK = "with 16 bits per channel but no value above 4095, almost black: if they have 12 bits, multiply them by 16"
+
+
+def decode(
+    content: bytes,
+    given: Sequence[int],
+    wanted: Sequence[int],
+    *,
+    turns: Callable[[], bool] = ask,
+    remark: Callable[[Remark], None] = lambda _: None,
+) -> Array:
     """Decode an image and resize it.
 
     Args:
         content: the bytes of the file: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP.
         given: the width and height that the image must have, pixels.
         wanted: the width and height of the result, pixels.
+        turns: whether to apply an EXIF orientation if the size does not show it; by default that is an error.
+        remark: called with what is worth knowing.
 
     Raises:
         BrokenImageError: the file can't be decoded, or the image has another size.
+        DatapackError: from ``turns``.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -64,15 +87,34 @@ def decode(content: bytes, given: Sequence[int], wanted: Sequence[int]) -> Array
     if width * height > LARGEST:
         raise BrokenImageError(f"{width} x {height} pixels, and an image may have at most {LARGEST:,}")
     try:
-        image = _rgb(content, (width, height))
-    except BrokenImageError:
+        image = _rgb(content, (width, height), turns, remark)
+    except (BrokenImageError, DatapackError):
         raise
     except UnidentifiedImageError as error:
         raise BrokenImageError("can't be decoded: not an image in a known format") from error
     except Exception as error:  # Pillow documents no list of what a broken file can raise
         raise BrokenImageError(f"can't be decoded: {_reason(error)}") from error
     size = int(wanted[0]), int(wanted[1])
-    return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
+    pixels = np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
+    if _is_plain(pixels):
+        remark(Remark.PLAIN)
+    return pixels
+
+
+def on_turned_image(content: bytes, given: tuple[int, int]) -> bool | None:
+    """Whether the boxes are on the turned image, as the size in the COCO file shows; None if it does not show that."""
+    from PIL import Image
+
+    try:
+        with Image.open(_Content(content), formats=_formats()) as opened:
+            return _orientation(opened, content, given)[1]
+    except Exception:  # the image is broken, which decoding it will say
+        return None
+
+
+def _is_plain(pixels: Array) -> bool:
+    first = pixels[0, 0]
+    return bool((pixels[::16, ::16] == first).all() and (pixels == first).all())
 
 
 def _reason(error: Exception) -> str:
@@ -115,25 +157,43 @@ def _most_pieces(content: bytes | memoryview) -> int:
     return _PIECES + len(content) // _AVERAGE
 
 
-def _rgb(content: bytes, given: tuple[int, int]) -> Image.Image:
-    """Decode an image to 8 bits of RGB: grey is repeated, alpha is dropped, 16-bit grey keeps its upper 8 bits."""
-    from PIL import Image, ImageOps
+def _rgb(
+    content: bytes, given: tuple[int, int], turns: Callable[[], bool], remark: Callable[[Remark], None]
+) -> Image.Image:
+    """Decode an image to 8 bits of RGB, turned if the boxes are on the turned image."""
+    from PIL import Image
 
     file = _Content(content)
     with Image.open(file, formats=_formats()) as opened:
         file.expect_pixels()
-        image: Image.Image = opened
-        if image.size != given and image.size == given[::-1]:
-            image = ImageOps.exif_transpose(image)  # a photo that the camera stored rotated
-        if image.size != given:
-            expected, found = ("{} x {}".format(*numbers) for numbers in (given, image.size))
-            raise BrokenImageError(f"expected {expected} pixels, found {found}")
-        if image is opened:
-            image = _by_libspng(opened, content) or opened
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
+        deep, is_tiff = has_16_bits(opened), opened.format == "TIFF"
+        orientation, wants_turn = _orientation(opened, content, given)
+        if why := refusal(opened):
+            raise BrokenImageError(why)
+        image = to_rgb(_by_libspng(opened, content) or opened)
+    if deep and uses_12_bits(image):
+        remark(Remark.DARK)
+    if orientation > 1:
+        wants_turn = turns() if wants_turn is None else wants_turn
+        if wants_turn:
+            remark(Remark.TURNED)
+        if wants_turn != is_tiff:  # Pillow has turned a TIFF
+            image = turn(image, orientation, back=is_tiff)
+    return image
+
+
+def _orientation(opened: Image.Image, content: bytes, given: tuple[int, int]) -> tuple[int, bool | None]:
+    """Return the orientation and what `must_turn` says; raise `BrokenImageError` if the image has another size.
+
+    The size comes first: to find the orientation, Pillow may decode all pixels.
+    """
+    stored = stored_size(opened)
+    orientation = orientation_of(opened, content) if given in {stored, stored[::-1]} else 1
+    wants_turn = must_turn(orientation, stored, given)
+    if wants_turn is None and given != stored:
+        expected, found = ("{} x {}".format(*numbers) for numbers in (given, stored))
+        raise BrokenImageError(f"expected {expected} pixels, found {found}")
+    return orientation, wants_turn
 
 
 def _by_libspng(opened: Image.Image, content: bytes) -> Image.Image | None:

@@ -96,6 +96,11 @@ def encoded(pixels, form="png", **options) -> bytes:
     return out.getvalue()
 
 
+def as_stored(content: bytes, size):
+    """Decode an image whose EXIF orientation does not count."""
+    return decode(content, size, size, turns=lambda: False)
+
+
 def by_pillow(content: bytes):
     with Image.open(io.BytesIO(content)) as image:
         if image.mode == "I;16":
@@ -115,7 +120,7 @@ def test_every_form_of_png_has_the_pixels_of_pillow(color, depth, interlaced):
         samples = random_samples(rng, size, color, depth)
         for before in (needed, metadata):
             content = make_png(samples, color, depth, interlaced=interlaced, before=before, cut=9)
-            assert (decode(content, size, size) == by_pillow(content)).all()
+            assert (as_stored(content, size) == by_pillow(content)).all()
 
 
 @pytest.fixture
@@ -137,7 +142,7 @@ def test_libspng_decodes_the_common_forms(color, depth, by_libspng):
     """libspng decodes 8-bit grey, RGB and RGBA to exactly the samples in the file; Pillow decodes the rest."""
     rng = np.random.default_rng(0)
     samples = random_samples(rng, (9, 4), color, depth)
-    pixels = decode(make_png(samples, color, depth, before=METADATA + colors(rng, color, depth)), (9, 4), (9, 4))
+    pixels = as_stored(make_png(samples, color, depth, before=METADATA + colors(rng, color, depth)), (9, 4))
     assert len(by_libspng) == ((color, depth) in COMMON)
     if by_libspng:
         assert (pixels == samples[:, :, :3]).all()
