@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     escape_unknown(sys.stdout, sys.stderr)
     try:
-        job = _Job(_parser().parse_args(arguments))
+        job = _Job(_options(arguments))
     except ConfigError as error:
         Log().last(f"TRAINING FAILED: {error}")
         return error.exit_code
@@ -107,7 +107,7 @@ class _Job:
             self.opened = run
             self.log.keep(run.path(LOG))
             self.log.note(f"run {run.folder.name}, in {run.folder}")
-        command: Callable[..., str] = getattr(commands, options.command)
+        command: Callable[..., str] = getattr(commands, "check_images" if options.decode else options.command)
         return command(loaded, context, run)
 
     def log_warning(self, message: Warning | str, category: type[Warning], *_: object) -> None:
@@ -143,12 +143,22 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"the command line is wrong: {message}", fix="python -m trainers --help shows what it can be")
 
 
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; raise `ConfigError` if it is wrong."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.decode and options.command != "check":
+        parser.error(f"--decode is for check: {options.command} always decodes what it needs")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m trainers",
         description="Check a dataset, train an object detector on it, evaluate the detector, or predict with it.",
     )
     parser.add_argument("command", choices=COMMANDS, nargs="?", default="train", help="what to do (default: train)")
+    parser.add_argument("--decode", action="store_true", help="check: also decode every image of both COCO files")
     parser.add_argument(
         "--config",
         type=Path,

@@ -25,6 +25,12 @@ def check(config: Config, context: RunContext, _run: Run) -> str:
     return f"{dataset.reference} {dataset.manifest.digest}"
 
 
+def check_images(config: Config, context: RunContext, _run: Run) -> str:
+    """Check the data and decode every image of both COCO files; return the dataset's reference and digest."""
+    dataset = check_data(config, context, decode=True)
+    return f"{dataset.reference} {dataset.manifest.digest}"
+
+
 def train(config: Config, context: RunContext, run: Run) -> str:
     """Train a detector on checked data; return the run's name and its mAP."""
     began = time.monotonic()
