@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from datapack.errors import ImageError
 from datapack.files import atomic_writer
 from datapack.hashing import is_digest
+from datapack.image.base_rules import file_problems, settings_problems
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import Blob, FileContent
+from datapack.oci.boundary import boundary
+from datapack.oci.compression import UNPACKED_LIMIT, can_unpack, unpacked
 from datapack.oci.image import Platform, StoredImage, read_image
 from datapack.oci.layout import Layout
-from datapack.oci.spec import INDEX, Descriptor
+from datapack.oci.spec import INDEX, LAYER, Descriptor
+from datapack.oci.tar import TarReader
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 
 if TYPE_CHECKING:
@@ -53,8 +57,8 @@ class Base:
 
     @property
     def text(self) -> str:
-        """The base as written in a catalog: ``NAME:TAG@sha256:...`` or ``oci:DIR``."""
-        return self.name if self.is_on_disk else f"{self.name}@{self.digest}"
+        """The base wherever it is named: ``NAME:TAG@sha256:...``, or of a base on disk only its digest."""
+        return self.digest if self.is_on_disk else f"{self.name}@{self.digest}"
 
     @property
     def is_stand_in(self) -> bool:
@@ -72,12 +76,36 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
         reporter: notified when something is fetched, and when the base is a stand-in.
 
     Raises:
-        ImageError: the base can't be fetched or read, differs from its digest, or is not for the Safe Haven's machines.
+        ImageError: the base can't be fetched or read, differs from its digest, is not for the Safe Haven's machines, or
+            breaks the rules of a base.
     """
     base = _open_layout(text, folder) if text.startswith("oci:") else _open_pinned(text, Layout(cache), reporter)
+    check_rules(base, reporter)
     if base.is_stand_in:
         reporter.note(f"{text} is {STAND_IN_MEANS}: do not use images based on it in a Safe Haven")
     return base
+
+
+def check_rules(base: Base, reporter: Reporter) -> None:
+    """Raise `ImageError` if a base breaks the `base_rules`: `datapack verify` would not accept an image based on it."""
+    problems = settings_problems(base.config)
+    if all(can_unpack(layer.media_type) for layer in base.layers):
+        with boundary(base.name):
+            problems += file_problems(_entries(base.layout, layer) for layer in base.layers)
+    else:
+        reporter.note(f"the files of the base {base.name} are not checked: its layers can't be unpacked here")
+    if problems:
+        what = f"no base of an import container: it {problems[0]}"
+        raise ImageError(what, where=base.name, fix="use another base, such as Alpine's", details=tuple(problems[1:]))
+
+
+def _entries(layout: Layout, layer: Descriptor) -> list[tuple[str, str, str]]:
+    """List what is in a layer, for `file_problems`."""
+    with layout.open(layer) as file:
+        plain = layer.media_type == LAYER
+        archive = unpacked(layer.media_type, file, layout.locate(layer))
+        reader = TarReader(archive, layer.size if plain else UNPACKED_LIMIT, file.seek if plain else None)
+        return [(entry.name, entry.kind, entry.link) for entry in reader]
 
 
 def resolve(name: str, cache: Path) -> str:
@@ -96,7 +124,7 @@ def resolve(name: str, cache: Path) -> str:
 
 
 def _open_layout(text: str, folder: Path) -> Base:
-    layout = Layout(folder / text.removeprefix("oci:"))
+    layout = Layout.at(folder, text.removeprefix("oci:"))
     root = layout.image()
     return _base(text, root.digest, read_image(layout, root, text, PLATFORM), layout)
 
@@ -118,14 +146,19 @@ def _base(name: str, digest: str, image: StoredImage, layout: Layout) -> Base:
 
 def _cached(cache: Layout, digest: str, where: str) -> StoredImage | None:
     """Return the image with a digest, or with the digest of its index, if every part of it is in the cache."""
+    image = find_base(cache, digest, where)
+    return image if image and all(cache.holds(layer.digest, layer.size) for layer in image.layers) else None
+
+
+def find_base(cache: Layout, digest: str, where: str) -> StoredImage | None:
+    """Return the image with a digest, or with the digest of its index, if the cache has its manifest and config."""
     size = cache.size(Descriptor(INDEX, digest, 0))
     if size is None:
         return None
     try:
-        image = read_image(cache, Descriptor(INDEX, digest, size), where, PLATFORM)
+        return read_image(cache, Descriptor(INDEX, digest, size), where, PLATFORM)
     except ImageError:  # it is only a cache: damaged parts are fetched again
         return None
-    return image if all(cache.holds(layer.digest, layer.size) for layer in image.layers) else None
 
 
 def _fetch(text: str, cache: Layout) -> StoredImage:

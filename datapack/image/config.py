@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.spec import CONFIG, MANIFEST, Descriptor, canonical_json
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ENTRYPOINT = ["/usr/local/bin/import"]
 CREATED = "1970-01-01T00:00:00Z"  # fixed: the same input gives the same image
 DIGEST_LABEL = "io.github.datapack.dataset.digest"
+STANDARD = "org.opencontainers.image."  # how OCI's labels begin
+VERSION, BASE_NAME, BASE_DIGEST = f"{STANDARD}version", f"{STANDARD}base.name", f"{STANDARD}base.digest"
 DATASET_VARIABLE = "DATAPACK_DATASET"
 DIGEST_VARIABLE = "DATAPACK_DIGEST"
 
@@ -79,6 +81,18 @@ class Image:
         return self.descriptor.digest
 
 
+class Foundation(Protocol):
+    """What an image has from its base."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The base's config."""
+
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The base's layers, lowest first."""
+
+
 def dataset_of(environment: Iterable[str]) -> tuple[Reference, str] | None:
     """Return the reference and the dataset digest that an import container names in its environment.
 
@@ -92,7 +106,7 @@ def dataset_of(environment: Iterable[str]) -> tuple[Reference, str] | None:
 
 
 def compose(
-    base: Base,
+    base: Foundation,
     reference: Reference,
     labels: Mapping[str, str],
     dataset_digest: str,
@@ -121,6 +135,8 @@ def compose(
         f"{DIGEST_VARIABLE}={dataset_digest}",
     ]
     runtime["Labels"] = {**(runtime.get("Labels") or {}), **labels}
+    if BASE_NAME not in labels:  # a name there would be that of the base's own base
+        runtime["Labels"].pop(BASE_NAME, None)
     image_config = {
         "architecture": config["architecture"],
         "os": config["os"],
@@ -146,7 +162,8 @@ def compose(
 def labels(entry: Entry, base: Base) -> dict[str, str]:
     """Return the facts about an image's dataset and base, under OCI's standard keys.
 
-    An image based on a stand-in says so in its title, and has the stand-in's label.
+    An image based on a stand-in says so in its title, and has the stand-in's label. A base on disk has no name: where
+    it is must not matter.
     """
     title = entry.dataset.title
     facts = {
@@ -157,8 +174,7 @@ def labels(entry: Entry, base: Base) -> dict[str, str]:
         "authors": entry.dataset.contact,
         "url": entry.dataset.homepage,
         "source": entry.dataset.homepage,
-        "base.name": base.name,
-        "base.digest": base.digest,
     }
-    shown = {f"org.opencontainers.image.{name}": value for name, value in facts.items() if value}
+    shown = {f"{STANDARD}{name}": value for name, value in facts.items() if value}
+    shown |= {BASE_DIGEST: base.digest} if base.is_on_disk else {BASE_NAME: base.name, BASE_DIGEST: base.digest}
     return {**shown, STAND_IN: "true"} if base.is_stand_in else shown

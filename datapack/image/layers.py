@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from datapack.oci.blob import Blocks, Observer
 
 
+PROGRAM = "usr/local/bin/import"
+MOUNTS = ("safe_data", "safe_outputs", "scratch")  # where the Safe Haven mounts its folders
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
 PROGRAM_MODE = 0o555
 _BLOCK = tarfile.BLOCKSIZE
-_END = b"\0" * (2 * _BLOCK)
+END = b"\0" * (2 * _BLOCK)  # of an archive
 _USTAR_MAX_SIZE = 8 << 30  # bytes: the first size that eleven octal digits can't hold
 _SMALL = 64 << 10  # bytes: smaller pieces are joined with the next one
 
@@ -82,7 +84,7 @@ class Layer:
     @cached_property
     def size(self) -> int:
         """The tar archive's size in bytes."""
-        return len(_END) + sum(member.tar_size for member in self.members)
+        return len(END) + sum(member.tar_size for member in self.members)
 
     @cached_property
     def key(self) -> str:
@@ -127,7 +129,7 @@ class Layer:
             elif member.source is not None:
                 yield member.source
             yield bytes(member.padding)
-        yield _END
+        yield END
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,8 @@ def tree(files: Iterable[Member]) -> tuple[Member, ...]:
 def program_layer() -> Layer:
     """Make the layer with the import program and the mount points of the Safe Haven's folders."""
     program = Path(__file__).with_name("import.sh").read_bytes()
-    member = Member("usr/local/bin/import", PROGRAM_MODE, len(program), hashlib.sha256(program).hexdigest(), program)
-    mounts = (Member(f"{name}/", FOLDER_MODE) for name in ("safe_data", "safe_outputs", "scratch"))
+    member = Member(PROGRAM, PROGRAM_MODE, len(program), hashlib.sha256(program).hexdigest(), program)
+    mounts = (Member(f"{name}/", FOLDER_MODE) for name in MOUNTS)
     return Layer(purpose="the import program", members=tree([member, *mounts]))
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import io
-import tarfile
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from datapack.errors import ImageError
-from datapack.oci.image import READABLE_AT_ONCE, single_image
+from datapack.files import open_regular
+from datapack.jsonfile import parse_json
+from datapack.oci.boundary import boundary
+from datapack.oci.image import READABLE_AT_ONCE, read_json
+from datapack.oci.index import find_image, split_tag
 from datapack.oci.spec import Descriptor, parse_object
+from datapack.oci.tar import TarError, TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-#: What tarfile raises for a damaged archive.
-TAR_ERRORS = (tarfile.TarError, ValueError, OverflowError)
 _INDEX = "index.json"
+_DOCKER = "manifest.json"  # what `docker load` reads instead of the index
+_OLD_DOCKER = "repositories"  # what it reads where there is neither
 
 
 class Place(NamedTuple):
@@ -33,27 +38,35 @@ class Archive:
 
     path: Path
     places: Mapping[str, Place]  # by the name in the archive
+    tag: str = ""  # the image's name in the archive, where there is more than one image
 
     seekable = True
     streams = None
 
     @classmethod
-    def find(cls, path: Path) -> Archive:
+    def at(cls, folder: Path, text: str) -> Archive:
+        """Find the archive that ``PATH[:TAG]`` names; ``PATH`` is relative to ``folder``."""
+        return cls.find(*split_tag(folder, text))
+
+    @classmethod
+    def find(cls, path: Path, tag: str = "") -> Archive:
         """Index the members of an archive; raise `ImageError` if the file is not one."""
-        try:
-            with tarfile.open(path, mode="r:") as archive:
-                members = read_members(archive, path.stat().st_size)
-                return cls(path, {member.name: Place(member.offset_data, member.size) for member in members})
-        except OSError as error:
-            raise ImageError("the archive can't be read", where=path, found=error.strerror) from error
-        except TAR_ERRORS as error:
-            raise ImageError("not an archive", where=path, expected="an uncompressed tar file", found=error) from error
+        with open_regular(path, ImageError) as file, boundary(path):
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            try:
+                return cls(path, dict(_places(TarReader(file, size, file.seek))), tag)
+            except TarError as error:
+                raise ImageError(
+                    "not an archive", where=path, expected="an uncompressed tar file", found=error
+                ) from error
 
     def image(self) -> Descriptor:
-        if _INDEX not in self.places:
-            raise ImageError("not an OCI archive", where=self.path, found=f"no {_INDEX}")
-        with self._open(_INDEX) as file:
-            return single_image(parse_object(file.read(READABLE_AT_ONCE), self.path), where=self.path)
+        with boundary(self.path):
+            index = parse_object(self._read(_INDEX), self.path)
+            found = find_image(index, self.tag, lambda part: read_json(self, part), where=self.path)
+            self._check_other_lists(found)
+            return found
 
     def locate(self, descriptor: Descriptor) -> str:
         return f"{self.path} {blob_name(descriptor.digest)}"
@@ -68,23 +81,51 @@ class Archive:
         return self._open(blob_name(descriptor.digest))
 
     def _open(self, name: str) -> BinaryIO:
-        try:
-            return cast("BinaryIO", io.BufferedReader(_Section(self.path, self.places[name])))
-        except OSError as error:
-            raise ImageError("the archive can't be read", where=self.path, found=error.strerror) from error
+        return cast("BinaryIO", io.BufferedReader(_Section(self.path, self.places[name])))
+
+    def _read(self, name: str) -> bytes:
+        if name not in self.places:
+            raise ImageError("not an OCI archive", where=self.path, found=f"no {name}")
+        with self._open(name) as file:
+            return file.read(READABLE_AT_ONCE + 1)
+
+    def _check_other_lists(self, image: Descriptor) -> None:
+        """Raise `ImageError` if ``docker load`` would find another image in this archive than the index names."""
+        if _DOCKER in self.places:
+            others = parse_json(self._read(_DOCKER), self.path, ImageError)
+            manifest = read_json(self, image)
+            names = [blob_name(Descriptor.parse(layer, self.path).digest) for layer in manifest.get("layers") or ()]
+            config = blob_name(Descriptor.parse(manifest.get("config"), self.path).digest)
+            named = {"Config": config, "Layers": names}
+            if isinstance(others, list) and all(_names(other, named) for other in others):
+                return
+        elif _OLD_DOCKER not in self.places:
+            return
+        what = "docker load would load another image than the index names"
+        raise ImageError(what, where=self.path, fix="write the archive anew, with datapack or skopeo")
 
 
-def read_members(archive: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an archive of ``size`` bytes.
+def _names(other: Any, named: Mapping[str, Any]) -> bool:
+    """Whether an entry of Docker's list names an image's config and layers, and nothing in other capitals."""
+    keys = {"Config", "Layers", "RepoTags", "Parent"}
+    return isinstance(other, dict) and other.keys() <= keys and {**other, **named} == other
 
-    Raises:
-        tarfile.ReadError: a member's content would end after the archive. tarfile itself would search for it, which
-            takes years if the size in a damaged header is large enough.
-    """
-    for member in archive:
-        if not 0 <= member.size <= size - member.offset_data:
-            raise tarfile.ReadError(f"{member.name!a} is cut off")
-        yield member
+
+def _places(archive: TarReader) -> Iterator[tuple[str, Place]]:
+    """Yield where each file is; raise `TarError` for what programs unpack differently."""
+    known: set[str] = set()
+    for entry in archive:
+        name = posixpath.normpath(f"/{entry.name.lstrip('/')}")[1:]
+        if ".." in entry.name.split("/"):
+            raise TarError(f"{entry.name!a} has a '..' part")
+        if entry.is_folder:
+            continue
+        if not entry.is_file:
+            raise TarError(f"{entry.name!a} is {entry.kind}")
+        if name in known:
+            raise TarError(f"{entry.name!a} is there twice")
+        known.add(name)
+        yield name, Place(entry.start, entry.size)
 
 
 def blob_name(digest: str) -> str:
@@ -96,7 +137,7 @@ class _Section(io.RawIOBase):
     """A section of a file that reads like a separate file."""
 
     def __init__(self, path: Path, place: Place) -> None:
-        self._file = path.open("rb", buffering=0)
+        self._file = open_regular(path, ImageError)
         self._place = place
         self._position = 0
 
@@ -114,7 +155,7 @@ class _Section(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)[: max(0, self._place.size - self._position)]
         self._file.seek(self._place.start + self._position)
-        count = self._file.readinto(view) or 0
+        count = self._file.readinto(view) or 0  # type: ignore[attr-defined] # a regular file has it
         self._position += count
         return count
 

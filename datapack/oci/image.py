@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from datapack.errors import ImageError
-from datapack.oci.spec import Descriptor, checked, parse_object
-from datapack.progress import size as shown
+from datapack.hashing import is_digest
+from datapack.oci.boundary import boundary
+from datapack.oci.spec import Descriptor, check_spelling, checked, parse_object
+from datapack.text import size as shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-READABLE_AT_ONCE = 64 << 20  # bytes: no manifest, config or statement is larger
+READABLE_AT_ONCE = 4 << 20  # bytes: registries accept no larger manifest, and no config or statement is larger
 _NESTED_INDEXES = 8  # at most, on the way to a manifest; real images have one
 
 
@@ -118,17 +120,18 @@ def read_image(storage: Storage, root: Descriptor, where: object, platform: Plat
     Raises:
         ImageError: a part is missing, damaged or malformed; there is no image, or none for the platform.
     """
-    documents = _read_manifests(storage, root, where, platform, _NESTED_INDEXES)
-    descriptor, content = list(documents.items())[-1]
-    manifest = parse_object(content, storage.locate(descriptor))
-    config = Descriptor.parse(manifest["config"], where)
-    documents[config] = read_part(storage, config)
-    settings = parse_object(documents[config], storage.locate(config))
-    if platform is not None:
-        platform.check(settings, where)
-    layers = tuple(Descriptor.parse(layer, where) for layer in manifest["layers"])
-    _check_values(manifest, settings, where)
-    return StoredImage(storage, descriptor, manifest, settings, layers, documents)
+    with boundary(where):
+        documents = _read_manifests(storage, root, where, platform, _NESTED_INDEXES)
+        descriptor, content = list(documents.items())[-1]
+        manifest = parse_object(content, storage.locate(descriptor))
+        config = Descriptor.parse(manifest["config"], where)
+        documents[config] = read_part(storage, config)
+        settings = parse_object(documents[config], storage.locate(config))
+        if platform is not None:
+            platform.check(settings, where)
+        layers = tuple(Descriptor.parse(layer, where) for layer in manifest["layers"])
+        _check_values(manifest, settings, where)
+        return StoredImage(storage, descriptor, manifest, settings, layers, documents)
 
 
 def _read_manifests(
@@ -137,6 +140,7 @@ def _read_manifests(
     """Read the manifest of one image and, before it, the indexes on the way to it: at most ``nested``."""
     content = read_part(storage, root)
     document = parse_object(content, where)
+    check_spelling(document, ("manifests", "config", "layers", "annotations"), where)
     if "manifests" in document and platform is not None:
         if not nested:
             raise ImageError("too many nested indexes", where=where, expected=f"at most {_NESTED_INDEXES}")
@@ -152,17 +156,24 @@ def _check_values(manifest: Mapping[str, Any], config: Mapping[str, Any], where:
     """Check the types of what is read from an image later: any JSON may have the right digest."""
     runtime, root = config.get("config"), config.get("rootfs")
     runtime = {} if runtime is None else runtime
+    layers = root.get("diff_ids") if isinstance(root, dict) else None
     checks = {
         "annotations": _is_text(manifest.get("annotations"), dict),
+        "architecture": isinstance(config.get("architecture"), str),
+        "os": isinstance(config.get("os"), str),
         "config": isinstance(runtime, dict),
         "config.Labels": isinstance(runtime, dict) and _is_text(runtime.get("Labels"), dict),
         "config.Env": isinstance(runtime, dict) and _is_text(runtime.get("Env"), list),
-        "rootfs.diff_ids": isinstance(root, dict) and isinstance(root.get("diff_ids"), list),
+        "config.WorkingDir": isinstance(runtime, dict) and isinstance(runtime.get("WorkingDir") or "", str),
+        "rootfs.diff_ids": isinstance(layers, list) and all(map(is_digest, layers)),
         "history": isinstance(config.get("history") or [], list),
     }
     wrong = [name for name, right in checks.items() if not right]
     if wrong:
         raise ImageError("not an image: a value has the wrong type", where=where, found=wrong[0])
+    if len(layers or ()) != len(manifest["layers"]):
+        expected, found = f"{len(manifest['layers'])} diff_ids, one a layer", len(layers or ())
+        raise ImageError("not an image: its config is that of another", where=where, expected=expected, found=found)
 
 
 def _is_text(value: Any, container: type[dict[str, Any]] | type[list[Any]]) -> bool:
@@ -194,12 +205,3 @@ def read_part(storage: Storage, descriptor: Descriptor) -> bytes:
         found = "more" if len(content) > descriptor.size else f"{len(content)} bytes"
         raise ImageError("damaged: wrong size", where=where, expected=f"{descriptor.size} bytes", found=found)
     return checked(content, descriptor.digest, where)
-
-
-def single_image(index: Mapping[str, Any], where: object) -> Descriptor:
-    """Return the one descriptor that an ``index.json`` names; raise `ImageError` if there is not exactly one."""
-    entries = index.get("manifests")
-    entries = entries if isinstance(entries, list) else []
-    if len(entries) != 1:
-        raise ImageError("not a layout of one image", where=where, expected="1 image", found=len(entries))
-    return Descriptor.parse(entries[0], where)

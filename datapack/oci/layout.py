@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datapack.errors import ImageError
-from datapack.files import atomic_writer
+from datapack.files import atomic_writer, open_regular, read_limited
 from datapack.hashing import new_buffer, read_blocks
-from datapack.oci.image import single_image
+from datapack.oci.image import READABLE_AT_ONCE, read_json
+from datapack.oci.index import find_image, split_tag
 from datapack.oci.spec import Descriptor, parse_object
 
 if TYPE_CHECKING:
@@ -21,9 +22,15 @@ class Layout:
     """An OCI image layout, as a `Storage`."""
 
     root: Path
+    tag: str = ""  # the image's name in the layout, where there is more than one image
 
     seekable = True
     streams = None
+
+    @classmethod
+    def at(cls, folder: Path, text: str) -> Layout:
+        """Return the layout that ``PATH[:TAG]`` names; ``PATH`` is relative to ``folder``."""
+        return cls(*split_tag(folder, text))
 
     @property
     def index(self) -> Path:
@@ -41,7 +48,7 @@ class Layout:
         return self.size(Descriptor("", digest, size)) == size
 
     def image(self) -> Descriptor:
-        return single_image(self.read_index(), where=self.index)
+        return find_image(self.read_index(), self.tag, lambda part: read_json(self, part), where=self.index)
 
     def locate(self, descriptor: Descriptor) -> str:
         return str(self.blob(descriptor.digest))
@@ -51,20 +58,15 @@ class Layout:
         return path.stat().st_size if path.is_file() else None
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
-        path = self.blob(descriptor.digest)
-        try:
-            return path.open("rb")
-        except OSError as error:
-            raise ImageError("a part of the image can't be read", where=path, found=error.strerror) from error
+        return open_regular(self.blob(descriptor.digest), ImageError)
 
     def read_index(self) -> dict[str, Any]:
         """Read ``index.json``; raise `ImageError` if it is missing or malformed."""
         try:
-            content = self.index.read_bytes()
-        except OSError as error:
-            raise ImageError(
-                "not an OCI layout: its index can't be read", where=self.index, found=error.strerror
-            ) from error
+            content = read_limited(self.index, READABLE_AT_ONCE, ImageError)
+        except ImageError as error:
+            what = f"not an OCI layout: {error.what}"
+            raise ImageError(what, where=self.index, expected=error.expected, found=error.found) from error
         return parse_object(content, where=self.index)
 
     def add(self, descriptor: Descriptor, source: BinaryIO, where: object) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
 from datapack.hashing import digest_of, is_digest
+from datapack.jsonfile import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -50,13 +55,14 @@ class Descriptor:
         try:
             media_type, digest, size = value["mediaType"], value["digest"], value["size"]
         except (TypeError, KeyError) as error:
-            raise ImageError("not an OCI descriptor", where=where, found=json.dumps(value)[:100]) from error
+            raise ImageError("not an OCI descriptor", where=where, found=reprlib.repr(value)) from error
         if not (isinstance(media_type, str) and is_digest(digest) and type(size) is int and size >= 0):
             raise ImageError(
                 "not an OCI descriptor with a media type, a sha256 digest and a size",
                 where=where,
-                found=json.dumps(value)[:100],
+                found=reprlib.repr(value),
             )
+        check_spelling(value, ("mediaType", "digest", "size"), where)
         return cls(DOCKER_EQUIVALENTS.get(media_type, media_type), digest, size)
 
     def to_json(self) -> dict[str, object]:
@@ -67,12 +73,22 @@ class Descriptor:
 def parse_object(content: bytes, where: object) -> dict[str, Any]:
     """Read a manifest, a config or an index: a JSON object; raise `ImageError` for anything else."""
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):  # RecursionError: a list in a list in a list, thousands deep
-        value = None
+        value = parse_json(content, where, ImageError)
+    except ImageError as error:
+        expected, found = "a JSON object", error.found or f"{content[:40]!a}"
+        raise ImageError("not a part of an image", where=where, expected=expected, found=found) from error
     if not isinstance(value, dict):
         raise ImageError("not a part of an image", where=where, expected="a JSON object", found=f"{content[:40]!a}")
     return value
+
+
+def check_spelling(value: Mapping[str, Any], keys: Iterable[str], where: object) -> None:
+    """Raise `ImageError` if one of the keys is there in other capitals: engines, written in Go, read it as the same."""
+    known = {key.casefold(): key for key in keys}
+    for key in value:
+        if known.get(key.casefold(), key) != key:
+            expected = known[key.casefold()]
+            raise ImageError("engines read this key differently", where=where, expected=expected, found=f"{key!a}")
 
 
 def checked(content: bytes, digest: str, where: object) -> bytes:

@@ -1,65 +1,125 @@
-"""Verify an image: its parts by their digests, the dataset in it by its manifest, in one pass over the bytes.
+"""Verify an image: that an engine will have the dataset in it, every byte, and run datapack's import program.
 
-The image is read as a stream, from disk or from a registry, without an engine. A ``quick`` verification reads headers
-and seeks from one to the next. Where it can't seek, as in a registry, it sees only the manifest and the layers' sizes.
+The image is read as a stream, from disk or from a registry, without an engine. Above the base, everything must be bit
+for bit what datapack writes; so there is nothing that engines could understand differently. The base must leave that
+alone, and where somebody here knows the base that the image names, it must be that one.
+
+A ``quick`` verification reads headers and seeks from one to the next. Where it can't seek, as in a registry, it sees
+only the layer with the manifest, and the other layers' sizes.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from datapack.bag.bagit import INFO, parse_info, parse_oxum
+from datapack.bag.bagit import BAGIT, INFO, TAG_MANIFEST, parse_info, parse_oxum
 from datapack.bag.changes import Difference, compare_names
 from datapack.bag.listing import Listing
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
-from datapack.errors import ImageError, MismatchError
-from datapack.image.config import DATASET_VARIABLE, DIGEST_VARIABLE, dataset_folder, dataset_of
+from datapack.errors import ImageError, MismatchError, UsageError
+from datapack.image.base_rules import file_problems
+from datapack.image.config import (
+    BASE_DIGEST,
+    BASE_NAME,
+    DATASET_VARIABLE,
+    DIGEST_VARIABLE,
+    dataset_folder,
+    dataset_of,
+)
 from datapack.image.stand_in import STAND_IN
+from datapack.oci.boundary import boundary
+from datapack.oci.compression import can_unpack
 from datapack.oci.image import StoredImage, read_image
-from datapack.verify.layers import Content, read_layers
-from datapack.verify.outcome import Mode, Scope, Verified, oxum_problems, raise_if
+from datapack.verify.layers import Content, find_program, read_layers
+from datapack.verify.outcome import BaseCheck, Mode, Scope, Verified, oxum_problems, raise_if
+from datapack.verify.rebuild import Carrier
 
 if TYPE_CHECKING:
     from datapack.oci.image import Storage
     from datapack.progress import Reporter
     from datapack.reference import Reference
 
+#: Finds a base by its name and digest, where it is known; None where it is not.
+FindBase = Callable[[str, str], StoredImage | None]
 
-def verify_image(storage: Storage, where: str, mode: Mode, reporter: Reporter) -> Verified:
+
+def verify_image(
+    storage: Storage, where: str, mode: Mode, reporter: Reporter, find_base: FindBase = lambda _name, _digest: None
+) -> Verified:
     """Verify an image; raise `MismatchError` with everything that is wrong, sorted."""
     image = read_image(storage, storage.image(), where)
     reference, digest = _dataset_of(image, where)
+    below, earlier = _program_of(image, where)
+    name, named = image.annotations.get(BASE_NAME, ""), image.annotations.get(BASE_DIGEST, "")
+    carrier = Carrier(image, reference, digest, below, find_base(name, named))
     with reporter.progress(f"verifying {where}", sum(layer.size for layer in image.layers), "B") as advance:
-        content = read_layers(image, dataset_folder(reference), mode, advance)
-    manifest = _manifest(content, where)
-    if manifest.digest != digest:
-        content.problems.append(f"digest   the image says {digest}, its manifest is {manifest.digest}")
+        content = read_layers(image, below, dataset_folder(reference), mode, advance)
     scope: Scope = mode if mode == "full" or storage.seekable else "sizes"
+    with boundary(where):
+        difference, problems = _check(carrier, content, scope, where)
+        raise_if(difference, sorted(problems), where)
+        size, files = _announced(content) if scope == "sizes" else (content.size, len(content.files))
+    return Verified(
+        where,
+        scope,
+        digest,
+        files,
+        size,
+        reference,
+        image.descriptor.digest,
+        stand_in=STAND_IN in image.labels or STAND_IN in image.annotations,
+        base=f"{name}@{named}".removeprefix("@"),
+        base_check=_base_check(carrier, content),
+        earlier=earlier,
+    )
+
+
+def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> tuple[Difference, list[str]]:
+    """Compare what was read with the manifest, and the image with what datapack would write."""
+    manifest = _manifest(content, where)
     difference = Difference() if scope == "sizes" else _difference(manifest, content)
+    problems = [*content.problems, *carrier.problems(), *_tag_problems(content, manifest, carrier)]
+    problems += (f"base     {problem}" for problem in file_problems(content.base))
+    if carrier.base is None and scope != "sizes":
+        problems += _closed(carrier)
     if scope != "sizes" and not difference and INFO in content.tags:
-        content.problems += oxum_problems(content.tags, content.size, len(content.files))
-    raise_if(difference, sorted(content.problems), where)
-    size, files = _announced(content) if scope == "sizes" else (content.size, len(content.files))
-    stand_in = STAND_IN in image.labels or STAND_IN in image.annotations
-    return Verified(where, scope, digest, files, size, reference, image.descriptor.digest, stand_in)
+        problems += oxum_problems(content.tags, content.size, len(content.files))
+    return difference, problems
 
 
 def _dataset_of(image: StoredImage, where: str) -> tuple[Reference, str]:
     """Return the reference and the dataset digest in an image's environment."""
-    dataset = dataset_of(image.environment)
+    try:
+        dataset = dataset_of(image.environment)
+    except UsageError as error:
+        what = f"not an import container: {DATASET_VARIABLE} is {error.what}"
+        raise ImageError(what, where=where, expected=error.expected, found=error.where) from error
     if dataset is None:
-        raise ImageError(
-            "not an import container",
-            where=where,
-            found=f"no {DATASET_VARIABLE} and {DIGEST_VARIABLE} in its environment",
-        )
+        found = f"no {DATASET_VARIABLE} and {DIGEST_VARIABLE} in its environment"
+        raise ImageError("not an import container", where=where, found=found)
     return dataset
+
+
+def _program_of(image: StoredImage, where: str) -> tuple[int, str]:
+    """Return which layer has the import program, and which earlier datapack wrote it, if another did."""
+    found = find_program(image)
+    if found is None:
+        raise MismatchError(
+            "the image does not have the import program of this datapack or an earlier one",
+            where=where,
+            found="none in its layers",
+            fix="if it was compressed on the way, copy it with 'skopeo copy --preserve-digests'; if a later datapack "
+            "built it, verify it with that one",
+        )
+    return found
 
 
 def _manifest(content: Content, where: str) -> Manifest:
     if MANIFEST not in content.tags:
-        problems = "; ".join(content.problems) or "no manifest in its layers; was the image compressed on the way?"
-        raise MismatchError("the image contains no readable dataset", where=where, found=problems)
+        found = "; ".join(content.problems) or "no manifest in its last layer"
+        raise MismatchError("the image contains no readable dataset", where=where, found=found)
     return Manifest.parse(content.tags[MANIFEST], where=f"{where} {MANIFEST}")
 
 
@@ -67,6 +127,38 @@ def _difference(manifest: Manifest, content: Content) -> Difference:
     difference = compare_names(manifest, Listing(content.files, frozenset()))
     changed = (path for path, found in content.hashes.items() if manifest.hashes.get(path, found) != found)
     return Difference(difference.missing, difference.extra, tuple(sorted_by_bytes(changed)))
+
+
+def _tag_problems(content: Content, manifest: Manifest, carrier: Carrier) -> list[str]:
+    """Return what is wrong with the tag files, which the import program checks and copies too."""
+    tags, problems = content.tags, []
+    if manifest.digest != carrier.digest:
+        problems.append(f"digest   the image says {carrier.digest}, its manifest is {manifest.digest}")
+    others = {name: hashlib.sha256(tag).hexdigest() for name, tag in tags.items() if name != TAG_MANIFEST}
+    if tags.get(TAG_MANIFEST) != Manifest.of(others).content:
+        problems.append(f"tags     {TAG_MANIFEST} is not that of the tag files")
+    if tags.get("bagit.txt") != BAGIT:
+        problems.append("tags     bagit.txt is not as datapack writes it")
+    try:
+        named = parse_info(tags.get(INFO, b"")).get("External-Identifier")
+    except ValueError:
+        named = None
+    if named != str(carrier.reference):
+        problems.append(f"tags     {INFO} is that of {named!a}, not of {str(carrier.reference)!a}")
+    return problems
+
+
+def _base_check(carrier: Carrier, content: Content) -> BaseCheck:
+    if carrier.base is not None:  # and it is the image's, or there would be a problem
+        return "compared"
+    return "read" if len(content.base) == carrier.below else "unread"
+
+
+def _closed(carrier: Carrier) -> list[str]:
+    """Return a line for each layer of an unknown base that nothing here can unpack: it could contain anything."""
+    closed = [layer for layer in carrier.image.layers[: carrier.below] if not can_unpack(layer.media_type)]
+    fix = "verify where its base is known, or install the package zstandard beside datapack"
+    return [f"layer    {layer.digest} is {layer.media_type}, which can't be unpacked here: {fix}" for layer in closed]
 
 
 def _announced(content: Content) -> tuple[int, int]:

@@ -1,17 +1,21 @@
-"""The dataset's files in the layers of an image: each layer is read once, several layers at a time."""
+"""The layers of an image, read and checked: each layer is read once, several layers at a time."""
 
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.executor import run_all
 from datapack.files import FileStat
-from datapack.oci.archive import TAR_ERRORS, read_members
+from datapack.image.form import LayerForm
+from datapack.image.program import EARLIER, program_digest
+from datapack.oci.boundary import FAILURES
+from datapack.oci.compression import UNPACKED_LIMIT, can_unpack, unpacked
 from datapack.oci.spec import LAYER, Descriptor
+from datapack.oci.tar import READ_AT_ONCE, TarError, TarReader
+from datapack.text import size as shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
     from datapack.oci.image import Storage, StoredImage
     from datapack.verify.outcome import Mode
 
-_BLOCK = 1 << 20  # bytes
+TAG_LIMIT = 1 << 29  # bytes: the manifest of several million files
+Role = Literal["base", "program", "data", "tags"]
+Depth = Literal["bytes", "headers", "size"]
+BaseEntries = list[tuple[str, str, str]]  # as `Filesystem.apply` takes them
 
 
 @dataclass
@@ -31,13 +38,18 @@ class Content:
     hashes: dict[str, str] = field(default_factory=dict)  # of the files whose bytes were read
     tags: dict[str, bytes] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    base: list[BaseEntries] = field(default_factory=list)  # of the base's layers that could be read, lowest first
 
     def add(self, upper: Content) -> None:
-        """Add the next layer: its files hide those of the layers below it."""
+        """Add the next layer. No two layers of datapack's have the same file."""
+        twice = sorted(self.files.keys() & upper.files.keys())
+        if twice:
+            self.problems.append(f"layers   {len(twice):,} files are in two layers, such as {twice[0]}")
         self.files.update(upper.files)
         self.hashes.update(upper.hashes)
         self.tags.update(upper.tags)
         self.problems.extend(upper.problems)
+        self.base.extend(upper.base)
 
     @property
     def size(self) -> int:
@@ -46,12 +58,14 @@ class Content:
 
 @dataclass(frozen=True)
 class LayerReading:
-    """The unit of work: one layer, where it is stored, and how much of it to read."""
+    """The unit of work: one layer, where it is stored, what it should be, and how much of it to read."""
 
     storage: Storage
     layer: Descriptor
+    role: Role
     folder: str  # where the bag is in the image, without slashes around it
-    depth: Literal["bytes", "headers", "size"]
+    depth: Depth
+    diff_id: str  # the digest of the layer's archive, as the config says
 
     def run(self, advance: Callable[[int], None]) -> Content:
         """Read the layer."""
@@ -59,103 +73,138 @@ class LayerReading:
         size = self.storage.size(layer)
         if size != layer.size:
             found = "missing" if size is None else f"{size} bytes, not {layer.size}"
-            content.problems.append(f"layer    {layer.digest} is {found}")
-        elif self.depth == "bytes":
-            self._read_bytes(content, advance)
-        elif self.depth == "headers":
-            self._read_headers(content)
+            self._complain(content, f"is {found}")
+        elif self.role != "base" and layer.media_type != LAYER:
+            self._complain(content, f"is {layer.media_type}, not {LAYER}: was it compressed on the way?")
+        elif self.depth != "size":
+            with self.storage.open(layer) as blob:
+                self._read(blob, content, advance)
         return content
 
-    def _read_headers(self, content: Content) -> None:
-        """Read the headers of an uncompressed layer, and the bytes of tag files only."""
-        if self.layer.media_type != LAYER:
-            return
-        mode = "r:" if self.storage.seekable else "r|"
+    def _read(self, blob: BinaryIO, content: Content, advance: Callable[[int], None]) -> None:
+        """Read what there is to see at this depth; hash the layer, and in the same pass each file, for ``bytes``."""
+        stream = _HashedStream(blob, advance)
         try:
-            with self.storage.open(self.layer) as blob, tarfile.open(fileobj=blob, mode=mode) as archive:  # type: ignore[call-overload] # either mode
-                self._read_entries(archive, content)
-        except TAR_ERRORS as error:
-            content.problems.append(f"layer    {self.layer.digest} is not a tar archive: {error}")
+            if self.role == "base":
+                self._read_base(stream, content)
+            elif self.role != "program":
+                self._read_ours(stream, content)
+        except FAILURES as error:
+            self._complain(content, f"can't be read as a tar archive: {error}")
+        if self.depth == "bytes":
+            stream.drain()
+            if stream.digest != self.layer.digest:
+                self._complain(content, f"is damaged: its bytes have {stream.digest}")
 
-    def _read_bytes(self, content: Content, advance: Callable[[int], None]) -> None:
-        """Hash the layer and, in the same pass, each of the dataset's files in it."""
-        with self.storage.open(self.layer) as blob:
-            stream = _HashedStream(blob, advance)
-            if self.layer.media_type == LAYER:  # a compressed layer is the base's: no file of the dataset is in it
-                try:
-                    # Of a stream tarfile needs `read` alone, and there is nothing to close.
-                    archive = tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK)  # type: ignore[call-overload] # noqa: SIM115
-                    self._read_entries(archive, content)
-                except TAR_ERRORS as error:
-                    content.problems.append(f"layer    {self.layer.digest} is not a tar archive: {error}")
-            while stream.read(_BLOCK):
-                pass
-        if stream.digest != self.layer.digest:
-            content.problems.append(f"layer    {self.layer.digest} is damaged: its bytes have {stream.digest}")
-
-    def _read_entries(self, archive: tarfile.TarFile, content: Content) -> None:
-        for member in read_members(archive, self.layer.size):
-            self._read_entry(member, archive, content)
-            if self.depth == "bytes":
-                archive.members.clear()  # type: ignore[attr-defined] # there may be millions, and a stream can't go back
-
-    def _read_entry(self, member: tarfile.TarInfo, archive: tarfile.TarFile, content: Content) -> None:
-        path = member.name.removeprefix(f"{self.folder}/")
-        if member.isdir() or path == member.name:
-            return  # not of the bag
-        if not member.isreg():  # a link could lead to any other file
-            content.problems.append(f"layer    {self.layer.digest} contains {member.name!a}, which is not a file")
+    def _read_base(self, stream: _HashedStream, content: Content) -> None:
+        """List what is in a layer of the base; for ``bytes``, check its archive against the config too."""
+        if not can_unpack(self.layer.media_type):
             return
-        if not path.startswith(f"{PAYLOAD}/"):
-            if file := archive.extractfile(member):
-                content.tags[path] = file.read()
-            return
-        content.files[path] = FileStat(member.size, 0)
-        if self.depth == "bytes" and (file := archive.extractfile(member)):
-            content.hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it can readinto
+        plain = self.layer.media_type == LAYER
+        archive = stream if plain else _HashedStream(unpacked(self.layer.media_type, stream, self.layer.digest))
+        reader = TarReader(archive, self.layer.size if plain else UNPACKED_LIMIT, self._seek(stream) if plain else None)
+        content.base.append([(entry.name, entry.kind, entry.link) for entry in reader])
+        if self.depth == "bytes":
+            archive.drain()
+            if archive.digest != self.diff_id:
+                self._complain(content, f"unpacks to {archive.digest}, not to {self.diff_id} as the config says")
+
+    def _read_ours(self, stream: _HashedStream, content: Content) -> None:
+        archive = TarReader(stream, self.layer.size, self._seek(stream))
+        form = LayerForm("tags" if self.role == "tags" else "data", self.folder)
+        try:
+            for path, entry in form.files(archive):
+                if not path.startswith(f"{PAYLOAD}/"):
+                    if entry.size > TAG_LIMIT:
+                        raise TarError(f"{path} has {shown(entry.size)}, more than {shown(TAG_LIMIT)}")
+                    content.tags[path] = b"".join(archive.content(entry))
+                    form.check_padding(archive, entry)
+                    continue
+                content.files[path] = FileStat(entry.size, 0)
+                if self.depth == "bytes":
+                    digest = hashlib.sha256()
+                    for block in archive.content(entry):
+                        digest.update(block)
+                    content.hashes[path] = digest.hexdigest()
+                    form.check_padding(archive, entry)
+        finally:
+            for problem in form.problems:
+                self._complain(content, problem)
+
+    def _seek(self, stream: _HashedStream) -> Callable[[int], object] | None:
+        return stream.seek if self.depth == "headers" and self.storage.seekable else None
+
+    def _complain(self, content: Content, problem: str) -> None:
+        content.problems.append(f"layer    {self.layer.digest} {problem}")
 
 
-def read_layers(image: StoredImage, folder: str, mode: Mode, advance: Callable[[int], None]) -> Content:
+def read_layers(image: StoredImage, below: int, folder: str, mode: Mode, advance: Callable[[int], None]) -> Content:
     """Read the layers of an image and put them on top of each other in its order.
 
     Args:
         image: the image.
-        folder: where the bag is in it, without slashes around it.
-        mode: ``full`` reads every byte; ``quick`` reads headers, or where it can't seek only the last layer's, which
+        below: how many layers are the base's; the import program is in the next one.
+        folder: where the bag is in the image, without slashes around it.
+        mode: ``full`` reads every byte; ``quick`` reads headers, or where it can't seek only the last layer, which
             contains the manifest.
         advance: called with the number of bytes read since its last call.
     """
     content = Content()
-    for layer in run_all(_read, _readings(image, folder, mode), workers=image.storage.streams, advance=advance):
+    readings = _readings(image, below, folder, mode)
+    for layer in run_all(_run, readings, workers=image.storage.streams, advance=advance):
         content.add(layer)
     return content
 
 
-def _readings(image: StoredImage, folder: str, mode: Mode) -> Iterator[LayerReading]:
-    for layer in image.layers:
-        if mode == "full":
-            yield LayerReading(image.storage, layer, folder, "bytes")
-        elif image.storage.seekable or layer is image.layers[-1]:
-            yield LayerReading(image.storage, layer, folder, "headers")
-        else:
-            yield LayerReading(image.storage, layer, folder, "size")
+def _readings(image: StoredImage, below: int, folder: str, mode: Mode) -> Iterator[LayerReading]:
+    last = len(image.layers) - 1
+    diff_ids = image.config["rootfs"]["diff_ids"]
+    for number, (layer, diff_id) in enumerate(zip(image.layers, diff_ids, strict=True)):
+        role: Role = (
+            "base" if number < below else "program" if number == below else "tags" if number == last else "data"
+        )
+        headers = image.storage.seekable or number == last
+        depth: Depth = "bytes" if mode == "full" else "headers" if headers else "size"
+        yield LayerReading(image.storage, layer, role, folder, depth, diff_id)
 
 
-def _read(reading: LayerReading, advance: Advance) -> Content:
+def _run(reading: LayerReading, advance: Advance) -> Content:
     return reading.run(advance)
+
+
+def find_program(image: StoredImage) -> tuple[int, str] | None:
+    """Return the number of the layer with the import program, and which earlier datapack wrote it, if another did.
+
+    There is none if the image is not datapack's, or if a layer was compressed on the way.
+    """
+    for number, layer in enumerate(image.layers):
+        if layer.digest == program_digest():
+            return number, ""
+        if layer.digest in EARLIER:
+            return number, EARLIER[layer.digest]
+    return None
 
 
 class _HashedStream:
     """A stream that hashes what is read from it."""
 
-    def __init__(self, blob: BinaryIO, advance: Callable[[int], None]) -> None:
+    def __init__(self, blob: Any, advance: Callable[[int], None] = lambda _: None) -> None:
         self._blob, self._advance, self._hash = blob, advance, hashlib.sha256()
 
-    def read(self, count: int) -> bytes:
-        block = self._blob.read(count)
+    def read(self, count: int = READ_AT_ONCE, /) -> bytes:
+        block: bytes = self._blob.read(count)
         self._hash.update(block)
         self._advance(len(block))
         return block
+
+    def seek(self, place: int) -> None:
+        """Go to a place, for a stream whose hash nobody wants."""
+        self._blob.seek(place)
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self.read():
+            pass
 
     @property
     def digest(self) -> str:

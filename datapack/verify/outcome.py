@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from datapack.bag.bagit import INFO, OXUM, parse_info
 from datapack.errors import MismatchError
 from datapack.image.stand_in import STAND_IN_MEANS
-from datapack.progress import size
+from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +25,12 @@ SCOPES: dict[Scope, str] = {
     "quick": "complete by names and sizes, no byte was read",
     "sizes": "complete by the sizes of its layers, no file was read",
 }
+BaseCheck = Literal["compared", "read", "unread"]
+#: What is said of an image's base if it was not compared with the base that the image names.
+BASE_CHECKS: dict[BaseCheck, str] = {
+    "read": "its own files can be anything, but they leave the dataset and the import program alone",
+    "unread": "its own files can be anything, and they were not read",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,9 @@ class Verified:
     image: str = ""  # the image digest
     stand_in: bool = False  # whether the image is for tests and the demo only
     statements: int | None = None  # attached provenance statements; None where none can be attached
+    base: str = ""  # an image's base, as the image itself names it
+    base_check: BaseCheck = "compared"
+    earlier: str = ""  # the datapack that wrote an image's import program, if it was not this one
 
     def __str__(self) -> str:
         image = f", image {self.image}" if self.image else ""
@@ -48,6 +57,11 @@ class Verified:
             lines.append(
                 f"provenance: {self.statements} attached, of this image" if self.statements else "no provenance"
             )
+        if self.base_check in BASE_CHECKS:
+            what = f"base not compared: the image names {self.base}, which is not known here"
+            lines.append(f"{what}; {BASE_CHECKS[self.base_check]}")
+        if self.earlier:
+            lines.append(f"its import program is that of datapack {self.earlier}: build the image again for today's")
         if self.stand_in:
             lines.append(f"not for a Safe Haven: this image is based on {STAND_IN_MEANS}")
         return "\n".join(lines)
@@ -64,7 +78,7 @@ def raise_if(difference: Difference, problems: Iterable[str], where: object) -> 
     details = (*difference.lines(), *problems)
     if details:
         raise MismatchError(
-            "the data does not match its manifest",
+            "the data does not match its manifest" if difference else "not as datapack would have made it",
             where=where,
             found=difference or f"{len(details)} problems",
             details=details,

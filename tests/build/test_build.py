@@ -55,6 +55,15 @@ def test_same_image_in_another_folder_with_another_umask_and_order(catalog, tmp_
     assert fact(done.stdout, "image") == first
 
 
+def test_how_the_path_of_a_base_is_spelled_does_not_matter(fetched):
+    """A base on disk is named by its digest only, in the image and in its provenance."""
+    spellings = ("oci:base", "oci:./base/", "oci:../catalog/base", f"oci:{fetched.root}/base")
+    images = {fact(fetched.ok("build", "reef@v1", "--base", base), "image") for base in spellings}
+    assert len(images) == 1
+    statement = (fetched.root / "dist/reef-v1.provenance.json").read_text()
+    assert f'"base":"{Layout(fetched.root / "base").image().digest}"' in statement
+
+
 def test_second_build_writes_nothing(catalog):
     """If nothing changed, nothing is written, not even the lock."""
     catalog.ok("build", "reef@v1")
@@ -89,7 +98,8 @@ def test_image_is_whole_and_says_what_it_is(fetched):
         assert facts["org.opencontainers.image.title"] == "A small reef"
         assert facts["org.opencontainers.image.licenses"] == "CC0-1.0"
         assert facts["org.opencontainers.image.version"] == "v1"
-        assert facts["org.opencontainers.image.base.name"] == "oci:base"
+        assert facts["org.opencontainers.image.base.digest"] == Layout(fetched.root / "base").image().digest
+        assert "org.opencontainers.image.base.name" not in facts  # a base on disk: where it is must not matter
         assert digest in facts.values()
     assert config["rootfs"]["diff_ids"] == [layer["digest"] for layer in image["layers"]]
     assert len(config["history"]) == len(image["layers"]) == 5

@@ -196,7 +196,7 @@ def test_tag_that_the_registry_does_not_have(catalog, registry):
 @pytest.mark.parametrize(
     ("reply", "says"),
     [
-        (Reply(b"<html>Sign in</html>"), "not a part of an image: expected a JSON object, found b'<html>Sign in"),
+        (Reply(b"<html>Sign in</html>"), "not a part of an image: expected a JSON object, found '<html>Sign in"),
         (Reply(b"[]"), "not a part of an image: expected a JSON object, found b'[]'"),
         (
             Reply(b"{}", headers={"Docker-Content-Digest": f"sha256:{'0' * 64}"}),

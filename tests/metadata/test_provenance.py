@@ -91,7 +91,7 @@ def test_statement_matches_the_files_on_disk(catalog):
     definition = statement["predicate"]["buildDefinition"]
     assert definition["externalParameters"] == {
         "reference": "reef@v1",
-        "base": "oci:base",
+        "base": Layout(catalog.root / "base").image().digest,
         "sources": [{"local": "source"}],
     }
     manifest = (catalog.root / "data/reef/v1/manifest-sha256.txt").read_bytes()

@@ -1,7 +1,5 @@
 """The OCI format: digests, descriptors, layouts."""
 
-import json
-
 import pytest
 
 from datapack.errors import ImageError
@@ -47,15 +45,6 @@ def test_what_is_no_descriptor(value):
     """Anything else is refused, with its place in the file."""
     with pytest.raises(ImageError, match="a test: not an OCI descriptor"):
         Descriptor.parse(value, where="a test")
-
-
-@pytest.mark.parametrize("count", [0, 2])
-def test_a_layout_holds_one_image(tmp_path, count):
-    """An index of none or of several images is refused."""
-    image = Descriptor.of(MANIFEST, b"{}").to_json()
-    (tmp_path / "index.json").write_text(json.dumps({"manifests": [image] * count}))
-    with pytest.raises(ImageError, match=f"expected 1 image, found {count}"):
-        Layout(tmp_path).image()
 
 
 def test_a_blob_is_checked_when_it_is_read(tmp_path):

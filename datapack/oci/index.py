@@ -1,0 +1,75 @@
+"""The index of a layout: which of its entries is the image.
+
+A layout may hold more than one image, each under a tag, and what is attached to an image: signatures, provenance,
+lists of these. ``oras cp -r`` and ``cosign save`` write such layouts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from datapack.errors import ImageError
+from datapack.oci.spec import CONFIG, DOCKER_EQUIVALENTS, LAYER, REF_NAME, Descriptor, check_spelling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+def split_tag(folder: Path, text: str) -> tuple[Path, str]:
+    """Split ``PATH[:TAG]``, as in skopeo's ``oci:PATH:TAG``; an existing path that contains the colon comes first."""
+    if not (folder / text).exists():
+        for place in (number for number, letter in enumerate(text) if letter == ":"):
+            if (folder / text[:place]).exists():
+                return folder / text[:place], text[place + 1 :]
+    return folder / text, ""
+
+
+def find_image(
+    index: Mapping[str, Any], tag: str, read: Callable[[Descriptor], Mapping[str, Any]], where: object
+) -> Descriptor:
+    """Return the descriptor of the one image that an ``index.json`` names.
+
+    Args:
+        index: the index.
+        tag: the image's name in the layout; empty if there is only one image.
+        read: reads a manifest or an index that the index names.
+        where: the index's place, for errors.
+
+    Raises:
+        ImageError: there is no such image, or more than one.
+    """
+    check_spelling(index, ("manifests",), where)
+    entries = index.get("manifests")
+    named = [entry for entry in entries if not tag or _tag(entry) == tag] if isinstance(entries, list) else []
+    found = list(dict.fromkeys(Descriptor.parse(entry, where) for entry in named))
+    if len(found) > 1:
+        found = [descriptor for descriptor in found if _is_image(read(descriptor))]
+    if len(found) != 1:
+        what = f"no single image is named {tag!a}" if tag else "not a layout of one image"
+        fix = "name one with its tag, PATH:TAG" if len(found) > 1 and not tag else None
+        raise ImageError(what, where=where, expected="1 image", found=len(found), fix=fix)
+    return found[0]
+
+
+def _tag(entry: Any) -> object:
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _is_image(document: Mapping[str, Any]) -> bool:
+    """Whether a manifest or an index is an image, and not something that is attached to one."""
+    if document.get("subject") is not None or document.get("artifactType") is not None:
+        return False
+    if isinstance(document.get("manifests"), list):  # a list of what is attached names the kind of each
+        return any(not (isinstance(entry, dict) and "artifactType" in entry) for entry in document["manifests"])
+    layers = document.get("layers")
+    parts = layers if isinstance(layers, list) else ()
+    return _media_type(document.get("config")) == CONFIG and all(
+        _media_type(layer).startswith(LAYER) for layer in parts
+    )
+
+
+def _media_type(value: Any) -> str:
+    found = value.get("mediaType") if isinstance(value, dict) else None
+    return DOCKER_EQUIVALENTS.get(found, found) if isinstance(found, str) else ""

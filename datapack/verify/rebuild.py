@@ -1,0 +1,144 @@
+"""Rebuild an image's config and manifest from the facts in it, and compare: datapack would write the same bytes.
+
+So everything that an engine reads there is what datapack decided: the entrypoint, the environment, the user, the
+volumes, the order of the layers. Of the base there is what the base itself says, if it is known here, and otherwise
+what the image has besides datapack's own.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datapack.hashing import is_digest
+from datapack.image.base import PLATFORM
+from datapack.image.base_rules import settings_problems
+from datapack.image.config import (
+    BASE_DIGEST,
+    DATASET_VARIABLE,
+    DIGEST_LABEL,
+    DIGEST_VARIABLE,
+    STANDARD,
+    VERSION,
+    compose,
+    dataset_folder,
+)
+from datapack.image.layers import data_layers, program_layer, tag_layer
+from datapack.image.stand_in import STAND_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from datapack.image.config import Foundation, Image
+    from datapack.oci.image import StoredImage
+    from datapack.reference import Reference
+
+_OUR_LAYERS = 2  # besides those with data
+_NAMED = 10  # so many differences are named
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """An image that carries a version, by its own word, and the base that it is based on, if that is known here."""
+
+    image: StoredImage
+    reference: Reference
+    digest: str  # of the dataset
+    below: int  # how many layers are the base's
+    base: StoredImage | None
+
+    def problems(self) -> list[str]:
+        """Return a line for everything that datapack would have written differently."""
+        image, ours = self.image, len(self.image.layers) - self.below
+        if ours <= _OUR_LAYERS:
+            return ["layers   the image has no layer with data"]
+        base: Foundation = self.base or self._derived()
+        rebuilt = self._rebuilt(base)
+        *_, manifest, config = image.documents.values()
+        return [
+            *_platform_problems(image),
+            *_fact_problems(image.annotations, self.reference),
+            *self._base_problems(),
+            *_compare("config", rebuilt.config, config),
+            *_compare("manifest", rebuilt.manifest, manifest),
+            *(f"base     {problem}" for problem in settings_problems(base.config)),
+        ]
+
+    def _base_problems(self) -> list[str]:
+        if self.base is None or self.base.layers == self.image.layers[: self.below]:
+            return []
+        return [f"base     its layers are not those of the base that the image names, {self.base.descriptor.digest}"]
+
+    def _rebuilt(self, base: Foundation) -> Image:
+        above = self.image.layers[self.below :]
+        groups = [()] * (len(above) - _OUR_LAYERS)
+        folder = dataset_folder(self.reference)
+        layers = [program_layer(), *data_layers(groups, Path(), folder), tag_layer({}, folder)]
+        return compose(base, self.reference, self.image.annotations, self.digest, layers, above)
+
+    def _derived(self) -> StoredImage:
+        """Return the base as far as the image shows it: what remains without datapack's own."""
+        image, config = self.image, self.image.config
+        ours = (f"{DATASET_VARIABLE}=", f"{DIGEST_VARIABLE}=")
+        runtime = {
+            **(config.get("config") or {}),
+            "Env": [line for line in image.environment if not line.startswith(ours)],
+            "Labels": {key: value for key, value in image.labels.items() if key not in image.annotations},
+        }
+        diff_ids, history = config["rootfs"]["diff_ids"], config.get("history") or []
+        above = len(image.layers) - self.below
+        derived = {
+            **config,
+            "config": runtime,
+            "rootfs": {"diff_ids": diff_ids[: self.below]},
+            "history": history[: len(history) - above] if len(history) >= above else [],
+        }
+        return replace(image, config=derived, layers=image.layers[: self.below])
+
+
+def _fact_problems(facts: Mapping[str, str], reference: Reference) -> Iterator[str]:
+    """Yield what is wrong with the annotations: engines take some others for commands."""
+    for key in facts:
+        if not key.startswith(STANDARD) and key not in {DIGEST_LABEL, STAND_IN}:
+            yield f"manifest annotations.{key} is not datapack's"
+    if facts.get(VERSION) != reference.version:
+        yield f"manifest annotations.{VERSION} is {facts.get(VERSION)!a}, not {reference.version!a}"
+    if not is_digest(facts.get(BASE_DIGEST)):
+        yield f"manifest annotations.{BASE_DIGEST} is no digest"
+
+
+def _platform_problems(image: StoredImage) -> list[str]:
+    """Return a line if an image is not for the Safe Haven's machines."""
+    found = f"{image.config['os']}/{image.config['architecture']}"
+    return [] if found == str(PLATFORM) else [f"config   the image is for {found}, not for {PLATFORM}"]
+
+
+def _compare(name: str, expected: bytes, found: bytes) -> list[str]:
+    """Name the values in which two JSON documents differ."""
+    if found == expected:
+        return []
+    differences = list(_differences(json.loads(expected), json.loads(found), ""))
+    if not differences:
+        return [f"{name:8} is not written as datapack writes it: other spaces, capitals or order"]
+    more = len(differences) - _NAMED
+    return [f"{name:8} {line}" for line in differences[:_NAMED]] + ([f"{name:8} and {more:,} more"] if more > 0 else [])
+
+
+def _differences(expected: Any, found: Any, place: str) -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(expected.keys() | found.keys()):
+            yield from _differences(expected.get(key, _MISSING), found.get(key, _MISSING), f"{place}.{key}")
+    elif isinstance(expected, list) and isinstance(found, list):
+        for number, (one, other) in enumerate(zip_longest(expected, found, fillvalue=_MISSING)):
+            yield from _differences(one, other, f"{place}[{number}]")
+    elif expected != found or type(expected) is not type(found):
+        yield f"{place.removeprefix('.')} is {_shown(found)}, not {_shown(expected)}"
+
+
+def _shown(value: Any) -> str:
+    return value if value == _MISSING else ascii(reprlib.repr(value))[1:-1]
