@@ -1,36 +1,35 @@
 #!/bin/sh
-# import: copies the dataset that this image carries to a folder outside, and proves there that every byte arrived.
+# import: copies the dataset in this image to a folder outside, and proves there that every byte arrived.
 #
 # The dataset is a bag (RFC 8493) in /dataset/<name>. DATAPACK_DIGEST pins its manifest, the manifest pins each
 # payload file, the tag manifest each other file. The lines of both go through `lines | xargs | import --batch | tally`.
-# Only busybox is used, no temporary file is needed, and nothing is written but in <to>/<name>.
-# To read it, begin with copy_dataset.
+# It needs only busybox, makes no temporary files, and writes only below <to>/<name>. Start reading at copy_dataset.
+# shellcheck disable=SC3013 # -ef is not POSIX, but busybox has it
 set -u
-unset IFS CDPATH ENV # the user's own, where containers have the user's environment
+unset IFS CDPATH ENV # some engines pass the user's environment on
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-BATCH_BYTES=33554432 # about so much is copied and then checked: it is still in memory
-BATCH_FILES=1000     # so many names fit a command line
-PATIENCE=15          # seconds without a sign of life, after which another import counts as dead
-NAMED=10             # so many wrong files are named
+BATCH_BYTES=33554432 # about this much is copied and then checked while it is still in memory
+BATCH_FILES=1000     # this many names fit on a command line
+PATIENCE=15          # seconds without a sign of life after which another import counts as dead
+NAMED=10             # how many wrong files the log names
 
 usage() {
     cat <<'END'
 usage: import [--to DIR] [--jobs N] [--check] [--list] [--help]
 
-Copies the dataset in this image to DIR/<name>/<version> and verifies it there. It has that name only once it is whole.
-Run it again after a failure or a kill: what has arrived whole is not copied again.
+Copies the dataset in this image to DIR/<name>/<version>, a name that it gets once every byte is verified there.
+After a failure or a kill, run it again: it copies only what is missing.
 
   --to DIR   the folder to copy to, on a mount (default: /safe_outputs)
-  --jobs N   copy and check N batches at once (default: one a core)
-  --check    verify what is at the destination against this image, and write nothing
-  --list     say what this image carries
-  --help     say this
+  --jobs N   copy and check N batches at once (default: one per core)
+  --check    verify what is at the destination against this image; write nothing
+  --list     show what this image contains
 
 The last line is IMPORT OK <dataset> <digest> or IMPORT FAILED: <why>. DIR/<name>/<version>.import.txt keeps the result.
 Exit status: 0 done or already there; 2 wrong usage; 3 no destination (not mounted, not writable); 4 no space;
-5 this image is damaged; 6 the copy differs; 7 something else stands at the destination (it is left as it is).
-Files in <version>.partial that are not of the dataset are not removed: the import names them and ends with 6.
+5 this image is damaged; 6 the copy differs; 7 something else is at the destination (it is left unchanged).
+Extra files in <version>.partial are not removed: the import names them and ends with 6.
 END
 }
 
@@ -40,19 +39,20 @@ copy_dataset() {
     check_image
     verify_existing
     take_lock
-    verify_existing # again: another import may have ended while we waited
+    verify_existing # again: another import may have finished while we waited
     shortage=$(find_shortage)
     [ -z "$shortage" ] || fail 4 "not enough space in $to: $shortage"
-    try_to_write mkdir -p "$partial"
-    [ -w "$partial" ] || fail 3 "$partial belongs to another user: run as that user, or remove it"
+    enter_partial
     echo "copying $dataset to $final, $jobs batches at once"
     all_batches copy "$partial"
     [ -z "$why" ] || fail "$code" "$why"
     [ "$copied" = "$total" ] || echo "$((total - copied)) of $total files were there already, $copied were copied"
-    try_to_write sync -f "$partial"
+    try_to_write sync -f .
     holds_lock || fail 7 "$busy"
-    complaint=$(mv -T "$partial" "$final" 2>&1) || fail 7 "$final cannot be made: $complaint"
-    try_to_write sync -f "$to/$name"
+    chmod "$(printf %o $((0777 & ~$(umask))))" . # as mkdir makes it
+    complaint=$(mv -T "$partial" "$final" 2>&1) || fail 7 "cannot make $final: $complaint"
+    [ . -ef "$final" ] || fail 7 "$final is not the folder that was verified: somebody replaced it"
+    try_to_write sync -f ..
     succeed
 }
 
@@ -61,9 +61,7 @@ check_dataset() {
     check_image
     [ -d "$to" ] || fail 3 "there is no folder $to"
     [ -d "$final" ] || fail 6 "there is no $final"
-    all_batches check "$final"
-    [ "$code" = 5 ] || code=6
-    [ -z "$why" ] || fail "$code" "$why"
+    verify_final 6
     succeed
 }
 
@@ -96,10 +94,10 @@ check_image() {
     bytes=${size%.*} files=${size#*.}
     case $bytes$files in '' | *[!0-9]*) fail 5 "this image is damaged: bag-info.txt does not give its size" ;; esac
     licence=$(sed -n 's/^Licence: //p' "$bag/bag-info.txt")
-    total=$(lines | wc -l) # set last: with it, all that is to be known of the dataset is known
+    total=$(lines | wc -l) # set last: report shows the facts once there is a total
 }
 
-# Gives all that is copied and checked, as `<sha256>  <path>`: the payload, the tag files, the tag manifest itself.
+# Prints everything to copy and check, as `<sha256>  <path>`: the payload, the tag files, the tag manifest itself.
 lines() (cd "$bag" && cat manifest-sha256.txt tagmanifest-sha256.txt && sha256sum tagmanifest-sha256.txt)
 
 # ---- The destination
@@ -114,7 +112,7 @@ find_destination() {
     receipt=$to/$name/$version.import.txt
 }
 
-# Says whether $to is on a mount: the longest mount point above it is not / itself. mountinfo writes a space as \040.
+# Whether $to is on a mount: the longest mount point above it is not / itself. mountinfo writes a space as \040.
 on_a_mount() {
     folder=$to/ awk '
         { gsub(/\\040/, " ", $5); point = $5 == "/" ? "/" : $5 "/" }
@@ -130,7 +128,7 @@ try_to_write() {
 
 no_space() { case $1 in *"No space left"* | *"uota exceeded"*) ;; *) return 1 ;; esac }
 
-# Says what is short, if anything is: bytes, or inodes where the file system counts them.
+# Prints what is short, if anything is: bytes, or inodes where the file system counts them.
 find_shortage() {
     { find "$partial" -type f -exec stat -c %s {} + 2>/dev/null; stat -f -c 'free %a %S %c %d' "$to"; } |
         awk -v bytes="$bytes" -v files="$total" '
@@ -141,20 +139,41 @@ find_shortage() {
 
 verify_existing() {
     [ -d "$final" ] || return 0
-    echo "$final is there already: verifying it"
-    all_batches check "$final"
-    [ "$code" = 5 ] || code=7
-    [ -z "$why" ] || fail "$code" "$why"
-    echo "$final was already there and is whole"
+    echo "$final is already there: verifying it"
+    verify_final 7
+    echo "$final was already there and is complete"
     succeed
 }
 
-# ---- The lock: a file that its holder makes a byte longer each second, as no process is seen from another container
+verify_final() { # the exit status if it differs
+    all_batches check "$final"
+    [ "$code" = 5 ] || code=$1
+    [ -z "$why" ] || fail "$code" "$why"
+}
+
+# Makes $partial and goes there. Only this user may write in it: a link that somebody puts in place of a folder would make
+# root write elsewhere. Everything after this uses the current folder, which no rename can replace.
+enter_partial() {
+    try_to_write mkdir -p "$partial"
+    if ! cd -P "$partial" || [ -L "$partial" ]; then fail 7 "$partial is not a folder: move it away"; fi
+    if [ -O "$lock" ]; then
+        [ -O . ] || fail 3 "$partial belongs to another user: run as that user, or remove it"
+        try_to_write chmod 700 .
+        try_to_write find . -type d -exec chmod go-w {} +
+        strange=$(find . ! -user "$(id -u)" | head -n 1)
+        [ -z "$strange" ] || fail 3 "$partial/${strange#./} belongs to another user: remove it"
+    else
+        [ -w . ] || fail 3 "$partial belongs to another user: run as that user, or remove it"
+        echo "the file system of $to does not keep owners: make sure that nobody else writes there"
+    fi
+}
+
+# ---- The lock: a file that its holder makes a byte longer each second; containers cannot see each other's processes
 
 take_lock() {
     busy="another import is writing to $partial: let it finish"
     if [ -e "$lock" ]; then
-        echo "another import has left its lock here, $lock: waiting $PATIENCE s for a sign of life"
+        echo "another import left its lock here, $lock: waiting $PATIENCE s for a sign of life"
         length=$(lock_length)
         for _ in $(seq "$PATIENCE"); do
             sleep 1
@@ -163,25 +182,29 @@ take_lock() {
         rm -f "$lock"
     fi
     read -r token </proc/sys/kernel/random/uuid
-    if ! create_lock 2>/dev/null; then
+    set -C # a redirection to what exists fails
+    if ! command exec 4>"$lock"; then
         [ ! -e "$lock" ] || fail 7 "$busy"
-        try_to_write create_lock
-    fi
-    while kill -0 $$ && holds_lock; do echo >>"$lock"; sleep 1; done >/dev/null 2>&1 3>&- &
+        try_to_write touch "$lock" # says why it fails
+        fail 7 "$busy"
+    fi 2>/dev/null
+    set +C
+    echo "$token" >&4
+    while kill -0 $$ && holds_lock; do echo >&4; sleep 1; done >/dev/null 2>&1 3>&- &
     heart=$!
 }
 
-create_lock() (set -C && echo "$token" >"$lock") # -C: fails where there is one
 holds_lock() { { read -r holder <"$lock" && [ "$holder" = "$token" ]; } 2>/dev/null; }
 lock_length() { stat -c %s "$lock" 2>/dev/null; }
 
 # ---- All batches
 
-# Copies to or checks in a folder: `all_batches copy|check FOLDER`. Sets $why, empty if all is well, and $code to exit with.
+# Copies to a folder or checks it: `all_batches copy|check FOLDER`. Sets $why, empty if all is well, and the exit $code.
 all_batches() {
     action=$1 place=$2 why='' code=7
-    strange=$(find "$place" ! -type f ! -type d | head -n 1)
-    if [ -n "$strange" ]; then why="$strange is neither a file nor a folder: move it away" && return; fi
+    cd "$place" || { why="cannot enter $place" && return; }
+    strange=$(find . ! -type f ! -type d | head -n 1)
+    if [ -n "$strange" ]; then why="$place/${strange#./} is neither a file nor a folder: move it away" && return; fi
     code=6 batch=$((BATCH_BYTES / (bytes / total + 1) + 1))
     [ "$batch" -le "$BATCH_FILES" ] || batch=$BATCH_FILES
     sums=$(lines | tr '\n' '\0' | xargs -0 -n "$batch" -P "$jobs" "$0" --batch "$action" 2>/dev/null | tally)
@@ -190,7 +213,7 @@ $sums
 END
     case $problem in
         lost) code=7 why="another import took over in $place: let it finish" ;;
-        full) code=4 why="no space left in $to: make room and run the same command again, it goes on from there" ;;
+        full) code=4 why="no space left in $to: make room and run the same command again, it continues from there" ;;
         damaged) code=5 why="this image is damaged, in $count of its files, such as $example: pull it again" ;;
         differs) why="$place differs from the manifest in $count of $total files, such as $example" ;;
         *)
@@ -200,19 +223,19 @@ END
     esac
 }
 
-# Looks for what is in $place and not of the dataset. Counting is enough: each file of the dataset is known to be there.
+# Looks for files that are not in the dataset. Counting is enough: every file of the dataset is known to be there.
 find_extras() {
-    present=$(cd "$place" && find . ! -type d | wc -l)
+    present=$(find . ! -type d | wc -l)
     [ "$present" != "$total" ] || return
-    extras=$({ lines | cut -c 67- && echo && (cd "$place" && find . ! -type d) | cut -c 3-; } |
+    extras=$({ lines | cut -c 67- && echo && find . ! -type d | cut -c 3-; } |
         awk '!listed && $0 == "" { listed = 1; next } !listed { known[$0]; next } !($0 in known)' | head -n "$NAMED")
-    why="$place holds $present files, not $total: its file system does not tell all names apart, or somebody removes files"
+    why="$place holds $present files, not $total: its file system treats some names as equal, or somebody removes files"
     [ -n "$extras" ] || return
-    printf '%s\n' "$extras" | sed 's/^/  not of the dataset: /'
-    why="$place holds files that are not of the dataset, such as $(printf '%s\n' "$extras" | head -n 1): move them away"
+    printf '%s\n' "$extras" | sed 's/^/  not in the dataset: /'
+    why="$place holds files that are not in the dataset, such as $(printf '%s\n' "$extras" | head -n 1): move them away"
 }
 
-# Adds up the events of the batches. Progress and names go to the log (3); the sums and the worst event to standard output.
+# Adds up the events of the batches. Progress and names go to the log (3), sums and the worst event to standard output.
 tally() {
     whole=0 copied=0 problem=none count=0 example='' named=0 tenth=0
     while read -r event number text; do
@@ -234,17 +257,17 @@ tally() {
     echo "$whole $copied $problem $count $example"
 }
 
-# ---- One batch: xargs runs `import --batch copy|check LINE...`; what it prints are events
+# ---- One batch: xargs runs `import --batch copy|check LINE...` in the folder; it prints events
 
 batch() {
     action=$1 copied=0 complaint=''
     shift
     if [ "$action" = copy ] && none_there "$@"; then
         wrong=$(names "$@") copied=$#
-        copy || return 255 # 255: xargs begins no other batch
+        copy || return 255 # 255: xargs starts no other batch
     fi
     for attempt in 1 2 3; do
-        result=$(check "$place" "$@") && wait && echo "whole $# $copied" && return
+        result=$(check . "$@") && wait && echo "whole $# $copied" && return
         wrong=$(failed "$result")
         if [ "$action" = check ] || [ "$attempt" = 3 ]; then break; fi
         [ "$copied" -gt 0 ] || copied=$(printf '%s\n' "$wrong" | wc -l)
@@ -257,25 +280,26 @@ batch() {
 }
 
 names() { for line; do echo "${line#*  }"; done; }
-none_there() { for line; do [ ! -e "$place/${line#*  }" ] || return; done; }
+none_there() { for line; do [ ! -e "./${line#*  }" ] || return; done; }
 check() (cd "$1" && shift && printf '%s\n' "$@" | sha256sum -c 2>/dev/null)
 failed() { printf '%s\n' "$1" | sed -n 's/: FAILED$//p'; }
 
-# Copies $wrong, a name a line, and has the disk write it while it is checked: less is left for the end.
+# Copies $wrong, one name per line. The disk starts writing while the batch is checked: less is left for the end.
 copy() {
-    holds_lock || { echo lost && return 1; }
+    if ! holds_lock || [ ! . -ef "$place" ]; then echo lost && return 1; fi
     complaint=$(copy_names 2>&1)
     if no_space "$complaint"; then echo full && return 1; fi
-    sync -f "$place" &
+    sync -f . &
 }
 
-# -f --remove-destination: what has a file's name is removed before the file is written, which is never through a link.
+# /proc/$$/cwd is the folder itself, whatever its name leads to by now. -f --remove-destination: what has a file's name
+# is removed before the file is written, so nothing is written through a link.
 copy_names() (
     IFS='
 '
     set -f
     # shellcheck disable=SC2086 # split at line ends, and nowhere else
-    cd "$bag" && cp -f --remove-destination --parents -t "$place" -- $wrong
+    cd "$bag" && cp -f --remove-destination --parents -t "/proc/$$/cwd" -- $wrong
 )
 
 # ---- The end: the receipt and the last line
@@ -288,7 +312,7 @@ facts() {
     echo "licence   $licence"
 }
 
-# Gives the seconds since this machine started: a clock that is set meanwhile does not matter.
+# Prints the seconds since this machine started, which do not change when its clock is set.
 now() { sed 's/[.].*//' /proc/uptime; }
 
 report() {
@@ -296,10 +320,10 @@ report() {
     echo "$1"
 }
 
-# Leaves what the log says as a receipt, where one may be left, and lets go of the lock.
+# Writes the end of the log as a receipt, if there is a place for one, and releases the lock.
 close() {
     if [ -n "$receipt" ]; then
-        rm -f "$receipt.new" && echo "$1" >"$receipt.new" && mv -fT "$receipt.new" "$receipt"
+        rm -f "$receipt.new" && (set -C && echo "$1" >"$receipt.new") && mv -fT "$receipt.new" "$receipt"
     fi 2>/dev/null
     [ -z "$heart" ] || kill "$heart" 2>/dev/null
     [ -z "$token" ] || ! holds_lock || rm -f "$lock"
@@ -313,7 +337,7 @@ end() {
 }
 
 fail() {
-    [ "$1" -ne 7 ] || receipt='' # what stands there keeps its own
+    [ "$1" -ne 7 ] || receipt='' # what is there keeps its own
     end "$1" "IMPORT FAILED: $2"
 }
 
@@ -324,14 +348,14 @@ main() {
     exec 3>&1
     trap 'close "$(report "IMPORT FAILED: stopped by a signal")"; exit 143' TERM
     while [ $# -gt 0 ]; do
-        case $1 in --to | --jobs) [ $# -ge 2 ] || fail 2 "$1 needs a value; import --help says which" ;; esac
+        case $1 in --to | --jobs) [ $# -ge 2 ] || fail 2 "$1 needs a value; see import --help" ;; esac
         case $1 in
             --to) to=$2 && shift ;;
             --jobs) jobs=$2 && shift ;;
             --check) command=check ;;
             --list) command=list ;;
             --help) usage && exit ;;
-            *) fail 2 "unknown argument $1; import --help says which there are" ;;
+            *) fail 2 "unknown argument $1; import --help lists them" ;;
         esac
         shift
     done
@@ -350,8 +374,8 @@ case ${1-} in
     --session) shift; main "$@"; exit ;;
 esac
 
-# The work is done in a session of its own: stopping that stops every process of it, whoever started us. However it ends,
-# even by a signal that no program can catch, the last line says so.
+# The work runs in its own session, so that stopping the session stops every process in it. However it ends, even by a
+# signal that no program can catch, the last line says so.
 setsid "$0" --session "$@" &
 session=$!
 trap 'kill -TERM -- "-$session"' TERM INT HUP
@@ -359,8 +383,8 @@ while wait "$session"; code=$?; kill -0 "$session" 2>/dev/null; do :; done
 case $code in
     [02-7]) ;;
     *)
-        kill -KILL -- "-$session" 2>/dev/null # what may be left of it
-        echo "IMPORT FAILED: stopped (status $code): run it again, it goes on from what has arrived"
+        kill -KILL -- "-$session" 2>/dev/null # its last processes
+        echo "IMPORT FAILED: stopped (status $code): run it again, it continues from what has arrived"
         ;;
 esac
 exit "$code"

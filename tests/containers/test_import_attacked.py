@@ -1,0 +1,102 @@
+"""An import into a folder where others may write too: it writes nowhere else, and nothing unproven gets the name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bags import contents, write_bag
+from tests.containers.importer import FILES, MANY, STRANGER, Importer, await_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLOW = {"options": ("--cpus=0.3",)}
+
+
+def as_stranger(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in a folder as a user without privileges, who needs no way to get there."""
+    setpriv = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+    return subprocess.run([*setpriv, "sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def elsewhere(importer: Importer, tmp_path: Path) -> Path:
+    """Make a folder that the container has, and that no import may write to; open the destination to everybody."""
+    (importer.outputs / "reef").mkdir()
+    for folder in (tmp_path, importer.outputs, importer.outputs / "reef"):
+        folder.chmod(0o777)
+    target = importer.outputs / "elsewhere"
+    target.mkdir()
+    return target
+
+
+def test_nobody_else_can_change_the_copy_while_it_is_made(importer: Importer, many: Path, elsewhere: Path) -> None:
+    """Another user can put no link into the partial copy, however open the folders around it are."""
+    importer = importer.carrying(many, MANY)
+    with importer.running("--jobs", "1", **SLOW) as process:
+        await_files(importer.partial, 20)
+        swap = as_stranger("mv v1.partial/data gone && ln -s elsewhere v1.partial/data", importer.partial.parent)
+        log, _ = process.communicate(timeout=120)
+    assert swap.stderr == "mv: cannot stat 'v1.partial/data': Permission denied\n"
+    assert log.splitlines()[-1] == importer.ok
+    assert list(elsewhere.iterdir()) == []
+    assert importer.final.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_copy_that_is_replaced_by_a_link_while_it_is_made(importer: Importer, many: Path, elsewhere: Path) -> None:
+    """The link is not followed, and the import says that the folder is no longer its own."""
+    importer = importer.carrying(many, MANY)
+    with importer.running("--jobs", "1", **SLOW) as process:
+        await_files(importer.partial, 20)
+        swap = as_stranger("mv v1.partial gone && ln -s ../elsewhere v1.partial", importer.partial.parent)
+        log, _ = process.communicate(timeout=120)
+    assert swap.returncode == 0, swap.stderr
+    assert process.returncode == 7
+    assert log.splitlines()[-1].startswith("IMPORT FAILED: another import took over in ")
+    assert list(elsewhere.iterdir()) == []
+    assert not importer.final.exists()
+
+
+def test_a_link_in_an_earlier_partial_copy_is_refused(importer: Importer, elsewhere: Path) -> None:
+    """A folder of the payload that is a link, left by anybody, is named before anything is copied."""
+    write_bag(importer.partial, FILES)
+    (importer.partial / "data" / "images").rename(importer.partial / "data" / "old")
+    (importer.partial / "data" / "images").symlink_to(elsewhere)
+    result = importer()
+    assert (result.status, list(elsewhere.iterdir())) == (7, [])
+    assert result.last.endswith("v1.partial/data/images is neither a file nor a folder: move it away")
+
+
+def test_a_folder_of_somebody_else_in_the_partial_copy_is_refused(importer: Importer, elsewhere: Path) -> None:
+    """Its owner could replace what is in it at any time."""
+    write_bag(importer.partial, FILES)
+    os.chown(importer.partial / "data" / "images", int(STRANGER), int(STRANGER))
+    result = importer()
+    assert (result.status, list(elsewhere.iterdir())) == (3, [])
+    assert result.last.endswith("v1.partial/data/images belongs to another user: remove it")
+
+
+def test_an_open_partial_copy_is_closed(importer: Importer) -> None:
+    """Folders that everybody may write to, as an earlier import may have left them, are used once nobody else may."""
+    write_bag(importer.partial, {name: content for name, content in FILES.items() if not name.startswith("images/0")})
+    for path in (importer.partial, *importer.partial.rglob("*")):
+        path.chmod(0o777)
+    assert importer().last == importer.ok
+    assert {path.stat().st_mode & 0o022 for path in (importer.final, *importer.final.rglob("*")) if path.is_dir()} == {
+        0
+    }
+    assert contents(importer.final / "data") == FILES
+
+
+@pytest.mark.parametrize("name", [".v1.lock", "v1.import.txt", "v1.import.txt.new"])
+def test_links_beside_the_copy_are_not_followed(importer: Importer, elsewhere: Path, name: str) -> None:
+    """The lock and the receipt are files of their own: a link with their name leads nobody to another file."""
+    victim = elsewhere / "victim"
+    victim.write_text("mine")
+    (importer.outputs / "reef" / name).symlink_to("../elsewhere/victim")
+    importer()
+    assert victim.read_text() == "mine"
