@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,9 +10,13 @@ import numpy as np
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.bag.missing import MISSING, parse_missing
+from datapack.executor import run_all
 from trainers.dataset.coco_file import Cleaned, parse_coco
+from trainers.dataset.decode import on_turned_image
 from trainers.dataset.names import find_images
+from trainers.dataset.orientation import TurnRule
 from trainers.dataset.pixels import Decoded, Layout
+from trainers.dataset.reading import workers
 from trainers.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from datapack.executor import Advance
     from trainers.config import Config
     from trainers.dataset.coco import Coco
     from trainers.dataset.verify import Dataset
@@ -36,21 +42,23 @@ class Images:
     names: tuple[str, ...]  # N, in the manifest
     layout: Layout
     dataset: Dataset
+    turns: TurnRule  # of the whole list, also if these are a part of it
 
     @classmethod
-    def of(cls, coco: Coco, names: Sequence[str], dataset: Dataset, config: Config) -> Images:
+    def of(cls, coco: Coco, names: Sequence[str], dataset: Dataset, config: Config, turns: TurnRule) -> Images:
         """Lay out the images of a COCO file, whose files have these names in the manifest."""
         hashes = [dataset.manifest.hashes[name] for name in names]
-        return cls(coco, tuple(names), Layout.of(coco, hashes, config.image), dataset)
+        return cls(coco, tuple(names), Layout.of(coco, hashes, config.image, turns.key), dataset, turns)
 
     def keep(self, indices: NDArray[np.int64], config: Config) -> Images:
         """Return the images with these indices."""
-        return Images.of(self.coco.keep(indices), [self.names[index] for index in indices], self.dataset, config)
+        names = [self.names[index] for index in indices]
+        return Images.of(self.coco.keep(indices), names, self.dataset, config, self.turns)
 
     @property
     def decoded(self) -> Decoded:
         """A reader that decodes each image from the dataset."""
-        return Decoded(self.dataset, self.names, self.layout)
+        return Decoded(self.dataset, self.names, self.layout, self.turns)
 
 
 def list_images(config: Config, dataset: Dataset, which: List, log: Log) -> Images:
@@ -74,7 +82,20 @@ def list_images(config: Config, dataset: Dataset, which: List, log: Log) -> Imag
     log.note(f"{file}: {said}" + (f"; {left_out:,} images left out" if left_out else ""))
     if not kept:
         raise TrainingError("no images are left", where=dataset.path(name))
-    return Images.of(coco.keep(np.array(kept, np.int64)), [names[index] for index in kept], dataset, config)
+    coco, names = coco.keep(np.array(kept, np.int64)), tuple(names[index] for index in kept)
+    return Images.of(coco, names, dataset, config, _turn_rule(config, dataset, coco, names, log))
+
+
+def _turn_rule(config: Config, dataset: Dataset, coco: Coco, names: Sequence[str], log: Log) -> TurnRule:
+    """Return the rule for EXIF orientation: the images of the list show it, if one has to ask them."""
+    sizes = dict(zip(names, map(tuple, coco.sizes.tolist()), strict=True))
+
+    def look(name: str, _advance: Advance) -> bool | None:
+        return on_turned_image(dataset.read(name), sizes[name])
+
+    hashes = "".join(dataset.manifest.hashes[name] for name in names).encode()
+    key = hashlib.sha256(hashes + coco.sizes.tobytes()).hexdigest()
+    return TurnRule(config.image.exif, key, lambda: run_all(look, names, workers=workers(config)), log.note)
 
 
 def _place(config: Config, which: List) -> tuple[str, str]:

@@ -77,6 +77,7 @@ class TurnRule:
     """Whether to turn the images of a list whose own size does not show it. It is found out when it is first needed."""
 
     setting: Setting
+    key: str  # of what the votes depend on
     votes: Callable[[], Iterable[bool | None]]  # reads all images of the list; for each what `must_turn` says
     note: Callable[[str], None]
     _found: Counter[bool | None] | None = None

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from trainers.dataset.decode import BrokenImageError, decode
+from trainers.dataset.orientation import ask
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,12 +53,12 @@ class Layout:
     offsets: NDArray[np.int64]  # N + 1, bytes
 
     @classmethod
-    def of(cls, coco: Coco, hashes: Sequence[str], section: ImageSection) -> Layout:
-        """Lay out these images, whose files have the sha256 ``hashes``."""
+    def of(cls, coco: Coco, hashes: Sequence[str], section: ImageSection, turns: str = "") -> Layout:
+        """Lay out these images, whose files have the sha256 ``hashes``; ``turns`` is the key of their `TurnRule`."""
         sizes = scaled(coco.sizes, section.min_size, section.max_size)
         lengths = sizes.astype(np.int64).prod(axis=1) * 3
         offsets = np.concatenate([[0], np.cumsum(-(-lengths // _ALIGNED) * _ALIGNED)]).astype(np.int64)
-        rules = [_FORM, _decoders(), section.model_dump(exclude={"cache"}), *hashes]
+        rules = [_FORM, _decoders(), section.model_dump(exclude={"cache"}), turns, *hashes]
         key = hashlib.sha256(json.dumps(rules).encode() + coco.sizes.tobytes() + sizes.tobytes())
         return cls(key.hexdigest()[:32], coco.sizes, sizes, offsets)
 
@@ -87,6 +88,7 @@ class Decoded:
     dataset: Dataset
     names: tuple[str, ...]  # in the manifest
     layout: Layout
+    turns: Callable[[], bool] = ask  # see `decode`
 
     @property
     def sizes(self) -> NDArray[np.int32]:
@@ -95,7 +97,8 @@ class Decoded:
     def read(self, index: int) -> Array:
         name = self.names[index]
         try:
-            return decode(self.dataset.read(name), self.layout.given[index], self.layout.sizes[index])
+            content = self.dataset.read(name)
+            return decode(content, self.layout.given[index], self.layout.sizes[index], turns=self.turns)
         except BrokenImageError as error:
             raise TrainingError("can't use this image", where=self.dataset.path(name), found=error) from error
 

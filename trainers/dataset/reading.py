@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.executor import run_all
-from trainers.dataset.decode import BrokenImageError, decode
+from trainers.dataset.decode import BrokenImageError, Remark, decode
 from trainers.dataset.verify import check_bytes
 from trainers.errors import TrainingError
 from trainers.process import cores
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trainers.dataset.cache import CacheWriter
     from trainers.dataset.images import Images
     from trainers.dataset.verify import Dataset
+    from trainers.log import Log
+
+_SHOWN = 5  # names of images in a line of the log
 
 
 class Decoding:
@@ -31,6 +34,7 @@ class Decoding:
         self.images, self.writer = images, writer
         self.indices = {name: index for index, name in enumerate(images.names)}
         self.broken: dict[str, str] = {}
+        self.remarks: list[tuple[Remark, str]] = []
 
     def decode(self, name: str, content: bytes) -> None:
         """Decode an image, if it is in the list."""
@@ -39,7 +43,13 @@ class Decoding:
         index, layout = self.indices[name], self.images.layout
         sizes = layout.sizes if self.writer else layout.given
         try:
-            pixels = decode(content, layout.given[index], sizes[index])
+            pixels = decode(
+                content,
+                layout.given[index],
+                sizes[index],
+                turns=self.images.turns,
+                remark=lambda remark: self.remarks.append((remark, name)),
+            )
         except BrokenImageError as error:
             self.broken[name] = str(error)
             return
@@ -84,6 +94,15 @@ def read_once(config: Config, dataset: Dataset, decodings: Sequence[Decoding], c
         with context.log.progress("decoding", len(wanted), "images") as advance:
             list(run_all(read, sorted(wanted), workers=workers(config), advance=advance))
     _raise_if_broken(dataset, decodings, len(wanted))
+    _log_remarks(decodings, context.log)
+
+
+def _log_remarks(decodings: Sequence[Decoding], log: Log) -> None:
+    found = {remark for decoding in decodings for remark in decoding.remarks}
+    for kind in Remark:
+        if names := sorted(name for remark, name in found if remark == kind):
+            shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+            log.note(f"{len(names):,} images {kind.value} ({shown})")
 
 
 def _raise_if_broken(dataset: Dataset, decodings: Sequence[Decoding], total: int) -> None:

@@ -55,8 +55,8 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
     if not boxes or count < 2:  # noqa: PLR2004 - one for each side
         raise TrainingError(
             "can't split this into training and validation",
-            expected="boxes, and at least two sequences of images",
-            found=f"{len(coco):,} images, {boxes:,} boxes, {count:,} sequences",
+            expected="boxes to learn, and at least two sequences of images",
+            found=f"{len(coco):,} images, {boxes:,} boxes to learn, {count:,} sequences",
         )
     amounts = _amounts(coco, groups, count)
     generator = np.random.default_rng(seed)

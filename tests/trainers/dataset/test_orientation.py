@@ -110,7 +110,7 @@ def test_without_an_orientation_no_rule_is_needed(form):
 def test_the_other_images_decide_if_they_agree(votes, expected):
     """With `auto`, the images whose size shows it decide; if there are none, or some of each, the user must."""
     asked, notes = [], []
-    rule = TurnRule("auto", lambda: asked.append(1) or votes, notes.append)
+    rule = TurnRule("auto", "", lambda: asked.append(1) or votes, notes.append)
     for _ in range(2):
         if expected is None:
             with pytest.raises(ConfigError, match="found 1 with .* 1 on" if len(votes) > 1 else "found 0 .* 0 on"):
@@ -124,7 +124,7 @@ def test_the_other_images_decide_if_they_agree(votes, expected):
 @pytest.mark.parametrize(("setting", "expected"), [("apply", True), ("ignore", False)])
 def test_the_setting_decides_without_reading_an_image(setting, expected):
     """`image.exif` says it at once."""
-    assert TurnRule(setting, never, never)() is expected
+    assert TurnRule(setting, "", never, never)() is expected
 
 
 def test_metadata_is_found_after_the_pixels_only_if_the_size_is_right():
