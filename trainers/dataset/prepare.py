@@ -10,11 +10,12 @@ import numpy as np
 
 from datapack.progress import size
 from trainers.dataset.cache import Cached, CacheWriter
+from trainers.dataset.coco import SMALLEST
 from trainers.dataset.images import list_images
 from trainers.dataset.reading import Decoding, names_of, read_once, workers
 from trainers.dataset.split import Split, split
 from trainers.dataset.verify import Receipt, check_bytes, check_names, open_dataset, summary
-from trainers.errors import MismatchError
+from trainers.errors import MismatchError, TrainingError
 from trainers.process import tell_others, wait_for_first
 
 if TYPE_CHECKING:
@@ -122,7 +123,21 @@ def _train_images(config: Config, dataset: Dataset, context: RunContext) -> tupl
     images = list_images(config, dataset, "train", context.log)
     parts = _split(config, images)
     _log_split(images, parts, context)
+    _check_targets(images, parts)
     return images, parts
+
+
+def _check_targets(images: Images, parts: Split) -> None:
+    """Raise `TrainingError` if there is nothing to learn: such a training would end well, with a useless model."""
+    counts = images.coco.targets(images.layout.sizes).counts
+    if not counts[parts.train].any():
+        raise TrainingError(
+            "there is nothing to learn: no image to train on has a box that is left after scaling",
+            where=images.dataset.folder,
+            expected=f"boxes with sides of more than {SMALLEST} pixel in an image of this size, crowds aside",
+            found=f"{counts.sum():,} of them, in images for validation",
+            fix="set image.min_size and image.max_size higher, or data.validation lower",
+        )
 
 
 def _split(config: Config, images: Images) -> Split:
