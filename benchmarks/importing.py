@@ -18,8 +18,6 @@ from tests.containers.engines import PROJECT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.workplace import Workplace
-
 COPY = "cp -r /dataset/noise /safe_outputs"
 HASH = "cd /dataset/noise && cut -c 67- manifest-sha256.txt | tr '\\n' '\\0' | xargs -0 -P $(nproc) -n 4 sha256sum"
 
@@ -34,17 +32,17 @@ class Sandbox:
     digest: str
 
     @classmethod
-    def make(cls, place: Workplace) -> Sandbox:
-        """Unpack the stand-in base and put the import program, the bag and an empty folder into it."""
-        root, outputs = place.root / "root", place.root / "outputs"
-        layout = Layout(place.root / "base")
+    def make(cls, place: Path, base: Path, bag: Path) -> Sandbox:
+        """Unpack a base in ``place``, and put the import program and an empty folder for the bag into it."""
+        root, outputs = place / "root", place / "outputs"
+        layout = Layout(base)
         base = read_image(layout, layout.image(), layout.root)
         with tarfile.open(layout.blob(base.layers[0].digest)) as tar:
             tar.extractall(root, filter="fully_trusted")
         for folder in (root / "dataset" / "noise", root / "safe_outputs", outputs):
             folder.mkdir(parents=True)
         shutil.copy(PROJECT / "datapack" / "image" / "import.sh", root / "usr" / "local" / "bin" / "import")
-        return cls(root, outputs, place.bag, digest_of((place.bag / MANIFEST).read_bytes()))
+        return cls(root, outputs, bag, digest_of((bag / MANIFEST).read_bytes()))
 
     def contender(self, name: str, line: str) -> Contender:
         """Make a contender from a line for busybox's shell; it starts with an empty destination."""
@@ -63,7 +61,7 @@ def bench(count: int, repeats: int) -> None:
     """Compare the import with a copy, with hashing on all cores, and with a copy followed by a check."""
     with workplace(count) as place:
         place.fetch()
-        sandbox = Sandbox.make(place)
+        sandbox = Sandbox.make(place.root, place.root / "base", place.bag)
         ours = sandbox.contender("import", "import")
         copy = sandbox.contender("cp -r, then sync", f"{COPY} && sync -f /safe_outputs")
         hashing = sandbox.contender("sha256sum of all files, on all cores", HASH)
