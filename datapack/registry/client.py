@@ -193,11 +193,12 @@ class RegistryClient:
     def _new_authorization(self, header: str) -> str:
         challenges = {challenge.scheme: challenge for challenge in reversed(parse_challenges(header))}
         bearer = challenges.get("bearer")
-        if bearer is not None and may_ask(bearer.realm, self.name, insecure=self._insecure):
-            private = is_private(bearer.realm, self.name)
-            self._withheld = "" if private or self._login is None else host_of(bearer.realm)
-            token = self._get_token(TokenRequest.of(bearer, self._scopes, self._login if private else None))
-            return f"Bearer {token}" if token else ""
+        if bearer is not None and may_ask(bearer.realm, self.name, insecure=True):
+            login = self._login if is_private(bearer.realm, self.name) else None
+            self._withheld = host_of(bearer.realm) if self._login is not None and login is None else ""
+            if may_ask(bearer.realm, self.name, insecure=self._insecure):
+                token = self._get_token(TokenRequest.of(bearer, self._scopes, login))
+                return f"Bearer {token}" if token else ""
         return self._login.basic if "basic" in challenges and self._login else ""
 
     def _get_token(self, request: TokenRequest) -> str:
