@@ -107,7 +107,10 @@ def _kill_builds(root: Path) -> str:
 
 
 def _kill_pushes(root: Path, registry: str, store: Path, digest: str) -> None:
-    uploads = lambda: any(store.rglob("_uploads/*"))  # noqa: E731 - it is an argument
+
+    def uploads() -> bool:
+        return any(store.rglob("_uploads/*"))
+
     command = ["push", "noise@v1", "--to", f"docker://{registry}/datapack/noise"]
     started = time.perf_counter()
     _ok(root, *command)
@@ -118,12 +121,7 @@ def _kill_pushes(root: Path, registry: str, store: Path, digest: str) -> None:
         was_running, inside = kills.kill(uploads)
         count += was_running
         uploading += was_running and inside
-        _check(
-            any(store.rglob("_manifests/tags/v1/current/link")),
-            "verify",
-            root,
-            f"docker://{registry}/datapack/noise:v1",
-        )
+        _check(any(store.rglob("tags/v1/current/link")), root, f"docker://{registry}/datapack/noise:v1")
         _same(digest, _image(_ok(root, *command)))
         _ok(root, "verify", f"docker://{registry}/datapack/noise:v1")
     print(f"  pushes   {count} killed, {uploading} of them during an upload, {count} resumed to {digest}", flush=True)
