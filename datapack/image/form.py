@@ -49,6 +49,8 @@ class LayerForm:
                 self._add(f"contains {entry.name!a}, which datapack would not write: {reason}")
             elif entry.is_file:
                 yield name.removeprefix(f"{self.folder}/"), entry
+        if not self._last:
+            self._add("is empty, which datapack would not write")
         if unused := sorted(self._folders - self._used):
             self._add(f"contains {unused[0]!a}, which datapack would not write: an empty folder")
         if archive.rest(len(END)) != END[: len(END) // 2]:

@@ -44,7 +44,7 @@ class Content:
         """Add the next layer. No two layers of datapack's have the same file."""
         twice = sorted(self.files.keys() & upper.files.keys())
         if twice:
-            self.problems.append(f"layers   {len(twice):,} files are in two layers, such as {twice[0]}")
+            self.problems.append(f"layers   two of them contain {twice[0]}, and {len(twice) - 1:,} other files")
         self.files.update(upper.files)
         self.hashes.update(upper.hashes)
         self.tags.update(upper.tags)

@@ -80,6 +80,6 @@ def raise_if(difference: Difference, problems: Iterable[str], where: object) -> 
         raise MismatchError(
             "the data does not match its manifest" if difference else "not as datapack would have made it",
             where=where,
-            found=difference or f"{len(details)} problems",
+            found=difference or ("1 problem" if len(details) == 1 else f"{len(details):,} problems"),
             details=details,
         )

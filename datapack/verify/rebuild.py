@@ -65,7 +65,7 @@ class Carrier:
             *_fact_problems(image.annotations, self.reference),
             *self._base_problems(),
             *_compare("config", rebuilt.config, config),
-            *_compare("manifest", rebuilt.manifest, manifest),
+            *_compare("manifest", replace(rebuilt, config=config).manifest, manifest),
             *(f"base     {problem}" for problem in settings_problems(base.config)),
         ]
 
