@@ -108,7 +108,10 @@ class TrainedModel:
         content = load(path, "model", ConfigError)
         if not isinstance(content, Mapping) or not content.keys() >= _MODEL_PARTS:
             raise ConfigError("not a model.pt", where=path, expected="one that `trainers` wrote")
-        categories = tuple((int(identity), str(name)) for identity, name in content["categories"])
+        try:
+            categories = tuple((int(identity), str(name)) for identity, name in content["categories"])
+        except (TypeError, ValueError) as error:
+            raise ConfigError("this model.pt has no list of categories", where=path, found=error) from error
         facts = {key: content[key] for key in ("name", "min_size", "max_size", "dataset")}
         return cls(Weights.of(content, path, content["name"]), categories=categories, **facts)
 

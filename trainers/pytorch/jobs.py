@@ -21,6 +21,7 @@ from trainers.pytorch.distributed import Group, join_group
 from trainers.pytorch.loader import Loader
 from trainers.pytorch.loop import Job, Outcome, Trainer
 from trainers.pytorch.model import new_model, trained_model
+from trainers.pytorch.weights import read
 from trainers.report import write
 from trainers.report.report import MOST_SAMPLES
 from trainers.report.samples import Sample
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from trainers.config import Config
     from trainers.context import RunContext
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
 def train(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start) -> Outcome:
     """Train a detector; the results go to the folder of the run."""
     with join_group(context.place, config.device) as group:
-        job = _job(config, context, run, data, start, group)
-        record = write.begin(config, data, run, start.weights, device=str(group.device), processes=group.place.world)
+        model, digest = _first_model(config, context, data, start, group)
+        job = _job(config, context, run, data, start, group, model)
+        record = write.begin(config, data, run, digest, device=str(group.device), processes=group.place.world)
         with write.recorded(run, record, first=group.is_first):
             outcome = Trainer(job, start.checkpoint).train()
             if group.is_first:
@@ -51,14 +54,31 @@ def train(config: Config, context: RunContext, run: Run, data: PreparedData, sta
         return outcome
 
 
-def _job(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start, group: Group) -> Job:
+def _first_model(
+    config: Config, context: RunContext, data: PreparedData, start: Start, group: Group
+) -> tuple[nn.Module, str | None]:
+    """Build the model that a training starts with; return it with the digest of its weights, if they are of a file."""
+    weights = read(start.weights, config.model.name) if start.weights else None
+    model = new_model(config, len(data.coco.categories) + 1, weights, group.device, context.log)
+    return model, weights.digest if weights else None
+
+
+def _job(
+    config: Config,
+    context: RunContext,
+    run: Run,
+    data: PreparedData,
+    start: Start,
+    group: Group,
+    model: nn.Module,
+) -> Job:
     coco, validation = data.coco, data.split.validation
     return Job(
         config=config,
         coco=coco,
         dataset=data.dataset.manifest.digest,
         split=hashlib.sha256(validation.tobytes()).hexdigest(),
-        model=new_model(config, len(coco.categories) + 1, start.weights, group.device, context.log),
+        model=model,
         training=_training_loader(config, data, group),
         validation=_evaluation_loader(config, data, validation, group),
         evaluator=lambda: Evaluator(coco, validation, data.pixels.sizes),

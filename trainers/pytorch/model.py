@@ -14,17 +14,17 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from trainers.errors import ConfigError
 from trainers.pytorch.normalize import NormalizeAndPad
-from trainers.pytorch.weights import fit, read
+from trainers.pytorch.weights import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from torchvision.models.detection.image_list import ImageList
 
     from trainers.config import Config
     from trainers.log import Log
     from trainers.pytorch.checkpoint import TrainedModel
+    from trainers.pytorch.weights import Weights
 
 SCORE = 0.05  # lowest score of a detection, the same for all models: COCO's mAP counts low scores too
 
@@ -61,24 +61,25 @@ def build_model(config: Config, classes: int, *, pretrained: bool) -> nn.Module:
     return model
 
 
-def new_model(config: Config, classes: int, path: Path | None, device: torch.device, log: Log) -> nn.Module:
+def new_model(config: Config, classes: int, weights: Weights | None, device: torch.device, log: Log) -> nn.Module:
     """Build the detector that a training starts with, on its device.
 
     Args:
         config: which detector.
         classes: the number of categories, plus one for the background.
-        path: the file of its initial weights; None for random ones.
+        weights: its initial weights; None for random ones.
         device: where it is trained.
         log: where the origin of the weights is noted.
 
     Raises:
         ConfigError: the weights do not fit, or `training.compile` is set and there is no C compiler.
     """
-    model = build_model(config, classes, pretrained=path is not None)
-    if path is not None:
-        weights = read(path, config.model.name)
+    model = build_model(config, classes, pretrained=weights is not None)
+    if weights is not None:
         random = fit(model, weights)
-        log.note(f"initial weights ({'backbone' if weights.is_backbone else 'detector'}): {path}, {weights.digest}")
+        log.note(
+            f"initial weights ({'backbone' if weights.is_backbone else 'detector'}): {weights.path}, {weights.digest}"
+        )
         if random:
             log.note(f"they are for other categories, so these layers stay random: {', '.join(random)}")
     return _on_device(model, config, device)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
-from datapack.hashing import hash_file
+from datapack.hashing import digest_of
 from trainers.errors import ConfigError, DatapackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -24,7 +26,18 @@ _PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.
 _COUNTER = "num_batches_tracked"  # a frozen BatchNorm has none, and nothing here needs it
 _OLD_NAMES = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$")
 _OLD_HEAD = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
+_HEAD = 64  # bytes: enough to tell what a file is
 _SHOWN = 10  # names in an error message
+_EXPECTED = "a file that torch.save wrote, of tensors and plain values"
+_WRITTEN_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a ZIP file; before torch 1.6 a pickle
+_OTHER_KINDS = (  # how a file begins, what it is, what to do
+    (rb".{8}\{", "a safetensors file", "convert it: torch.save(safetensors.torch.load_file(FILE), 'weights.pth')"),
+    (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes", None),
+    (rb"\x93NUMPY", "an array of NumPy", None),
+    (rb"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull where it comes from"),
+    (rb"\s*<", "a web page or XML", "download it again"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file", "decompress it"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +45,11 @@ class Weights:
     """The tensors of a file: of a ResNet-50, or of a detector."""
 
     path: Path
-    digest: str
+    digest: str  # of the bytes that the tensors were read from, or "" if nobody needs it
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, content: Any, path: Path, model: str) -> Weights:
+    def of(cls, content: Any, path: Path, model: str, digest: str = "") -> Weights:
         """Find the tensors in the content of ``path``; raise `ConfigError` if they are not for ``model``."""
         if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
             if content.get("name", model) != model:
@@ -52,7 +65,7 @@ class Weights:
                 expected="the tensors of a torchvision ResNet-50 or detector by name, or a model.pt",
                 found=_list(content) if isinstance(content, Mapping) else type(content).__name__,
             )
-        return cls(path, f"sha256:{hash_file(path.resolve())}", content)
+        return cls(path, digest, content)
 
     @property
     def is_backbone(self) -> bool:
@@ -69,7 +82,10 @@ def read(path: Path, model: str) -> Weights:
     Raises:
         ConfigError: it is something else, cut short, or would run code.
     """
-    return Weights.of(load(path, "weights", ConfigError), path, model)
+    with _opened(path, "weights", ConfigError) as file:
+        content = file.read()  # once, for the digest of what is loaded, even if the file is replaced meanwhile
+    loaded = _parse(io.BytesIO(content), path, "weights", ConfigError)
+    return Weights.of(loaded, path, model, digest_of(content))
 
 
 def _is_tensor(value: object) -> bool:
@@ -82,25 +98,49 @@ def load(path: Path, what: str, error_type: type[DatapackError], fix: str | None
     Raises:
         DatapackError: of ``error_type``: ``path`` is another kind of file, is cut short, or would run code.
     """
+    with _opened(path, what, error_type, fix) as file:
+        return _parse(file, path, what, error_type, fix)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, what: str, error_type: type[DatapackError], fix: str | None = None) -> Iterator[BinaryIO]:
     if not path.is_file():
         raise error_type(f"can't read the {what}", where=path, found="no regular file", fix=fix)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise error_type(f"can't read the {what}", where=path, found=error.strerror or str(error), fix=fix) from error
+
+
+def _parse(file: BinaryIO, path: Path, what: str, error_type: type[DatapackError], fix: str | None = None) -> Any:
+    other = _other_kind(file.read(_HEAD))
+    if other is not None:
+        found, remedy = other
+        raise error_type(f"can't read the {what}", where=path, expected=_EXPECTED, found=found, fix=remedy or fix)
+    file.seek(0)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except pickle.UnpicklingError as error:
-        raise error_type(
-            f"can't read the {what}",
-            where=path,
-            expected="a file that torch.save wrote, of tensors and plain values",
-            found="something else, or code to run",
-            fix=fix,
-        ) from error
+        found = "something else, or code to run"
+        raise error_type(f"can't read the {what}", where=path, expected=_EXPECTED, found=found, fix=fix) from error
     except Exception as error:  # torch documents no list of what a broken file can raise
         found = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise error_type(
             f"can't read the {what}: the file is cut short or damaged", where=path, found=found, fix=fix
         ) from error
+
+
+def _other_kind(head: bytes) -> tuple[str, str | None] | None:
+    """Return what a file is that `torch.save` did not write, and what to do about it; None if it may have."""
+    if head.startswith(_WRITTEN_BY_TORCH):
+        return None
+    for start, kind, remedy in _OTHER_KINDS:
+        if re.match(start, head, re.DOTALL):
+            return kind, remedy
+    return f"something else, which begins with {head[:8]!r}" if head else "an empty file", None
 
 
 def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from trainers.run.record import DatasetRecord, RunRecord, gpu, now, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from trainers.config import Config
     from trainers.dataset.prepare import PreparedData
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def begin(
-    config: Config, data: PreparedData, run: Run, weights: Path | None, *, device: str, processes: int
+    config: Config, data: PreparedData, run: Run, weights_digest: str | None, *, device: str, processes: int
 ) -> RunRecord:
     """Return the record of a training that starts."""
     return RunRecord(
@@ -40,7 +39,7 @@ def begin(
         dataset=_dataset(config, data),
         model=config.model.name,
         weights=config.model.weights,
-        weights_digest=f"sha256:{hash_file(weights.resolve())}" if weights else None,
+        weights_digest=weights_digest,
         seed=config.seed,
         device=device,
         gpu=gpu(device),

@@ -19,6 +19,7 @@ from trainers.log import Log
 from trainers.pytorch import model as models
 from trainers.pytorch.checkpoint import TrainedModel, save_model
 from trainers.pytorch.model import build_model, new_model, trained_model
+from trainers.pytorch.weights import read
 from trainers.run.folder import Run
 
 NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
@@ -61,7 +62,7 @@ def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monk
 
     monkeypatch.setattr(socket, "socket", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    model = new_model(config(name), 4, backbone, CPU, Log(quiet=True)).train()
+    model = new_model(config(name), 4, read(backbone, name), CPU, Log(quiet=True)).train()
     losses = model(make_images((48, 64), (64, 40)), TARGETS)
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()

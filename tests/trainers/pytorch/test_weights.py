@@ -1,6 +1,9 @@
 """Files of weights: which are accepted, which are refused."""
 
+import gzip
+import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,9 @@ from torchvision.models import detection, resnet18, resnet50
 from datapack.hashing import hash_file
 from tests.trainers.tiny import DIGEST
 from trainers.config import Config
-from trainers.errors import ConfigError
+from trainers.errors import ConfigError, DatapackError
 from trainers.log import Log
+from trainers.pytorch.checkpoint import TrainedModel, load_checkpoint
 from trainers.pytorch.model import build_model, new_model
 from trainers.pytorch.weights import fit, load, read
 
@@ -49,7 +53,7 @@ def test_a_backbone_is_copied_into_the_body(files, pretrained):
 def test_a_detector_with_other_categories_leaves_the_predictor_random(files, capsys):
     """From a file for 90 categories, all is copied but the tensors whose shape depends on it; the log names them."""
     config = Config.model_validate({"dataset": "x", "digest": DIGEST, "model": {"name": "fcos_resnet50_fpn"}})
-    model = new_model(config, 3, files / "fcos.pth", torch.device("cpu"), Log())
+    model = new_model(config, 3, read(files / "fcos.pth", "fcos_resnet50_fpn"), torch.device("cpu"), Log())
     own, theirs = model.state_dict(), torch.load(files / "fcos.pth", weights_only=True)
     left = {"head.classification_head.cls_logits.weight", "head.classification_head.cls_logits.bias"}
     assert {name for name in own if own[name].shape != theirs[name].shape} == left
@@ -169,10 +173,53 @@ def test_other_content_is_a_clear_error(tmp_path, content):
         read(tmp_path / "other.pth", "m")
 
 
-def test_a_folder_or_a_text_is_a_clear_error(tmp_path):
+def test_a_folder_is_a_clear_error(tmp_path):
     """The error is one line."""
     with pytest.raises(ConfigError, match="found no regular file"):
         load(tmp_path, "weights", ConfigError)
-    (tmp_path / "page.pth").write_text("<html>not found</html>" * 50)
-    with pytest.raises(ConfigError, match=r"expected a file that torch.save wrote"):
-        read(tmp_path / "page.pth", "m")
+
+
+SAFETENSORS = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+OTHER_KINDS = {
+    "a safetensors file; convert it": len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4),
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(500),
+    "an array of NumPy": b"\x93NUMPY\x01\x00" + bytes(500),
+    "a pointer of Git LFS instead of the file": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    "a web page or XML; download it again": b"\n<!doctype html><html>not found</html>",
+    "a compressed file; decompress it": gzip.compress(b"weights"),
+    "an empty file": b"",
+    "something else, which begins with b'garbage!'": b"garbage!" * 9,
+}
+
+
+@pytest.mark.parametrize("says", OTHER_KINDS)
+def test_a_file_of_another_kind_is_named(tmp_path, says):
+    """A file that torch did not write is not called damaged: the error says what it is, and what to do."""
+    (tmp_path / "weights.pth").write_bytes(OTHER_KINDS[says])
+    for read_it in (lambda path: read(path, "m"), TrainedModel.read, lambda path: load_checkpoint(path, {})):
+        with pytest.raises(DatapackError) as caught:
+            read_it(tmp_path / "weights.pth")
+        assert f"expected a file that torch.save wrote, of tensors and plain values, found {says}" in str(caught.value)
+        assert "damaged" not in str(caught.value)
+
+
+def test_the_digest_is_of_what_was_loaded(files, tmp_path, monkeypatch):
+    """A file that is replaced while it is read has the digest of the bytes that were loaded."""
+    shutil.copy(files / "resnet50.pth", tmp_path / "weights.pth")
+    original = torch.load
+
+    def replaced(*arguments, **options):
+        (tmp_path / "weights.pth").write_bytes(b"other")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", replaced)
+    assert read(tmp_path / "weights.pth", "m").digest == f"sha256:{hash_file(files / 'resnet50.pth')}"
+
+
+@pytest.mark.parametrize("categories", [3, [1], [["a", "b"]], {"a": "bc"}, None])
+def test_a_model_without_a_list_of_categories_is_one_line(tmp_path, categories):
+    """A model.pt whose categories are something else is an error of one line."""
+    content = {"model": {}, "name": "m", "categories": categories, "min_size": 1, "max_size": 1, "dataset": ""}
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(ConfigError, match="no list of categories"):
+        TrainedModel.read(tmp_path / "model.pt")
