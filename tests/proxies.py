@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BLOCK = 1 << 16
+TLS = b"\x16"  # the first byte of a TLS connection
 
 
 class HangUpError(Exception):
@@ -199,6 +200,13 @@ class Proxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                if self.rfile.peek(1)[:1] == TLS:  # Docker tries TLS first, and expects that a registry says so in HTTP
+                    self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    self.close_connection = True
+                    return
+                super().handle_one_request()
 
             def handle_any(self) -> None:
                 exchange = Exchange(self, proxy.upstream)

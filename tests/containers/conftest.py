@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 from examples.stand_in_base import build as build_stand_in_base
 from tests.bags import write_bag
 from tests.containers import engines, sid
+from tests.containers.apptainer import Apptainer
 from tests.containers.importer import FILES, MANY, Importer, build_import, copy_program
 from tests.containers.rehearsing import Stage, build_reef
 
@@ -28,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark these tests. Tests of the same group run on the same worker, so each engine starts once."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            parameters = item.name.partition("[")[2]
-            group = next((group for group in ("sid", "docker") if group in parameters), "podman")
+            runtimes = item.name.partition("[")[2] + "sid" * ("apptainer" in getattr(item, "fixturenames", ()))
+            group = next((group for group in ("sid", "docker") if group in runtimes), "podman")
             item.add_marker("engine")
             item.add_marker(pytest.mark.xdist_group(group))
 
@@ -90,6 +92,15 @@ def docker_sid_containerd(stand_in_base: Path) -> Iterator[engines.Engine]:
     start = partial(engines.docker, containerd=True)
     with _short_folder() as folder, sid.machine() as machine, start(folder, stand_in_base, machine) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def apptainer() -> Iterator[Apptainer]:
+    """Start sid's apptainer, for an ordinary user."""
+    with _short_folder() as folder, sid.machine() as machine:
+        folder.chmod(0o755)
+        os.chown(folder, sid.RESEARCHER, sid.RESEARCHER)
+        yield Apptainer(machine, folder)
 
 
 @contextlib.contextmanager

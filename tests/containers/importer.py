@@ -136,6 +136,17 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def halve(final: Path) -> None:
+    """Make a stopped import of a complete one: a file is missing, and another is cut short."""
+    final.with_name("v1.import.txt").unlink()
+    final.chmod(0o755)
+    partial = final.rename(final.with_name("v1.partial"))
+    images = partial / "data/images"
+    (images / "005.png").unlink()
+    (images / "006.png").chmod(0o644)
+    (images / "006.png").write_bytes(b"x")
+
+
 def identity(path: Path) -> tuple[int, int]:
     return path.stat().st_ino, path.stat().st_mtime_ns
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tests.containers.engines import PROJECT, STAND_IN, Engine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 CATALOG = """
@@ -18,6 +19,7 @@ defaults: {{base: "oci:{base}"}}
 datasets:
   reef: {{title: A reef, licence: CC0-1.0, versions: {{v1: {{sources: [{{local: files}}]}}}}}}
 """
+FILES = {f"{number}.bin": bytes([number]) * 100_000 for number in range(20)}
 LABEL = "datapack.rehearsal"
 
 
@@ -83,11 +85,12 @@ class Stage:
         return max(self.root.glob("dist/rehearsals/*/*"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def build_reef(root: Path, base: Path) -> None:
-    """Make ``root`` a catalog's folder and build ``reef@v1`` in it, without any engine."""
+def build_reef(root: Path, base: Path, files: Mapping[str, bytes] = FILES) -> None:
+    """Make ``root`` a catalog's folder and build ``reef@v1`` of these files in it, without any engine."""
     (root / "datasets.yml").write_text(CATALOG.format(base=base))
-    (root / "files").mkdir()
-    for number in range(20):
-        (root / "files" / f"{number}.bin").write_bytes(bytes([number]) * 100_000)
+    for name, content in files.items():
+        path = root / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     command = [sys.executable, "-m", "datapack", "build", "reef@v1"]
     subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(PROJECT)}, check=True, capture_output=True)

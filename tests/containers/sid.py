@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CACHE = PROJECT / ".cache"
 PACKAGES = (
-    *("apptainer", "ca-certificates", "mount", "squashfs-tools", "util-linux"),
+    *("apptainer", "ca-certificates", "mount", "squashfs-tools", "squashfuse", "util-linux"),
     *("crun", "docker-cli", "docker.io", "netavark", "podman", "runc", "uidmap"),
 )
 LEFT_OUT = ("doc", "locale", "man")  # of /usr/share: 100 MB

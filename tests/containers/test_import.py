@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.every_engine
 def test_every_byte_arrives(anywhere: Importer) -> None:
     """In both engines the complete bag arrives, even with strange names, and another program confirms it."""
     result = anywhere()
@@ -60,7 +61,6 @@ def test_the_receipt_agrees_with_the_log(importer: Importer) -> None:
     assert importer.receipt.read_text().endswith(f"\n{importer.ok}\n")
 
 
-@pytest.mark.every_engine
 @pytest.mark.parametrize("user", ["0:0", f"{STRANGER}:0", f"{STRANGER}:{STRANGER}"])
 def test_any_user_on_a_read_only_root(anywhere: Importer, user: str) -> None:
     """An import works for root and for a user without a name, with a read-only root and without any capability."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from examples.stand_in_base import INSTALLED, build, debian_busybox, version
 from tests.bags import contents, write_bag
 from tests.containers.engines import PROJECT, STAND_IN, Engine, unavailable
-from tests.containers.importer import FILES, Importer, build_import, copy_program, flip
+from tests.containers.importer import FILES, Importer, build_import, copy_program, flip, halve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def test_the_oldest_busybox(tmp_path: Path, podman: Engine) -> None:
     build_import(podman, context, "localhost/import-oldest:v1", digest, "localhost/oldest:latest")
     importer = Importer(podman, "localhost/import-oldest:v1", digest, outputs)
     assert "v1.35." in importer("busybox", options=("--entrypoint=env",)).log
-    for prepare in (lambda: None, lambda: halve(importer), lambda: None):
+    for prepare in (lambda: None, lambda: halve(importer.final), lambda: None):
         prepare()
         result = importer()
         assert (result.status, result.last) == (0, importer.ok), result.log
@@ -97,17 +97,6 @@ def test_the_oldest_busybox(tmp_path: Path, podman: Engine) -> None:
     flip(importer.final / "data/images/007.png")
     assert importer("--check").status == 6
     podman.run("image", "rm", "--force", importer.image, "localhost/oldest:latest")
-
-
-def halve(importer: Importer) -> None:
-    """Make a half-filled copy of a full one: a file is missing, and another is cut short."""
-    importer.final.chmod(0o755)
-    importer.final.rename(importer.partial)
-    importer.receipt.unlink()
-    images = importer.partial / "data/images"
-    (images / "005.png").unlink()
-    (images / "006.png").chmod(0o644)
-    (images / "006.png").write_bytes(b"x")
 
 
 def test_wrong_usage() -> None:
