@@ -54,6 +54,16 @@ def backbone(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_each_detector_learns_from_one_tiny_image(name):
+    """A batch of one image of a few pixels gives losses: the last map of its backbone has enough for a batch norm."""
+    model = new_model(config(name), 4, None, CPU, Log(quiet=True)).train()
+    losses = model(
+        make_images((20, 32)), [{"boxes": torch.tensor([[2.0, 2.0, 14.0, 14.0]]), "labels": torch.tensor([2])}]
+    )
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_detector_learns_from_a_file_without_a_network(name, backbone, monkeypatch):
     """Each detector loads its weights and returns losses, also for an image without boxes, with no network."""
 

@@ -18,11 +18,24 @@ def test_the_batch_equals_torchvisions(sizes):
     """Values, padding and sizes equal `GeneralizedRCNNTransform` without its resizing; memory is channels_last."""
     reference = GeneralizedRCNNTransform(1, 1, list(MEAN), list(STD), _skip_resize=True).train()
     expected, _ = reference([image / 255 for image in images(*sizes)])
-    batch, targets = NormalizeAndPad()(images(*sizes))
+    batch, targets = NormalizeAndPad().eval()(images(*sizes))
     torch.testing.assert_close(batch.tensors, expected.tensors, atol=1e-5, rtol=1e-5)
     assert batch.image_sizes == expected.image_sizes
     assert batch.tensors.is_contiguous(memory_format=torch.channels_last)
     assert targets is None
+
+
+def test_a_tiny_image_alone_is_padded_for_a_batch_norm():
+    """In training, a batch of one small image is padded to two squares of the backbone; the image stays the same."""
+    prepare = NormalizeAndPad()
+    alone, _ = prepare(images((24, 32)))
+    assert alone.tensors.shape == (1, 3, 32, 64)
+    assert alone.image_sizes == [(24, 32)]
+    alone = alone.tensors.clone()
+    assert not alone[:, :, :, 32:].any()
+    evaluated, _ = prepare.eval()(images((24, 32)))
+    assert torch.equal(evaluated.tensors, alone[:, :, :, :32])
+    assert prepare.train()(images((24, 32), (9, 9)))[0].tensors.shape == (2, 3, 32, 32)
 
 
 def test_a_smaller_batch_holds_nothing_of_a_larger_one():
