@@ -41,9 +41,10 @@ class NormalizeAndPad(nn.Module):
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
         """Turn uint8 images (3, h, w) into float32 (N, 3, H, W): (x / 255 - mean) / std, zeros to the right and below.
 
-        H and W are the largest h and w, rounded up to a multiple of ``size_divisible``. In training, a single image gets
-        at least two such squares: a backbone makes one pixel of each, and a batch norm needs two. The memory format is
-        channels_last; images in that format are the fastest. On a CPU the next call reuses the memory of the result.
+        H and W are the largest h and w, rounded up to a multiple of ``size_divisible``. In training, a batch of one
+        image gets at least two such squares: a backbone makes one pixel of each, and a batch norm needs two. The memory
+        format is channels_last; images in that format are the fastest. On a CPU the next call reuses the memory of the
+        result.
         """
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (self._padded(max(side)) for side in zip(*sizes, strict=True))
