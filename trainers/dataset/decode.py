@@ -137,11 +137,12 @@ class _Content(io.BytesIO):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
+        self._length = len(content)  # getbuffer would copy it
         self._pieces, self._bytes = _PIECES, float(_PIECES_BYTES)
 
     def expect_pixels(self) -> None:
         """Allow the pieces that pixels come in; the header has been read."""
-        self._pieces, self._bytes = _most_pieces(self.getbuffer()), math.inf
+        self._pieces, self._bytes = _most_pieces(self._length), math.inf
 
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(size)
@@ -153,8 +154,8 @@ class _Content(io.BytesIO):
         return content
 
 
-def _most_pieces(content: bytes | memoryview) -> int:
-    return _PIECES + len(content) // _AVERAGE
+def _most_pieces(length: int) -> int:
+    return _PIECES + length // _AVERAGE
 
 
 def _rgb(
@@ -217,7 +218,7 @@ def _compressed_pixels(content: bytes, start: int) -> bytes | None:
     """Join the compressed pixels of a PNG from ``start`` on; None if Pillow might reject what follows them."""
     parts: list[bytes] = []
     others: set[bytes] = set()
-    for _ in range(_most_pieces(content)):
+    for _ in range(_most_pieces(len(content))):
         if start + _CHUNK.size > len(content):
             break
         length, kind = _CHUNK.unpack_from(content, start)
