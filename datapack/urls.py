@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,8 +48,23 @@ _SPECIAL_IPV6 = tuple(
         ),
     )
 )
+# Parts of a query that give access: of AWS, Google, Azure, CloudFront, Akamai, Alibaba, Tencent, GitLab and others.
+_SECRET = re.compile(
+    r"""
+    x-(amz|goog|oss|cos|obs|tos)-.* | q-(sign|key).* | q-ak
+    | sig | signature | policy | key-pair-id | (aws|oss)?accesskeyid | googleaccessid | security-token
+    | jwt | token | (access|auth|private|job|refresh|id|oauth|sas)_?token | __token__ | hdnts | hdnea | __gda__
+    | (x-)?api[-_]?key | auth | authorization | password | passwd | (client_)?secret | credentials?
+    """,
+    re.VERBOSE,
+)
+# What belongs to a signature, but means something else in a query without one.
+_SIGNED_WITH = re.compile(
+    r"expires|hash-algorithm|se|sp|sv|sr|st|si|ss|spr|sip|srt|sdd|ses|skoid|sktid|skt|ske|sks|skv|skdutid|s[acduo]+id"
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SAFE = "%/:?#[]@!$&'()*+,;=~"  # characters that need no quoting in a URL (RFC 3986); "%" may quote another already
+_QUOTED = re.compile(f"[\\w.{re.escape(_SAFE)}-]*", re.ASCII)
 
 
 class UrlError(ValueError):
@@ -57,7 +73,7 @@ class UrlError(ValueError):
 
 def quote_url(url: str) -> str:
     """Quote what a request can't contain, such as spaces; what is quoted already stays the same."""
-    return quote(url.strip(), safe=_SAFE)
+    return url if _QUOTED.fullmatch(url) else quote(url.strip(), safe=_SAFE)
 
 
 def check_url(url: str) -> str:
@@ -87,13 +103,32 @@ def host_of(url: str) -> str:
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
-def hide_password(url: str) -> str:
-    """Return a URL without its user name and password, to show it."""
+def hide_secrets(url: str) -> str:
+    """Return a URL without its user name, password and signature, to show or to record it."""
     try:
         parts = urlsplit(quote_url(url))
     except ValueError:
         return "an invalid URL"
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return strip_signature(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+
+
+def strip_signature(url: str) -> str:
+    """Return a URL without the parts of its query that give access to whoever has them; the rest stays as it is.
+
+    A presigned URL is valid for some time, for everyone. It has a signature, and often the name of a key.
+    """
+    before, mark, query = url.partition("?")
+    if not mark:
+        return url
+    query, hash_mark, fragment = query.partition("#")
+    parts = query.split("&")
+    names = [unquote_plus(part.partition("=")[0]).lower() for part in parts]
+    signed = not {"sig", "signature"}.isdisjoint(names)
+    secret = [bool(_SECRET.fullmatch(name) or (signed and _SIGNED_WITH.fullmatch(name))) for name in names]
+    kept = "&".join(part for part, hidden in zip(parts, secret, strict=True) if not hidden)
+    if len(kept) == len(query):
+        return url
+    return before + (mark + kept if kept else "") + hash_mark + fragment
 
 
 def mirror_urls(url: str, mirrors: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapack.urls import UrlError, check_url, hide_password, host_of, is_public, mirror_urls, quote_url
+from datapack.urls import UrlError, check_url, hide_secrets, host_of, is_public, mirror_urls, quote_url, strip_signature
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,37 @@ def test_url_that_must_not_be_requested_is_refused(url):
 
 def test_password_is_not_shown():
     """The user name and the password are removed; the rest stays."""
-    assert hide_password("https://user:s3cret@x.org:8080/a?b=c") == "https://x.org:8080/a?b=c"
-    assert "s3cret" not in hide_password("http://user:s3cret@[::1")
+    assert hide_secrets("https://user:s3cret@x.org:8080/a?b=c") == "https://x.org:8080/a?b=c"
+    assert "s3cret" not in hide_secrets("http://user:s3cret@[::1")
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("?a=1", "?a=1"),
+        ("", ""),
+        ("?", "?"),
+        ("?a=1&a=2&b&&c=%20", "?a=1&a=2&b&&c=%20"),
+        ("?X-Amz-Algorithm=x&X-Amz-Credential=AKIA%2Fx&X-Amz-Date=x&X-Amz-Expires=60&X-Amz-Signature=s3cret", ""),
+        ("?versionId=3&X-Amz-Signature=s3cret&X-Amz-Security-Token=s3cret#x", "?versionId=3#x"),
+        ("?x-goog-signature=s3cret&generation=7", "?generation=7"),
+        ("?AWSAccessKeyId=AKIA&Signature=s3cret&Expires=17&response-content-type=a", "?response-content-type=a"),
+        ("?Expires=17&Policy=s3cret&Signature=s3cret&Key-Pair-Id=K", ""),
+        ("?sv=2020&sr=b&sp=r&se=2030&st=x&spr=https&sig=s3cret%3D&comp=list", "?comp=list"),
+        ("?sv=2020&sr=b&expires=never", "?sv=2020&sr=b&expires=never"),
+        ("?alt=media&token=s3cret", "?alt=media"),
+        ("?access_token=s3cret", ""),
+        ("?%73ig=s3cret", ""),
+        ("?SIG=s3cret", ""),
+        ("?X-Amz-Signature", ""),
+        ("?tokens=3&sigma=2&policyholder=x", "?tokens=3&sigma=2&policyholder=x"),
+        ("?page=1?sig=s3cret", "?page=1?sig=s3cret"),
+    ],
+)
+def test_a_signature_is_neither_shown_nor_recorded(query, kept):
+    """Only what gives access goes; every other part of the query stays exactly as it is."""
+    assert strip_signature(f"https://x.org/a{query}") == f"https://x.org/a{kept}"
+    assert hide_secrets(f"https://me:s3cret@x.org/a{query}") == f"https://x.org/a{kept}".removesuffix("?")
 
 
 def test_host_is_name_and_port():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from datapack.urls import hide_password
+from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,5 +78,5 @@ def _public(remote: str) -> str:
     if "://" not in remote:
         short = _SHORT_FORM.fullmatch(remote)
         remote = f"ssh://{short['host']}/{short['path']}" if short else ""
-    parts = urlsplit(hide_password(remote))
+    parts = urlsplit(hide_secrets(remote))
     return f"git+{parts._replace(query='', fragment='').geturl()}" if parts.scheme in _SCHEMES else ""

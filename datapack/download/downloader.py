@@ -6,38 +6,39 @@ rename. After an error the file waits for another try, moves on to its next mirr
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import random
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.download.content import WrongContentError, check_content
 from datapack.download.hosts import Hosts, Turn
-from datapack.download.model import Answer, Failure, Fetched, Request
-from datapack.download.web import (
+from datapack.download.model import Failure, Fetched
+from datapack.download.partial import Partial
+from datapack.download.responses import (
     DownloadError,
     HostBusyError,
     InterruptedTransferError,
     NoConnectionError,
-    Web,
     WrongFileError,
+    check_encoding,
     check_status,
     redirect_target,
+    to_download_error,
 )
-from datapack.files import FileStat, check_space, disk_errors, remove_temporaries, sync, sync_folder, temporary_file
+from datapack.download.task import Task, first_host
+from datapack.files import FileStat, disk_errors, remove_temporaries, sync, sync_folder
 from datapack.progress import Silent
-from datapack.urls import UrlError, check_url, hide_password, host_of, is_public
+from datapack.urls import UrlError, check_url, host_of, is_public
+from datapack.web import Web, WebError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from urllib3 import BaseHTTPResponse
-
+    from datapack.download.model import Requests
     from datapack.progress import Reporter
+    from datapack.web import Response
 
 _LONGEST_WAIT = 3600.0  # seconds of Retry-After; a host that asks for more is skipped
 _NOTED_WAIT = 5.0  # seconds: the user is told about pauses of at least this length
@@ -60,7 +61,7 @@ class Downloader:
 
     Args:
         connections: the maximum number of simultaneous requests to a host.
-        timeout: seconds that a server may be silent.
+        timeout: the patience with a server in seconds, see `Web`.
         tries: how often a URL is tried before a temporary error counts as a failure.
         contact: tells server operators who is downloading: a homepage, an e-mail address.
         reporter: receives progress, and notes about long waits and skipped hosts.
@@ -86,46 +87,45 @@ class Downloader:
         self.longest_wait = longest_wait
         self.backoff = backoff
         self.reporter: Reporter = reporter or Silent()
-        self.web = Web(connections, timeout, contact, is_public)
-        self.hosts: Hosts[_Task] = Hosts(connections)
+        self.web = Web(connections=connections, timeout=timeout, contact=contact, is_public=is_public)
+        self.hosts: Hosts[int | Task] = Hosts(connections)
 
     def fetch(
-        self, requests: Sequence[Request], label: str, arrived: Callable[[Fetched], None] = lambda _: None
+        self,
+        requests: Requests,
+        label: str,
+        arrived: Callable[[Fetched], None] = lambda _: None,
+        named: Collection[str] = (),
     ) -> list[Failure]:
         """Download files; return the failures, in the order of ``requests``.
 
         Args:
-            requests: the files; their folders are created.
+            requests: the files; their folders are created. Each is read twice.
             label: the label of the progress.
             arrived: called in this thread for each file, once it has its final name.
+            named: hosts that may have private addresses, as `host_of` writes them. All others must be public.
 
         Raises:
             FetchError: the disk failed or is full. Files that are complete stay.
         """
-        return _Run(self, requests, label, arrived).result() if requests else []
-
-
-@dataclass
-class _Task:
-    """A request in progress: the URLs left to try, and what the earlier ones answered."""
-
-    request: Request
-    remaining: list[str]  # the first is the one being tried
-    chain: list[str] = field(default_factory=list)  # the redirects of that URL, in order; the last is requested next
-    public_only: bool = False
-    tries: int = 0
-    answers: list[Answer] = field(default_factory=list)
+        return _Run(self, requests, label, arrived, named).result() if len(requests) else []
 
 
 class _Run:
     """One call of `Downloader.fetch`."""
 
     def __init__(
-        self, downloader: Downloader, requests: Sequence[Request], label: str, arrived: Callable[[Fetched], None]
+        self,
+        downloader: Downloader,
+        requests: Requests,
+        label: str,
+        arrived: Callable[[Fetched], None],
+        named: Collection[str],
     ) -> None:
         self.downloader = downloader
         self.web, self.hosts, self.reporter = downloader.web, downloader.hosts, downloader.reporter
-        self.requests, self.label, self.arrived = requests, label, arrived
+        self.requests, self.label, self.arrived, self.named = requests, label, arrived, named
+        self.folders: set[Path] = set()
         self.results: queue.SimpleQueue[Fetched | Failure | BaseException] = queue.SimpleQueue()
         self.stopping = threading.Event()
 
@@ -138,20 +138,22 @@ class _Run:
             raise
         for worker in workers:
             worker.join()
-        for folder in self._folders():
+        for folder in self.folders:
             if folder.is_dir():
                 with disk_errors(folder):
                     sync_folder(folder)
-        order = {request: number for number, request in enumerate(self.requests)}
-        return sorted(failures, key=lambda failure: order[failure.request])
+        return sorted(failures, key=lambda failure: failure.number)
 
     def _start(self) -> list[threading.Thread]:
+        """Queue all requests by their hosts, then start the workers."""
         hosts: set[str] = set()
-        for request in self.requests:
-            task = _Task(request, list(request.urls))
-            self._try_next_url(task)
-            hosts.update(host_of(url) for url in task.chain)
-        count = min(len(self.requests), self.downloader.connections * max(1, len(hosts)) + _SYNCING, _MOST_WORKERS)
+        for number in range(len(self.requests)):
+            request = self.requests[number]
+            self.folders.add(request.path.parent)
+            host = first_host(request)
+            hosts.add(host)
+            self.hosts.add(host, number)
+        count = min(len(self.requests), self.downloader.connections * len(hosts) + _SYNCING, _MOST_WORKERS)
         workers = [threading.Thread(target=self._work, name=f"fetch-{n}", daemon=True) for n in range(count)]
         for worker in workers:
             worker.start()
@@ -162,7 +164,7 @@ class _Run:
         single = len(self.requests) == 1  # its progress is in bytes, see _receive
         progress = Silent().progress if single else self.reporter.progress
         with progress(self.label, len(self.requests), "files") as advance:
-            for _ in self.requests:
+            for _ in range(len(self.requests)):
                 match self.results.get():
                     case Fetched() as fetched:
                         self.arrived(fetched)
@@ -182,11 +184,8 @@ class _Run:
             if not any(worker.is_alive() for worker in workers):
                 break
             patience.wait(0.02)
-        for folder in self._folders():
+        for folder in self.folders:
             remove_temporaries(folder)
-
-    def _folders(self) -> set[Path]:
-        return {request.path.parent for request in self.requests}
 
     def _work(self) -> None:
         while (turn := self.hosts.take()) is not None:
@@ -198,97 +197,109 @@ class _Run:
             finally:
                 self.hosts.finish()
 
-    def _attempt(self, turn: Turn[_Task]) -> None:
+    def _attempt(self, turn: Turn[int | Task]) -> None:
+        """Make the request whose turn it is."""
+        task = turn.item if isinstance(turn.item, Task) else Task.begin(turn.item, self.requests[turn.item])
+        if not task.chain:
+            self.hosts.release(turn)
+            self._try_next_url(task)
+            return
         try:
-            self._request(turn)
+            self._request(turn, task)
         except DownloadError as error:
-            self._handle(turn, error)
+            self._handle(turn, task, error)
 
-    def _try_next_url(self, task: _Task) -> None:
+    def _try_next_url(self, task: Task) -> None:
         """Queue a task for its next valid URL; without one it has failed."""
-        task.tries = 0
+        task.restart()
         while task.remaining:
             try:
                 self._queue(task, check_url(task.remaining[0]))
             except UrlError as error:
-                self._record_answer(task, str(error), definite=False)
+                task.record_answer(str(error), definite=False)
             else:
                 return
-        self.results.put(Failure(task.request, tuple(task.answers)))
+        self.results.put(Failure(task.number, tuple(task.answers)))
 
-    def _queue(self, task: _Task, url: str, delay: float = 0.0) -> None:
+    def _queue(self, task: Task, url: str, delay: float = 0.0) -> None:
         """Queue a task for a URL, without the redirects of an earlier try."""
-        task.chain, task.public_only = [url], False
+        task.chain = [url]
         self.hosts.put(host_of(url), task, delay=delay)
 
-    def _record_answer(self, task: _Task, reason: str, *, definite: bool) -> None:
-        task.answers.append(Answer(hide_password(task.remaining.pop(0)), reason, definite, task.tries))
-
-    def _request(self, turn: Turn[_Task]) -> None:
+    def _request(self, turn: Turn[int | Task], task: Task) -> None:
         """Request the last URL of a task's redirects; store the file, or queue the task for the next redirect."""
-        task, url = turn.item, turn.item.chain[-1]
+        url = task.chain[-1]
         with ExitStack() as slot:
             slot.callback(self.hosts.release, turn)
             if turn.skipped:
                 raise NoConnectionError(turn.skipped)
-            with self.web.get(url, public_only=task.public_only) as response:
-                self.hosts.answered(turn.host)
-                target = redirect_target(response, task.chain)
-                if target is None:
-                    check_status(response)
-                    self._store(task.request, response, slot)
-                    return
-        task.public_only = task.public_only or not self.web.is_private(task.chain[0])
+            headers = task.partial.headers(url) if task.partial else None
+            try:
+                with self.web.request("GET", url, headers=headers, public_only=not self._is_named(url)) as response:
+                    self.hosts.answered(turn.host)
+                    target = redirect_target(response, task.chain)
+                    if target is None:
+                        self._store(task, response, slot)
+                        return
+            except WebError as error:
+                raise to_download_error(error, redirected=len(task.chain) > 1) from error
         task.chain.append(target)
         self.hosts.put(host_of(target), task)
 
-    def _store(self, request: Request, response: BaseHTTPResponse, slot: ExitStack) -> None:
-        """Write a response's body to its file; the host is free for another request as soon as the body is here."""
-        folder = request.path.parent
-        with disk_errors(request.path), temporary_file(folder) as (file, temporary):
-            if length := _length(response):
-                check_space(folder, length)
-            digest = self._receive(response, file, length)
-            slot.close()
-            file.flush()
-            with temporary.open("rb") as written:
-                _check(request, written, digest, response.headers.get("Content-Type", ""))
-            sync(file)
-            self._check_stopping()
-            temporary.replace(request.path)
-            stat = FileStat.of(request.path.stat())
-        self.results.put(Fetched(request, digest, stat))
+    def _is_named(self, url: str) -> bool:
+        """Whether the catalog names a URL's host. A named host at port 80 may redirect to its port for https."""
+        host = host_of(url)
+        return host in self.named or (host.endswith(":443") and f"{host.removesuffix(':443')}:80" in self.named)
 
-    def _receive(self, response: BaseHTTPResponse, file: BinaryIO, length: int | None) -> str:
-        """Write a body and hash it in the same pass; return the sha256."""
-        digest = hashlib.sha256()
-        single = len(self.requests) == 1 and length
+    def _store(self, task: Task, response: Response, slot: ExitStack) -> None:
+        """Write a response's body to its file; the host is free for another request as soon as the body is here."""
+        check_status(response)
+        path = task.request.path
+        check_encoding(response, path.name)
+        with disk_errors(path):
+            if task.partial is None:
+                task.partial = Partial(path.parent)
+            with task.partial.open(response) as file:
+                length_known = self._receive(task.partial, response, file)
+                slot.close()
+                file.flush()
+                task.check(response.headers.get("Content-Type", ""), length_known=length_known)
+                sync(file)
+            self._check_stopping()
+            task.partial.publish(path)
+            stat = FileStat.of(path.stat())
+        self.results.put(Fetched(task.number, task.partial.sha256, stat))
+
+    def _receive(self, partial: Partial, response: Response, file: BinaryIO) -> bool:
+        """Append a body to a file; return whether the server said how long the file is."""
+        single = len(self.requests) == 1 and partial.total
         progress = self.reporter.progress if single else Silent().progress
-        with progress(self.label, length or 0, "B") as advance:
-            for block in self.web.blocks(response):
-                digest.update(block)
-                file.write(block)
+        with progress(self.label, partial.total or 0, "B") as advance:
+            advance(partial.size)
+            for block in response.blocks(encoded=True):
+                partial.write(file, block)
                 advance(len(block))
                 self._check_stopping()
-        if length is not None and file.tell() != length:
+        if partial.total is not None and partial.size != partial.total:
             raise InterruptedTransferError("the connection was cut")
-        return digest.hexdigest()
+        return partial.total is not None
 
     def _check_stopping(self) -> None:
         if self.stopping.is_set():
             raise StoppedError
 
-    def _handle(self, turn: Turn[_Task], error: DownloadError) -> None:
+    def _handle(self, turn: Turn[int | Task], task: Task, error: DownloadError) -> None:
         """Queue a task for another try, or for its next URL."""
-        task = turn.item
-        task.tries += not turn.skipped
+        task.count_try(counted=not turn.skipped)
         pause = self.downloader.backoff(task.tries)
         if isinstance(error, NoConnectionError) and self.hosts.refused(turn, str(error), pause):
             self.reporter.note(f"skipping {turn.host}: {error}, several times in a row")
         if isinstance(error, HostBusyError):
             self._pause_host(turn.host, error, pause)
+        if isinstance(error, WrongFileError):
+            task.discard()
         if turn.skipped or task.tries >= min(self.downloader.tries, error.max_tries or self.downloader.tries):
-            self._record_answer(task, str(error), definite=error.definite)
+            task.record_answer(str(error), definite=error.definite)
             self._try_next_url(task)
         else:
             self._queue(task, check_url(task.remaining[0]), delay=pause)
@@ -301,18 +312,3 @@ class _Run:
             self.reporter.note(f"skipping {host}: {error}, and it asks to wait {seconds:,.0f} s")
         elif self.hosts.pause(host, seconds) and seconds >= _NOTED_WAIT:
             self.reporter.note(f"{host} answers {error}: trying again in {seconds:,.0f} s")
-
-
-def _length(response: BaseHTTPResponse) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isascii() and length.isdigit() else None
-
-
-def _check(request: Request, file: BinaryIO, digest: str, media_type: str) -> None:
-    """Raise `WrongFileError` if a downloaded file is not the requested one."""
-    try:
-        check_content(file, request.path.name, request.pixels, media_type)
-    except WrongContentError as error:
-        raise WrongFileError(str(error)) from error
-    if not digest.startswith(request.sha256):
-        raise WrongFileError(f"sha256 expected {request.sha256}, found {digest}")

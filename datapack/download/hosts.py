@@ -10,6 +10,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -21,9 +22,10 @@ _REFUSALS = 3  # refused connections in a row, each started after the previous o
 @dataclass
 class _Host(Generic[T]):
     name: str
+    new: deque[T] = field(default_factory=deque)
     waiting: list[tuple[float, int, T]] = field(
         default_factory=list
-    )  # a heap of: when it is ready, order of arrival, item
+    )  # a heap: when it is ready, order of arrival, item
     active: int = 0
     paused_until: float = 0.0
     refusals: int = 0
@@ -32,7 +34,15 @@ class _Host(Generic[T]):
 
     def ready_at(self) -> float:
         """When the next item may go, if a connection is free."""
-        return 0.0 if self.skipped else max(self.waiting[0][0], self.paused_until)
+        if self.skipped:
+            return 0.0
+        return self.paused_until if self.new else max(self.waiting[0][0], self.paused_until)
+
+    def next(self, now: float) -> T:
+        """Return the next item: what is continued comes before what is new."""
+        if self.new and not (self.waiting and self.waiting[0][0] <= now):
+            return self.new.popleft()
+        return heapq.heappop(self.waiting)[2]
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,11 @@ class Turn(Generic[T]):
 
 
 class Hosts(Generic[T]):
-    """A queue per host: `put` items, `take` each when its turn comes, then `release` the connection."""
+    """A queue per host: `add` items, `take` each when its turn comes, then `release` the connection.
+
+    An item that needs another request is `put` back; it goes before new ones, as a redirect may be valid for a minute
+    only, and as a file that has begun to arrive takes space.
+    """
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
@@ -56,8 +70,15 @@ class Hosts(Generic[T]):
         self._unfinished = 0
         self._closed = False
 
+    def add(self, host: str, item: T) -> None:
+        """Queue a new item for a host. It counts as unfinished until `finish` is called."""
+        with self._changed:
+            self._unfinished += 1
+            self._host(host).new.append(item)
+            self._changed.notify()
+
     def put(self, host: str, item: T, *, delay: float = 0.0) -> None:
-        """Queue an item for a host, for at least ``delay`` seconds. It counts as unfinished until `finish` is called.
+        """Queue an item for its next request, in ``delay`` seconds. It counts as unfinished until `finish` is called.
 
         Raises:
             RuntimeError: after `close`.
@@ -82,7 +103,7 @@ class Hosts(Generic[T]):
                 elif (wait := host.ready_at() - now) > 0:
                     self._changed.wait(wait)
                 else:
-                    _, _, item = heapq.heappop(host.waiting)
+                    item = host.next(now)
                     host.active += 1
                     self._changed.notify()  # another item may be ready too
                     return Turn(host.name, item, host.skipped, now)
@@ -150,4 +171,4 @@ class Hosts(Generic[T]):
         return self._hosts.setdefault(name, _Host(name))
 
     def _is_free(self, host: _Host[T]) -> bool:
-        return bool(host.waiting) and (host.active < self._connections or bool(host.skipped))
+        return bool(host.new or host.waiting) and (host.active < self._connections or bool(host.skipped))

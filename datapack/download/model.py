@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datapack.files import FileStat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """A file to download.
 
@@ -25,30 +25,40 @@ class Request:
     pixels: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """A file that is complete, on disk and under its final name."""
+class Requests(Protocol):
+    """A sequence of requests; each may be made when it is read."""
 
-    request: Request
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def __getitem__(self, number: int, /) -> Request:
+        """Return one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that is complete, on disk and under its final name; ``number`` counts the requests from 0."""
+
+    number: int
     sha256: str
     stat: FileStat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a URL gave instead of the file, after this many tries. ``definite``: it does not have the file."""
 
-    url: str
+    url: str  # without passwords and signatures
     reason: str
     definite: bool
     tries: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that none of its URLs gave."""
+    """A file that none of its URLs gave; ``number`` counts the requests from 0."""
 
-    request: Request
+    number: int
     answers: tuple[Answer, ...]
 
     @property

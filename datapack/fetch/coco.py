@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from datapack.bag.missing import Missing
 from datapack.errors import FetchError
+from datapack.fetch.coco_rows import read_images
 from datapack.fetch.context import SourceResult
 from datapack.fetch.payload import WantedFile, payload_path
-from datapack.files import disk_errors
+from datapack.urls import quote_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from datapack.download import Failure
     from datapack.fetch.context import FetchContext
 
+_SHOWN = 40  # characters of an image's id in an error
+
 
 def fetch_coco(source: CocoSource, context: FetchContext) -> SourceResult:
-    """Fetch the images. The whole COCO file is parsed, which takes about ten times its size in memory."""
+    """Fetch the images."""
     wanted = list(_list_wanted(source, context.payload.folder / source.coco))
     may_miss = _allowed_by_name(source, {file.path for file in wanted})
     failures = context.download(wanted, f"images of {source.coco}", source.mirrors)
@@ -33,10 +36,14 @@ def fetch_coco(source: CocoSource, context: FetchContext) -> SourceResult:
 
 
 def _list_wanted(source: CocoSource, path: Path) -> Iterator[WantedFile]:
-    for number, row in enumerate(_read_images(path)):
+    sizes: dict[tuple[int, int], tuple[int, int]] = {}  # most images have one of a few sizes
+    for number, row in enumerate(read_images(path)):
         where = _named(row, f"{source.coco}: images[{number}]")
         name, url = _text(row, where, "file_name"), _text(row, where, "coco_url", "flickr_url")
-        yield WantedFile(payload_path(source.into, name), where, url, pixels=_pixels(row, where))
+        pixels = _pixels(row, where)
+        yield WantedFile(
+            payload_path(source.into, name), where, quote_url(url), pixels=pixels and sizes.setdefault(pixels, pixels)
+        )
 
 
 def _allowed_by_name(source: CocoSource, paths: set[str]) -> set[str]:
@@ -57,27 +64,19 @@ def _allowed_by_count(source: CocoSource, failures: Mapping[WantedFile, Failure]
     return gone if isinstance(source.missing, int) and len(gone) <= source.missing else set()
 
 
-def _read_images(path: Path) -> list[Any]:
-    """Read the ``images`` of a COCO file, which needs no other part."""
-    try:
-        with disk_errors(path):
-            content = json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise FetchError("not a JSON file", where=path, found=str(error)) from error
-    images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list):
-        raise FetchError("not a COCO file", where=path, expected="an object with a list 'images'")
-    return images
-
-
 def _text(row: object, where: str, *keys: str) -> str:
     """Return the value of the first of these keys that a row has."""
     values = (row.get(key) for key in keys) if isinstance(row, dict) else ()
     value = next((value for value in values if value is not None and value != ""), None)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not _is_text(value):
         found = None if value is None else json.dumps(value)[:100]
         raise FetchError(f"the row has no {' or '.join(keys)}", where=where, expected="text", found=found)
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text has only characters: JSON can also have half of one, which no file name and no URL can."""
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _pixels(row: Mapping[str, object], where: str) -> tuple[int, int] | None:
@@ -85,12 +84,16 @@ def _pixels(row: Mapping[str, object], where: str) -> tuple[int, int] | None:
     sides = [row.get("width"), row.get("height")]
     if None in sides:
         return None
-    whole = [int(side) for side in sides if isinstance(side, int | float) and side == side // 1 and side > 0]
+    whole = [int(side) for side in sides if _is_number(side) and side == side // 1 and side > 0]
     if len(whole) != len(sides):
         found = " x ".join(map(json.dumps, sides))
         raise FetchError("invalid image size", where=where, expected="whole pixels", found=found)
     return whole[0], whole[1]
 
 
+def _is_number(side: object) -> TypeGuard[int | float]:
+    return isinstance(side, int | float) and not isinstance(side, bool)
+
+
 def _named(row: object, where: str) -> str:
-    return f"{where} (id {row['id']!r})" if isinstance(row, dict) and "id" in row else where
+    return f"{where} (id {repr(row['id'])[:_SHOWN]})" if isinstance(row, dict) and "id" in row else where

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors
-from datapack.urls import hide_password
+from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
         with atomic_writer(path) as out:
             out.write(_format(reference, failed))
     reasons = Counter(failure.reason for failure in failed.values())
-    examples = {failure.reason: hide_password(file.url) for file, failure in reversed(list(failed.items()))}
+    examples = {failure.reason: hide_secrets(file.url) for file, failure in reversed(list(failed.items()))}
     raise FetchError(
         f"{len(failed):,} of {total:,} files could not be fetched",
         where=reference,
@@ -53,7 +53,7 @@ def _format(reference: Reference, failed: Mapping[WantedFile, Failure]) -> bytes
     failures = [
         {
             "path": file.path,
-            "url": hide_password(file.url),
+            "url": hide_secrets(file.url),
             "answers": [
                 {"url": answer.url, "reason": answer.reason, "tries": answer.tries} for answer in failure.answers
             ],

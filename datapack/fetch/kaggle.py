@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from datapack.download.content import WrongContentError, check_content
-from datapack.download.web import parse_retry_after, status_line
+from datapack.download.responses import parse_retry_after, status_line
 from datapack.errors import FetchError
 from datapack.fetch.context import SourceResult
 from datapack.fetch.kaggle_credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
@@ -44,7 +44,11 @@ def fetch_kaggle(source: KaggleSource, context: FetchContext) -> SourceResult:
         FetchError: no credential can be used, the competition's rules were not accepted, or Kaggle sent no file.
     """
     payload, named_by = context.payload, f"kaggle {source.kaggle}"
-    wanted = {WantedFile(payload_path(source.into, name), named_by, _url(source, name)): name for name in source.files}
+    wanted = {
+        WantedFile(payload_path(source.into, name), named_by, _url(source, name)): name
+        for name in source.files
+        if not context.excluded.match(name)
+    }
     payload.keep(payload.claim(list(wanted)))
     to_fetch = {file: name for file, name in wanted.items() if not payload.has(file.path)}
     if not to_fetch:

@@ -16,7 +16,7 @@ from datapack.errors import ImageError
 from datapack.files import atomic_writer, remove_temporaries
 from datapack.image.stand_in import STAND_IN
 from datapack.oci.spec import canonical_json
-from datapack.urls import hide_password
+from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,14 +100,14 @@ def _parameters(entry: Entry, base: Base) -> dict[str, Any]:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Remove user names and passwords from all URLs in a value."""
+    """Remove user names, passwords and signatures from all URLs in a value."""
     match value:
         case dict():
             return {_without_secrets(key): _without_secrets(part) for key, part in value.items()}
         case list():
             return [_without_secrets(part) for part in value]
         case str() if value.startswith(("http://", "https://")):
-            return hide_password(value)
+            return hide_secrets(value)
         case _:
             return value
 

@@ -29,13 +29,14 @@ class Notes:
 
 
 def downloader(**options):
-    """A downloader that hardly waits between tries."""
-    return Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, **options})
+    """A downloader that hardly waits between tries, and to which the tests' own addresses are public."""
+    return Downloader(**{"backoff": lambda tries: 0.01, "timeout": 5.0, "is_public": lambda ip: True, **options})
 
 
-def fetch(path: Path, *urls: str, fetcher=None, **expected):
+def fetch(path: Path, *urls: str, fetcher=None, named=(), **expected):
     """Download one file; return its failure, or None."""
-    return next(iter((fetcher or downloader()).fetch([Request(urls, path, **expected)], "a file")), None)
+    failures = (fetcher or downloader()).fetch([Request(urls, path, **expected)], "a file", named=named)
+    return next(iter(failures), None)
 
 
 def left(folder: Path) -> list[str]:

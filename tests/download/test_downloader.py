@@ -9,7 +9,7 @@ import time
 import pytest
 
 from datapack.download import Request
-from datapack.download.web import user_agent
+from datapack.web.client import user_agent
 from tests.download.downloading import Notes, downloader, fetch, left
 from tests.servers import NOT_FOUND, Reply, Server, png
 

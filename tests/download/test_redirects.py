@@ -2,6 +2,7 @@
 
 import pytest
 
+from datapack.urls import host_of, is_public
 from tests.download.downloading import downloader, fetch, left
 from tests.servers import Reply, Server, png, redirect
 
@@ -37,25 +38,39 @@ def test_invalid_redirect_fails_at_once(server, tmp_path, target, reason):
     assert server.requests["/a.png"] == 1
 
 
-def test_redirect_from_a_public_to_a_private_address_is_refused(tmp_path):
-    """The private host gets no request. Here 127.0.0.1 counts as public and 127.0.0.2 as private."""
-    with Server() as public, Server({"/secret.png": Reply(png())}, host="127.0.0.2") as private:
-        public.reply("/a.png", redirect(f"{private.url}/secret.png"))
-        fetcher = downloader(is_public=lambda ip: ip == "127.0.0.1")
-        failure = fetch(tmp_path / "a.png", f"{public.url}/a.png", fetcher=fetcher)
-        assert failure.reason == "a redirect to a private address"
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]"])
+def test_a_private_address_is_never_requested_unless_it_is_named(server, tmp_path, host):
+    """Neither as the first URL of a file nor as a later one; not even a connection is opened."""
+    accepted = []
+    accept = server._http.get_request
+    server._http.get_request = lambda: accepted.append(1) or accept()
+    url = server.url.replace("127.0.0.1", host) + "/a.png"
+    for urls in ([url], ["http://nowhere.invalid/a.png", url]):
+        failure = fetch(tmp_path / "a.png", *urls, fetcher=downloader(is_public=is_public, tries=1))
+        assert (failure.reason, failure.definite) == ("a private address that the catalog does not name", False)
+    assert not accepted
+
+
+def test_a_redirect_to_a_private_address_is_refused_unless_it_is_named(tmp_path):
+    """The private host gets no request; the host that redirects may be public or named."""
+    with Server() as named, Server({"/secret.png": Reply(png())}, host="127.0.0.2") as private:
+        named.reply("/a.png", redirect(f"{private.url}/secret.png"))
+        hosts = {host_of(named.url)}
+        failure = fetch(tmp_path / "a.png", f"{named.url}/a.png", fetcher=downloader(is_public=is_public), named=hosts)
+        assert (failure.reason, failure.definite) == ("a redirect to a private address", False)
         assert not private.requests
-        assert fetch(tmp_path / "a.png", f"{private.url}/secret.png", fetcher=fetcher) is None
+        hosts |= {host_of(private.url)}
+        assert not fetch(tmp_path / "a.png", f"{named.url}/a.png", fetcher=downloader(is_public=is_public), named=hosts)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_redirect_to_a_loopback_address_is_refused_at_the_connection(server, tmp_path, host):
-    """The address of the connection itself is checked, so a host name does not get around the rule."""
-    server.reply("/a.png", redirect(server.url.replace("127.0.0.1", host) + "/b.png"))
-    fetcher = downloader()
-    fetcher.web.is_private = lambda url: False  # as if the catalog's own host were public
-    assert fetch(tmp_path / "a.png", f"{server.url}/a.png", fetcher=fetcher).reason == "a redirect to a private address"
-    assert server.requests == {"/a.png": 1}
+def test_another_port_of_a_named_host_is_not_named(server, tmp_path):
+    """A catalog that names its own server does not open every other service on that machine."""
+    with Server({"/secret.png": Reply(png())}) as other:
+        server.reply("/a.png", redirect(f"{other.url}/secret.png"))
+        fetcher = downloader(is_public=is_public)
+        failure = fetch(tmp_path / "a.png", f"{server.url}/a.png", fetcher=fetcher, named={host_of(server.url)})
+        assert failure.reason == "a redirect to a private address"
+        assert not other.requests
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/a.png", "a.png", "http://", "http://[::1"])

@@ -67,7 +67,8 @@ from datapack.download import Downloader, Request
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has no handler
 folder, count, url = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 try:
-    Downloader(connections=2).fetch([Request((f"{url}/{n}",), folder / str(n)) for n in range(count)], "files")
+    requests = [Request((f"{url}/{n}",), folder / str(n)) for n in range(count)]
+    Downloader(connections=2).fetch(requests, "files", named={url.removeprefix("http://")})
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -75,7 +75,7 @@ def test_image_of_another_size_than_its_row_fails(place, server):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not a JSON file: found Expecting property name"),
+        ("{", "not a JSON file: found the end of the file, where more is expected"),
         ("[]", "not a COCO file: expected an object with a list 'images'"),
         ("{}", "not a COCO file: expected an object with a list 'images'"),
         ('{"images": {}}', "not a COCO file: expected an object with a list 'images'"),

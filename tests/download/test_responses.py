@@ -2,11 +2,11 @@
 
 import email.utils
 import time
+from types import SimpleNamespace
 
 import pytest
-from urllib3 import HTTPResponse
 
-from datapack.download.web import RefusedError, parse_retry_after, redirect_target
+from datapack.download.responses import RefusedError, parse_retry_after, redirect_target
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,9 @@ def test_retry_after_by_date():
     assert 58 < parse_retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
 
 
-def redirect(location, *chain):
-    return redirect_target(HTTPResponse(status=302, headers={"Location": location}), chain)
+def redirect(location, *chain, status=302):
+    response = SimpleNamespace(status=status, headers={"Location": location})
+    return redirect_target(response, chain)
 
 
 def test_redirects_are_relative_to_their_url():
@@ -42,7 +43,12 @@ def test_redirects_are_relative_to_their_url():
     assert redirect("../b c.png#x", "https://x.org/a/a.png") == "https://x.org/b%20c.png"
     assert redirect("//y.org/b", "http://x.org/a") == "http://y.org/b"
     assert redirect("https://x.org/a", "http://x.org/a") == "https://x.org/a"
-    assert redirect_target(HTTPResponse(status=200, headers={"Location": "/b"}), ["http://x.org/a"]) is None
+    assert redirect("/b", "http://x.org/a", status=200) is None
+
+
+def test_a_redirect_may_be_in_utf_8():
+    """Some servers write letters into the header that they should have quoted."""
+    assert redirect("/ö.png".encode().decode("latin-1"), "http://x.org/a") == "http://x.org/%C3%B6.png"
 
 
 def test_redirect_never_leaves_https():
