@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Add = Callable[[Any], None]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_SHOWN = 40  # characters of the text in an error
+_SHOWN = 40  # characters of the text, or of a key, in an error
 
 
 def read_rows(content: bytes, lists: Mapping[str, Add], where: object) -> set[str]:
@@ -68,7 +68,7 @@ class _Parser:
                 raise json.JSONDecodeError("no key", self.text, self.at)
             self.take(":")
             if key in keys:
-                raise TrainingError(f"two entries have the key {key!a}", where=self.where)
+                raise TrainingError(f"two entries have the key {key[:_SHOWN]!a}", where=self.where)
             keys.add(key)
             self.entry(key, lists.get(key))
         if self.next():
@@ -79,7 +79,7 @@ class _Parser:
         """Parse the value of a key; if it is a list, row by row."""
         if self.next() == "[":
             for number in self.items("[", "]"):
-                self.place = f"{self.where}: {key}[{number}]"
+                self.place = f"{self.where}: {key[:_SHOWN]}[{number}]"
                 row = self.value()
                 if add is not None:
                     self.row(row, add)
