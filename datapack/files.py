@@ -93,15 +93,18 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+_HALF = 1 << 63  # half of all times that 64 bits can hold
+
+
 class FileStat(NamedTuple):
-    """A file's size in bytes and its modification time in ns since 1970."""
+    """A file's size in bytes and its modification time in ns since 1970, in 64 bits: after 2262 it starts again."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, stat: os.stat_result) -> FileStat:
-        return cls(stat.st_size, stat.st_mtime_ns)
+        return cls(stat.st_size, (stat.st_mtime_ns + _HALF) % (2 * _HALF) - _HALF)
 
 
 _KINDS = {  # of what is not a regular file
@@ -134,13 +137,14 @@ def open_regular(path: Path, error: type[DatapackError], *, follow: bool = True)
 def read_limited(path: Path, limit: int, error: type[DatapackError], *, follow: bool = True) -> bytes:
     """Read a regular file of at most ``limit`` bytes; raise ``error`` for anything else, as `open_regular` does."""
     with open_regular(path, error, follow=follow) as file:
+        found = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(limit + 1)
+            content = file.read(limit + 1) if found <= limit else b""
         except OSError as cause:
             raise _unreadable(cause, path, error, follow) from cause
-        if len(content) > limit:
-            found = size(max(os.fstat(file.fileno()).st_size, len(content)))
-            raise error("the file is too large", where=path, expected=f"at most {size(limit)}", found=found)
+    found = max(found, len(content))  # some files of the kernel look empty
+    if found > limit:
+        raise error("the file is too large", where=path, expected=f"at most {size(limit)}", found=size(found))
     return content
 
 

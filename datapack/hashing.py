@@ -1,4 +1,4 @@
-"""sha256 of files and bytes, on several cores."""
+"""sha256 of files and bytes, on several cores; other hashes only for the bags of other tools."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def hash_files(
     root: Path,
     paths: Iterable[str],
     *,
+    algorithm: str = "sha256",
     workers: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[str, str]]:
-    """Hash files below ``root`` in parallel; yield each path with its sha256 in hex, in the order of ``paths``."""
+    """Hash files below ``root`` in parallel; yield each path with its hash in hex, in the order of ``paths``."""
     remaining = iter(paths)
-    batches = (_Batch(root, batch) for batch in iter(lambda: list(islice(remaining, _BATCH)), []))
+    batches = (_Batch(root, batch, algorithm) for batch in iter(lambda: list(islice(remaining, _BATCH)), []))
     for hashed in run_all(_hash_batch, batches, workers=workers, advance=advance):
         yield from hashed
 
@@ -42,16 +43,26 @@ class _Batch(NamedTuple):
 
     root: Path
     paths: list[str]
+    algorithm: str
 
 
 def _hash_batch(batch: _Batch, advance: Advance) -> list[tuple[str, str]]:
     buffer = new_buffer()
-    return [(path, hash_file(batch.root / path, buffer=buffer, advance=advance)) for path in batch.paths]
+    return [
+        (path, hash_file(batch.root / path, algorithm=batch.algorithm, buffer=buffer, advance=advance))
+        for path in batch.paths
+    ]
 
 
-def hash_file(path: Path, *, buffer: memoryview | None = None, advance: Callable[[int], None] = lambda _: None) -> str:
-    """Return the sha256 of a regular file as 64 hex digits; raise `OSError` for a link, which is not followed."""
-    digest = hashlib.sha256()
+def hash_file(
+    path: Path,
+    *,
+    algorithm: str = "sha256",
+    buffer: memoryview | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> str:
+    """Return the hash of a regular file in hex; raise `OSError` for a link, which is not followed."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)  # md5 is only ever a second check
     with open(path, "rb", buffering=0, opener=open_regular) as file:
         for block in read_blocks(file.readinto, buffer or new_buffer()):
             digest.update(block)

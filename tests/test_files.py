@@ -9,6 +9,7 @@ import pytest
 from datapack.errors import BagError
 from datapack.files import (
     TEMPORARY_PREFIX,
+    FileStat,
     WriteBehind,
     atomic_writer,
     open_regular,
@@ -124,3 +125,17 @@ def test_a_file_is_read_up_to_a_limit(tmp_path):
         read_limited(path, 1000, BagError)
     with pytest.raises(BagError, match="the file is too large"):
         read_limited(Path("/proc/self/smaps"), 100, BagError)
+
+
+@pytest.mark.parametrize("year", [1850, 1969, 2026, 2263, 2400])
+def test_any_time_fits_into_64_bits(tmp_path, year):
+    """A time after 2262 fits where the cache keeps it, and still differs from other times."""
+    path, second = tmp_path / "file", (year - 1970) * 365 * 86_400
+    path.write_bytes(b"")
+    os.utime(path, (second, second))
+    if int(path.stat().st_mtime) != second:
+        pytest.skip("this disk can't hold the time")
+    stat = FileStat.of(path.stat())
+    assert -(2**63) <= stat.mtime_ns < 2**63
+    os.utime(path, (second + 1, second + 1))
+    assert FileStat.of(path.stat()) != stat

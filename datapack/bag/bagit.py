@@ -7,14 +7,16 @@ run to run: the same payload from the same catalog entry makes the same bag.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.bag.changes import compare_names
-from datapack.bag.fetch_txt import FETCH, format_fetch
+from datapack.bag.fetch_txt import FETCH, format_fetch, parse_fetch
 from datapack.bag.listing import Listing, list_payload
 from datapack.bag.manifest import MANIFEST, Manifest
+from datapack.bag.tag_file import read_tag_file, tag_lines
 from datapack.errors import BagError
 from datapack.files import atomic_writer
 
@@ -32,8 +34,13 @@ class PayloadFile(NamedTuple):
 
 
 BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
-INFO, TAG_MANIFEST = "bag-info.txt", "tagmanifest-sha256.txt"
-OXUM = "Payload-Oxum"
+DECLARATION, INFO, TAG_MANIFEST = "bagit.txt", "bag-info.txt", "tagmanifest-sha256.txt"
+IDENTIFIER, OXUM = "External-Identifier", "Payload-Oxum"
+_TAGS = frozenset({DECLARATION, INFO, MANIFEST, FETCH})  # what the tag manifest of our bags may name
+_DECLARATION = re.compile(r"BagIt-Version: (\S+)\nTag-File-Character-Encoding: (\S+)")
+_VERSIONS = ("0.97", "1.0")  # bagit.py writes the first, RFC 8493 describes the second
+_COUNTS = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
+_LABELS = {label.lower(): label for label in (IDENTIFIER, OXUM)}  # reserved labels have no case (RFC 8493, 2.2.2)
 
 
 @dataclass(frozen=True)
@@ -99,25 +106,59 @@ class Bag:
 
 
 def read_tags(path: Path) -> dict[str, bytes]:
-    """Read a bag's tag files and check each against the tag manifest."""
+    """Read the tag files of a bag that datapack wrote, and check each against the tag manifest."""
     where = path / TAG_MANIFEST
-    try:
-        content = where.read_bytes()
-        expected = Manifest.parse(content, where=where).hashes
-        tags = {name: (path / name).read_bytes() for name in expected}
-    except OSError as error:
-        raise BagError("not a bag: a tag file can't be read", where=error.filename, found=error.strerror) from error
+    content = read_tag_file(where)
+    expected = Manifest.parse(content, where=where).hashes
+    if others := expected.keys() - _TAGS:
+        raise BagError("not a datapack bag: its tag manifest names another file", where=where, found=min(others))
+    if missing := _TAGS - {FETCH} - expected.keys():
+        raise BagError("not a datapack bag: a tag file is missing", where=path, found=f"no {min(missing)}")
+    tags = {name: read_tag_file(path / name) for name in expected}
     for name, tag in tags.items():
         if hashlib.sha256(tag).hexdigest() != expected[name]:
             raise BagError("the tag file is damaged", where=path / name, fix="restore it, or fetch the version again")
-    if missing := {MANIFEST, INFO} - tags.keys():
-        raise BagError("not a datapack bag: a tag file is missing", where=path, found=f"no {min(missing)}")
+    if tags[DECLARATION] != BAGIT:
+        raise BagError("not a datapack bag", where=path / DECLARATION, expected=repr(BAGIT.decode()))
+    parse_info(tags[INFO], path / INFO)
+    parse_fetch(tags.get(FETCH, b""), path / FETCH)
     return {**tags, TAG_MANIFEST: content}
 
 
-def parse_info(content: bytes) -> dict[str, str]:
-    """Read the fields of ``bag-info.txt``."""
-    return dict(line.split(": ", 1) for line in content.decode().splitlines() if ": " in line)
+def check_declaration(content: bytes, where: object = DECLARATION) -> str:
+    """Return the version in ``bagit.txt``; raise `BagError` unless it is exactly as RFC 8493 requires."""
+    text = "\n".join(tag_lines(content, where))
+    match = _DECLARATION.fullmatch(text)
+    if text.startswith("\ufeff"):
+        raise BagError("not a bag", where=where, expected="no byte-order mark")
+    if not match:
+        expected = "the two lines 'BagIt-Version: 1.0' and 'Tag-File-Character-Encoding: UTF-8'"
+        raise BagError("not a bag", where=where, expected=expected, found=f"{content[:80]!a}" if content else "nothing")
+    if match[1] not in _VERSIONS:
+        raise BagError(
+            "a BagIt version that datapack does not know", where=where, expected=" or ".join(_VERSIONS), found=match[1]
+        )
+    if match[2].upper() != "UTF-8":
+        raise BagError("an encoding that datapack does not read", where=where, expected="UTF-8", found=match[2])
+    return match[1]
+
+
+def parse_info(content: bytes, where: object = INFO) -> dict[str, str]:
+    """Read the fields of ``bag-info.txt``: of several with the same label the first, with folded lines as one.
+
+    Raises:
+        BagError: it is not UTF-8, or a line is not a field.
+    """
+    fields: list[tuple[str, list[str]]] = []
+    for number, line in enumerate(tag_lines(content, where), start=1):
+        label, colon, value = line.partition(":")
+        if line[:1] in {" ", "\t"} and fields:
+            fields[-1][1].append(line.strip())
+        elif colon and label.strip():
+            fields.append((_LABELS.get(label.strip().lower(), label.strip()), [value.strip()]))
+        elif line.strip():
+            raise BagError("not a field", where=f"{where}:{number}", expected="LABEL: VALUE", found=f"{line[:80]!a}")
+    return {label: " ".join(values) for label, values in reversed(fields)}
 
 
 def write_tags(
@@ -132,7 +173,7 @@ def write_tags(
         info: fields for ``bag-info.txt``; ``Payload-Oxum`` is added.
         urls: the URL of each downloaded file, by its path below ``path``.
     """
-    tags = {"bagit.txt": BAGIT, INFO: _info({**info, OXUM: oxum(listing)}), MANIFEST: manifest.content}
+    tags = {DECLARATION: BAGIT, INFO: _info({**info, OXUM: oxum(listing)}), MANIFEST: manifest.content}
     if urls:
         tags[FETCH] = format_fetch(urls, {name: file.size for name, file in listing.files.items()})
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in tags.items()}
@@ -151,8 +192,8 @@ def oxum(listing: Listing) -> str:
 
 def parse_oxum(info: Mapping[str, str]) -> tuple[int, int] | None:
     """Return the bytes and the number of files that ``Payload-Oxum`` states, or None if it is missing or malformed."""
-    count, _, files = info.get(OXUM, "").partition(".")
-    return (int(count), int(files)) if count.isdigit() and files.isdigit() else None
+    counts = _COUNTS.fullmatch(info.get(OXUM, ""))
+    return (int(counts[1]), int(counts[2])) if counts else None
 
 
 def _info(fields: Mapping[str, str]) -> bytes:
@@ -161,4 +202,4 @@ def _info(fields: Mapping[str, str]) -> bytes:
 
 def info_fields(identifier: str, facts: Mapping[str, str | None]) -> dict[str, str]:
     """Return the fields of ``bag-info.txt``: the identifier, such as ``fathom24@v1``, and every fact that is known."""
-    return {"External-Identifier": identifier, **{name: value for name, value in facts.items() if value}}
+    return {IDENTIFIER: identifier, **{name: value for name, value in facts.items() if value}}

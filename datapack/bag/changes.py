@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import Manifest, sorted_by_bytes
+from datapack.bag.names import look_alikes
 from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ class Difference:
 
     def lines(self) -> tuple[str, ...]:
         """Return one line per file: first ``missing``, then ``extra``, then ``changed``, each sorted."""
-        return (
-            *(f"missing  {path}" for path in self.missing),
-            *(f"extra    {path}" for path in self.extra),
-            *(f"changed  {path}" for path in self.changed),
-        )
+        alike = look_alikes({*self.missing, *self.extra})
+        kinds = (("missing", self.missing), ("extra", self.extra), ("changed", self.changed))
+        return tuple(f"{kind:8} {_apart(path, alike)}" for kind, paths in kinds for path in paths)
+
+
+def _apart(path: str, alike: set[str]) -> str:
+    """Return a path as an error shows it, with its characters spelled out if another path looks like it."""
+    return f"{path}, spelled {path!a}" if path in alike else path
 
 
 def compare_names(manifest: Manifest, listing: Listing) -> Difference:
@@ -54,6 +58,7 @@ def compare_bytes(
     bag: Path,
     listing: Listing,
     *,
+    algorithm: str = "sha256",
     workers: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Difference:
@@ -63,6 +68,7 @@ def compare_bytes(
         manifest: the expected files.
         bag: the folder that holds ``data/``.
         listing: the files that are there.
+        algorithm: of the manifest's hashes.
         workers: the number of hashing threads; by default one per core that this process may use.
         advance: called with the number of bytes hashed since its last call.
 
@@ -71,7 +77,7 @@ def compare_bytes(
     """
     names = compare_names(manifest, listing)
     present = (path for path in manifest.hashes if path in listing.files)
-    hashed = hash_files(bag, present, workers=workers, advance=advance)
+    hashed = hash_files(bag, present, algorithm=algorithm, workers=workers, advance=advance)
     changed = (path for path, sha256 in hashed if sha256 != manifest.hashes[path])
     return Difference(names.missing, names.extra, tuple(sorted_by_bytes({*names.changed, *changed})))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from datapack.bag.manifest import sorted_by_bytes
+from datapack.bag.manifest import PAYLOAD, check_path, sorted_by_bytes
+from datapack.bag.tag_file import read_tag_file, tag_lines
+from datapack.errors import BagError, ManifestError
 from datapack.urls import quote_url
 
 if TYPE_CHECKING:
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FETCH = "fetch.txt"
-_FIELDS = 3  # URL, length, path
+_LINE = re.compile(r"(\S+)[ \t]+(?:[0-9]+|-)[ \t]+(.+)")  # URL, length, path
+_ENCODED = re.compile("%(0A|0D|25)", re.IGNORECASE)
 
 
 def format_fetch(urls: Mapping[str, str], sizes: Mapping[str, int]) -> bytes:
@@ -27,15 +31,46 @@ def format_fetch(urls: Mapping[str, str], sizes: Mapping[str, int]) -> bytes:
     return "".join(lines).encode()
 
 
-def read_fetch(path: Path) -> dict[str, str]:
-    """Read the URLs of a ``fetch.txt``, by path below the bag; a missing file has none.
+def parse_fetch(content: bytes, where: object = FETCH) -> dict[str, str]:
+    """Return the URL of each file in a ``fetch.txt``, by path below the bag.
 
-    Malformed lines are ignored: they only cost a second download.
+    Raises:
+        BagError: a line is malformed, or names a file twice, or one outside the payload.
+        ManifestError: a name is not allowed in a bag.
     """
-    with suppress(FileNotFoundError):
-        lines = (line.split(" ", _FIELDS - 1) for line in path.read_text("utf-8", "replace").split("\n"))
-        return {_decode(line[-1]): line[0] for line in lines if len(line) == _FIELDS}
-    return {}
+    urls: dict[str, str] = {}
+    for number, line in enumerate(tag_lines(content, where), start=1):
+        path, url = _parse_line(line, f"{where}:{number}")
+        if path in urls:
+            raise BagError(f"{path} is named twice", where=f"{where}:{number}")
+        urls[path] = url
+    return urls
+
+
+def _parse_line(line: str, where: str) -> tuple[str, str]:
+    match = _LINE.fullmatch(line)
+    if not (match and _is_url(match[1])):
+        raise BagError("not a line of fetch.txt", where=where, expected="URL LENGTH PATH", found=f"{line[:100]!a}")
+    path = check_path(_decode(match[2]), where)
+    if not path.startswith(f"{PAYLOAD}/"):
+        raise BagError("names a file outside the payload", where=where, expected=f"{PAYLOAD}/...", found=path)
+    return path, match[1]
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme and (parts.netloc or parts.scheme == "file"))
+
+
+def read_fetch(path: Path) -> dict[str, str]:
+    """Read the URLs of a ``fetch.txt`` of an unfinished bag; without a sound one, files are only fetched again."""
+    try:
+        return parse_fetch(read_tag_file(path), path)
+    except (BagError, ManifestError):
+        return {}
 
 
 def _encode(path: str) -> str:
@@ -44,4 +79,4 @@ def _encode(path: str) -> str:
 
 
 def _decode(path: str) -> str:
-    return path.replace("%25", "%")
+    return _ENCODED.sub(lambda match: chr(int(match[1], 16)), path)

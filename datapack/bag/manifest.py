@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from datapack.bag.tag_file import read_tag_file
 from datapack.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 MANIFEST = "manifest-sha256.txt"
 PAYLOAD = "data"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
+_FAULTS = {  # what a path must not contain
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]": "a control character or a backslash",
+    r"\A/": "a leading '/'",
+    r"(?:\A|/)\.{0,2}(?:/|\Z)": "an empty, '.' or '..' part",
+    r"\s\Z": "white space at its end",  # some tools strip it
+    r"[\ud800-\udfff]": "bytes that are not UTF-8",
+    r"%(?:0[AaDd]|25)": "%0A, %0D or %25, which BagIt tools read as another character",
+    r"(?:\A|/)\.wh\.": "a part that begins with '.wh.', which deletes a file where an image is unpacked",
+}
+_FAULT = re.compile("|".join(_FAULTS))
+_LONGEST = 255  # bytes of a name on any usual disk
 
 
 def check_path(path: str, where: object = None) -> str:
@@ -35,18 +46,13 @@ def check_path(path: str, where: object = None) -> str:
 
     Raises:
         ManifestError: for an absolute path, an empty, ``.`` or ``..`` part, a backslash, a control character, white
-            space at the end, or bytes that are not UTF-8.
+            space at the end, bytes that are not UTF-8, ``%0A``, ``%0D`` or ``%25``, which BagIt tools decode, a name
+            that is a whiteout in an image's layer, or one that is too long.
     """
-    if _FORBIDDEN.search(path):
-        reason = "a control character or a backslash"
-    elif path.startswith("/"):
-        reason = "a leading '/'"
-    elif any(part in {"", ".", ".."} for part in path.split("/")):
-        reason = "an empty, '.' or '..' part"
-    elif path != path.rstrip():
-        reason = "white space at its end"  # some tools strip it
-    elif any("\ud800" <= letter <= "\udfff" for letter in path):
-        reason = "bytes that are not UTF-8"
+    if _FAULT.search(path):
+        reason = next(reason for pattern, reason in _FAULTS.items() if re.search(pattern, path))
+    elif len(path.encode()) > _LONGEST and any(len(part.encode()) > _LONGEST for part in path.split("/")):
+        reason = f"a part of more than {_LONGEST} bytes"
     else:
         return path
     raise ManifestError(f"the file name {path!a} is not allowed", where=where, found=reason, fix="rename the file")
@@ -98,13 +104,7 @@ class Manifest:
     def read(cls, bag: Path) -> Manifest:
         """Read the manifest of a bag."""
         path = bag / MANIFEST
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ManifestError(
-                "can't read the manifest", where=path, found=error.strerror, fix="check that the folder is a bag"
-            ) from error
-        return cls.parse(content, where=path)
+        return cls.parse(read_tag_file(path, ManifestError), where=path)
 
     @cached_property
     def content(self) -> bytes:

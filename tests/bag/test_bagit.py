@@ -1,11 +1,18 @@
 """The bag: other tools accept it as BagIt 1.0, and an incomplete one is refused."""
 
+import contextlib
+import hashlib
+import os
 import subprocess
 import sys
 
+import bagit
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from datapack.bag.bagit import Bag, info_fields, write_tags
+from datapack.bag.bagit import Bag, check_declaration, info_fields, parse_info, parse_oxum, write_tags
+from datapack.bag.fetch_txt import parse_fetch
 from datapack.bag.listing import list_payload
 from datapack.bag.manifest import Manifest
 from datapack.errors import BagError, ManifestError
@@ -86,12 +93,89 @@ def test_incomplete_bag_is_not_opened(folder, name, content, says):
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["bag-info.txt", "tagmanifest-sha256.txt", "manifest-sha256.txt"])
+@pytest.mark.parametrize("name", ["bag-info.txt", "bagit.txt", "tagmanifest-sha256.txt", "manifest-sha256.txt"])
 def test_bag_without_a_tag_file_is_refused(folder, name):
-    """Every tag file must exist."""
+    """Every tag file must exist, also where the tag manifest does not name it."""
     (folder / name).unlink()
-    with pytest.raises(BagError, match=f"a tag file can't be read.*No such file|{name}"):
+    with pytest.raises(BagError, match=f"{name}: can't read the file: found No such file"):
         Bag.open(folder)
+    if name != "tagmanifest-sha256.txt":
+        reseal(folder)
+        with pytest.raises(BagError, match=f"a tag file is missing: found no {name}"):
+            Bag.open(folder)
+
+
+def reseal(folder):
+    """Make the tag manifest agree with the tag files that are there."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "tagmanifest-sha256.txt")
+    lines = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (folder / "tagmanifest-sha256.txt").write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("bagit.txt", b"BagIt-Version: 0.97\nTag-File-Character-Encoding: UTF-8\n", "not a datapack bag"),
+        ("bagit.txt", b"", "not a datapack bag"),
+        ("bag-info.txt", b"Payload-Oxum: 6.3\nTitle: gr\xf6\xdfe\n", "bag-info.txt:2: not UTF-8"),
+        ("fetch.txt", b"https://example.org/a 3 ../../etc/passwd\n", "fetch.txt:1: the file name '../../etc/passwd'"),
+        ("other.txt", b"", "its tag manifest names another file: found other.txt"),
+    ],
+)
+def test_a_bag_that_datapack_would_not_write_is_not_opened(folder, name, content, says):
+    """Also if its tag manifest agrees: what is opened goes into an image."""
+    (folder / name).write_bytes(content)
+    reseal(folder)
+    with pytest.raises((BagError, ManifestError)) as error:
+        Bag.open(folder)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "huge"])
+@pytest.mark.parametrize("name", ["bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt"])
+def test_a_tag_file_is_a_small_regular_file(folder, name, kind):
+    """A link is not followed, a FIFO is not waited for, and a sparse file of a terabyte is not read."""
+    path = folder / name
+    path.rename(folder.parent / "moved")
+    if kind == "link":
+        path.symlink_to(folder.parent / "moved")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"")
+        os.truncate(path, 1 << 40)
+    for read in (Bag.open, Manifest.read) if name.startswith("manifest") else (Bag.open,):
+        with pytest.raises((BagError, ManifestError), match=r"not a regular file|the file is too large"):
+            read(folder)
+
+
+def test_bag_info_is_read_as_bagit_py_reads_it(tmp_path):
+    """Folded lines are one value, of several values the first counts, and reserved labels have no case."""
+    content = b"Title: one\n  two\n\tthree\r\nTitle: other\nPAYLOAD-OXUM: 1.2\nURL:https://example.org\n\n"
+    (tmp_path / "bag-info.txt").write_bytes(content)
+    fields = bagit._load_tag_file(tmp_path / "bag-info.txt", "utf-8")
+    ours = parse_info(content)
+    assert ours == {"Title": "one two three", "Payload-Oxum": "1.2", "URL": "https://example.org"}
+    assert " ".join(fields["Title"][0].split()) == ours["Title"]
+
+
+@given(st.binary(max_size=60) | st.text("A: \n\t\r\u2028\x85é").map(str.encode))
+def test_any_tag_file_is_read_or_refused_in_one_line(content):
+    """Whatever is in bagit.txt, bag-info.txt, fetch.txt or a manifest, no other error is raised."""
+    for parse in (parse_info, check_declaration, parse_fetch, Manifest.parse):
+        with contextlib.suppress(BagError, ManifestError):
+            parse(content)
+
+
+@pytest.mark.parametrize("text", ["1.2", "01.002"])
+def test_an_oxum_is_two_numbers(text):
+    assert parse_oxum({"Payload-Oxum": text}) == (1, 2)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1.", "1.2.3", "-1.2", "².2", "1. 2", "9" * 5000 + ".1"])
+def test_an_oxum_of_anything_else_is_none(text):
+    """Other digits, and more than a number of 64 bits has, are not numbers here."""
+    assert parse_oxum({"Payload-Oxum": text}) is None
 
 
 def test_tag_manifest_cannot_name_files_elsewhere(folder):

@@ -16,8 +16,8 @@ from datapack.hashing import hash_file, hash_files
 
 A, B = "a" * 64, "b" * 64
 
-part = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters="/\\"), min_size=1).filter(
-    lambda text: text not in {".", ".."}
+part = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters="/\\%"), min_size=1).filter(
+    lambda text: not text.startswith((".wh.", ".")) and len(text.encode()) <= 255
 )
 paths = st.lists(part, min_size=1, max_size=4).map("/".join).filter(lambda path: path == path.rstrip())
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -100,12 +100,31 @@ def test_invalid_utf8_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["a\nb", "a\x7f", "a\u2028b", "..", "a/../b", "/a", "a\\b", "", "a//b", "\udc80", "a ", "a\u00a0"]
+    ("name", "why"),
+    [
+        *((name, "a control character or a backslash") for name in ("a\nb", "a\x7f", "a\x85", "a\u2028b", "a\\b")),
+        *((name, "an empty, '.' or '..' part") for name in ("..", "a/../b", "", "a//b", "a/", "./a", "a/.")),
+        ("/a", "a leading '/'"),
+        *((name, "bytes that are not UTF-8") for name in ("\udc80", "\udc80" * 300)),
+        *((name, "white space at its end") for name in ("a ", "a\u00a0")),
+        *((name, "%0A, %0D or %25, which BagIt tools read") for name in ("a%0Ab", "%0d", "100%25/x", "%0D%0A")),
+        *((name, "a part that begins with '.wh.'") for name in (".wh.a", "a/.wh..wh..opq", ".wh./b", ".wh.")),
+        *((name, "a part of more than 255 bytes") for name in ("a" * 256, f"b/{'é' * 128}/c")),
+    ],
 )
-def test_ambiguous_name_is_refused(name):
-    """Names that some tool would read differently are refused."""
-    with pytest.raises(ManifestError, match="is not allowed"):
+def test_ambiguous_name_is_refused(name, why):
+    """Names that some tool would read differently, or that delete a file in an image, are refused with the reason."""
+    with pytest.raises(ManifestError, match="is not allowed") as error:
         check_path(name)
+    assert f"found {why}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a%20b", "100%", "%2", "a.wh.b", ".whale", "wh.a", "..a", "a" * 255, "é" * 127, "...", ".x"]
+)
+def test_ordinary_name_is_allowed(name):
+    """Names that only look like those are allowed."""
+    assert check_path(name) == name
 
 
 @given(st.binary(max_size=2000))

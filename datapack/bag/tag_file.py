@@ -1,0 +1,33 @@
+"""Tag files: everything in a bag beside its payload. They are read whole, so they must be small, and regular files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datapack.errors import BagError
+from datapack.files import read_limited
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.errors import DatapackError
+
+LIMIT = 256 << 20  # bytes: a manifest of a million files
+
+
+def read_tag_file(path: Path, error: type[DatapackError] = BagError) -> bytes:
+    """Read a tag file; raise ``error`` unless it is a regular file of at most `LIMIT` bytes."""
+    return read_limited(path, LIMIT, error, follow=False)
+
+
+def tag_lines(content: bytes, where: object) -> list[str]:
+    """Return the lines of a tag file without their ends, which are any that Unicode knows, as for other BagIt tools.
+
+    Raises:
+        BagError: it is not UTF-8; the error names the line.
+    """
+    try:
+        return content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BagError("not UTF-8", where=f"{where}:{line}", fix="write it in UTF-8") from error
