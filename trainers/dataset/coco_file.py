@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.dataset.coco import SMALLEST, Category, Coco, large_enough
-from trainers.dataset.json_rows import read_rows
+from trainers.dataset.json_rows import read_rows, to_text
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def parse_coco(content: bytes, where: object, *, boxes: bool = True) -> Coco:
     lists: dict[str, Add] = {"images": images.add}
     if boxes:
         lists |= {"annotations": annotations.add, "categories": categories.add}
-    if "images" not in read_rows(content, lists, where):
+    text = to_text(content, where)
+    del content  # usually the last reference: the text is as large
+    if "images" not in read_rows(text, lists, where):
         raise TrainingError("not a COCO file", where=where, expected="an object with a list of 'images'")
     return _arrays(images, annotations, categories, where)
 

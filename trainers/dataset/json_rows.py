@@ -17,11 +17,19 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _SHOWN = 40  # characters of the text, or of a key, in an error
 
 
-def read_rows(content: bytes, lists: Mapping[str, Add], where: object) -> set[str]:
+def to_text(content: bytes, where: object) -> str:
+    """Decode the bytes of a JSON file; raise `TrainingError` if they are no text."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TrainingError("not a JSON file", where=where, expected="UTF-8", found=f"byte {error.start:,}") from error
+
+
+def read_rows(text: str, lists: Mapping[str, Add], where: object) -> set[str]:
     """Pass each row of some lists of a JSON object to a function. Other values are parsed and dropped.
 
     Args:
-        content: the JSON text, an object.
+        text: JSON, an object.
         lists: the function for each list by its key; it raises `ValueError` or `KeyError` for an invalid row.
         where: where the text is from, for errors.
 
@@ -31,11 +39,6 @@ def read_rows(content: bytes, lists: Mapping[str, Add], where: object) -> set[st
     Raises:
         TrainingError: it is not JSON, not an object, or a row is invalid; the error names the row.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TrainingError("not a JSON file", where=where, expected="UTF-8", found=f"byte {error.start:,}") from error
-    del content  # the caller may have kept no reference
     parser = _Parser(text, where)
     try:
         return parser.document(lists)
