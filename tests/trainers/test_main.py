@@ -103,6 +103,28 @@ def test_a_process_place_that_is_no_number_is_one_line(haven, variable):
     )
 
 
+@pytest.mark.parametrize(
+    "info",
+    [
+        b"External-Identifier: other@v9 sha256:0000\n",
+        b"External-Identifier: a\xff@v1\n",
+        b"External-Identifier: \n",
+        None,
+    ],
+)
+def test_bag_info_cannot_forge_the_last_line(haven, info):
+    """bag-info.txt is not in the digest: a name in it that is no reference is not repeated; a device is not read."""
+    haven.configure()
+    path = haven.bag / "bag-info.txt"
+    path.unlink()
+    if info is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(info)
+    done = haven.run("check")
+    assert done.stdout.splitlines()[-1] == f"CHECK OK {haven.bag.name} {haven.digest}"
+
+
 SWALLOWS = """
 import os, signal, time
 try:

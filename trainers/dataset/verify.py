@@ -6,17 +6,19 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datapack.bag.bagit import INFO, OXUM, oxum, parse_info
+from datapack.bag.bagit import IDENTIFIER, INFO, OXUM, oxum, parse_info
 from datapack.bag.changes import Difference, compare_names
 from datapack.bag.listing import Listing, list_payload
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
-from datapack.errors import ManifestError
+from datapack.bag.tag_file import read_tag_file
+from datapack.errors import BagError, ManifestError
 from datapack.executor import run_all
 from datapack.files import atomic_writer
 from datapack.hashing import hash_bytes, hash_file, new_buffer, open_regular
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from datapack.executor import Advance
 
+_REFERENCE = re.compile(r"[\w.-]+@[\w.-]+", re.ASCII)
 _DEPTH = 3  # levels of folders that are searched for datasets, to suggest one
 _LARGEST = 2_000_000_000  # bytes of a file that is read into memory
 _BATCH = 4  # files per unit of work
@@ -87,7 +90,7 @@ def open_dataset(folder: Path, digest: str, base: Path) -> Dataset:
         raise MismatchError("the manifest is damaged", where=error.where, found=error) from error
     if manifest.digest != digest:
         raise MismatchError("this is another dataset", where=folder, expected=digest, found=manifest.digest, fix=_FIX)
-    return Dataset(folder, _info(folder).get("External-Identifier", folder.name), manifest, list_payload(folder))
+    return Dataset(folder, _reference(folder), manifest, list_payload(folder))
 
 
 def check_names(dataset: Dataset) -> None:
@@ -242,9 +245,15 @@ def _now(at: time.struct_time | None = None) -> str:
 def _info(folder: Path) -> dict[str, str]:
     """Read ``bag-info.txt``; return nothing if it can't be read."""
     try:
-        return parse_info((folder / INFO).read_bytes())
-    except (OSError, UnicodeDecodeError):
+        return parse_info(read_tag_file(folder / INFO))
+    except BagError:
         return {}
+
+
+def _reference(folder: Path) -> str:
+    """Return what ``bag-info.txt`` calls the dataset, which the last line of a job repeats, or the folder's name."""
+    name = _info(folder).get(IDENTIFIER, "")
+    return name if _REFERENCE.fullmatch(name) else folder.name
 
 
 def _datasets_below(base: Path) -> list[str]:
