@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
+from datapack.download.image_size import image_size
 
 _HEAD = 1024  # bytes: enough to tell what a file is
 _BLOCK = 1 << 20  # bytes
@@ -35,15 +33,6 @@ _FORMAT_OF = {ending: name for name, (_, endings) in _FORMATS.items() for ending
 _WEB_PAGES = (".html", ".htm", ".xhtml")
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|gpx|kml|rss|feed|\w+:\w+)\b")
 _SEGMENTS = 20_000  # of a JPEG before its pixels: a real one has a few hundred
-_UNREADABLE = (
-    SyntaxError,
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    struct.error,
-)  # errors that Pillow's parsers raise
 
 
 class WrongContentError(Exception):
@@ -136,24 +125,10 @@ def _jpeg_scan(file: BinaryIO) -> int:
 
 def _check_pixels(file: BinaryIO, form: str, expected: tuple[int, int]) -> None:
     """Compare an image's size with the expected one. Only the header is read; nothing is decoded."""
-    file.seek(0)
     try:
-        found = _opener(form)(file).size
-    except _UNREADABLE as error:
+        found = image_size(file, form)
+    except ValueError as error:
         raise WrongContentError(f"not a readable {form} file") from error
     if found != expected:
         wanted, got = (f"{width} x {height}" for width, height in (expected, found))
         raise WrongContentError(f"an image of {got} pixels, listed as {wanted}")
-
-
-def _opener(form: str) -> type[ImageFile]:
-    """Return Pillow's reader for a format. ``Image.open`` would warn about large images, though none is decoded."""
-    from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
-
-    return {
-        "PNG": PngImagePlugin.PngImageFile,
-        "JPEG": JpegImagePlugin.JpegImageFile,
-        "GIF": GifImagePlugin.GifImageFile,
-        "TIFF": TiffImagePlugin.TiffImageFile,
-        "WebP": WebPImagePlugin.WebPImageFile,
-    }[form]
