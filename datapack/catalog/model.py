@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# The models of sources by the key that tells them apart, which is their first field.
-KINDS: dict[str, type[Source]] = {next(iter(kind.model_fields)): kind for kind in get_args(AnySource)}
+# The models of sources by the key that tells them apart, which is the first field of their own.
+KINDS: dict[str, type[Source]] = {
+    next(name for name in kind.model_fields if name not in Source.model_fields): kind for kind in get_args(AnySource)
+}
 _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"

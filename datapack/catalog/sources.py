@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from datapack.bag.manifest import check_path
+from datapack.catalog.patterns import check_pattern
 from datapack.errors import ManifestError
 from datapack.urls import check_url
 
@@ -50,6 +51,16 @@ class Source(BaseModel):
     """An entry under ``sources:`` in the catalog; its fields are the entry's keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exclude: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = Field(
+        (), description="patterns of files to leave out, such as .DS_Store, *.bak or raw/**/*.tmp"
+    )
+
+    @property
+    def label(self) -> str:
+        """Its kind and what it names, such as ``coco train.json``, for messages."""
+        kind = next(name for name in type(self).model_fields if name not in Source.model_fields)
+        return f"{kind} {getattr(self, kind)}"
 
     @property
     def reads(self) -> str | None:

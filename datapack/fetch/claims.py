@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from datapack.bag.manifest import check_path
 from datapack.errors import FetchError
+from datapack.fetch.names import check_name
 from datapack.files import TEMPORARY_PREFIX
 
 
@@ -20,12 +19,13 @@ class Claims:
         """Claim a path in the payload.
 
         Raises:
-            FetchError: another file has the path, or needs it as a folder; or the path is reserved for temporary files.
+            FetchError: another file has the path, or needs it as a folder; the path is reserved for temporary files; or
+                DVC can't keep a file of this name.
             ManifestError: the path is not allowed in a manifest.
         """
         check_path(path, where=claimant)
-        folders = [str(folder) for folder in PurePosixPath(path).parents][:-1]
-        if any(part.startswith(TEMPORARY_PREFIX) for part in path.split("/")):
+        check_name(path, where=claimant)
+        if TEMPORARY_PREFIX in path and any(part.startswith(TEMPORARY_PREFIX) for part in path.split("/")):
             raise FetchError(
                 f"{path}: names that begin with {TEMPORARY_PREFIX} are reserved for datapack", where=claimant
             )
@@ -33,9 +33,18 @@ class Claims:
             raise FetchError(f"two files would be {path}", where=claimant, found=f"the other from {other}")
         if other := self._folders.get(path):
             raise FetchError(f"{path} would be a file and a folder", where=claimant, found=f"the folder from {other}")
-        if clash := next((folder for folder in folders if folder in self._files), None):
-            other = self._files[clash]
-            raise FetchError(f"{clash} would be a file and a folder", where=claimant, found=f"the file from {other}")
+        self._add_folders(path, claimant)
         self._files[path] = claimant
-        for folder in folders:
-            self._folders.setdefault(folder, claimant)
+
+    def _add_folders(self, path: str, claimant: str) -> None:
+        """Claim the folders of a path, from the innermost on: the folders of a folder that is claimed are too."""
+        found = []
+        folder = path.rpartition("/")[0]
+        while folder and folder not in self._folders:
+            if other := self._files.get(folder):
+                raise FetchError(
+                    f"{folder} would be a file and a folder", where=claimant, found=f"the file from {other}"
+                )
+            found.append(folder)
+            folder = folder.rpartition("/")[0]
+        self._folders.update(dict.fromkeys(found, claimant))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from datapack.catalog.patterns import Patterns
 from datapack.download import Request
 from datapack.urls import mirror_urls, quote_url
 
@@ -36,6 +37,12 @@ class FetchContext:
     downloader: Downloader
     catalog_folder: Path  # where local sources are
     reporter: Reporter
+    excluded: Patterns = field(default_factory=lambda: Patterns(()))  # of the source that is being fetched
+    into: str = ""  # the source's folder in the payload
+
+    def excludes(self, file: WantedFile) -> bool:
+        """Whether the source's ``exclude`` leaves a file out."""
+        return self.excluded.match(file.path.removeprefix(f"{self.into}/"))
 
     def download(
         self, wanted: Sequence[WantedFile], label: str, mirrors: Mapping[str, Sequence[str]] | None = None
@@ -47,7 +54,7 @@ class FetchContext:
         Raises:
             FetchError: two files have one name, or the disk failed.
         """
-        payload = self.payload
+        payload, wanted = self.payload, [file for file in wanted if not self.excludes(file)]
         payload.keep(payload.claim(wanted))
         by_path = {payload.folder / file.path: file for file in wanted if not payload.has(file.path)}
         requests = [

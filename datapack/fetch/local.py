@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ from datapack.hashing import new_buffer, open_regular, read_blocks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from datapack.catalog.patterns import Patterns
     from datapack.catalog.sources import LocalSource
     from datapack.executor import Advance
     from datapack.fetch.context import FetchContext
@@ -31,15 +33,15 @@ _MAGIC = re.compile(r"[*?[]")
 
 def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
     """Copy the files. A file with the size and modification time of its source is not copied again."""
-    where, root, payload = f"local {source.local}", context.catalog_folder, context.payload
-    with disk_errors(root / source.local):
-        found = {
-            WantedFile(payload_path(source.into, name), where): path
-            for name, path in _find(source.local, root, payload.bag)
-        }
-        stats = {file: FileStat.of(_regular(path, where)) for file, path in found.items()}
-    if not found:
-        raise FetchError("no such file", where=where, fix=f"it must be below {root}")
+    payload, empty = context.payload, list[str]()
+    found = {
+        WantedFile(payload_path(source.into, name), source.label): path
+        for name, path in find_local(source, context, empty)
+    }
+    stats = {file: FileStat.of(_regular(path, source.label)) for file, path in found.items()}
+    if not found and not source.exclude:
+        raise FetchError("no such file", where=source.label, fix=f"it must be below {context.catalog_folder}")
+    _note_empty(source, empty, context)
     present = payload.claim(list(found))
     payload.keep({file: stat for file, stat in present.items() if stat == stats[file]})
     to_copy = {file: path for file, path in found.items() if not payload.has(file.path)}
@@ -51,29 +53,113 @@ def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
     return SourceResult()
 
 
-def _find(local: str, root: Path, bag: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files: the name below `into`, and the path."""
-    top, where = root / local, f"local {local}"
-    if not os.path.lexists(top) and _MAGIC.search(local):
-        yield from _find_glob(local, root, bag)
-        return
-    _check_plain(root, top, where)
-    _check_not_bag(bag, top, where)
-    if not top.is_dir():
-        yield top.name, top
-        return
-    for path in _walk(top):
-        yield path.relative_to(top).as_posix(), path
+def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) -> None:
+    if empty:
+        folders = "1 empty folder is" if len(empty) == 1 else f"{len(empty):,} empty folders are"
+        context.reporter.note(
+            f"{source.label}: {folders} left out, such as {min(empty)}: a dataset has only files; "
+            "put one in a folder to keep it"
+        )
 
 
-def _find_glob(local: str, root: Path, bag: Path) -> Iterator[tuple[str, Path]]:
-    where, fixed = f"local {local}", _fixed_part(local)
-    _check_plain(root, root / fixed, where)
-    for match in sorted(glob.glob(local, root_dir=root, recursive=True)):  # noqa: PTH207 - Path.glob takes hidden files
-        _check_plain(root, root / match, where)
-        if not (root / match).is_dir():
-            _check_not_bag(bag, root / match, where)
-            yield str(PurePosixPath(match).relative_to(fixed)), root / match
+def find_local(
+    source: LocalSource, context: FetchContext, empty: list[str] | None = None
+) -> Iterator[tuple[str, Path]]:
+    """Yield the files that the source does not exclude: the name below `into`, and the path.
+
+    Args:
+        source: the source.
+        context: where the catalog and the bag are, and what is excluded.
+        empty: gets the names of folders that have no entry.
+
+    Raises:
+        FetchError: there is a link on the way, a folder can't be read, or the bag would be copied into itself.
+    """
+    walk = _Walk(
+        source.label, context.catalog_folder, context.payload.bag, context.excluded, [] if empty is None else empty
+    )
+    try:
+        yield from walk.find(source.local)
+    except OSError as error:
+        fix = "check the name and the permissions"
+        raise FetchError(
+            "can't read this", where=error.filename or source.label, found=error.strerror, fix=fix
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A walk through the files that a source names."""
+
+    where: str
+    root: Path
+    bag: Path
+    excluded: Patterns
+    empty: list[str]
+
+    def find(self, local: str) -> Iterator[tuple[str, Path]]:
+        top = self.root / local
+        if not os.path.lexists(top) and _MAGIC.search(local):
+            yield from self._find_glob(local)
+            return
+        self._check_plain(top)
+        self._check_not_bag(top)
+        if top.is_dir():
+            yield from self._find_below(top)
+        elif not self.excluded.match(top.name):
+            top.lstat()  # raises an error if there is none
+            yield top.name, top
+
+    def _find_below(self, top: Path) -> Iterator[tuple[str, Path]]:
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            entries = sorted(os.scandir(top / folder), key=lambda entry: entry.name)
+            if not entries and folder:
+                self.empty.append(folder.rstrip("/"))
+            below = []
+            for entry in entries:
+                name = folder + entry.name
+                if self.excluded.match(name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(f"{name}/")
+                else:
+                    yield name, Path(entry.path)
+            pending += reversed(below)
+
+    def _find_glob(self, local: str) -> Iterator[tuple[str, Path]]:
+        fixed = _fixed_part(local)
+        self._check_plain(self.root / fixed)
+        for match in sorted(glob.glob(local, root_dir=self.root, recursive=True)):  # noqa: PTH207 - Path.glob takes hidden files
+            name, path = str(PurePosixPath(match).relative_to(fixed)), self.root / match
+            if self.excluded.match(name):
+                continue
+            self._check_plain(path)
+            if not path.is_dir():
+                self._check_not_bag(path)
+                yield name, path
+            elif not any(os.scandir(path)):
+                self.empty.append(name)
+
+    def _check_plain(self, path: Path) -> None:
+        """Refuse a symbolic link in the path of a file: it may lead out of the catalog's folder."""
+        for part in (path, *path.parents):
+            if part == self.root:
+                return
+            if part.is_symlink():
+                raise FetchError(
+                    "a symbolic link",
+                    where=self.where,
+                    expected="files and folders",
+                    found=part,
+                    fix="use the path that it leads to, or leave it out with 'exclude:'",
+                )
+
+    def _check_not_bag(self, path: Path) -> None:
+        if path in {self.bag, *self.bag.parents} or self.bag in path.parents:
+            fix = "keep the files in a separate folder"
+            raise FetchError("it would copy the bag into itself", where=self.where, found=self.bag, fix=fix)
 
 
 def _fixed_part(pattern: str) -> PurePosixPath:
@@ -83,40 +169,16 @@ def _fixed_part(pattern: str) -> PurePosixPath:
     return PurePosixPath(*parts[:first])
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-        else:
-            yield Path(entry.path)
-
-
-def _check_plain(root: Path, path: Path, where: str) -> None:
-    """Refuse a symbolic link in the path of a file: it may lead out of the catalog's folder."""
-    for part in (path, *path.parents):
-        if part == root:
-            return
-        if part.is_symlink():
-            raise FetchError(
-                "a symbolic link",
-                where=where,
-                expected="files and folders",
-                found=part,
-                fix="use the path that it leads to",
-            )
-
-
-def _check_not_bag(bag: Path, path: Path, where: str) -> None:
-    if path in {bag, *bag.parents} or bag in path.parents:
-        fix = "keep the files in a separate folder"
-        raise FetchError("it would copy the bag into itself", where=where, found=bag, fix=fix)
-
-
 def _regular(path: Path, where: str) -> os.stat_result:
-    found = path.lstat()
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise FetchError("can't read the file", where=path, found=error.strerror) from error
     if not S_ISREG(found.st_mode):
         kind = "a folder" if S_ISDIR(found.st_mode) else "a link or a device"
-        raise FetchError(f"{path} is {kind}", where=where, expected="a regular file")
+        raise FetchError(
+            f"{path} is {kind}", where=where, expected="a regular file", fix="leave it out with 'exclude:'"
+        )
     return found
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from datapack.bag.manifest import PAYLOAD
+from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
 from datapack.errors import FetchError
 from datapack.fetch.coco import fetch_coco
 from datapack.fetch.failures import report_failures
 from datapack.fetch.kaggle import fetch_kaggle
-from datapack.fetch.local import fetch_local
+from datapack.fetch.local import fetch_local, find_local
+from datapack.fetch.names import check_name, note_suspects
+from datapack.fetch.payload import payload_path
 from datapack.fetch.url import fetch_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from datapack.bag.listing import Listing
     from datapack.bag.missing import Missing
-    from datapack.catalog.sources import Source
+    from datapack.catalog.sources import AnySource, Source
     from datapack.download import Failure
     from datapack.fetch.context import FetchContext, SourceResult
     from datapack.fetch.payload import WantedFile
@@ -29,9 +34,16 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     LocalSource: fetch_local,
     UrlSource: fetch_url,
 }
+# The names of a source's files, as far as they are known before anything is fetched.
+_NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
+    CocoSource: lambda source, context: (),
+    KaggleSource: lambda source, context: source.files,
+    LocalSource: lambda source, context: (name for name, _ in find_local(source, context)),
+    UrlSource: lambda source, context: (source.file_name,),
+}
 
 
-def fetch_sources(sources: Iterable[Source], context: FetchContext, failures: Path) -> Listing:
+def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures: Path) -> Listing:
     """Fetch every source in order; return the listing of the complete payload.
 
     Args:
@@ -50,6 +62,7 @@ def fetch_sources(sources: Iterable[Source], context: FetchContext, failures: Pa
     def check_failures() -> None:
         report_failures(payload.reference, failed, len(payload.urls) + len(missing) + len(failed), failures)
 
+    _check_names(sources, context)
     payload.begin()
     for source in sources:
         if source.reads is not None and not payload.has(source.reads):
@@ -59,9 +72,33 @@ def fetch_sources(sources: Iterable[Source], context: FetchContext, failures: Pa
                 where=f"coco {source.reads}",
                 fix="list the source that provides it before the one that reads it",
             )
-        result = _FETCH[type(source)](source, context)
+        result = _fetch(source, context)
         missing.update(result.missing)
         failed.update(result.failed)
     check_failures()
+    note_suspects((path.removeprefix(f"{PAYLOAD}/") for path in payload.hashes), context.reporter)
     payload.add_missing(missing)
     return payload.finish()
+
+
+def _fetch(source: AnySource, context: FetchContext) -> SourceResult:
+    """Fetch a source without the files that it excludes; say so if it excludes nothing, or everything."""
+    excluded, before = Patterns(source.exclude), len(context.payload.hashes)
+    result = _FETCH[type(source)](source, replace(context, excluded=excluded, into=source.into))
+    if unused := sorted(excluded.unused):
+        context.reporter.note(f"{source.label}: 'exclude' names {unused[0]}, which matches no file")
+    if source.exclude and len(context.payload.hashes) == before and not result.missing and not result.failed:
+        raise FetchError("'exclude' leaves no file", where=source.label)
+    return result
+
+
+def _check_names(sources: Sequence[AnySource], context: FetchContext) -> None:
+    """Refuse names that DVC can't keep before anything is fetched, as far as they are known now.
+
+    The only source claims all its files before it fetches the first.
+    """
+    for source in sources if len(sources) > 1 else ():
+        chosen = replace(context, excluded=Patterns(source.exclude), into=source.into)
+        for name in _NAMES[type(source)](source, chosen):
+            if not chosen.excluded.match(name):
+                check_name(payload_path(source.into, name), where=source.label)

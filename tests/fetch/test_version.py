@@ -15,8 +15,8 @@ walked, started = [], []
 def count(event, arguments):
     if event == "os.scandir" and str(arguments[0]).endswith(("v1.partial/data", "v1/data")):
         walked.append(str(arguments[0]))
-    if event == "subprocess.Popen" and "dvc.cli" in str(arguments[1]):
-        started.append([command[0] for command in json.loads(arguments[1][3])])
+    if event == "subprocess.Popen" and "dvc" in arguments[1]:
+        started.append(arguments[1][arguments[1].index("dvc") + 1])
 
 sys.addaudithook(count)
 status = main(sys.argv[1:])
@@ -27,7 +27,7 @@ sys.exit(status)
 
 @pytest.fixture
 def counted(catalog):
-    """Run datapack; return the payload folders that it walked and the commands of each DVC process."""
+    """Run datapack; return the payload folders that it walked and the command of each DVC process."""
 
     def run(*arguments):
         command = [sys.executable, "-c", COUNTED, *arguments]
@@ -42,7 +42,7 @@ def test_first_build_walks_the_payload_once_and_starts_dvc_once(counted, catalog
     """A small build spends most of its time starting DVC, a large one listing its files."""
     found = counted("build", "reef@v1")
     assert found["walked"] == [str(catalog.root / "data/reef/v1.partial/data")]
-    assert found["started"] == [["init", "config", "add"]]
+    assert found["started"] == ["add"]
 
 
 def test_second_build_does_not_start_dvc(counted, catalog):
