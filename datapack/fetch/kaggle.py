@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from datapack.download.content import WrongContentError, check_content
-from datapack.download.web import parse_retry_after, status_line
+from datapack.download.responses import parse_retry_after, status_line
 from datapack.errors import FetchError
 from datapack.fetch.context import SourceResult
 from datapack.fetch.kaggle_credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
