@@ -15,6 +15,7 @@ FORMATS = {
     "jpeg": {"quality": 100, "subsampling": 0},
     "png": {},
     "webp": {"lossless": True},
+    "avif": {"quality": 100, "subsampling": "4:4:4"},
     "tiff": {},
     "tiff-lzw": {"compression": "tiff_lzw"},
 }
