@@ -13,7 +13,7 @@ from datapack.bag.missing import MISSING, parse_missing
 from datapack.executor import run_all
 from trainers.dataset.coco_file import Cleaned, parse_coco
 from trainers.dataset.decode import on_turned_image
-from trainers.dataset.names import find_images
+from trainers.dataset.names import find_images, places
 from trainers.dataset.orientation import TurnRule
 from trainers.dataset.pixels import Decoded, Layout
 from trainers.dataset.reading import workers
@@ -149,7 +149,7 @@ def _aliases_of_other(config: Config, dataset: Dataset, which: List, names: set[
     if not names or path not in dataset.manifest.hashes:
         return set()
     listed = parse_coco(dataset.read(path), where=dataset.path(path), boxes=False).file_names
-    return names & {alias for name in listed for alias, _ in _aliases(name, f"{PAYLOAD}/{folder}/{name}")}
+    return names & {alias for name in listed for place in places(name, folder) for alias, _ in _aliases(name, place)}
 
 
 def _missing(dataset: Dataset) -> set[str]:

@@ -31,21 +31,23 @@ def find_images(file_names: Sequence[str], folder: str, known: Collection[str], 
     Raises:
         TrainingError: an image is not in the dataset; the error names a file that was probably meant.
     """
-    in_folder = [_join(folder, name) for name in file_names]
-    for names in (in_folder, [_join(".", name) for name in file_names]):
+    pairs = [places(name, folder) for name in file_names]
+    for names in (tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)):
         if all(name in known for name in names):
-            return tuple(names)
-    absent = [at for at, name in enumerate(in_folder) if name not in known]
+            return names
+    absent = [at for at, pair in enumerate(pairs) if pair[0] not in known]
     raise TrainingError(
         f"{len(absent):,} of {len(file_names):,} images are not in the dataset",
         where=where,
-        found=f"no {in_folder[absent[0]]!r}",
+        found=f"no {pairs[absent[0]][0]!r}",
         fix=_advice(file_names[absent[0]], folder, known),
     )
 
 
-def _join(folder: str, name: str) -> str:
-    return f"{PAYLOAD}/{name}" if folder == "." else f"{PAYLOAD}/{folder}/{name}"
+def places(file_name: str, folder: str) -> tuple[str, str]:
+    """Return the names in the manifest that an image may have: relative to ``folder``, and to the payload."""
+    in_payload = f"{PAYLOAD}/{file_name}"
+    return (in_payload if folder == "." else f"{PAYLOAD}/{folder}/{file_name}"), in_payload
 
 
 def _advice(name: str, folder: str, known: Collection[str]) -> str:

@@ -104,3 +104,13 @@ def test_pixels_without_a_fixed_range_end_a_check(tmp_path):
     with pytest.raises(TrainingError, match="1 of 12 images can't be used") as caught:
         Job(tmp_path, files | {"images/7.png": out.getvalue()}).check()
     assert "data/images/7.png: its pixels are fractions (mode F), which have no fixed range" in caught.value.details[0]
+
+
+@pytest.mark.parametrize("name", ["data/e.png", "e.png"])
+def test_skip_broken_knows_the_other_list_wherever_its_images_are(tmp_path, name):
+    """A training accepts the name of an image to predict that is beside its list, by its full path or its own name."""
+    rows = [{"id": 1, "file_name": "e.png", "width": 64, "height": 48}]
+    files = small_files() | {"eval.json": json.dumps({"images": rows}).encode(), "e.png": small_files()["images/1.png"]}
+    for folder in (".", "images"):
+        job = Job(tmp_path, files, eval="eval.json", eval_images=folder, skip_broken=[name])
+        assert len(prepare_data(job.config, job.context, "train").coco) == 12
