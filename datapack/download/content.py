@@ -31,6 +31,7 @@ _FORMATS: dict[str, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
 }
 _FORMAT_OF = {ending: name for name, (_, endings) in _FORMATS.items() for ending in endings}
 _WEB_PAGES = (".html", ".htm", ".xhtml")
+_HTML_TAG = re.compile(rb"<(?:!doctype html|html)\b", re.IGNORECASE)
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|gpx|kml|rss|feed|\w+:\w+)\b")
 _SEGMENTS = 20_000  # of a JPEG before its pixels: a real one has a few hundred
 
@@ -74,11 +75,11 @@ def check_content(
 
 
 def _is_web_page(head: bytes, media_type: str) -> bool:
-    """Whether a file begins as HTML, or is declared as that and begins with any tag except those of XML."""
+    """Whether a file begins as HTML, or is declared as that and begins with any tag, unless it is XML."""
     if _HTML.match(head):
         return True
     declared = media_type.partition(";")[0].strip().lower() == "text/html" and head.lstrip().startswith(b"<")
-    return declared and not _XML.match(head)
+    return declared and not (_XML.match(head) and not _HTML_TAG.search(head))
 
 
 def _has_end(file: BinaryIO, form: str) -> bool:

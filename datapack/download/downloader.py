@@ -20,6 +20,7 @@ from datapack.download.responses import (
     HostBusyError,
     InterruptedTransferError,
     NoConnectionError,
+    RefusedError,
     WrongFileError,
     check_encoding,
     check_status,
@@ -253,7 +254,13 @@ class _Run:
 
     def _store(self, task: Task, response: Response, slot: ExitStack) -> None:
         """Write a response's body to its file; the host is free for another request as soon as the body is here."""
-        check_status(response)
+        try:
+            check_status(response)
+        except RefusedError as error:
+            if task.partial is None:
+                raise
+            task.discard()  # it may refuse only the rest
+            raise InterruptedTransferError(str(error)) from error
         path = task.request.path
         check_encoding(response, path.name)
         with disk_errors(path):

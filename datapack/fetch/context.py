@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from datapack.catalog.patterns import Patterns
+from datapack.catalog.sources import CocoSource, UrlSource
 from datapack.download import Request
-from datapack.urls import mirror_urls, quote_url
+from datapack.urls import host_of, mirror_urls, quote_url, strip_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from datapack.bag.missing import Missing
+    from datapack.catalog.sources import Source
     from datapack.download import Downloader, Failure, Fetched
     from datapack.fetch.payload import Payload, WantedFile
     from datapack.progress import Reporter
@@ -39,31 +41,74 @@ class FetchContext:
     reporter: Reporter
     excluded: Patterns = field(default_factory=lambda: Patterns(()))  # of the source that is being fetched
     into: str = ""  # the source's folder in the payload
+    named: frozenset[str] = frozenset()  # hosts that the catalog names, which may be private
 
     def excludes(self, file: WantedFile) -> bool:
         """Whether the source's ``exclude`` leaves a file out."""
         return self.excluded.match(file.path.removeprefix(f"{self.into}/"))
 
     def download(
-        self, wanted: Sequence[WantedFile], label: str, mirrors: Mapping[str, Sequence[str]] | None = None
+        self, wanted: Iterable[WantedFile], label: str, mirrors: Mapping[str, Sequence[str]] | None = None
     ) -> dict[WantedFile, Failure]:
         """Download files from their URLs, or from mirrors; return the files that could not be downloaded, and why.
 
-        Complete files that are already in the payload, from the same URL, are not downloaded again.
+        Complete files that are already in the payload, from the same URL, are not downloaded again. A signature in a
+        URL is used for its request, and is in nothing that is recorded or returned.
 
         Raises:
             FetchError: two files have one name, or the disk failed.
         """
-        payload, wanted = self.payload, [file for file in wanted if not self.excludes(file)]
-        payload.keep(payload.claim(wanted))
-        by_path = {payload.folder / file.path: file for file in wanted if not payload.has(file.path)}
-        requests = [
-            Request(mirror_urls(quote_url(file.url), mirrors or {}), path, file.sha256, file.pixels)
-            for path, file in by_path.items()
-        ]
+        payload = self.payload
+        chosen = [file for file in wanted if not self.excludes(file)]
+        recorded = [_without_signature(file) for file in chosen]
+        self._note_signatures(chosen, recorded, label)
+        payload.keep(payload.claim(recorded))
+        numbers = [number for number, file in enumerate(recorded) if not payload.has(file.path)]
+        recorded = [recorded[number] for number in numbers]
+        requests = _Requests([chosen[number] for number in numbers], payload.folder, mirrors or {})
+        del chosen, numbers
 
         def arrived(fetched: Fetched) -> None:
-            payload.add(by_path[fetched.request.path], fetched.sha256, fetched.stat)
+            payload.add(recorded[fetched.number], fetched.sha256, fetched.stat)
 
-        failures = self.downloader.fetch(requests, label, arrived)
-        return {by_path[failure.request.path]: failure for failure in failures}
+        failures = self.downloader.fetch(requests, label, arrived, self.named)
+        return {recorded[failure.number]: failure for failure in failures}
+
+    def _note_signatures(self, chosen: Sequence[WantedFile], recorded: Sequence[WantedFile], label: str) -> None:
+        signed = sum(file is not other for file, other in zip(chosen, recorded, strict=True))
+        if signed:
+            urls = "the URL has a signature" if len(chosen) == 1 else f"{signed:,} URLs have a signature"
+            self.reporter.note(f"{label}: {urls}; it is used for the request, but recorded nowhere")
+
+
+def named_hosts(sources: Iterable[Source]) -> frozenset[str]:
+    """Return the hosts that the catalog itself names, in URLs and in mirrors; lists of images may name others."""
+    urls: list[str] = []
+    for source in sources:
+        if isinstance(source, UrlSource):
+            urls.append(source.url)
+        elif isinstance(source, CocoSource):
+            urls += [*source.mirrors, *(url for others in source.mirrors.values() for url in others)]
+    return frozenset(map(host_of, urls))
+
+
+def _without_signature(file: WantedFile) -> WantedFile:
+    url = strip_signature(file.url)
+    return file if url == file.url else replace(file, url=url)
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """The requests for files, each made when it is needed: there may be hundreds of thousands."""
+
+    files: Sequence[WantedFile]
+    folder: Path
+    mirrors: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> Request:
+        file = self.files[number]
+        urls = mirror_urls(quote_url(file.url), self.mirrors)
+        return Request(urls, self.folder / file.path, file.sha256, file.pixels)

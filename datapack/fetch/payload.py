@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.cache import HashCache, KnownFile
 
+_WHOLE = 64  # digits of a sha256
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class WantedFile:
     """A file that a source should provide: its path in the payload, and what is known about it."""
 
@@ -45,6 +47,11 @@ class WantedFile:
     def bag_path(self) -> str:
         """Its path below the bag."""
         return f"{PAYLOAD}/{self.path}"
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its whole hash is known, which then decides alone what the file is."""
+        return len(self.sha256) == _WHOLE
 
 
 def payload_path(folder: str, name: str) -> str:
@@ -164,7 +171,7 @@ class Payload:
                 advance(1)
 
     def _is_sound(self, file: WantedFile) -> bool:
-        if not file.url:
+        if not file.url or file.is_pinned:
             return True
         try:
             with (self.folder / file.path).open("rb") as opened:

@@ -10,6 +10,7 @@ from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
 from datapack.errors import FetchError
 from datapack.fetch.coco import fetch_coco
+from datapack.fetch.context import named_hosts
 from datapack.fetch.failures import report_failures
 from datapack.fetch.kaggle import fetch_kaggle
 from datapack.fetch.local import fetch_local, find_local
@@ -55,6 +56,7 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         FetchError: a source could not provide a file, or two sources provide the same one. Complete files are kept for
             the next run.
     """
+    context = replace(context, named=named_hosts(sources))
     payload = context.payload
     missing: dict[str, Missing] = {}
     failed: dict[WantedFile, Failure] = {}

@@ -29,6 +29,7 @@ _BLOCK = 256 << 10  # bytes per read
 _DRAINED = 1 << 16  # bytes: shorter answers are read to the end, so that the connection can be used again
 _NO_ENCODING = {"", "identity", "aws-chunked", "utf-8", "binary"}  # what some servers send for a body as it is
 _MOST_DIGITS = 18  # of a Content-Length
+_SHOWN = 40  # characters of a header in an error
 _POOLS = 64
 
 
@@ -53,9 +54,11 @@ class Response:
         """The length of the body that the headers announce; also of the body that a HEAD request did not ask for.
 
         Raises:
-            InvalidAnswerError: it is not a length.
+            InvalidAnswerError: it is not a length, or the body comes in another form than in chunks or as it is.
         """
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+        if transfer := self.headers.get("Transfer-Encoding", "").strip().lower().removeprefix("identity"):
+            if transfer != "chunked":
+                raise InvalidAnswerError(f"a transfer coding that was not requested ({transfer[:_SHOWN]})")
             return None
         values = {value.strip() for value in self.headers.get("Content-Length", "").split(",")}
         if values == {""}:
@@ -69,7 +72,7 @@ class Response:
     def encoding(self) -> str:
         """The ``Content-Encoding``, such as ``gzip``; empty if the body is as it is."""
         codings = (coding.strip() for coding in self.headers.get("Content-Encoding", "").lower().split(","))
-        return ", ".join(coding for coding in codings if coding not in _NO_ENCODING)
+        return ", ".join(coding for coding in codings if coding not in _NO_ENCODING)[:_SHOWN]
 
     def blocks(self, *, encoded: bool = False) -> Iterator[bytes]:
         """Yield the body as it comes, in blocks of any size, up to its announced length.

@@ -294,3 +294,33 @@ def test_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
     server.reply("/a.png", Reply(png()))
     assert fetch(tmp_path / "a.png", "http://images.invalid/a.png") is None
     assert fetch(tmp_path / "b.png", f"{server.url}/a.png") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "headers"),
+    [
+        ("page.txt", b"<!DOCTYPE html><html>saved</html>", {}),
+        ("a.xml", b"<catalogue><fish/></catalogue>", {"Content-Type": "text/html"}),
+        ("a.png", b"GIF89a, in truth", {}),
+        ("a.json", b"no JSON", {}),
+    ],
+)
+def test_a_whole_hash_outranks_guesses_about_the_content(server, tmp_path, name, body, headers):
+    """Who pins every bit of a file knows what it is; the first digits of a hash are not enough for that."""
+    server.reply(f"/{name}", Reply(body, headers=headers))
+    digest = hashlib.sha256(body).hexdigest()
+    assert fetch(tmp_path / name, f"{server.url}/{name}", sha256=digest) is None
+    assert fetch(tmp_path / "x" / name, f"{server.url}/{name}", sha256=digest[:8]).definite
+    assert fetch(tmp_path / "y" / name, f"{server.url}/{name}", sha256="0" * 64).definite
+
+
+@pytest.mark.parametrize(
+    "body", [b'<?xml version="1.0"?>\n<a/>', b"<svg xmlns='x'/>", b"<gpx></gpx>", b"<gml:a xmlns:gml='x'/>"]
+)
+def test_xml_that_is_served_as_html_is_accepted(server, tmp_path, body):
+    """Many servers call everything text/html; a page in XHTML is still a page."""
+    server.reply("/a.xml", Reply(body, headers={"Content-Type": "text/html; charset=utf-8"}))
+    assert fetch(tmp_path / "a.xml", f"{server.url}/a.xml") is None
+    page = b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0"><html/>'
+    server.reply("/b.csv", Reply(page, headers={"Content-Type": "text/html"}))
+    assert fetch(tmp_path / "b.csv", f"{server.url}/b.csv").reason == "a web page instead of the file"
