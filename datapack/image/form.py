@@ -9,19 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from datapack.bag.bagit import INFO, TAG_MANIFEST
+from datapack.bag.bagit import DECLARATION, INFO, TAG_MANIFEST
 from datapack.bag.fetch_txt import FETCH
 from datapack.bag.manifest import MANIFEST, PAYLOAD, check_path
 from datapack.errors import ManifestError
 from datapack.image.layers import END, FILE_MODE, FOLDER_MODE, Member
-from datapack.oci.filesystem import WHITEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from datapack.oci.tar import Entry, TarReader
 
-TAG_FILES = frozenset({"bagit.txt", INFO, MANIFEST, FETCH, TAG_MANIFEST})
+TAG_FILES = frozenset({DECLARATION, INFO, MANIFEST, FETCH, TAG_MANIFEST})
 Part = Literal["data", "tags"]
 _NAMED = 5  # so many problems of one layer are named
 
@@ -72,10 +71,10 @@ class LayerForm:
         try:
             check_path(name.removesuffix("/"))
             expected = Member(name, *((FILE_MODE, entry.size, "", b"") if entry.is_file else (FOLDER_MODE,))).header()
-        except (ManifestError, ValueError):
-            return "its name has another spelling"
-        if any(part.startswith(WHITEOUT) for part in name.split("/")):
-            return "engines take it for a whiteout"
+        except ManifestError as error:
+            return f"its name has {error.found}"
+        except ValueError:
+            return "its name is not UTF-8"
         if not self._belongs(entry, name):
             return "not a file of the dataset"
         if entry.header != expected:

@@ -13,7 +13,7 @@ from datapack.oci.tar import TarError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-WHITEOUT = ".wh."
+_WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _METADATA = ".wh..wh."  # of AUFS
 _MOST_LINKS = 255  # on the way to one file
@@ -45,7 +45,7 @@ class Filesystem:
             folder = self._enter(parents, make=True)
             if last == _OPAQUE:
                 _empty(folder, new)
-            elif last.startswith(WHITEOUT):
+            elif last.startswith(_WHITEOUT):
                 folder.pop(_removed(last), None)
             else:
                 self._put(folder, last, kind, link)
@@ -130,7 +130,7 @@ def _parts(name: str) -> list[str]:
 
 def _removed(name: str) -> str:
     """Return the name that a whiteout removes."""
-    removed = name.removeprefix(WHITEOUT)
+    removed = name.removeprefix(_WHITEOUT)
     if removed in {"", ".", ".."}:
         raise TarError(f"the whiteout {name!a} removes a folder above it")
     return removed

@@ -11,14 +11,24 @@ only the layer with the manifest, and the other layers' sizes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from datapack.bag.bagit import BAGIT, INFO, TAG_MANIFEST, parse_info, parse_oxum
+from datapack.bag.bagit import (
+    BAGIT,
+    DECLARATION,
+    IDENTIFIER,
+    INFO,
+    OXUM,
+    TAG_MANIFEST,
+    parse_info,
+    parse_oxum,
+)
 from datapack.bag.changes import Difference, compare_names
+from datapack.bag.fetch_txt import FETCH, parse_fetch
 from datapack.bag.listing import Listing
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
-from datapack.errors import ImageError, MismatchError, UsageError
+from datapack.errors import DatapackError, ImageError, MismatchError, UsageError
 from datapack.image.base_rules import file_problems
 from datapack.image.config import (
     BASE_DIGEST,
@@ -33,7 +43,7 @@ from datapack.oci.boundary import boundary
 from datapack.oci.compression import can_unpack
 from datapack.oci.image import StoredImage, read_image
 from datapack.verify.layers import Content, find_program, read_layers
-from datapack.verify.outcome import BaseCheck, Mode, Scope, Verified, oxum_problems, raise_if
+from datapack.verify.outcome import BaseCheck, Mode, Scope, Verified, raise_if
 from datapack.verify.rebuild import Carrier
 
 if TYPE_CHECKING:
@@ -58,9 +68,8 @@ def verify_image(
         content = read_layers(image, below, dataset_folder(reference), mode, advance)
     scope: Scope = mode if mode == "full" or storage.seekable else "sizes"
     with boundary(where):
-        difference, problems = _check(carrier, content, scope, where)
-        raise_if(difference, sorted(problems), where)
-        size, files = _announced(content) if scope == "sizes" else (content.size, len(content.files))
+        info = _check(carrier, content, scope, where)
+    size, files = (content.size, len(content.files)) if scope != "sizes" else parse_oxum(info) or (0, 0)
     return Verified(
         where,
         scope,
@@ -76,17 +85,26 @@ def verify_image(
     )
 
 
-def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> tuple[Difference, list[str]]:
-    """Compare what was read with the manifest, and the image with what datapack would write."""
+def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> dict[str, str]:
+    """Compare what was read with the manifest, and the image with what datapack would write.
+
+    Returns:
+        The fields of ``bag-info.txt``.
+
+    Raises:
+        MismatchError: there are differences.
+    """
     manifest = _manifest(content, where)
-    difference = Difference() if scope == "sizes" else _difference(manifest, content)
-    problems = [*content.problems, *carrier.problems(), *_tag_problems(content, manifest, carrier)]
+    info, problems = _check_tags(content.tags, manifest, carrier)
+    problems += [*content.problems, *carrier.problems()]
     problems += (f"base     {problem}" for problem in file_problems(content.base))
-    if carrier.base is None and scope != "sizes":
-        problems += _closed(carrier)
-    if scope != "sizes" and not difference and INFO in content.tags:
-        problems += oxum_problems(content.tags, content.size, len(content.files))
-    return difference, problems
+    difference = Difference()
+    if scope != "sizes":
+        difference = _difference(manifest, content)
+        problems += [] if difference else _size_problems(info, content)
+        problems += [] if carrier.base else _closed(carrier)
+    raise_if(difference, sorted(problems), where)
+    return info
 
 
 def _dataset_of(image: StoredImage, where: str) -> tuple[Reference, str]:
@@ -129,23 +147,30 @@ def _difference(manifest: Manifest, content: Content) -> Difference:
     return Difference(difference.missing, difference.extra, tuple(sorted_by_bytes(changed)))
 
 
-def _tag_problems(content: Content, manifest: Manifest, carrier: Carrier) -> list[str]:
-    """Return what is wrong with the tag files, which the import program checks and copies too."""
-    tags, problems = content.tags, []
+def _check_tags(tags: Mapping[str, bytes], manifest: Manifest, carrier: Carrier) -> tuple[dict[str, str], list[str]]:
+    """Return the fields of ``bag-info.txt``, and what is wrong with the tag files, which the import copies too."""
+    info, problems = {}, []
     if manifest.digest != carrier.digest:
         problems.append(f"digest   the image says {carrier.digest}, its manifest is {manifest.digest}")
     others = {name: hashlib.sha256(tag).hexdigest() for name, tag in tags.items() if name != TAG_MANIFEST}
     if tags.get(TAG_MANIFEST) != Manifest.of(others).content:
         problems.append(f"tags     {TAG_MANIFEST} is not that of the tag files")
-    if tags.get("bagit.txt") != BAGIT:
-        problems.append("tags     bagit.txt is not as datapack writes it")
+    if tags.get(DECLARATION) != BAGIT:
+        problems.append(f"tags     {DECLARATION} is not as datapack writes it")
     try:
-        named = parse_info(tags.get(INFO, b"")).get("External-Identifier")
-    except ValueError:
-        named = None
-    if named != str(carrier.reference):
-        problems.append(f"tags     {INFO} is that of {named!a}, not of {str(carrier.reference)!a}")
-    return problems
+        info = parse_info(tags.get(INFO, b""))
+        parse_fetch(tags.get(FETCH, b""))
+    except DatapackError as error:
+        problems.append(f"tags     {error}")
+    if info.get(IDENTIFIER) != str(carrier.reference):
+        problems.append(f"tags     {INFO} is that of {info.get(IDENTIFIER)!a}, not of {str(carrier.reference)!a}")
+    return info, problems
+
+
+def _size_problems(info: Mapping[str, str], content: Content) -> list[str]:
+    """Return a line if the payload does not have the size in ``bag-info.txt``."""
+    expected, found = info.get(OXUM), f"{content.size}.{len(content.files)}"
+    return [] if expected == found else [f"size     {INFO} says {OXUM} {expected}, the payload has {found}"]
 
 
 def _base_check(carrier: Carrier, content: Content) -> BaseCheck:
@@ -159,8 +184,3 @@ def _closed(carrier: Carrier) -> list[str]:
     closed = [layer for layer in carrier.image.layers[: carrier.below] if not can_unpack(layer.media_type)]
     fix = "verify where its base is known, or install the package zstandard beside datapack"
     return [f"layer    {layer.digest} is {layer.media_type}, which can't be unpacked here: {fix}" for layer in closed]
-
-
-def _announced(content: Content) -> tuple[int, int]:
-    """Return the size and the number of files in ``bag-info.txt``."""
-    return (parse_oxum(parse_info(content.tags[INFO])) if INFO in content.tags else None) or (0, 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datapack.bag.manifest import PAYLOAD
+from datapack.bag.tag_file import LIMIT
 from datapack.executor import run_all
 from datapack.files import FileStat
 from datapack.image.form import LayerForm
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from datapack.oci.image import Storage, StoredImage
     from datapack.verify.outcome import Mode
 
-TAG_LIMIT = 1 << 29  # bytes: the manifest of several million files
 Role = Literal["base", "program", "data", "tags"]
 Depth = Literal["bytes", "headers", "size"]
 BaseEntries = list[tuple[str, str, str]]  # as `Filesystem.apply` takes them
@@ -115,8 +115,8 @@ class LayerReading:
         try:
             for path, entry in form.files(archive):
                 if not path.startswith(f"{PAYLOAD}/"):
-                    if entry.size > TAG_LIMIT:
-                        raise TarError(f"{path} has {shown(entry.size)}, more than {shown(TAG_LIMIT)}")
+                    if entry.size > LIMIT:
+                        raise TarError(f"{path} has {shown(entry.size)}, more than {shown(LIMIT)}")
                     content.tags[path] = b"".join(archive.content(entry))
                     form.check_padding(archive, entry)
                     continue

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from datapack.bag.bagit import INFO, OXUM, parse_info
 from datapack.errors import MismatchError
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.text import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from datapack.bag.changes import Difference
     from datapack.reference import Reference
@@ -65,12 +64,6 @@ class Verified:
         if self.stand_in:
             lines.append(f"not for a Safe Haven: this image is based on {STAND_IN_MEANS}")
         return "\n".join(lines)
-
-
-def oxum_problems(tags: Mapping[str, bytes], total: int, files: int) -> list[str]:
-    """Return a line if the payload does not have the size in ``bag-info.txt``."""
-    expected, found = parse_info(tags[INFO]).get(OXUM), f"{total}.{files}"
-    return [] if expected == found else [f"size     {INFO} says {OXUM} {expected}, the payload has {found}"]
 
 
 def raise_if(difference: Difference, problems: Iterable[str], where: object) -> None:

@@ -141,4 +141,4 @@ def _differences(expected: Any, found: Any, place: str) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    return value if value == _MISSING else ascii(reprlib.repr(value))[1:-1]
+    return _MISSING if value == _MISSING else reprlib.repr(value)
