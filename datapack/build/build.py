@@ -22,6 +22,7 @@ from datapack.image.layers import Layer, data_layers, program_layer, tag_layer
 from datapack.metadata import provenance
 from datapack.targets import Delivery, open_target
 from datapack.workspace.cache import HashCache
+from datapack.workspace.folder import keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +81,8 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
         layers = image_layers(bag, reference, groups)
         locked = lock.entries[reference]
         with target as destination:
+            if entry.dataset.private and options.target is None:
+                _keep_private(workspace.dist(reference))
             writer = LayerWriter(destination, LayerCache(bag, reference, cache, verify=options.verify), reporter)
             descriptors = writer.write(base, layers, locked.image.layers if locked.image else ())
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
@@ -124,6 +127,11 @@ def _open_target(
         allow_public=options.allow_public,
     )
     return open_target(options.target or f"oci:{workspace.dist(entry.reference)}", delivery)
+
+
+def _keep_private(layout: Path) -> None:
+    """Let nobody but the owner into the default target, before it holds the data."""
+    keep_private(layout if layout.exists() else layout.with_name(f"{layout.name}.partial"))
 
 
 def _with_image(locked: LockEntry, image: Image, base: Base, parent: str | None, packing: str) -> LockEntry:

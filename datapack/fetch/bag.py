@@ -19,12 +19,15 @@ from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.fetch import dvc
 from datapack.fetch.context import FetchContext
+from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_settings
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
 from datapack.files import disk_errors, sync_folder
 from datapack.hashing import hash_files
 from datapack.workspace.cache import KnownFile
+from datapack.workspace.folder import is_open_to_all, keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +44,8 @@ def get_bag(job: FetchJob) -> Bag:
         FetchError: a source failed. Complete files are kept for the next run.
         MismatchError: the bag differs from the lock.
     """
+    if job.entry.dataset.private:
+        _keep_private(job)
     bag = _open_present(job)
     if bag is not None:
         job.check_digest(bag.manifest)
@@ -54,6 +59,20 @@ def get_bag(job: FetchJob) -> Bag:
         bag = _fetch(job)
     job.check_digest(bag.manifest)
     return _publish(bag, job.path)
+
+
+def _keep_private(job: FetchJob) -> None:
+    """Let nobody but the owner into the folders that hold a private dataset, before the first file is there."""
+    workspace = job.workspace
+    with disk_errors(workspace.cache):
+        set_up(workspace.root)
+        for folder in (workspace.cache, job.path.parent):
+            keep_private(folder)
+        cache = DvcCache.of(workspace.root)
+        if cache.private:
+            keep_private(cache.folder)
+        elif cache.folder.exists() and is_open_to_all(cache.folder):
+            job.reporter.note(f"{job.entry.reference} is private, and everybody may read DVC's cache, {cache.folder}")
 
 
 def _open_present(job: FetchJob) -> Bag | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,25 @@ if TYPE_CHECKING:
 
 CATALOG = "datasets.yml"
 LOCK = "datasets.lock"
+_OWNER_ONLY = 0o700
 _NOTE_LIMIT = 1 << 10  # bytes
+
+
+def keep_private(folder: Path) -> None:
+    """Make a folder that only its owner may enter; an existing one that everybody may enter becomes such a folder.
+
+    One that is open to a group, and not to everybody, stays as somebody chose it.
+    """
+    try:
+        folder.mkdir(mode=_OWNER_ONLY, parents=True)
+    except FileExistsError:
+        if is_open_to_all(folder):
+            folder.chmod(_OWNER_ONLY)
+
+
+def is_open_to_all(folder: Path) -> bool:
+    """Whether everybody on this machine may enter a folder, or read or change its list of names."""
+    return bool(folder.stat().st_mode & stat.S_IRWXO)
 
 
 @dataclass(frozen=True)
