@@ -15,6 +15,7 @@ from datapack.registry.retry import TRIES, backoff, may_pass
 from datapack.registry.token import TokenRequest, is_private, may_ask, parse_challenges, parse_token
 from datapack.urls import host_of
 from datapack.web import NoConnectionError, Web, WebError
+from datapack.web.errors import NoTlsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,11 @@ _REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 _READING = {"GET", "HEAD"}
 _REPEATABLE = {*_READING, "PUT"}  # methods whose requests may be sent twice
 _DOCKER_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
-_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
+_OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
+_FIXES = {
+    403: "check that the namespace is yours and that the token allows this (GitHub: write:packages)",
+    404: "check the name and the digest; a private repository needs a login",
+}
 
 
 class RegistryClient:
@@ -145,18 +150,19 @@ class RegistryClient:
         return RefusedError(answer, self.name, doing, self._fix(answer.status))
 
     def _fix(self, status: int) -> str:
-        login = f"'docker login {self.name.registry}' or 'podman login {self.name.registry}'"
-        if status == _UNAUTHORIZED and self._withheld:
+        if may_pass(status):
+            return "try again later: the same command resumes"
+        if status != _UNAUTHORIZED:
+            return _FIXES.get(status, "ask the registry's operator what is wrong")
+        registry, login = (
+            self.name.registry,
+            f"'docker login {self.name.registry}' or 'podman login {self.name.registry}'",
+        )
+        if self._withheld:
             return f"it asks for the password over plain http ({self._withheld}), where datapack sends none"
-        if status == _UNAUTHORIZED and self._login is None:
-            return f"no credential for {self.name.registry} was found: log in with {login}"
-        if status == _UNAUTHORIZED:
-            return f"the credential for {self.name.registry} is not accepted: if it is out of date, run {login}"
-        if status == _FORBIDDEN:
-            return "check that the namespace is yours and that the token allows this (GitHub: write:packages)"
-        if status == _NOT_FOUND:
-            return "check the name and the digest; a private repository needs a login"
-        return "try again later: the same command resumes"
+        if self._login is None:
+            return f"no credential for {registry} was found: log in with {login}"
+        return f"the credential for {registry} is not accepted: if it is out of date, run {login}"
 
     def _send_logged_in(
         self,
@@ -217,20 +223,31 @@ class RegistryClient:
         host = _DOCKER_HUB.get(self.name.registry, self.name.registry)
         plain, secure = f"http://{host}", f"https://{host}"
         if self.name.is_loopback:
-            try:
-                if self._ping(plain) != _BAD_REQUEST:
-                    return plain
-            except NoConnectionError:
+            return self._find_local_root(plain, secure)
+        try:
+            self._ping(secure)
+        except WebError:
+            if not self._insecure:
                 raise
-            except WebError:
-                pass  # perhaps it speaks TLS
-        elif self._insecure:
-            try:
-                self._ping(secure)
-            except WebError:
-                self._ping(plain)
+            self._ping(plain)
+            return plain
+        return secure
+
+    def _find_local_root(self, plain: str, secure: str) -> str:
+        try:
+            if self._ping(plain) != _BAD_REQUEST:  # so servers in Go answer that expect TLS
                 return plain
-        self._ping(secure)
+            failure = None
+        except NoConnectionError:
+            raise
+        except WebError as error:
+            failure = error
+        try:
+            self._ping(secure)
+        except NoTlsError:
+            if failure is not None:
+                raise failure from None
+            return plain
         return secure
 
     def _ping(self, root: str) -> int:
