@@ -1,4 +1,8 @@
-"""YAML files read with line numbers, so that an error can name the line. Duplicate keys are errors."""
+"""YAML files read with line numbers, so that an error can name the line.
+
+What people misread is refused or stays text: duplicate keys, aliases and tags are errors; ``off``, ``no``, ``1:30`` and
+``010`` are strings, as in YAML 1.2, and so are dates.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import yaml
 
 from datapack.errors import CatalogError
+from datapack.files import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,19 +23,64 @@ if TYPE_CHECKING:
 
 
 Place = tuple[str | int, ...]  # the keys and list indexes that lead to a value
-_MERGE, _TEXT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "str", "timestamp"))
+_TAG = "tag:yaml.org,2002:"
+_TEXT = f"{_TAG}str"
+# Each type that a plain scalar can have: the letters that it begins with, and its form. YAML 1.1, which PyYAML reads
+# and writes, has more forms. There must be none here that it lacks: it writes a string without quotes if it knows none.
+_FORMS = {
+    "null": (["~", "n", "N", ""], r"(?:~|null|Null|NULL|)\Z"),
+    "bool": (list("tTfF"), r"(?:true|True|TRUE|false|False|FALSE)\Z"),
+    "int": (list("-+0123456789"), r"[-+]?(?:0|[1-9][0-9_]*)\Z"),
+    "float": (list("-+0123456789."), r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|[-+]?\.inf|\.nan)\Z"),
+}
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w.@-]+")
 _BYTE_ORDER_MARK = "\ufeff"
+_LIMIT = 16 << 20  # bytes
+_QUOTES, _INDENT = "put the value in quotes", "check the indentation, and quotes and brackets"
+# Words of PyYAML's and libyaml's errors, and what they mean: what was found, and what to do.
+_REASONS = (
+    ("mapping values", "': ' in a value or below one", f"{_QUOTES}, or {_INDENT}"),
+    ("could not find expected ':'", "a line without ':'", "write KEY: VALUE"),
+    ("sequence entries", "'-' after a key in the same line", "begin the list on the next line"),
+    ("alias", "an alias, '*'", f"write the value itself, or {_QUOTES}"),
+    ("anchor", "an anchor, '&'", f"remove it, or {_QUOTES}"),
+    ("cannot start any token", "a character that no value begins with", _QUOTES),
+    ("scanning a quoted scalar", "a quote that does not end", "add the missing quote"),
+    ("escape", "an unknown escape after a backslash", "use single quotes, where a backslash is itself"),
+    ("document", "a second document", "remove the line '---' or '...'"),
+    ("nesting", "lists or mappings nested too deeply", None),
+    ("flow", "a bracket that does not end", "close it with ']' or '}'"),
+    (
+        "block mapping",
+        "a line that is not a key of the mapping above",
+        "check the indentation, and quotes and brackets",
+    ),
+    (
+        "block collection",
+        "a line that is not an item of the list above",
+        "check the indentation, and quotes and brackets",
+    ),
+    (
+        "block sequence",
+        "a line that is not an item of the list above",
+        "check the indentation, and quotes and brackets",
+    ),
+    ("node", "a bracket or a comma in the place of a value", _QUOTES),
+    ("directive", "a line that begins with '%'", "remove it"),
+    ("not allowed", "a control character", "remove it"),
+    ("digits", "a number with too many digits", _QUOTES),
+)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml's loader, if PyYAML has it
-    """PyYAML's safe loader, except that dates stay strings."""
+    """PyYAML's safe loader, with `_FORMS` for values without quotes."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        letter: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+for _type, (_letters, _form) in _FORMS.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_type}", re.compile(_form), _letters)
 
 
 @dataclass(frozen=True)
@@ -61,7 +111,7 @@ class YamlFile:
         try:
             loader = _Loader(text.removeprefix(_BYTE_ORDER_MARK))
             node = loader.get_single_node()
-            for place, part in _nodes(node):
+            for place, part in _nodes(path, node, error):
                 _check_tag(path, part, loader, error)
                 if isinstance(part, yaml.MappingNode):
                     _check_keys(path, place, part, error)
@@ -91,7 +141,7 @@ class YamlFile:
         """Return this file with another text at a place in a mapping; every other byte stays the same.
 
         Raises:
-            DatapackError: the text is split up in the file, or an alias uses it elsewhere too; of class ``error``.
+            DatapackError: the text is split up in the file; of class ``error``.
         """
         *_, (_, node) = self._path_to(place)
         mark = len(self.text) - len(self.text.removeprefix(_BYTE_ORDER_MARK))
@@ -136,7 +186,7 @@ def describe(place: Place) -> str:
 
 
 def _replaced(value: Any, place: Place, new: str) -> Any:
-    """Return a value with another text at a place. Aliases share objects, so only what is on the path is copied."""
+    """Return a value with another text at a place; only what is on the path is copied."""
     if not place:
         return new
     copy = value.copy()
@@ -145,10 +195,7 @@ def _replaced(value: Any, place: Place, new: str) -> Any:
 
 
 def _read_text(path: Path, error: type[DatapackError]) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as cause:
-        raise error("can't read the file", where=path, found=cause.strerror) from cause
+    content = read_limited(path, _LIMIT, error)
     try:
         return content.decode()
     except UnicodeDecodeError as cause:
@@ -161,30 +208,42 @@ def _line_at(text: str, position: int) -> int:
 
 
 def _not_yaml(path: Path, text: str, cause: Exception, error: type[DatapackError]) -> DatapackError:
+    """Return the error for what no YAML parser reads, in plain words."""
     mark = getattr(cause, "problem_mark", None) or getattr(cause, "context_mark", None)
     line = mark.line + 1 if mark else _line_at(text, getattr(cause, "position", 0))
-    reason = getattr(cause, "problem", None) or getattr(cause, "reason", None) or str(cause)
     written = [*text.splitlines(), ""][line - 1 : line]
-    tab = any("\t" in line[: len(line) - len(line.lstrip())] for line in written)
-    fix = "indent with spaces, not with tabs" if tab else None
-    return error("not valid YAML", where=f"{path}:{line}", found=reason, fix=fix)
+    found: str | None = "a tab at the beginning of the line"
+    fix: str | None = "indent with spaces"
+    if not any("\t" in line[: len(line) - len(line.lstrip())] for line in written):
+        found, fix = _reason(cause)
+    return error("not valid YAML", where=f"{path}:{line}", found=found, fix=fix)
 
 
-def _nodes(root: yaml.Node | None) -> Iterator[tuple[Place, yaml.Node]]:
-    """Yield every node once, in the order of the file, however many aliases lead to it."""
-    pending: list[tuple[Place, yaml.Node | None]] = [((), root)]
+def _reason(cause: Exception) -> tuple[str | None, str | None]:
+    """Return what was found and what to do, in plain words."""
+    words = "nesting" if isinstance(cause, RecursionError) else str(cause).lower()
+    return next(((found, fix) for word, found, fix in _REASONS if word in words), (None, "check the line in an editor"))
+
+
+def _nodes(path: Path, root: yaml.Node | None, error: type[DatapackError]) -> Iterator[tuple[Place, yaml.Node]]:
+    """Yield every node in the order of the file; refuse an alias, which leads to a node a second time."""
+    pending: list[tuple[Place, yaml.Node | None, int]] = [((), root, 1)]  # and the line of its key
     seen = set()
     while pending:
-        place, node = pending.pop()
-        if node is None or id(node) in seen:
+        place, node, line = pending.pop()
+        if node is None:
             continue
+        if id(node) in seen:
+            found = f"'*' at {describe(place)}"
+            raise error("aliases are not allowed", where=f"{path}:{line}", found=found, fix="write the value itself")
         seen.add(id(node))
         yield place, node
         if isinstance(node, yaml.MappingNode):
             for key, value in reversed(node.value):
-                pending += [((*place, str(key.value)), value), (place, key)]
+                inside, at = (*place, str(key.value)), int(key.start_mark.line) + 1
+                pending += [(inside, value, at), (inside, key, at)]
         elif isinstance(node, yaml.SequenceNode):
-            pending += reversed([((*place, index), item) for index, item in enumerate(node.value)])
+            pending += reversed([((*place, index), item, line) for index, item in enumerate(node.value)])
 
 
 def _check_tag(path: Path, node: yaml.Node, loader: _Loader, error: type[DatapackError]) -> None:
@@ -214,15 +273,13 @@ def _check_keys(path: Path, place: Place, mapping: yaml.MappingNode, error: type
                 fix="keep only one",
             )
         lines[key.value] = line
-        if key.tag != _MERGE:
-            key.tag = _TEXT
+        key.tag = _TEXT
 
 
 def _descend(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:
     """Return the node where a step begins (a key or a list item) and the node that it leads to."""
     if isinstance(node, yaml.MappingNode):
-        pairs = {key.value: (key, value) for key, value in node.value}  # of merged keys the last one counts
-        return pairs.get(step)
+        return next(((key, value) for key, value in node.value if key.value == step), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return node.value[step], node.value[step]
     return None

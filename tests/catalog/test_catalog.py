@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import jsonschema
@@ -349,7 +350,7 @@ def with_parents(**parents: str | None) -> str:
     """The catalog with these versions and their parents."""
     document = yaml.safe_load(CATALOG)
     sources = document["datasets"]["reef"]["versions"]["v1"]["sources"]
-    versions = {version: {"parent": parent, "sources": sources} for version, parent in parents.items()}
+    versions = {version: {"parent": parent, "sources": deepcopy(sources)} for version, parent in parents.items()}
     document["datasets"]["reef"]["versions"] = versions
     return yaml.safe_dump(document, sort_keys=False)
 
@@ -372,7 +373,7 @@ def test_parent_is_not_part_of_the_fingerprint(read):
     [
         (
             {"v10": None, "v11": None, "v2": "v01"},
-            ":17: datasets.reef.versions.v2.parent: not a version of reef: expected one of v10, v11, found 'v01'; did",
+            ":19: datasets.reef.versions.v2.parent: not a version of reef: expected one of v10, v11, found 'v01'; did",
         ),
         ({"v2": "v1"}, "datasets.reef.versions.v2.parent: not a version of reef: expected another version, but there"),
         (
