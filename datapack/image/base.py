@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from datapack.errors import ImageError
 from datapack.files import atomic_writer
 from datapack.hashing import is_digest
-from datapack.image.base_rules import file_problems, settings_problems
+from datapack.image.base_rules import BaseFiles, settings_problems
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import Blob, FileContent
-from datapack.oci.boundary import boundary
+from datapack.oci.boundary import FAILURES
 from datapack.oci.compression import UNPACKED_LIMIT, can_unpack, unpacked
+from datapack.oci.filesystem import list_entries
 from datapack.oci.image import Platform, StoredImage, read_image
 from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, LAYER, Descriptor
@@ -90,8 +91,10 @@ def check_rules(base: Base, reporter: Reporter) -> None:
     """Raise `ImageError` if a base breaks the `base_rules`: `datapack verify` would not accept an image based on it."""
     problems = settings_problems(base.config)
     if all(can_unpack(layer.media_type) for layer in base.layers):
-        with boundary(base.name):
-            problems += file_problems(_entries(base.layout, layer) for layer in base.layers)
+        files = BaseFiles()
+        for layer in base.layers:
+            files.add(_entries(base.layout, layer))
+        problems += files.problems()
     else:
         reporter.note(f"the files of the base {base.name} are not checked: its layers can't be unpacked here")
     if problems:
@@ -100,12 +103,16 @@ def check_rules(base: Base, reporter: Reporter) -> None:
 
 
 def _entries(layout: Layout, layer: Descriptor) -> list[tuple[str, str, str]]:
-    """List what is in a layer, for `file_problems`."""
+    """List what is in a layer, for `BaseFiles`."""
     with layout.open(layer) as file:
         plain = layer.media_type == LAYER
         archive = unpacked(layer.media_type, file, layout.locate(layer))
         reader = TarReader(archive, layer.size if plain else UNPACKED_LIMIT, file.seek if plain else None)
-        return [(entry.name, entry.kind, entry.link) for entry in reader]
+        try:
+            return list_entries(reader)
+        except FAILURES as error:
+            where = layout.locate(layer)
+            raise ImageError("a layer of the base can't be unpacked", where=where, found=error) from error
 
 
 def resolve(name: str, cache: Path) -> str:

@@ -40,20 +40,27 @@ def settings_problems(config: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def file_problems(layers: Iterable[Iterable[tuple[str, str, str]]]) -> list[str]:
-    """Return what is wrong with a base's files.
+class BaseFiles:
+    """The files of a base, as its layers are unpacked one on top of another."""
 
-    Args:
-        layers: the entries of each layer, lowest first, as `Filesystem.apply` takes them.
-    """
-    files = Filesystem()
-    try:
-        for layer in layers:
-            files.apply(layer)
-        return [
-            f"has something at /{path}: {describe(node)}"
-            for path in (*_OURS, PROGRAM, _PRELOADED)
-            if (node := files.find(path)) != {}
-        ]
-    except TarError as error:
-        return [f"can't be unpacked, or not by every engine: {error}"]
+    def __init__(self) -> None:
+        self._files, self._problem = Filesystem(), ""
+        self.layers = 0  # so many were added
+
+    def add(self, entries: Iterable[tuple[str, str, str]]) -> None:
+        """Add the next layer, with its entries as `Filesystem.apply` takes them."""
+        self.layers += 1
+        if not self._problem:
+            try:
+                self._files.apply(entries)
+            except TarError as error:
+                self._problem = f"can't be unpacked, or not by every engine: {error}"
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the files."""
+        try:
+            found = [(path, self._files.find(path)) for path in (*_OURS, PROGRAM, _PRELOADED)]
+        except TarError as error:
+            return [self._problem or f"leaves no place for the import program: {error}"]
+        there = [f"has something at /{path}: {describe(node)}" for path, node in found if node != {}]
+        return [self._problem, *there] if self._problem else there

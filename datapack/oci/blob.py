@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from datapack.errors import ImageError
+from datapack.files import open_regular
 from datapack.hashing import digest_of, new_buffer, read_blocks
 from datapack.oci.spec import Descriptor
 
@@ -134,8 +135,8 @@ class FileContent:
         digest = hashlib.sha256()
         observer.start()
         try:
-            with self.path.open("rb", buffering=0) as file:
-                for block in read_blocks(file.readinto, new_buffer()):
+            with open_regular(self.path, ImageError) as file:
+                for block in read_blocks(file.readinto, new_buffer()):  # type: ignore[attr-defined] # it has it
                     digest.update(block)
                     yield block
                     observer.advance(len(block))

@@ -13,13 +13,26 @@ from datapack.oci.tar import TarError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from datapack.oci.tar import TarReader
+
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _METADATA = ".wh..wh."  # of AUFS
+MOST_ENTRIES = 1_000_000  # in one layer, and in all together: a bomb has hardly any bytes for each
 _MOST_LINKS = 255  # on the way to one file
 File = None
 Folder = dict[str, "Node"]
 Node = Folder | str | None  # a folder by its names, a symbolic link's target, or anything else
+
+
+def list_entries(archive: TarReader) -> list[tuple[str, str, str]]:
+    """List what is in a layer, for `Filesystem.apply`; raise `TarError` if it is broken or has too many entries."""
+    found: list[tuple[str, str, str]] = []
+    for entry in archive:
+        if len(found) == MOST_ENTRIES:
+            raise TarError(f"more than {MOST_ENTRIES:,} entries")
+        found.append((entry.name, entry.kind, entry.link))
+    return found
 
 
 class Filesystem:
@@ -27,6 +40,7 @@ class Filesystem:
 
     def __init__(self) -> None:
         self.root: Folder = {}
+        self._count = 0
 
     def apply(self, entries: Iterable[tuple[str, str, str]]) -> None:
         """Unpack a layer.
@@ -39,6 +53,9 @@ class Filesystem:
         """
         new = _New()
         for name, kind, link in entries:
+            self._count += 1
+            if self._count > MOST_ENTRIES:
+                raise TarError(f"more than {MOST_ENTRIES:,} entries")
             *parents, last = _parts(name) or ("",)
             if not last or (last.startswith(_METADATA) and last != _OPAQUE):
                 continue

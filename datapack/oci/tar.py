@@ -17,7 +17,6 @@ BLOCK = tarfile.BLOCKSIZE
 READ_AT_ONCE = 1 << 20  # bytes
 _EXTENSION_LIMIT = 1 << 20  # bytes of the records before a header; Go, and so Docker, accepts no more
 _LONGEST_PATH = 4096  # bytes: Linux opens no longer one
-_MOST_ENTRIES = 2_000_000  # in one archive: each takes a few hundred bytes of memory, and of a bomb hardly any on disk
 _EXTENSIONS = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE}
 _MAGIC, _PREFIX, _TRAILER = slice(257, 265), slice(345, 500), slice(508, 512)  # fields of a header
 _RECORD = re.compile(rb"([1-9][0-9]{0,7}) ([^=\x00]+)=")
@@ -81,7 +80,7 @@ class TarReader:
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries; raise `TarError` for a header that is malformed, or that programs read differently."""
-        for _ in range(_MOST_ENTRIES):
+        while True:
             self._skip_to(self._next)
             entry = self._entry()
             if entry is None:
@@ -90,7 +89,6 @@ class TarReader:
             if entry.start + entry.size > self._size:
                 raise TarError(f"{entry.name!a} is cut off")
             yield entry
-        raise TarError(f"more than {_MOST_ENTRIES:,} entries")
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         """Yield the content of the entry that was read last, in blocks; raise `TarError` if it is cut off."""

@@ -29,7 +29,6 @@ from datapack.bag.fetch_txt import FETCH, parse_fetch
 from datapack.bag.listing import Listing
 from datapack.bag.manifest import MANIFEST, Manifest, sorted_by_bytes
 from datapack.errors import DatapackError, ImageError, MismatchError, UsageError
-from datapack.image.base_rules import file_problems
 from datapack.image.config import (
     BASE_DIGEST,
     BASE_NAME,
@@ -97,7 +96,7 @@ def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> dict
     manifest = _manifest(content, where)
     info, problems = _check_tags(content.tags, manifest, carrier)
     problems += [*content.problems, *carrier.problems()]
-    problems += (f"base     {problem}" for problem in file_problems(content.base))
+    problems += (f"base     {problem}" for problem in content.base.problems())
     difference = Difference()
     if scope != "sizes":
         difference = _difference(manifest, content)
@@ -176,7 +175,7 @@ def _size_problems(info: Mapping[str, str], content: Content) -> list[str]:
 def _base_check(carrier: Carrier, content: Content) -> BaseCheck:
     if carrier.base is not None:  # and it is the image's, or there would be a problem
         return "compared"
-    return "read" if len(content.base) == carrier.below else "unread"
+    return "read" if content.base.layers == carrier.below else "unread"
 
 
 def _closed(carrier: Carrier) -> list[str]:

@@ -10,10 +10,12 @@ from datapack.bag.manifest import PAYLOAD
 from datapack.bag.tag_file import LIMIT
 from datapack.executor import run_all
 from datapack.files import FileStat
+from datapack.image.base_rules import BaseFiles
 from datapack.image.form import LayerForm
 from datapack.image.program import EARLIER, program_digest
 from datapack.oci.boundary import FAILURES
 from datapack.oci.compression import UNPACKED_LIMIT, can_unpack, unpacked
+from datapack.oci.filesystem import list_entries
 from datapack.oci.spec import LAYER, Descriptor
 from datapack.oci.tar import READ_AT_ONCE, TarError, TarReader
 from datapack.text import size as shown
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 Role = Literal["base", "program", "data", "tags"]
 Depth = Literal["bytes", "headers", "size"]
-BaseEntries = list[tuple[str, str, str]]  # as `Filesystem.apply` takes them
 
 
 @dataclass
@@ -38,7 +39,8 @@ class Content:
     hashes: dict[str, str] = field(default_factory=dict)  # of the files whose bytes were read
     tags: dict[str, bytes] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    base: list[BaseEntries] = field(default_factory=list)  # of the base's layers that could be read, lowest first
+    entries: list[tuple[str, str, str]] | None = None  # of one layer of the base, if it could be read
+    base: BaseFiles = field(default_factory=BaseFiles)
 
     def add(self, upper: Content) -> None:
         """Add the next layer. No two layers of datapack's have the same file."""
@@ -49,7 +51,8 @@ class Content:
         self.hashes.update(upper.hashes)
         self.tags.update(upper.tags)
         self.problems.extend(upper.problems)
-        self.base.extend(upper.base)
+        if upper.entries is not None:
+            self.base.add(upper.entries)
 
     @property
     def size(self) -> int:
@@ -103,7 +106,7 @@ class LayerReading:
         plain = self.layer.media_type == LAYER
         archive = stream if plain else _HashedStream(unpacked(self.layer.media_type, stream, self.layer.digest))
         reader = TarReader(archive, self.layer.size if plain else UNPACKED_LIMIT, self._seek(stream) if plain else None)
-        content.base.append([(entry.name, entry.kind, entry.link) for entry in reader])
+        content.entries = list_entries(reader)
         if self.depth == "bytes":
             archive.drain()
             if archive.digest != self.diff_id:
