@@ -145,10 +145,11 @@ def _add_run(commands: Commands) -> None:
 def _add_launch_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--launch",
-        choices=("ces", "podman"),
+        choices=("ces", "podman", "apptainer"),
         default="ces",
         help="ces (default): as ces-run does, with /safe_data read-only, /safe_outputs and /scratch; "
-        "podman: as the newer launch pages do, with only a writable /safe_data",
+        "podman: as the newer launch pages do, with only a writable /safe_data; "
+        "apptainer: like ces, but a read-only SIF run by apptainer as your user, with your home",
     )
     command.add_argument("--data", metavar="DIR", type=Path, help="mounted as /safe_data (default: an empty folder)")
     command.add_argument(
@@ -169,7 +170,7 @@ def _add_launch_options(command: argparse.ArgumentParser) -> None:
 def _add_verify(commands: Commands) -> None:
     command = commands.add_parser("verify", help="check a bag or an image against its manifest")
     command.add_argument(
-        "what", metavar="WHAT", help="name@version, a bag's folder, oci:DIR, oci-archive:FILE or docker://..."
+        "what", metavar="WHAT", help="name@version, a bag's folder, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://..."
     )
     mode = command.add_mutually_exclusive_group()
     mode.add_argument(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from datapack.bag.bagit import read_tags
 from datapack.bag.manifest import sorted_by_bytes
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.verify import Verified, verify_bag
@@ -59,6 +60,7 @@ def verify_arrival(
     bag = folder / dataset.reference.name / dataset.reference.version
     try:
         verified = verify_bag(bag, "full", reporter)
+        read_tags(bag)  # `verify_bag` accepts any BagIt bag, `import` leaves only datapack's own form
     except (BagError, ManifestError) as error:  # for the user, a damaged bag is the same as a changed byte
         raise MismatchError(error.what, where=error.where, found=error.found) from error
     if verified.digest != dataset.digest:

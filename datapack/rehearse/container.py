@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from datapack.engine import engine_errors
 from datapack.rehearse.folders import is_abandoned, remove_abandoned
+from datapack.rehearse.log import Ended, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,29 +18,12 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
     from datapack.progress import Reporter
+    from datapack.rehearse.log import Log
     from datapack.rehearse.subject import Subject
 
 LABEL = "datapack.rehearsal"  # its value is the rehearsal's folder, which shows whether its process is alive
 
 _GRACE = 10  # seconds between the request to stop and the kill
-_TAIL = 4096  # bytes kept of the end of a stream, enough for its last line
-
-
-@dataclass(frozen=True)
-class Log:
-    """Where the output of a container goes, as it comes."""
-
-    out: BinaryIO
-    err: BinaryIO
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a container ended. ``last`` has the last line of each of its streams."""
-
-    status: int
-    out_of_memory: bool
-    last: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -88,7 +71,7 @@ def follow(container: Container, subject: Subject, log: Log, reporter: Reporter,
 
 
 def _follow(container: Container, subject: Subject, log: Log, fix: str | None) -> Ended:
-    tails = _Tail(log.out), _Tail(log.err)
+    tails = Tail(log.out), Tail(log.err)
     for parts in _printed(container, subject, fix):
         for tail, part in zip(tails, parts, strict=True):
             if part:
@@ -106,24 +89,6 @@ def _printed(container: Container, subject: Subject, fix: str | None) -> Iterato
         stream = container.attach(stream=True, demux=True)  # before it starts, so that nothing is missed
         container.start()
         yield from stream
-
-
-@dataclass
-class _Tail:
-    """A stream that passes output on and keeps its end."""
-
-    stream: BinaryIO
-    kept: bytes = field(default=b"")
-
-    def write(self, part: bytes) -> None:
-        self.stream.write(part)
-        self.stream.flush()
-        self.kept = (self.kept + part)[-_TAIL:]
-
-    @property
-    def last_line(self) -> str:
-        lines = self.kept.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
 
 
 def remove_leftovers(client: DockerClient, reporter: Reporter) -> None:

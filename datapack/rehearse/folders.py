@@ -34,13 +34,13 @@ class Folders:
         return self.data.parent == self.root
 
     @property
-    def etc(self) -> Path:
-        """Contains copies of the image's account files, if they are needed."""
-        return self.root / "etc"
+    def aside(self) -> Path:
+        """Contains what a runtime itself needs: copies of the image's account files, or the image as a SIF."""
+        return self.root / "aside"
 
     def clear(self) -> None:
         """Delete scratch. What belongs to another user can't be deleted: `leftover` finds it."""
-        for folder in (self.scratch, self.etc):
+        for folder in (self.scratch, self.aside):
             shutil.rmtree(folder, ignore_errors=True)
 
     def leftover(self) -> Path | None:
@@ -110,7 +110,7 @@ def remove_abandoned(root: Path) -> None:
     """
     if not (root / _HOLDER).is_file():
         return
-    for name in ("scratch", "etc"):
+    for name in ("scratch", "aside"):
         shutil.rmtree(root / name, ignore_errors=True)
     (root / _HOLDER).unlink(missing_ok=True)
     _remove_empty(root / "safe_data", root / "safe_outputs", root)

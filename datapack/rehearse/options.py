@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 MEMORY = "4g"  # what `ces-run` gives by default
 
+_NOT_WITH_APPTAINER = ("strict", "opt_file", "memory", "cores", "name")  # what only a container engine does
+
 
 @dataclass(frozen=True)
 class Options:
     """Options of a rehearsal."""
 
     arguments: tuple[str, ...] = ()  # for the program in the container
-    launch: Literal["ces", "podman"] = "ces"  # the second mounts only /safe_data, writable
+    launch: Literal["ces", "podman", "apptainer"] = "ces"  # the second mounts only /safe_data, writable
     data: Path | None = None  # the folder that is mounted as /safe_data; by default an empty one
     data_read_only: bool = False  # for the second launch; for the first it always is
     outputs: Path | None = None  # the folder that is mounted as /safe_outputs; by default a new one
@@ -51,6 +53,8 @@ class Request:
         """Read everything that the user wrote, before anything is done; raise `UsageError` for what is wrong."""
         if options.launch == "podman" and options.outputs:
             raise UsageError("no folder for outputs is mounted", where="--launch podman", fix="leave --outputs out")
+        if options.launch == "apptainer":
+            _check_for_apptainer(options)
         check_folders(options.data, options.outputs)
         flags = _flags(options)
         words = (word for _, word in read_words(options.arg_file)) if options.arg_file else ()
@@ -62,6 +66,16 @@ class Request:
             environment=(*variables, *flags.get("environment", ())),
             memory=_memory(options, flags),
         )
+
+
+def _check_for_apptainer(options: Options) -> None:
+    """Raise `UsageError` for an option that apptainer would ignore."""
+    for name in _NOT_WITH_APPTAINER:
+        if getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                "apptainer can't do this", where=option, fix=f"leave {option} out, or rehearse with --launch ces"
+            )
 
 
 def _flags(options: Options) -> dict[str, Any]:

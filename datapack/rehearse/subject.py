@@ -1,23 +1,31 @@
-"""The image of a rehearsal: one that the engine has, or the one in the lock for a version."""
+"""The image of a rehearsal: one that the engine has, or one on this disk, or the one in the lock for a version."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from datapack.catalog.lock import Lock
+from datapack.catalog.lock import Lock, LockedImage
 from datapack.engine import Engine, engine_errors
 from datapack.errors import ImageError, UsageError
 from datapack.image.config import ENTRYPOINT, dataset_of
 from datapack.image.stand_in import STAND_IN
+from datapack.oci.archive import Archive
+from datapack.oci.image import read_image
+from datapack.oci.layout import Layout
 from datapack.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from docker import DockerClient
     from docker.models.images import Image
 
     from datapack.progress import Reporter
     from datapack.workspace.folder import Workspace
+
+STORED_FORMS = "name@version, oci:DIR[:TAG] or oci-archive:FILE[:TAG]"
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subject:
-    """An image in the engine: the name the user gave, its id, and its dataset if it is an import container."""
+    """An image: the name the user gave, what its runtime calls it, and its dataset if it is an import container."""
 
     name: str
     id: str
@@ -66,10 +74,45 @@ def find_subject(
             )
     else:
         image = _load(client, reference, workspace, base, reporter)
-    config = image.attrs.get("Config") or {}
+    return _subject(what, str(image.id), image.attrs.get("Config") or {})
+
+
+def find_stored(what: str, folder: Path, workspace: Workspace | None, base: str | None, reporter: Reporter) -> Subject:
+    """Find the image that ``what`` names on this disk; build it if it is a version whose image is not there.
+
+    Args:
+        what: one of `STORED_FORMS`.
+        folder: where relative paths start.
+        workspace: where a version's lock and bag are; None outside any.
+        base: what the version's image is based on, instead of the catalog's base.
+        reporter: notified when the image is built.
+
+    Raises:
+        UsageError: it is none of these forms, or a version is named, but there is no catalog.
+        ImageError: there is no such image.
+    """
+    form, _, name = what.partition(":")
+    reference = _reference(what)
+    storage: Layout | Archive
+    if form == "oci" and name:
+        storage = Layout.at(folder, name)
+    elif form == "oci-archive" and name:
+        storage = Archive.at(folder, name)
+    elif reference:
+        storage = _built(reference, workspace, base, reporter)
+    else:
+        raise UsageError("apptainer runs images on this disk", where=repr(what), expected=STORED_FORMS)
+    image = read_image(storage, storage.image(), what)
+    path, form = (storage.root, "oci") if isinstance(storage, Layout) else (storage.path, "oci-archive")
+    source = f"{form}:{path}:{storage.tag}".removesuffix(":")
+    return _subject(what, source, image.config.get("config") or {})
+
+
+def _subject(name: str, image: str, config: Mapping[str, Any]) -> Subject:
+    """Read from an image's configuration what it is."""
     dataset = dataset_of(config.get("Env") or ()) if config.get("Entrypoint") == ENTRYPOINT else None
     stand_in = STAND_IN in (config.get("Labels") or {})
-    return Subject(what, str(image.id), Dataset(*dataset) if dataset else None, stand_in)
+    return Subject(name, image, Dataset(*dataset) if dataset else None, stand_in)
 
 
 def _reference(what: str) -> Reference | None:
@@ -96,14 +139,8 @@ def _load(
     """Return the image in the lock, once the engine has it."""
     from datapack.build.build import Options, build
 
-    if workspace is None:
-        raise UsageError("no datasets.yml here or in any folder above", where=reference, fix="name its folder with -C")
-    locked = Lock.read(workspace.lock).entries.get(reference)
-    if locked is None or locked.image is None:
-        raise ImageError(
-            "its image has not been built", where=reference, fix=f"build it first: 'datapack build {reference}'"
-        )
-    image_id = Engine.ask(client).image_id(locked.image.digest, locked.image.id)
+    workspace, locked = _locked(reference, workspace)
+    image_id = Engine.ask(client).image_id(locked.digest, locked.id)
     image = _get(client, image_id)
     if image is None:
         reporter.note(f"loading {reference} into the engine")
@@ -112,3 +149,27 @@ def _load(
     if image is None:
         raise ImageError("the engine does not have the image that was loaded", where=reference)
     return image
+
+
+def _built(reference: Reference, workspace: Workspace | None, base: str | None, reporter: Reporter) -> Layout:
+    """Return the layout of the image in the lock, once it is there."""
+    from datapack.build.build import Options, build
+
+    workspace, locked = _locked(reference, workspace)
+    layout = Layout(workspace.dist(reference))
+    if not layout.index.exists() or layout.image().digest != locked.digest:
+        reporter.note(f"building {reference}")
+        build(workspace, reference, Options(base=base), reporter)
+    return layout
+
+
+def _locked(reference: Reference, workspace: Workspace | None) -> tuple[Workspace, LockedImage]:
+    """Return the image that the lock has of a version."""
+    if workspace is None:
+        raise UsageError("no datasets.yml here or in any folder above", where=reference, fix="name its folder with -C")
+    entry = Lock.read(workspace.lock).entries.get(reference)
+    if entry is None or entry.image is None:
+        raise ImageError(
+            "its image has not been built", where=reference, fix=f"build it first: 'datapack build {reference}'"
+        )
+    return workspace, entry.image

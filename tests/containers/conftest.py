@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark these tests. Tests of the same group run on the same worker, so each engine starts once."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            runtimes = item.name.partition("[")[2] + "sid" * ("apptainer" in getattr(item, "fixturenames", ()))
+            runtimes = item.name.partition("[")[2] + "sid" * ("apptainer" in item.path.name)
             group = next((group for group in ("sid", "docker") if group in runtimes), "podman")
             item.add_marker("engine")
             item.add_marker(pytest.mark.xdist_group(group))
@@ -97,7 +97,7 @@ def docker_sid_containerd(stand_in_base: Path) -> Iterator[engines.Engine]:
 @pytest.fixture(scope="session")
 def apptainer() -> Iterator[Apptainer]:
     """Start sid's apptainer, for an ordinary user."""
-    with _short_folder() as folder, sid.machine() as machine:
+    with _short_folder() as folder, sid.machine(processes=False) as machine:
         folder.chmod(0o755)
         os.chown(folder, sid.RESEARCHER, sid.RESEARCHER)
         yield Apptainer(machine, folder)

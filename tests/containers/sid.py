@@ -1,7 +1,7 @@
 """Debian sid beside this Debian: newer engines, and apptainer, as their own packages install them.
 
-The root file system is downloaded once, into ``.cache``; programs run on a copy in memory, in namespaces of their own.
-Whatever they start or mount ends with these, also if the tests are killed.
+The root file system, 600 MB, is downloaded once, into ``.cache``, in about a minute. Programs run on a copy in memory,
+in namespaces of their own. Whatever they start or mount ends with these, also if the tests are killed.
 """
 
 from __future__ import annotations
@@ -60,17 +60,29 @@ class Machine:
     """A running copy of that Debian. It sees this machine's temporary folder under the same path."""
 
     leader: int  # the first process in its namespaces
+    namespaces: tuple[str, ...]
 
     @property
     def prefix(self) -> tuple[str, ...]:
         """The words before a command that is to run there."""
-        return ("nsenter", f"--target={self.leader}", "--mount", "--pid", "--")
+        return ("nsenter", f"--target={self.leader}", *self.namespaces, "--")
 
 
 @contextlib.contextmanager
-def machine() -> Iterator[Machine]:
-    """Start that Debian; it ends with everything that runs in it."""
-    command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+def machine(processes: bool = True) -> Iterator[Machine]:
+    """Start that Debian.
+
+    Args:
+        processes: it has its own, which end with it. Without, signals reach a command there as they do here.
+    """
+    namespaces = ("--mount", *(("--pid",) if processes else ()))
+    command = [
+        "setpriv",
+        "--pdeathsig=KILL",
+        "unshare",
+        *namespaces,
+        *(("--fork", "--kill-child") if processes else ()),
+    ]
     command += ["--propagation=private", "sh", "-c", _ENTER, "sid", str(_root()), tempfile.gettempdir()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -78,7 +90,7 @@ def machine() -> Iterator[Machine]:
             if process.stdout.readline() != "ready\n":
                 unavailable(f"Debian sid does not start here: {process.communicate()[1].strip()}")
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-            yield Machine(int(children))
+            yield Machine(int(children) if processes else process.pid, namespaces)
         finally:
             process.kill()
 
