@@ -16,8 +16,8 @@ from trainers.dataset.decode import on_turned_image
 from trainers.dataset.names import find_images, places
 from trainers.dataset.orientation import TurnRule
 from trainers.dataset.pixels import Decoded, Layout
-from trainers.dataset.reading import workers
 from trainers.errors import ConfigError, TrainingError
+from trainers.process import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +95,7 @@ def _turn_rule(config: Config, dataset: Dataset, coco: Coco, names: Sequence[str
 
     hashes = "".join(dataset.manifest.hashes[name] for name in names).encode()
     key = hashlib.sha256(hashes + coco.sizes.tobytes()).hexdigest()
-    return TurnRule(config.image.exif, key, lambda: run_all(look, names, workers=workers(config)), log.note)
+    return TurnRule(config.image.exif, key, lambda: run_all(look, names, workers=config.workers or cores()), log.note)
 
 
 def _place(config: Config, which: List) -> tuple[str, str]:
