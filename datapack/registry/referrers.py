@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from datapack.errors import ImageError, MismatchError
 from datapack.hashing import digest_of
 from datapack.oci.blob import Blob
+from datapack.oci.boundary import boundary
 from datapack.oci.image import read_json, read_part
 from datapack.oci.spec import INDEX, MANIFEST, STATEMENT, Descriptor, canonical_json, parse_object
 
 if TYPE_CHECKING:
     from datapack.registry.image import RemoteImage
+    from datapack.registry.name import ImageName
     from datapack.registry.repository import Repository
 
 _PREDICATE_TYPE = "in-toto.io/predicate-type"
@@ -50,7 +52,8 @@ def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str
     answer = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
     if answer.headers.get("OCI-Subject") != subject.digest:
         entry = {**descriptor.to_json(), "artifactType": STATEMENT, "annotations": annotations}
-        _add_to_tag(repository, subject.digest, entry)
+        with boundary(f"{repository.name.path}:{_tag(subject.digest)}"):
+            _add_to_tag(repository, subject.digest, entry)
     return descriptor.digest
 
 
@@ -136,14 +139,19 @@ def statements(image: RemoteImage) -> list[bytes]:
 def check_statements(image: RemoteImage) -> int:
     """Return how many statements are attached to an image; raise `MismatchError` if one is about another image."""
     digest, name = image.image().digest, image.repository.name
-    attached = statements(image)
-    for statement in attached:
-        subjects = _list(parse_object(statement, where=name).get("subject"))
-        named = [f"sha256:{_object(_object(subject).get('digest')).get('sha256')}" for subject in subjects]
-        if digest not in named:
-            what = "the attached provenance describes another image"
-            raise MismatchError(what, where=name, expected=digest, found=", ".join(named)[:_SHOWN])
+    with boundary(name):
+        attached = statements(image)
+        for statement in attached:
+            _check_subject(statement, digest, name)
     return len(attached)
+
+
+def _check_subject(statement: bytes, digest: str, name: ImageName) -> None:
+    subjects = _list(parse_object(statement, where=name).get("subject"))
+    named = [f"sha256:{_object(_object(subject).get('digest')).get('sha256')}" for subject in subjects]
+    if digest not in named:
+        what = "the attached provenance describes another image"
+        raise MismatchError(what, where=name, expected=digest, found=", ".join(named)[:_SHOWN])
 
 
 def _list(value: Any) -> list[Any]:

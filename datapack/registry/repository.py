@@ -31,7 +31,7 @@ _OK, _ACCEPTED, _PARTIAL, _NOT_FOUND = 200, 202, 206, 404
 _NOT_ALLOWED = {401, 403, 404}
 _PROGRESS = 1 << 20  # bytes after which a download counts its tries anew
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
-_NEXT = re.compile(r"<([^<>]*)>\s*;[^,]*\brel\s*=\s*\"?next\"?", re.IGNORECASE)
+_NEXT = re.compile(r"""\s*rel\s*=\s*(?:next|"next"|'next')\s*""", re.IGNORECASE)
 _PAGES = 100  # of a list
 
 
@@ -129,10 +129,10 @@ class Repository:
         answer = self._client.request("GET", f"referrers/{digest}", headers={"Accept": INDEX})
         entries = self._page(answer)
         for _ in range(_PAGES):
-            following = _NEXT.search(answer.headers.get("Link", "")) if entries is not None else None
+            following = _next_page(answer.headers.get("Link", ""))
             if entries is None or following is None:
                 return entries
-            page = self._client.lead(answer, following[1])
+            page = self._client.lead(answer, following)
             if not page.own:
                 raise self._odd_list("it continues at another host")
             answer = self._client.request("GET", page, headers={"Accept": INDEX})
@@ -161,7 +161,7 @@ class Repository:
         Raises:
             RefusedError: it does not say.
         """
-        if self._client.request("GET", "tags/list").status == _OK:
+        if self._client.request("GET", "tags/list", params={"n": "1"}).status == _OK:
             return True
         answer = self._client.request("HEAD", f"blobs/{digest}")
         if not (answer.ok or answer.status in _NOT_ALLOWED):
@@ -219,3 +219,12 @@ def _start_of(response: Response) -> int | None:
     """Return the position at which the bytes of a partial answer start, if it says so."""
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
+
+
+def _next_page(links: str) -> str | None:
+    """Return the target of the link to the next page in a ``Link`` header (RFC 8288), if there is one."""
+    for link in re.split(r",\s*(?=<)", links):
+        target, _, parameters = link.strip().removeprefix("<").partition(">")
+        if any(_NEXT.fullmatch(parameter) for parameter in parameters.split(";")):
+            return target
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from datapack.hashing import digest_of
 from datapack.oci.spec import INDEX, MANIFEST, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from datapack.registry.referrers import attach, statements
+from datapack.registry.repository import _next_page
 from tests import proxies
 from tests.conftest import fact
 from tests.proxies import Exchange, Proxy
@@ -249,6 +251,29 @@ def test_a_list_that_continues_oddly(catalog, pushed, link, words):
     registry, image, _ = pushed
     with Pages(registry, entries_of(registry, image), link) as pages:
         assert words in catalog.fails("verify", f"docker://{pages.name}/reef:v1")
+
+
+@pytest.mark.parametrize(
+    ("header", "following"),
+    [
+        ("", None),
+        ("</a>; rel=next", "/a"),
+        ('</a>; rel="next"', "/a"),
+        ('</a,b>; rel="first", </c>; REL = "Next"; title=x', "/c"),
+        ('</a>; rel="nextish", </b>', None),
+        ("</a>; title=rel=next", None),
+        ("rel=next", None),
+        ("<" * 200_000, None),
+        ("<>;" * 80_000, None),
+        ("<a>," * 60_000 + "<b>;rel=next", "b"),
+    ],
+    ids=range(10),
+)
+def test_the_link_to_the_next_page(header, following):
+    """It is found among others, and no header takes long to read."""
+    began = time.monotonic()
+    assert _next_page(header) == following
+    assert time.monotonic() - began < 2
 
 
 def test_an_index_that_is_no_index(catalog, pushed):
