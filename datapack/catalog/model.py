@@ -125,6 +125,11 @@ class Version(_Model):
     sources: tuple[SourceEntry, ...] = Field(
         min_length=1, description="where its files come from; they are fetched in this order"
     )
+    similar_names: bool = Field(
+        False,
+        strict=True,
+        description="allow file names that differ only in case or in Unicode form: macOS and Windows take them for one",
+    )
 
 
 class Dataset(_Model):

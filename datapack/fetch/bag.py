@@ -18,6 +18,7 @@ from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
 from datapack.download import Downloader
 from datapack.errors import BagError, ManifestError, MismatchError
 from datapack.fetch import dvc
+from datapack.fetch.claims import Claims
 from datapack.fetch.context import FetchContext
 from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_repository import set_up
@@ -185,7 +186,8 @@ def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tup
 def _fetch(job: FetchJob) -> Bag:
     """Make the bag from its sources, under its temporary name."""
     entry, dataset = job.entry, job.entry.dataset
-    payload = Payload(entry.reference, job.partial, job.cache, job.reporter)
+    claims = Claims(similar_names=entry.version.similar_names)
+    payload = Payload(entry.reference, job.partial, job.cache, job.reporter, claims=claims)
     downloader = Downloader(connections=entry.connections, contact=dataset.contact or "", reporter=job.reporter)
     context = FetchContext(payload, downloader, job.workspace.root, job.reporter)
     listing = fetch_sources(entry.sources, context, job.workspace.failures(entry.reference))

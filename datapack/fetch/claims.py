@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datapack.bag.manifest import check_path
+from datapack.bag.names import folded
 from datapack.errors import FetchError
 from datapack.fetch.names import check_name
 from datapack.files import TEMPORARY_PREFIX
@@ -11,16 +12,18 @@ from datapack.files import TEMPORARY_PREFIX
 class Claims:
     """The claimed paths and their claimants."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, similar_names: bool = False) -> None:
+        self.similar_names = similar_names  # whether names may differ only in case or in Unicode form
         self._files: dict[str, str] = {}
         self._folders: dict[str, str] = {}
+        self._spellings: dict[str, str] = {}  # each path that is not folded, by its folded form
 
     def add(self, path: str, claimant: str) -> None:
         """Claim a path in the payload.
 
         Raises:
-            FetchError: another file has the path, or needs it as a folder; the path is reserved for temporary files; or
-                DVC can't keep a file of this name.
+            FetchError: another file has the path or a similar one, or needs it as a folder; the path is reserved for
+                temporary files; or DVC can't keep a file of this name.
             ManifestError: the path is not allowed in a manifest.
         """
         check_path(path, where=claimant)
@@ -34,6 +37,7 @@ class Claims:
         if other := self._folders.get(path):
             raise FetchError(f"{path} would be a file and a folder", where=claimant, found=f"the folder from {other}")
         self._add_folders(path, claimant)
+        self._check_spelling(path, claimant)
         self._files[path] = claimant
 
     def _add_folders(self, path: str, claimant: str) -> None:
@@ -45,6 +49,23 @@ class Claims:
                 raise FetchError(
                     f"{folder} would be a file and a folder", where=claimant, found=f"the file from {other}"
                 )
+            self._check_spelling(folder, claimant)
             found.append(folder)
             folder = folder.rpartition("/")[0]
         self._folders.update(dict.fromkeys(found, claimant))
+
+    def _check_spelling(self, path: str, claimant: str) -> None:
+        """Refuse a path that is the same name as another on macOS and Windows, unless that is allowed."""
+        if self.similar_names:
+            return
+        form = folded(path)
+        other = self._spellings.get(form) if form == path else self._spellings.setdefault(form, path)
+        if form != path and (form in self._files or form in self._folders):
+            other = form
+        if other in {None, path}:
+            return
+        raise FetchError(
+            f"{path!a} and {other!a} are the same name on macOS and Windows",
+            where=claimant,
+            fix="rename one of them, or give the version 'similar_names: true'",
+        )

@@ -76,7 +76,7 @@ class Payload:
     reporter: Reporter
     hashes: dict[str, str] = field(default_factory=dict)  # sha256 by path below the bag
     urls: dict[str, str] = field(default_factory=dict)  # URL of every downloaded file, by path below the bag
-    _claims: Claims = field(default_factory=Claims)
+    claims: Claims = field(default_factory=Claims)
     _planned: dict[str, str] = field(default_factory=dict)  # what fetch.txt says
     _known: dict[str, KnownFile] = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ class Payload:
             ManifestError: a name is not allowed in a payload.
         """
         for file in wanted:
-            self._claims.add(file.path, file.named_by)
+            self.claims.add(file.path, file.named_by)
         with disk_errors(self.folder):
             self._remove_links(wanted)
             present = {file: stat for file in wanted if (stat := self._find_present(file))}
@@ -113,7 +113,8 @@ class Payload:
 
     def _remove_links(self, wanted: Sequence[WantedFile]) -> None:
         """Remove links where folders should be: files below a link would be outside the payload."""
-        folders = {folder for file in wanted for folder in PurePosixPath(file.path).parents}
+        nearest = {PurePosixPath(folder) for folder in {file.path.rpartition("/")[0] for file in wanted}}
+        folders = {parent for folder in nearest for parent in (folder, *folder.parents)}
         for folder in sorted(folders - {PurePosixPath()}):
             if (self.folder / folder).is_symlink():
                 (self.folder / folder).unlink()
@@ -199,7 +200,7 @@ class Payload:
         if not missing:
             return
         file, content = WantedFile(MISSING, "the list of missing files"), format_missing(missing)
-        self._claims.add(file.path, file.named_by)
+        self.claims.add(file.path, file.named_by)
         path = self.folder / MISSING
         with disk_errors(self.folder):
             if not path.is_file() or path.read_bytes() != content:
