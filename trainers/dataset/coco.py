@@ -68,6 +68,11 @@ class Coco:
         """The image of each box: M indices."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """The number of boxes to find in each image: all but crowds."""
+        return np.bincount(self.owners[~self.crowd], minlength=len(self))
+
     def keep(self, images: NDArray[np.int64]) -> Coco:
         """Return the images with these indices and their boxes; the categories stay."""
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]

@@ -86,7 +86,7 @@ def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] 
 
 
 def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
-    boxes = data.coco.targets().counts
+    to_learn, to_find = data.coco.targets().counts, data.coco.counts
     return DatasetRecord(
         reference=data.dataset.reference,
         digest=data.dataset.manifest.digest,
@@ -94,9 +94,9 @@ def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
         files=len(data.dataset.listing.files),
         bytes=data.dataset.listing.size,
         train_images=len(data.split.train),
-        train_boxes=int(boxes[data.split.train].sum()),
+        train_boxes=int(to_learn[data.split.train].sum()),
         validation_images=len(data.split.validation),
-        validation_boxes=int(boxes[data.split.validation].sum()),
+        validation_boxes=int(to_find[data.split.validation].sum()),
         categories=len(data.coco.categories),
         sequences=data.split.sequences,
     )

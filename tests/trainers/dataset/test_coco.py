@@ -221,3 +221,11 @@ def test_a_file_is_read_row_by_row():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < whole / 2
+
+
+def test_boxes_to_find_are_those_of_the_file():
+    """Boxes to find are all but crowds, even outside the image; boxes to learn are fewer."""
+    rows = [BOX, BOX, {**BOX, "bbox": [200, 1, 9, 9]}, {**BOX, "iscrowd": 1}]
+    coco, _ = parse([IMAGE, {**IMAGE, "id": 8, "file_name": "b.png"}], rows)
+    assert coco.counts.tolist() == [3, 0]
+    assert coco.targets().counts.tolist() == [1, 0]
