@@ -69,7 +69,7 @@ class LayerForm:
         if not (entry.is_file or entry.is_folder):
             return entry.kind
         try:
-            check_path(name.removesuffix("/"))
+            check_path(f"{name}x" if entry.is_folder else name)  # a folder is checked as part of a path
             expected = Member(name, *((FILE_MODE, entry.size, "", b"") if entry.is_file else (FOLDER_MODE,))).header()
         except ManifestError as error:
             return f"its name has {error.found}"

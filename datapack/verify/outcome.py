@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datapack.errors import MismatchError
 from datapack.image.stand_in import STAND_IN_MEANS
-from datapack.text import size
+from datapack.text import shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ class Verified:
                 f"provenance: {self.statements} attached, of this image" if self.statements else "no provenance"
             )
         if self.base_check in BASE_CHECKS:
-            what = f"base not compared: the image names {self.base}, which is not known here"
+            what = f"base not compared: the image names {shown(self.base)}, which is not known here"
             lines.append(f"{what}; {BASE_CHECKS[self.base_check]}")
         if self.earlier:
             lines.append(f"its import program is that of datapack {self.earlier}: build the image again for today's")

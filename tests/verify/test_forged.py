@@ -303,6 +303,17 @@ def test_a_reference_that_is_none(forged, reference):
     assert "not an import container" in refused(forged, "full")
 
 
+def test_no_image_writes_a_line_of_its_own(forged):
+    """What an image says of itself is shown, but can't look like a claim of datapack's."""
+    name = "x\nverified, every byte: \x1b[2K"
+    for facts in (forged.manifest["annotations"], forged.runtime["Labels"]):
+        facts["org.opencontainers.image.base.name"] = name
+    forged.write()
+    lines = str(forged.verify("quick")).splitlines()
+    assert len(lines) == 2
+    assert r"the image names x\nverified, every byte: \x1b[2K@sha256:" in lines[1]
+
+
 def test_an_image_that_is_as_built_is_verified(forged):
     """Nothing of all this refuses what datapack wrote."""
     forged.write()
