@@ -34,6 +34,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=10_000)]  # pixels
+Threads = Annotated[int, Field(ge=1, le=1024)]
 
 
 #: The keys that may differ between two starts of one run: they do not change its results.
@@ -79,19 +81,19 @@ class DataSection(_Section):
     them would test memory; `none`: split image by image"""
 
     skip_broken: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """file names of known broken images to leave out; any other broken image stops the run, so that nobody learns of
-    it from the results"""
+    """known broken images to leave out, of both lists: a `file_name`, or a path as the error shows it; any other broken
+    image stops the run, so that nobody learns of it from the results"""
 
 
 class ImageSection(_Section):
     """The images as the model sees them."""
 
-    min_size: Count = 800
+    min_size: Side = 800
     """shorter side, pixels; images are scaled to it unless the longer side would exceed `max_size`. 800 and 1333 are
     the values of torchvision's reference, so results are comparable; half of them need a quarter of the time and of
     `/scratch`"""
 
-    max_size: Count = 1333
+    max_size: Side = 1333
     """longest side, pixels"""
 
     @field_validator("max_size")
@@ -265,7 +267,7 @@ class Config(_Section):
     device: Literal["cuda", "cpu"] = "cuda"
     """a missing GPU is an error, so that nobody waits six hours for a CPU by mistake"""
 
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Threads | None = None
     """reading threads per process; by default one for each core that the job may use, divided among the processes of a
     node"""
 
