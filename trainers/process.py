@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datapack.files import atomic_writer, read_limited
+from datapack.jsonfile import parse_json
 from trainers.errors import ConfigError, StoppedError, TrainingError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CGROUP = Path("/sys/fs/cgroup")  # the limits of this container
 
 _POLL = 0.2  # seconds
+_LONGEST = 100  # bytes of what the first process tells the others
 
 _SPINS = "1000"  # spins of a waiting GNU OpenMP thread before it sleeps; the default is 300,000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -114,7 +117,7 @@ def cores(cgroup: Path = CGROUP) -> int:
 def _limit(cgroup: Path) -> float:
     """Return the limit of control groups, version 2 or 1, in cores; infinity if there is none."""
     for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = " ".join((cgroup / name).read_text() for name in names).split()
             return int(quota) / int(period) if quota not in {"max", "-1"} else math.inf
     return math.inf
@@ -150,10 +153,8 @@ def tell_others(scratch: Path, place: Place) -> Iterator[None]:
         yield
         done = True
     finally:
-        with contextlib.suppress(OSError):
-            partial = outcome.with_name(f"{outcome.name}.partial")
-            partial.write_text(json.dumps(done))
-            partial.replace(outcome)
+        with contextlib.suppress(OSError), atomic_writer(outcome) as file:
+            file.write(json.dumps(done).encode())
 
 
 def wait_for_first(scratch: Path) -> None:
@@ -163,7 +164,7 @@ def wait_for_first(scratch: Path) -> None:
         if os.getppid() != parent:
             raise TrainingError("the launcher of this training is gone")
         time.sleep(_POLL)
-    if not json.loads(outcome.read_text()):
+    if parse_json(read_limited(outcome, _LONGEST, TrainingError), outcome, TrainingError) is not True:
         raise TrainingError("the first process of this node failed: its output says why")
 
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from trainers import process
+from trainers.errors import TrainingError
 from trainers.process import Place, cores
 
 HERE = len(os.sched_getaffinity(0))
@@ -24,6 +26,7 @@ HERE = len(os.sched_getaffinity(0))
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, HERE),
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
         ({"cpu.max": "\n"}, HERE),
+        ({"cpu.max": "100000 0\n"}, HERE),
     ],
 )
 def test_the_limit_of_a_container_is_respected(tmp_path, files, limit):
@@ -80,3 +83,29 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert least <= int(done.stdout) <= most
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"false", "the first process of this node failed"), (b"tr", "not valid JSON")]
+)
+def test_the_others_stop_if_the_first_process_failed(tmp_path, content, why):
+    """So they do if what it left is damaged; a FIFO in its place is not waited for."""
+    outcome = process._outcome(tmp_path)
+    outcome.write_bytes(content)
+    with pytest.raises(TrainingError, match=why):
+        process.wait_for_first(tmp_path)
+    outcome.unlink()
+    os.mkfifo(outcome)
+    with pytest.raises(TrainingError, match="not a regular file: found a FIFO"):
+        process.wait_for_first(tmp_path)
+
+
+def test_the_first_process_tells_the_others_and_follows_no_link(tmp_path):
+    """In a shared /scratch, a link with the name of the outcome is replaced, and its target stays."""
+    place = Place(rank=0, world=2, local_rank=0, local_world=2)
+    (tmp_path / "mine").write_bytes(b"mine")
+    process._outcome(tmp_path).symlink_to("mine")
+    with process.tell_others(tmp_path, place):
+        pass
+    process.wait_for_first(tmp_path)
+    assert (tmp_path / "mine").read_bytes() == b"mine"
