@@ -53,6 +53,8 @@ class Dataset:
 
     def read(self, name: str) -> bytes:
         """Read a file and compare what was read with the manifest; raise `MismatchError` if it differs."""
+        if name not in self.listing.files:
+            raise mismatch(self, Difference(missing=(name,)))
         content, expected = read_file(self.path(name)), self.manifest.hashes[name]
         if (found := hash_bytes(content)) != expected:
             raise MismatchError(

@@ -98,6 +98,17 @@ def change_list(haven):
     return ["changed  data/train.json"]
 
 
+def remove_list(haven):
+    (haven.bag / "data" / "train.json").unlink()
+    return ["missing  data/train.json"]
+
+
+def fifo(haven):
+    remove_list(haven)
+    os.mkfifo(haven.bag / "data" / "train.json")
+    return ["changed  data/train.json"]
+
+
 def several(haven):
     return [*remove(haven), *add(haven), f"changed  {_cut_other(haven)}"]
 
@@ -108,7 +119,7 @@ def _cut_other(haven):
 
 
 @pytest.mark.parametrize("command", ["check", "train"])
-@pytest.mark.parametrize("spoil", [flip, remove, add, rename, cut, link, change_list, several])
+@pytest.mark.parametrize("spoil", [flip, remove, add, rename, cut, link, change_list, remove_list, fifo, several])
 def test_any_difference_is_refused_before_torch(haven, no_torch, spoil, command):
     """Any changed, missing, extra or linked file: exit 3 and a sorted list of differences, without torch."""
     haven.configure()
