@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,8 +28,10 @@ def format_fetch(urls: Mapping[str, str], sizes: Mapping[str, int]) -> bytes:
         urls: the URL of each file by its path below the bag.
         sizes: the size of each file in bytes; a file that is not in here has the length ``-``, which means unknown.
     """
-    lines = (f"{quote_url(urls[path])} {sizes.get(path, '-')} {_encode(path)}\n" for path in sorted_by_bytes(urls))
-    return "".join(lines).encode()
+    out = io.BytesIO()  # a list of lines would take twice the space
+    for path in sorted_by_bytes(urls):
+        out.write(f"{quote_url(urls[path])} {sizes.get(path, '-')} {_encode(path)}\n".encode())
+    return out.getvalue()
 
 
 def parse_fetch(content: bytes, where: object = FETCH) -> dict[str, str]:

@@ -149,9 +149,7 @@ class _Run:
         """Queue all requests by their hosts, then start the workers."""
         hosts: set[str] = set()
         for number in range(len(self.requests)):
-            request = self.requests[number]
-            self.folders.add(request.path.parent)
-            host = first_host(request)
+            host = first_host(self.requests[number])
             hosts.add(host)
             self.hosts.add(host, number)
         count = min(len(self.requests), self.downloader.connections * len(hosts) + _SYNCING, _MOST_WORKERS)
@@ -200,7 +198,7 @@ class _Run:
 
     def _attempt(self, turn: Turn[int | Task]) -> None:
         """Make the request whose turn it is."""
-        task = turn.item if isinstance(turn.item, Task) else Task.begin(turn.item, self.requests[turn.item])
+        task = turn.item if isinstance(turn.item, Task) else self._begin(turn.item)
         if not task.chain:
             self.hosts.release(turn)
             self._try_next_url(task)
@@ -209,6 +207,11 @@ class _Run:
             self._request(turn, task)
         except DownloadError as error:
             self._handle(turn, task, error)
+
+    def _begin(self, number: int) -> Task:
+        request = self.requests[number]
+        self.folders.add(request.path.parent)
+        return Task.begin(number, request)
 
     def _try_next_url(self, task: Task) -> None:
         """Queue a task for its next valid URL; without one it has failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 from datapack.download.content import WrongContentError, check_content
@@ -35,7 +36,10 @@ class Task:
     @classmethod
     def begin(cls, number: int, request: Request) -> Self:
         """Make the task of a request. It has no chain if its first URL is not one that may be requested."""
-        chain = [check_url(request.urls[0])] if first_host(request) else []
+        try:
+            chain = [check_url(request.urls[0])]
+        except UrlError:
+            chain = []
         return cls(number, request, list(request.urls), chain)
 
     def record_answer(self, reason: str, *, definite: bool) -> None:
@@ -81,8 +85,14 @@ class Task:
 
 
 def first_host(request: Request) -> str:
-    """Return the host of a request's first URL, or nothing if that is not one that may be requested."""
+    """Return the host of a request's first URL, or nothing if that is seen not to be one that may be requested."""
+    return _host_at("/".join(request.urls[0].split("/", 3)[:3]) + "/")
+
+
+@lru_cache(maxsize=1024)
+def _host_at(origin: str) -> str:
+    """Return the host of a URL by what comes before its path: most files of a list come from a few hosts."""
     try:
-        return host_of(check_url(request.urls[0]))
+        return host_of(check_url(origin))
     except UrlError:
         return ""

@@ -191,9 +191,10 @@ class Payload:
         self._take(file, sha256)
 
     def _take(self, file: WantedFile, sha256: str) -> None:
-        self.hashes[file.bag_path] = sha256
+        path = file.bag_path
+        self.hashes[path] = sha256
         if file.url:
-            self.urls[file.bag_path] = quote_url(file.url)
+            self.urls[path] = quote_url(file.url)
 
     def add_missing(self, missing: Mapping[str, Missing]) -> None:
         """Write ``missing.csv`` for these files, by their paths in the payload, if there are any."""

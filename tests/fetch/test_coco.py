@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from datapack.catalog.sources import CocoSource, LocalSource, UrlSource
 from datapack.errors import FetchError
+from datapack.urls import is_public
 from tests.servers import Reply, Server, png
 from tests.workplace import Workplace
 
@@ -25,7 +26,9 @@ def server():
 def fill(place, content, **options):
     """Fetch a COCO file with this content, a string or an object for JSON, and its images."""
     place.write("train.json", (content if isinstance(content, str) else json.dumps(content)).encode())
-    return place.fetch(LocalSource(local="train.json"), CocoSource(coco="train.json", **{"into": "images", **options}))
+    fetching = options.pop("fetching", {})
+    source = CocoSource(coco="train.json", **{"into": "images", **options})
+    return place.fetch(LocalSource(local="train.json"), source, **fetching)
 
 
 def row(server, name="a.png", **fields):
@@ -128,6 +131,50 @@ def test_mirror_prefix_ends_at_a_boundary(place, server):
     images = {"images": [row(server, coco_url=f"{server.url}/a.png")]}
     fill(place, images, mirrors={server.url[:-1]: ["http://nowhere.invalid"]})
     assert server.requests == {"/a.png": 1}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:7f00:1]", "169.254.169.254", "0"])
+def test_a_row_never_leads_to_a_private_address(place, server, host):
+    """A list from elsewhere could make us read what only this machine, its network or its cloud may read."""
+    images = {"images": [row(server), row(server, "b.png", coco_url=server.url.replace("127.0.0.1", host) + "/b.png")]}
+    named = UrlSource(url=f"{server.url}/b.png", name="named.png")
+    place.write("train.json", json.dumps(images).encode())
+    sources = (LocalSource(local="train.json"), CocoSource(coco="train.json", into="images"))
+    with pytest.raises(FetchError, match="x a private address that the catalog does not name"):
+        place.fetch(*sources, is_public=is_public, tries=1)
+    if host == "127.0.0.1":
+        assert not server.requests
+        assert "data/images/b.png" in place.fetch(*sources, named, is_public=is_public).hashes
+        return
+    with pytest.raises(FetchError, match="1 x a private address that the catalog does not name"):
+        place.fetch(*sources, named, is_public=is_public, tries=1)
+
+
+def test_a_mirror_names_its_hosts(place, server):
+    """The way to fetch a list's images from a server in one's own network."""
+    images = {"images": [row(server, coco_url="http://images.invalid/a.png")]}
+    prefixes = {"http://images.invalid": [server.url]}
+    assert "data/images/a.png" in fill(place, images, mirrors=prefixes, fetching={"is_public": is_public}).hashes
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"file_name": "\ud800.png"}, r"the row has no file_name: expected text, found \"\\ud800.png\""),
+        ({"coco_url": "http://x.org/\udc00"}, "the row has no coco_url"),
+        ({"width": True, "height": 1}, "invalid image size"),
+        ({"width": float("inf"), "height": 1}, "invalid image size"),
+        ({"width": float("nan"), "height": 1}, "invalid image size"),
+        ({"width": 10**300, "height": 1e308}, "an image of 8 x 6 pixels"),
+        ({"id": "x" * 9999, "file_name": None}, "the row has no file_name"),
+    ],
+    ids=str,
+)
+def test_odd_values_are_one_line(place, server, fields, message):
+    """Half of a character, a truth value, an infinite size."""
+    with pytest.raises(FetchError, match=message) as error:
+        fill(place, {"images": [row(server, **fields)]})
+    assert len(str(error.value)) < 1000
 
 
 def test_missing_must_name_listed_images(place, server):
