@@ -27,7 +27,7 @@ class DatapackError(Exception):
         super().__init__(self._line())
 
     def _line(self) -> str:
-        line = self.what if self.where is None else f"{self.where}: {self.what}"
+        line = self.what if self.where is None else f"{shown(str(self.where))}: {self.what}"
         facts = [
             f"{label} {value}"
             for label, value in (("expected", self.expected), ("found", self.found))

@@ -36,6 +36,7 @@ _FORMS = {
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w.@-]+")
 _BYTE_ORDER_MARK = "\ufeff"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # an escape such as "\\0" makes one
 _LIMIT = 16 << 20  # bytes
 _QUOTES, _INDENT = "put the value in quotes", "check the indentation, and quotes and brackets"
 # Words of PyYAML's and libyaml's errors, and what they mean: what was found, and what to do.
@@ -113,6 +114,7 @@ class YamlFile:
             node = loader.get_single_node()
             for place, part in _nodes(path, node, error):
                 _check_tag(path, part, loader, error)
+                _check_characters(path, part, error)
                 if isinstance(part, yaml.MappingNode):
                     _check_keys(path, place, part, error)
             return cls(path, text, None if node is None else loader.construct_document(node), error, node)
@@ -256,6 +258,13 @@ def _check_tag(path: Path, node: yaml.Node, loader: _Loader, error: type[Datapac
             found=node.tag,
             fix="remove the tag",
         )
+
+
+def _check_characters(path: Path, node: yaml.Node, error: type[DatapackError]) -> None:
+    """Refuse control characters: no path, URL, name or title can have one."""
+    if isinstance(node, yaml.ScalarNode) and (control := _CONTROL.search(node.value)):
+        where = f"{path}:{node.start_mark.line + 1}"
+        raise error("control characters are not allowed", where=where, found=repr(control[0]), fix="remove it")
 
 
 def _check_keys(path: Path, place: Place, mapping: yaml.MappingNode, error: type[DatapackError]) -> None:

@@ -54,11 +54,11 @@ def test_words_and_times_stay_strings(read):
     assert file.value == {**words, "g": [True, False, 12, -1.5, None, None, 1000]}
 
 
-@given(
-    st.dictionaries(
-        st.text(max_size=8), st.text(max_size=8) | st.sampled_from(["off", "1e5", "0o7", "010", "1:30", "~"])
-    )
-)
+ODD = ("off", "1e5", "0o7", "010", "1:30", "~", "<<", "=", "1_000", ".1", "-.inf", "a: b", "#", "é\n b")
+texts = st.sampled_from(ODD) | st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
+
+
+@given(st.dictionaries(texts, texts))
 def test_what_pyyaml_writes_is_read_back(values):
     """PyYAML puts a string in quotes where it would be something else: the lock depends on it."""
     assert (YamlFile.parse(Path("x"), yaml.safe_dump(values)).value or {}) == values
@@ -138,6 +138,9 @@ def test_empty_file_has_no_value(read):
         ("a: !!python/object:os.system {}\n", "file.yml:1: tags are not allowed: found .*os.system"),
         ("a: 1\nb: !!int x\n", "file.yml:2: tags are not allowed: found .*int; remove the tag"),
         ("a: !!timestamp x\n", "file.yml:1: tags are not allowed"),
+        ('a: "b\\0"\n', r"file.yml:1: control characters are not allowed: found '.x00'; remove it"),
+        ('a:\n  - "b\\e[2J"\n', r"file.yml:2: control characters are not allowed: found '.x1b'"),
+        ('"b\\x7f": 1\n', r"file.yml:1: control characters are not allowed: found '.x7f'"),
         ("? [a, b]\n: 1\n", "file.yml:1: a key must be plain text: found a list or a mapping"),
         ("a: 1\nb: \x00\n", "file.yml:2: not valid YAML: found a control character; remove it"),
         pytest.param("[" * 200_000, "file.yml:1: not valid YAML: found lists or mappings nested too deeply", id="deep"),

@@ -33,6 +33,7 @@ def test_every_part_of_an_error_is_escaped():
     error = DatapackError("w\x1bw", where="\x9b", expected="\u200b", found="\ud800", fix="\u202e", details=("a\nb",))
     assert str(error) == r"\x9b: w\x1bw: expected \u200b, found \ud800; \u202e"
     assert error.details == (r"a\nb",)
+    assert str(DatapackError("not here", where="a \n b")) == r"a \n b: not here"
 
 
 def test_notes_and_warnings_are_escaped(capsys):
