@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import warnings
 import zlib
 from enum import Enum
 from functools import cache
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.dataset.depth import has_16_bits, refusal, to_rgb, uses_12_bits
-from trainers.dataset.orientation import ask, must_turn, orientation_of, stored_size, turn
+from trainers.dataset.orientation import ask, has_late_exif, must_turn, orientation_of, stored_size, turn
 from trainers.errors import DatapackError
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _formats() -> tuple[str, ...]:
     from PIL import Image
 
     Image.init()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # a hostile file would fill the log with them
     return tuple(sorted(_FORMATS & Image.OPEN.keys()))
 
 
@@ -186,10 +188,12 @@ def _rgb(
 def _orientation(opened: Image.Image, content: bytes, given: tuple[int, int]) -> tuple[int, bool | None]:
     """Return the orientation and what `must_turn` says; raise `BrokenImageError` if the image has another size.
 
-    The size comes first: to find the orientation, Pillow may decode all pixels.
+    The size comes first: the pixels may have to be decoded to find the orientation.
     """
     stored = stored_size(opened)
-    orientation = orientation_of(opened, content) if given in {stored, stored[::-1]} else 1
+    if given in {stored, stored[::-1]} and has_late_exif(opened, content):
+        opened.load()
+    orientation = orientation_of(opened)
     wants_turn = must_turn(orientation, stored, given)
     if wants_turn is None and given != stored:
         expected, found = ("{} x {}".format(*numbers) for numbers in (given, stored))

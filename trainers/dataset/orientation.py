@@ -8,6 +8,8 @@ images of the list do, if the sizes of at least one show it and all of them agre
 
 from __future__ import annotations
 
+import re
+import struct
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,20 +27,60 @@ if TYPE_CHECKING:
 Setting = Literal["auto", "apply", "ignore"]
 
 _TAG, _WIDTH, _LENGTH = 274, 256, 257
-_SIDEWAYS = range(5, 9)
-_TEXTS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds it, of a PNG
+_ALL, _SIDEWAYS = range(1, 9), range(5, 9)
+_FORMS = {3: "H", 4: "I"}  # of a whole number in EXIF data
+_IN_XMP = re.compile('tiff:Orientation(?:="|>)([0-9])')
 _FIX = "set image.exif to apply if the boxes were drawn on upright images, or to ignore if on images as they are stored"
 
 
-def orientation_of(opened: Image.Image, content: bytes) -> int:
-    """Return the orientation of an image that Pillow has opened: 1 to 8; 1 if it has none, or none that can be read."""
-    if opened.format == "PNG" and not _TEXTS & opened.info.keys() and b"eXIf" not in content:
-        return 1  # Pillow would decode all pixels to look behind them
+def orientation_of(opened: Image.Image) -> int:
+    """Return the orientation of an image that Pillow has opened: 1 to 8; 1 if it has none, or none that can be read.
+
+    It is where Pillow looks for it. Pillow would also read all the rest, of which a file may have any amount.
+    """
+    info = opened.info
+    if exif := info.get("exif") or _unpacked(info.get("Raw profile type exif", "")):
+        found = _in_exif(exif.removeprefix(b"Exif\0\0"))
+    else:
+        found = getattr(opened, "tag_v2", {}).get(_TAG)
+    if found is None and (match := _IN_XMP.search(_text(info.get("XML:com.adobe.xmp") or info.get("xmp") or ""))):
+        found = int(match[1])
+    return next((number for number in _ALL if number == found), 1)  # a TIFF may have it as a fraction
+
+
+def has_late_exif(opened: Image.Image, content: bytes) -> bool:
+    """Whether Pillow must load the pixels first: a PNG may have its EXIF data behind them."""
+    return opened.format == "PNG" and "exif" not in opened.info and b"eXIf" in content
+
+
+def _in_exif(exif: bytes) -> int | None:
+    """Return the orientation in the first directory of EXIF data."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return None
+    entry = struct.Struct(f"{order}HHI4s")
     try:
-        found = opened.getexif().get(_TAG, 1)
-    except Exception:  # broken metadata says nothing about the pixels
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= max(_SIDEWAYS) else 1
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, number, value = entry.unpack_from(exif, at)
+            if tag == _TAG and kind in _FORMS and number == 1:
+                return int(struct.unpack_from(order + _FORMS[kind], value)[0])
+    except struct.error:  # the data is cut off
+        pass
+    return None
+
+
+def _unpacked(profile: str) -> bytes:
+    """Return the EXIF data that ImageMagick writes as a text: three lines, then hex digits."""
+    try:
+        return bytes.fromhex("".join(profile.split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+def _text(xmp: str | bytes) -> str:
+    return xmp if isinstance(xmp, str) else xmp.decode("latin-1")
 
 
 def stored_size(opened: Image.Image) -> Size:

@@ -1,13 +1,18 @@
 """Boxes are where the COCO file's size puts them: one rule for all EXIF orientations, formats and shapes."""
 
+import contextlib
 import io
+import struct
+import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from trainers.dataset.decode import BrokenImageError, Remark, decode, on_turned_image
-from trainers.dataset.orientation import TurnRule
+from trainers.dataset.orientation import TurnRule, orientation_of
 from trainers.errors import ConfigError
 
 WIDE, SQUARE = (48, 32), (32, 32)
@@ -137,3 +142,68 @@ def test_metadata_is_found_after_the_pixels_only_if_the_size_is_right():
     assert same(decode(moved, SQUARE, SQUARE, turns=lambda: True), UPRIGHT[3](drawing(SQUARE)))
     with pytest.raises(BrokenImageError, match="expected 9 x 9 pixels, found 32 x 32"):
         decode(moved, (9, 9), (9, 9))
+
+
+def exif(orientation, *, order="<", kind=3, count=1, before=3) -> bytes:
+    """Write EXIF data with some other tags before the orientation."""
+    tags = [(256 + number, 4, 1, 7) for number in range(before)]
+    entries = b"".join(struct.pack(f"{order}HHII", *tag) for tag in tags)
+    value = struct.pack(f"{order}HH" if kind == 3 else f"{order}I", *([orientation, 0] if kind == 3 else [orientation]))
+    entries += struct.pack(f"{order}HHI", 0x0112, kind, count) + value
+    mark = b"II" if order == "<" else b"MM"
+    return mark + struct.pack(f"{order}HIH", 42, 8, before + 1) + entries + b"\0\0\0\0"
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description %s/></x:xmpmeta>'
+PROFILE = "\nexif\n      58\n" + exif(6).hex()
+
+
+def saved(form="jpeg", text=(), **options) -> bytes:
+    info, out = PngInfo(), io.BytesIO()
+    for key, value in text:
+        info.add_text(key, value)
+    more = {"pnginfo": info} if form == "png" else {}
+    Image.fromarray(drawing(WIDE)).save(out, form, **more, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (saved(exif=b"Exif\0\0" + exif(6)), 6),
+        (saved(exif=b"Exif\0\0" + exif(5, order=">")), 5),
+        (saved(exif=b"Exif\0\0" + exif(7, kind=4)), 7),
+        (saved(xmp=XMP % b'tiff:Orientation="8"'), 8),
+        (saved("png", [("XML:com.adobe.xmp", (XMP % b'tiff:Orientation="8"').decode())]), 8),
+        (saved("png", [("Raw profile type exif", PROFILE)]), 6),
+        (saved("tiff", tiffinfo={0x0112: 6}), 6),
+        (saved(exif=b"Exif\0\0" + exif(2)[:-6]), 1),
+        (saved(exif=b"Exif\0\0" + exif(6, kind=2)), 1),
+        (saved(exif=b"Exif\0\0" + exif(60)), 1),
+        (saved(exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), 1),
+        (saved(exif=b"Exif\0\0"), 1),
+        (saved("png", [("Raw profile type exif", "\nexif\n 3\nxyz")]), 1),
+        (saved(xmp=XMP % b'tiff:Orientation="?"'), 1),
+    ],
+    ids=range(14),
+)
+def test_an_orientation_is_found_where_pillow_finds_it(content, expected):
+    """EXIF data in either byte order, in XMP and in ImageMagick's text; what can't be read counts as none."""
+    with Image.open(io.BytesIO(content)) as opened:
+        assert orientation_of(opened) == expected
+        with contextlib.suppress(Exception):  # Pillow gives up at once
+            assert opened.getexif().get(0x0112, 1) in {expected, 60}
+
+
+def test_hostile_metadata_costs_little():
+    """EXIF data of tens of thousands of tags, each as large as the file, take no time, no memory and no log line."""
+    tags = b"".join(struct.pack("<HHII", 1 + number % 200, 2, 200_000, 8) for number in range(65_535))
+    hostile = b"II*\0\x08\0\0\0\xff\xff" + tags + bytes(200_000)
+    content = saved("png", exif=hostile)
+    tracemalloc.start()
+    with warnings.catch_warnings(record=True) as noted:
+        decode(content, WIDE, WIDE, turns=never)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(content)
+    assert not noted
