@@ -40,8 +40,7 @@ def find_image(
         ImageError: there is no such image, or more than one.
     """
     check_spelling(index, ("manifests",), where)
-    entries = index.get("manifests")
-    named = [entry for entry in entries if not tag or _tag(entry) == tag] if isinstance(entries, list) else []
+    named = [entry for entry in entries_of(index) if not tag or annotation(entry, REF_NAME) == tag]
     found = list(dict.fromkeys(Descriptor.parse(entry, where) for entry in named))
     if len(found) > 1:
         found = [descriptor for descriptor in found if _is_image(read(descriptor))]
@@ -52,9 +51,16 @@ def find_image(
     return found[0]
 
 
-def _tag(entry: Any) -> object:
+def entries_of(index: Mapping[str, Any]) -> list[Any]:
+    """Return the entries of an index that anyone may have written; none if it has no list of them."""
+    entries = index.get("manifests")
+    return entries if isinstance(entries, list) else []
+
+
+def annotation(entry: Any, key: str) -> object:
+    """Return an annotation of such an entry; None if it has none."""
     annotations = entry.get("annotations") if isinstance(entry, dict) else None
-    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return annotations.get(key) if isinstance(annotations, dict) else None
 
 
 def _is_image(document: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from datapack.files import (
     sync_folder,
     temporary_file,
 )
+from datapack.oci.index import annotation, entries_of
 from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
@@ -55,14 +57,14 @@ def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
 
 
 def _check_replaceable(layout: Layout, reference: Reference) -> None:
-    for image in layout.read_index().get("manifests", ()):
-        title = image.get("annotations", {}).get(_TITLE)
+    for image in entries_of(layout.read_index()):
+        title = annotation(image, _TITLE)
         if title != str(reference):
             raise ImageError(
                 "this layout contains another image",
                 where=layout.root,
                 expected=str(reference),
-                found=title or image.get("digest"),
+                found=title or reprlib.repr(image),
                 fix="name another target with --to",
             )
 

@@ -125,4 +125,5 @@ def _compare_with_lock(verified: Verified, workspace: Workspace | None) -> Verif
             raise MismatchError(
                 f"the {what} is not the one in the lock", where=verified.where, expected=expected, found=found
             )
-    return replace(verified, base_check="compared") if locked.image else verified
+    known = locked.image is not None and verified.base_check != "closed"
+    return replace(verified, base_check="compared") if known else verified

@@ -174,7 +174,7 @@ def _size_problems(info: Mapping[str, str], content: Content) -> list[str]:
 
 def _base_check(carrier: Carrier, content: Content) -> BaseCheck:
     if carrier.base is not None:  # and it is the image's, or there would be a problem
-        return "compared"
+        return "closed" if _closed(carrier) else "compared"
     return "read" if content.base.layers == carrier.below else "unread"
 
 

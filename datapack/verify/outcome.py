@@ -24,7 +24,7 @@ SCOPES: dict[Scope, str] = {
     "quick": "complete by names and sizes, no byte was read",
     "sizes": "complete by the sizes of its layers, no file was read",
 }
-BaseCheck = Literal["compared", "read", "unread"]
+BaseCheck = Literal["compared", "closed", "read", "unread"]
 #: What is said of an image's base if it was not compared with the base that the image names.
 BASE_CHECKS: dict[BaseCheck, str] = {
     "read": "its own files can be anything, but they leave the dataset and the import program alone",
@@ -56,7 +56,9 @@ class Verified:
             lines.append(
                 f"provenance: {self.statements} attached, of this image" if self.statements else "no provenance"
             )
-        if self.base_check in BASE_CHECKS:
+        if self.base_check == "closed":
+            lines.append("base not unpacked: it is the one that the image names, but its compression is unknown here")
+        elif self.base_check in BASE_CHECKS:
             what = f"base not compared: the image names {shown(self.base)}, which is not known here"
             lines.append(f"{what}; {BASE_CHECKS[self.base_check]}")
         if self.earlier:

@@ -64,6 +64,14 @@ def test_how_the_path_of_a_base_is_spelled_does_not_matter(fetched):
     assert f'"base":"{Layout(fetched.root / "base").image().digest}"' in statement
 
 
+@pytest.mark.parametrize("index", ["7", '{"manifests":[null]}', '{"manifests":[{"annotations":[]}]}'])
+def test_a_layout_that_anyone_wrote_is_not_replaced(built, index):
+    """However odd its index is, it is one clear line."""
+    layout(built).index.write_text(index)
+    error = built.fails("build", "reef@v1")
+    assert "this layout contains another image" in error or "expected a JSON object" in error
+
+
 def test_second_build_writes_nothing(catalog):
     """If nothing changed, nothing is written, not even the lock."""
     catalog.ok("build", "reef@v1")

@@ -45,6 +45,18 @@ def test_a_known_base_is_compared(forged, workspace, mode):
     assert "base not compared: the image names sha256:" in str(forged.verify(mode))
 
 
+def test_a_known_base_that_can_not_be_unpacked(forged, workspace):
+    """It may have something where the dataset goes, so verify says that it could not look."""
+    base = Forged.read(workspace.bases)
+    base.manifest["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+lzma"
+    base.write()
+    forged.manifest["layers"][0] = base.manifest["layers"][0]
+    for facts in (forged.manifest["annotations"], forged.runtime["Labels"]):
+        facts["org.opencontainers.image.base.digest"] = base.layout.image().digest
+    forged.write()
+    assert "base not unpacked: it is the one that the image names" in str(forged.verify("full", workspace))
+
+
 @pytest.mark.parametrize("mode", ["quick", "full"])
 def test_another_base_under_a_known_name(forged, workspace, mode):
     """An image that names a base that is known here must have its layers and settings: the names are not believed."""
