@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from datapack.bag.bagit import Bag, info_fields, read_tags, write_tags
 from datapack.bag.changes import compare_bytes
 from datapack.bag.fetch_txt import FETCH
-from datapack.bag.listing import list_payload
+from datapack.bag.listing import is_folder, list_payload
 from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
 from datapack.download import Downloader
-from datapack.errors import BagError, ManifestError, MismatchError
+from datapack.errors import BagError, FetchError, ManifestError, MismatchError
 from datapack.fetch import dvc
 from datapack.fetch.claims import Claims
 from datapack.fetch.context import FetchContext
@@ -45,6 +45,7 @@ def get_bag(job: FetchJob) -> Bag:
         FetchError: a source failed. Complete files are kept for the next run.
         MismatchError: the bag differs from the lock.
     """
+    _check_folders(job)
     if job.entry.dataset.private:
         _keep_private(job)
     bag = _open_present(job)
@@ -60,6 +61,19 @@ def get_bag(job: FetchJob) -> Bag:
         bag = _fetch(job)
     job.check_digest(bag.manifest)
     return _publish(bag, job.path)
+
+
+def _check_folders(job: FetchJob) -> None:
+    """Refuse a link where a folder should be: datapack and DVC would replace and remove files behind it."""
+    data = job.path.parent
+    for folder in (data.parent, data, job.path, job.partial, job.staging, _replaced(job.path)):
+        if os.path.lexists(folder) and not is_folder(folder):
+            raise FetchError(
+                "a folder is expected here",
+                where=folder,
+                found="a link" if folder.is_symlink() else "a file",
+                fix="move it away; to have the data on another disk, move the whole folder of the catalog there",
+            )
 
 
 def _keep_private(job: FetchJob) -> None:
@@ -204,9 +218,13 @@ def _fetch(job: FetchJob) -> Bag:
     return Bag.complete(job.partial, tags, listing)
 
 
+def _replaced(path: Path) -> Path:
+    return path.with_name(f"{path.name}.replaced.partial")
+
+
 def _publish(bag: Bag, path: Path) -> Bag:
     """Publish a bag under its final name, replacing an earlier one."""
-    replaced = path.with_name(f"{path.name}.replaced.partial")
+    replaced = _replaced(path)
     if replaced.exists():  # left behind by a kill
         shutil.rmtree(replaced)
     if path.exists():

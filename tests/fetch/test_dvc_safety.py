@@ -245,3 +245,23 @@ def test_repository_without_a_cache_is_not_made_anew(tmp_path):
     (tmp_path / ".datapack/dvc-init").touch()
     set_up(tmp_path)
     assert read_setting(tmp_path, "core", "remote") == "shelf"
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+@pytest.mark.parametrize("name", ["", "/reef", "/reef/v1", "/reef/v1.partial", "/reef/v1.replaced.partial"])
+def test_nothing_behind_a_link_is_touched(fetched, name, kind):
+    """DVC would check the bag out behind a link, and remove every other file there."""
+    elsewhere, path = fetched.root.parent / "elsewhere", fetched.root / f"data{name}"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_bytes(b"x")
+    if name.endswith("partial"):
+        remove_bag(fetched)
+    else:
+        path.rename(fetched.root.parent / "before")
+    if kind == "link":
+        path.symlink_to(elsewhere)
+    else:
+        path.write_bytes(b"x")
+    error = fetched.fails("fetch", "reef@v1", "--refresh")
+    assert f"{path}: a folder is expected here: found a {kind}; move it away" in error
+    assert [file.name for file in elsewhere.iterdir()] == ["precious"]
