@@ -13,7 +13,7 @@ from datapack.web import InvalidAnswerError, NoConnectionError, PrivateAddressEr
 from datapack.web.errors import NoTlsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from datapack.registry.name import ImageName
     from datapack.web import Response, WebError
@@ -54,11 +54,14 @@ class Answer:
 class RefusedError(ImageError):
     """A registry refused a request. ``status`` is HTTP's, ``code`` the registry's own, if it gave one."""
 
-    def __init__(self, answer: Answer, name: object, doing: str, fix: str) -> None:
+    def __init__(self, answer: Answer, name: object, doing: str, fix: str, secrets: Iterable[str] = ()) -> None:
         self.status = answer.status
         self.retry_after = answer.headers.get("Retry-After", "")
         self.code, message = _reason(answer.json())
-        said = " ".join(f"{self.code} {message}".split())[:_MESSAGE_SHOWN]
+        said = f"{self.code} {message}"
+        for secret in secrets:  # some registries repeat the credential that they refuse
+            said = said.replace(secret, "...")
+        said = " ".join(said.split())[:_MESSAGE_SHOWN]
         found = f"HTTP {_status_line(self.status)}" + (f" ({shown(said)})" if said else "")
         super().__init__(f"the registry refuses {doing}", where=name, found=found, fix=fix)
 

@@ -27,6 +27,7 @@ TIMEOUT, UPLOAD_TIMEOUT = 60.0, 300.0  # seconds of patience; after an upload th
 CONNECTIONS = 64  # more than anybody uploads at once
 _RENEWALS = 3  # tokens that one request may use up
 _REDIRECTS = 5
+_SHORTEST_SECRET = 4  # letters; to hide every letter of a shorter one would show it
 _REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 _READING = {"GET", "HEAD"}
 _REPEATABLE = {*_READING, "PUT"}  # methods whose requests may be sent twice
@@ -147,7 +148,10 @@ class RegistryClient:
 
     def refusal(self, answer: Answer, doing: str) -> RefusedError:
         """Make the error for an unexpected answer."""
-        return RefusedError(answer, self.name, doing, self._fix(answer.status))
+        token = self._authorization.partition(" ")[2]
+        secrets = {token, *(self._login.secrets if self._login else ())}
+        hidden = sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+        return RefusedError(answer, self.name, doing, self._fix(answer.status), hidden)
 
     def _fix(self, status: int) -> str:
         if may_pass(status):

@@ -42,7 +42,7 @@ class RemoteImage:
 
     def size(self, descriptor: Descriptor) -> int | None:
         found = self.repository.blob_size(descriptor.digest)
-        return descriptor.size if found == UNKNOWN else found  # whoever reads it counts
+        return sum(map(len, self.repository.blob(descriptor))) if found == UNKNOWN else found
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         if descriptor.digest == self.image().digest:

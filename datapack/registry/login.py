@@ -49,6 +49,11 @@ class Login:
         pair = f"{self.user}:{self.password}".encode(errors="surrogateescape")
         return f"Basic {base64.b64encode(pair).decode()}"
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may show."""
+        return self.password, self.identity_token, self.basic.partition(" ")[2]
+
 
 def find_login(name: ImageName) -> Login | None:
     """Return the login for a repository from the first file that has one.

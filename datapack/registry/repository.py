@@ -13,7 +13,7 @@ from datapack.oci.blob import UNOBSERVED
 from datapack.oci.spec import DOCKER_EQUIVALENTS, INDEX, checked
 from datapack.progress import size as shown
 from datapack.registry.answer import Answer, RefusedError, UnreachableError
-from datapack.registry.retry import TRIES, backoff, may_pass
+from datapack.registry.retry import TRIES, backoff, eventually, may_pass
 from datapack.registry.upload import UNKNOWN, Upload
 
 if TYPE_CHECKING:
@@ -190,13 +190,13 @@ class Repository:
             RefusedError: the registry refused it.
         """
         answer = self.send_manifest(content, media_type, reference)
-        digest, found = digest_of(content), digest_of(self.manifest(reference))
-        if found != digest:
+        found = eventually(lambda: self.find_manifest(reference), lambda found: found == content)
+        if found != content:
             raise ImageError(
                 "the registry returns a different manifest from the one that was pushed",
                 where=f"{self.name.path}:{reference}",
-                expected=digest,
-                found=found,
+                expected=digest_of(content),
+                found="none" if found is None else digest_of(found),
                 fix="check whether somebody else pushes to this name",
             )
         return answer

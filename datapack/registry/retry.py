@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found = TypeVar("Found")
 
 TRIES = 5  # of a request, of a download that makes no progress, and of an upload
 _LONGEST_PAUSE = 60  # seconds, unless the registry asks for more
@@ -22,3 +29,15 @@ def backoff(attempt: int, retry_after: str = "") -> float:
     if retry_after.isascii() and retry_after.isdigit():
         return min(int(retry_after[:_DIGITS]), _LONGEST_RETRY_AFTER)
     return min(_LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+
+
+def eventually(
+    find: Callable[[], Found], expected: Callable[[Found], bool], wait: Callable[[float], None] = time.sleep
+) -> Found:
+    """Return what is found once it is as expected, or after `TRIES`: what a registry accepted may be seen later."""
+    for attempt in range(1, TRIES):
+        found = find()
+        if expected(found):
+            return found
+        wait(backoff(attempt))
+    return find()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from datapack.errors import ImageError
 from datapack.oci.blob import UNOBSERVED
 from datapack.registry.answer import Answer, RefusedError, UnreachableError
-from datapack.registry.retry import TRIES, backoff, may_pass
+from datapack.registry.retry import TRIES, backoff, eventually, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -142,8 +142,9 @@ class Upload:
     def _check(self, answer: Answer, digest: str) -> None:
         """Raise `ImageError` if the registry stored a different blob from the one that was sent."""
         named = answer.headers.get("Docker-Content-Digest", digest)
-        size = self.blob_size(digest)
-        if named != digest or size not in {self.blob.size, UNKNOWN}:
+        right = {self.blob.size, UNKNOWN}
+        size = eventually(lambda: self.blob_size(digest), right.__contains__, self.observer.wait)
+        if named != digest or size not in right:
             raise ImageError(
                 "the registry stored a different layer from the one that was sent",
                 where=self.client.name,

@@ -71,9 +71,8 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch):
     """Retry without a pause."""
-    monkeypatch.setattr("datapack.registry.upload.backoff", lambda *_: 0.0)
-    monkeypatch.setattr("datapack.registry.repository.backoff", lambda *_: 0.0)
-    monkeypatch.setattr("datapack.registry.client.backoff", lambda *_: 0.0)
+    for module in ("client", "repository", "retry", "upload"):
+        monkeypatch.setattr(f"datapack.registry.{module}.backoff", lambda *_: 0.0)
 
 
 @pytest.fixture

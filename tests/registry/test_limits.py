@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import pytest
 
 from datapack.errors import ImageError
 from datapack.hashing import digest_of
-from datapack.oci.spec import LAYER, Descriptor
-from datapack.registry import ImageName, RegistryClient, Repository
+from datapack.oci.blob import Blob
+from datapack.oci.spec import LAYER, MANIFEST, Descriptor, canonical_json
+from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from datapack.registry.retry import backoff
 from tests import proxies
 from tests.registry.pushing import TokenService, log_in
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
 ALWAYS = 10**9
 HUGE, NUMBER = b" " * (5 << 20), "9" * 5000
+NOTHING = canonical_json(
+    {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": Descriptor.of("text/plain", b"content").to_json(),
+        "layers": [],
+    }
+)
 BLOB = Descriptor(LAYER, digest_of(b"content"), len(b"content"))
 
 
@@ -86,6 +96,32 @@ def test_an_endless_blob(client, proxy):
     proxy.add("GET", "/blobs/", stream, times=ALWAYS)
     with pytest.raises(ImageError, match="the registry sends more than this blob has"):
         list(Repository(client).blob(BLOB))
+
+
+@pytest.mark.parametrize(("content", "right"), [(b"content", True), (b"conten", False), (b"contents", False)])
+def test_a_blob_whose_size_nobody_tells(client, proxy, content, right):
+    """Its bytes are counted: what nobody counted has no size."""
+
+    def stream(exchange: Exchange) -> None:
+        exchange.handler.send_response(200)
+        exchange.handler.send_header("Transfer-Encoding", "chunked")
+        exchange.handler.end_headers()
+        exchange.handler.wfile.write(b"%d\r\n%b\r\n0\r\n\r\n" % (len(content), content))
+
+    proxy.add("GET", "/blobs/", stream, times=ALWAYS)
+    proxy.add("HEAD", "/blobs/", proxies.answer(200), times=ALWAYS)
+    image = RemoteImage(Repository(client), b"{}")
+    with contextlib.nullcontext() if right else pytest.raises(ImageError, match=r"ended early|sends more"):
+        assert image.size(BLOB) == 7
+
+
+def test_what_a_registry_accepted_may_be_seen_later(client, proxy):
+    """Some registries answer before all of their servers know."""
+    proxy.add("GET", "/manifests/", proxies.refuse(404), times=2)
+    proxy.add("HEAD", "/blobs/", proxies.refuse(404), skip=1, times=2)  # after the question whether it is there
+    there = Repository(client)
+    assert there.upload(Blob.of("text/plain", b"content")).way == "sent"
+    there.put_manifest(NOTHING, MANIFEST, "v1")
 
 
 def test_a_blob_that_is_too_short(client, proxy):

@@ -165,6 +165,24 @@ def test_a_credential_goes_to_no_other_host(catalog, tmp_path, monkeypatch, stat
     assert "Authorization" not in headers
 
 
+def test_a_registry_that_repeats_the_credential(catalog, registry):
+    """What it refuses is not shown, in no form: the output may be in a log that others read."""
+    with proxies.Proxy(registry) as proxy:
+        log_in(catalog, proxy.name)
+
+        def repeat(exchange: proxies.Exchange) -> None:
+            given = exchange.handler.headers.get("Authorization", "")
+            message = f"{given} that is {base64.b64decode(given.partition(' ')[2]).decode()} is wrong"
+            content = json.dumps({"errors": [{"code": given, "message": message}]}).encode()
+            exchange.answer(401, [("WWW-Authenticate", "Basic")], content)
+
+        proxy.add("POST", "uploads/", repeat, times=99)
+        error = catalog.fails("push", "reef@v1", "--to", f"docker://{proxy.name}/reef")
+    assert PASSWORD not in error
+    assert BASIC not in error
+    assert "is wrong" in error
+
+
 def test_a_forbidden_namespace(unfetched, proxy):
     """Somebody else's namespace is refused before the data is read; the error says what to check."""
     proxy.add("POST", "uploads", proxies.refuse(403, "DENIED"), times=99)
