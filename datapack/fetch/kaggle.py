@@ -16,12 +16,13 @@ from urllib.parse import quote
 
 from datapack.download.content import WrongContentError, check_content
 from datapack.download.responses import parse_retry_after, status_line
-from datapack.errors import FetchError
+from datapack.errors import DatapackError, FetchError
 from datapack.fetch.context import SourceResult
 from datapack.fetch.kaggle_credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.files import TEMPORARY_PREFIX, FileStat, disk_errors, sync, sync_folder
 from datapack.hashing import hash_file
+from datapack.web import WebError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,9 @@ def _download(source: KaggleSource, context: FetchContext, name: str, folder: Pa
 
 def _try_download(source: KaggleSource, name: str, folder: Path) -> Path:
     """Download a file with kagglehub, one try."""
-    with _silence():
+    from datapack.web.for_requests import guarded_requests
+
+    with _silence(), guarded_requests():
         import kagglehub
         from kagglehub.exceptions import DataCorruptionError
         from requests import RequestException
@@ -127,9 +130,11 @@ def _try_download(source: KaggleSource, name: str, folder: Path) -> Path:
             return Path(download(source.kaggle, path=name, output_dir=os.fspath(folder)))
         except RequestException as error:
             raise _NoFileError.of(error) from None
+        except WebError as error:
+            raise _NoFileError(f"no answer ({error})") from None
         except DataCorruptionError:
             raise _NoFileError("a file with the wrong md5") from None
-        except OSError:  # of the disk
+        except (OSError, DatapackError):  # of the disk, or of a setting
             raise
         except Exception as error:
             found = type(error).__name__  # its message may contain the credential

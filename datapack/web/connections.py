@@ -42,10 +42,15 @@ def resolve(host: str, port: int | None = None) -> list[Address]:
 
 @dataclass(frozen=True)
 class Guard:
-    """The rule for new connections. With ``is_public`` they lead only to public addresses, unless through a proxy."""
+    """The rule for new connections.
+
+    With ``is_public`` they lead only to public addresses, unless through a proxy. ``notes_content``: whether the reader
+    of a body calls its ``delivered`` after each part, so that a body without content can be seen.
+    """
 
     connect_timeout: float
     is_public: Callable[[str], bool] | None = None
+    notes_content: bool = True
 
     def check(self, addresses: Sequence[Address]) -> None:
         """Raise `PrivateAddressError` unless all of a host's addresses may be connected to."""
@@ -114,7 +119,7 @@ class _Connection(HTTPConnection):
         paced = _paced(self.sock)
         paced.expect_headers()
         response = super().getresponse()
-        paced.expect_body()
+        paced.expect_body(limited=self.guard.notes_content)
         response.delivered = paced.delivered  # type: ignore[attr-defined] # for `client.Response`
         return response
 

@@ -7,6 +7,7 @@ ours, for example while the disk is slow.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import time
@@ -37,7 +38,7 @@ class PacedSocket(socket.socket):
     _waited = 0.0  # seconds
     _moved = 0  # bytes in these seconds
     _in_headers = False
-    _allowance = _HEADERS  # bytes that may come before anything is delivered
+    _allowance: float = _HEADERS  # bytes that may come before anything is delivered
 
     def settimeout(self, value: float | None, /) -> None:
         self._patience = _NO_PATIENCE if value is None else value
@@ -51,9 +52,9 @@ class PacedSocket(socket.socket):
         self._in_headers, self._allowance = True, _HEADERS
         self._waited, self._moved = 0.0, 0
 
-    def expect_body(self) -> None:
-        """Begin to send a request, or to wait for the body of an answer."""
-        self._in_headers, self._allowance = False, _UNDELIVERED
+    def expect_body(self, *, limited: bool = True) -> None:
+        """Begin to send a request, or to wait for the body of an answer; ``limited`` if `delivered` will be called."""
+        self._in_headers, self._allowance = False, _UNDELIVERED if limited else math.inf
         self._waited, self._moved = 0.0, 0
 
     def delivered(self) -> None:

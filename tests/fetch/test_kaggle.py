@@ -2,13 +2,15 @@
 
 import json
 import os
+import time
 
 import pytest
 from pydantic import ValidationError
 
 from datapack.catalog.sources import KaggleSource
 from datapack.errors import FetchError
-from tests.servers import FakeKaggle, Reply
+from tests.registries import self_signed
+from tests.servers import FakeKaggle, RawServer, Reply, read_head
 from tests.workplace import Workplace
 
 FILES = {"train.json": b'{"images": []}', "eval.json": b"{}", "sub/a b.csv": b"1,2\n"}
@@ -60,6 +62,57 @@ def test_files_of_a_dataset_arrive(place, kaggle):
     address = "https://www.kaggle.com/api/v1/datasets/download/owner/name/sub/a%20b.csv?datasetVersionNumber=2"
     assert payload.urls == {"data/x/sub/a b.csv": address}
     assert place.fetch(KaggleSource(kaggle="owner/name", files=["eval.json"])).hashes
+
+
+def test_a_large_file_arrives(place, kaggle):
+    """Our connections carry kagglehub's transfers, too."""
+    kaggle.files["train.json"] = b"[" + b" " * 5_000_000 + b"]"
+    assert place.fetch(KaggleSource(kaggle="fathomnet2024", files=["train.json"])).hashes
+
+
+@pytest.mark.parametrize("at", ["api", "storage"])
+def test_a_slow_server_is_left(place, kaggle, monkeypatch, at):
+    """A byte now and then is not enough: each try ends, and so does the command."""
+    monkeypatch.setattr("datapack.web.for_requests._PATIENCE", 0.5)
+    monkeypatch.setattr("kagglehub.clients.DEFAULT_READ_TIMEOUT", 0.5)
+
+    def drip(connection):
+        head = read_head(connection)
+        if at == "storage" and "/storage/" not in head.splitlines()[0]:
+            target = "http://localhost/storage/train.json"
+            lines = f"Location: {target}\r\nContent-Length: 0\r\nConnection: close"
+            connection.sendall(f"HTTP/1.1 302 Found\r\n{lines}\r\n\r\n".encode())
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99999\r\n\r\n")
+        while True:
+            time.sleep(0.1)
+            connection.sendall(b" ")
+
+    with RawServer(drip) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        with pytest.raises(FetchError, match=r"Kaggle sent no file: found no answer \(under 1,000 bytes a second\)"):
+            place.fetch(SOURCE, tries=2)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_certificates_are_those_of_all_requests(place, kaggle, monkeypatch, tmp_path, variable):
+    """requests alone would not read SSL_CERT_FILE."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    certificate = self_signed(tmp_path)
+
+    def redirect_or_answer(connection):
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    monkeypatch.setenv(variable, str(certificate[0]))
+    with RawServer(redirect_or_answer, certificate) as server:
+        kaggle.first = [Reply(status=302, headers={"Location": f"{server.url}/eval.json"})]
+        assert place.fetch(KaggleSource(kaggle="fathomnet2024", files=["eval.json"])).hashes
+        monkeypatch.delenv(variable)
+        kaggle.first = [Reply(status=302, headers={"Location": f"{server.url}/eval.json"})] * 9
+        with pytest.raises(FetchError, match="Kaggle sent no file: found no answer"):
+            place.fetch(KaggleSource(kaggle="fathomnet2024", files=["eval.json"], into="other"), tries=1)
 
 
 def test_missing_credential_error_lists_the_places(place, kaggle, monkeypatch):
