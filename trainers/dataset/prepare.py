@@ -200,8 +200,10 @@ def _log_checked(config: Config, dataset: Dataset, decodings: Sequence[Decoding]
 
 
 def _log_split(images: Images, parts: Split, context: RunContext) -> None:
-    coco = images.coco
+    coco, boxes = images.coco, len(images.coco.targets().boxes)
     context.log.note(
-        f"{len(coco):,} images in {parts.sequences:,} sequences, {len(coco.targets().boxes):,} boxes of "
+        f"{len(coco):,} images in {parts.sequences:,} sequences, {boxes:,} boxes of "
         f"{len(coco.categories)} categories: {len(parts.train):,} to train on, {len(parts.validation):,} for validation"
     )
+    if vanished := boxes - len(coco.targets(images.layout.sizes).boxes):
+        context.log.note(f"{vanished:,} of these boxes are too small to learn once their images are scaled")

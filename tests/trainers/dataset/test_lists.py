@@ -114,3 +114,17 @@ def test_skip_broken_knows_the_other_list_wherever_its_images_are(tmp_path, name
     for folder in (".", "images"):
         job = Job(tmp_path, files, eval="eval.json", eval_images=folder, skip_broken=[name])
         assert len(prepare_data(job.config, job.context, "train").coco) == 12
+
+
+def test_boxes_that_vanish_when_scaled_are_counted(tmp_path):
+    """The log says how many boxes are too small once their images have the size that the model sees."""
+    files = small_files()
+    content = json.loads(files["train.json"])
+    for row in content["annotations"][:3]:
+        row["bbox"] = [5, 5, 2, 2]
+    files["train.json"] = json.dumps(content).encode()
+    assert "too small to learn" not in Job(tmp_path, files).check()
+    haven = Haven(tmp_path, files)
+    haven.configure(image={"min_size": 24, "max_size": 32})
+    done = haven.run("check")
+    assert "3 of these boxes are too small to learn once their images are scaled" in done.stdout
