@@ -34,10 +34,13 @@ def parse_missing(content: bytes) -> dict[str, Missing]:
     """Read ``missing.csv``.
 
     Raises:
-        ValueError: it is not UTF-8, or a column is missing.
+        ValueError: it is not UTF-8, or not such a table.
     """
-    rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
+    rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
     try:
-        return {row["path"]: Missing(row["url"], row["reason"]) for row in rows}
-    except KeyError as error:
-        raise ValueError(f"no column {error}") from error
+        header, *lines = rows
+        places = [header.index(column) for column in _HEADER]
+        found = [[line[place] for place in places] for line in lines if line]
+    except (csv.Error, ValueError, IndexError) as error:
+        raise ValueError(f"not a table with the columns {', '.join(_HEADER)}") from error
+    return {path: Missing(url, reason) for path, url, reason in found}
