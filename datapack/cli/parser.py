@@ -128,7 +128,11 @@ def _add_run(commands: Commands) -> None:
         usage="datapack run [-h] [OPTION ...] WHAT [OPTION ...] [-- ARGUMENT ...]",
         epilog="Arguments after -- go to the program in the container: datapack run reef@v1 --strict -- --jobs 1",
     )
-    command.add_argument("what", metavar="WHAT", help="name@version, or the name or ID of an image in the engine")
+    command.add_argument(
+        "what",
+        metavar="WHAT",
+        help="name@version, the name or ID of an image in the engine, or, for apptainer, oci:DIR or oci-archive:FILE",
+    )
     _add_launch_options(command)
     command.add_argument(
         "--strict", action="store_true", help="read-only root file system, a user ID without a name, no capabilities"
@@ -170,7 +174,9 @@ def _add_launch_options(command: argparse.ArgumentParser) -> None:
 def _add_verify(commands: Commands) -> None:
     command = commands.add_parser("verify", help="check a bag or an image against its manifest")
     command.add_argument(
-        "what", metavar="WHAT", help="name@version, a bag's folder, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://..."
+        "what",
+        metavar="WHAT",
+        help="name@version, a bag's folder, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://...",
     )
     mode = command.add_mutually_exclusive_group()
     mode.add_argument(

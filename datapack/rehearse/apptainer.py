@@ -39,6 +39,7 @@ _GPU = Path("/dev/nvidiactl")
 _GRACE = 10  # seconds between the request to stop and the kill
 _SIGNALLED = 128  # plus the signal: the status of a program that a signal ended
 _BLOCK = 1 << 16
+_UNCOMPRESSED = "-noI -noD -noF -noX"  # most datasets are compressed already; once more would take minutes
 _RUNNING = b"runtime parent: "  # before a SIF's name, in the name of the process that runs it
 
 
@@ -98,7 +99,7 @@ class Apptainer:
         self.reporter.note(f"making a SIF of {self.subject.name}")
         image = folder / f"{folder.parent.name}.sif"  # this name is the rehearsal's own: `_remove_leftovers`
         command = [self.program, "--quiet", "build", "--disable-cache", str(image), self.subject.id]
-        settings = {"APPTAINER_TMPDIR": str(folder)}
+        settings = {"APPTAINER_TMPDIR": str(folder), "APPTAINER_MKSQUASHFS_ARGS": _UNCOMPRESSED}
         _run_quietly(command, "apptainer can't make a SIF of this image", self.subject.name, settings)
         return image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from datapack.bag.bagit import read_tags
 from datapack.bag.manifest import sorted_by_bytes
 from datapack.errors import BagError, ManifestError, MismatchError
+from datapack.files import read_limited
 from datapack.verify import Verified, verify_bag
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 DESTINATION = "/safe_outputs"  # where `import` copies to unless --to says otherwise
 
+_LIMIT = 1 << 20  # bytes of a receipt
 _ONLY_PRINTS = {"--list", "--help"}  # arguments of `import` with which it copies nothing
 
 
@@ -96,9 +99,11 @@ def _on_this_machine(inside: PurePosixPath, mounts: Mapping[str, Path]) -> Path 
 def _receipt(bag: Path, dataset: Dataset, required: bool) -> str:
     path = bag.with_name(f"{bag.name}.import.txt")
     expected = f"IMPORT OK {dataset.reference} {dataset.digest}"
-    if not path.exists() and not required:
+    here = os.path.lexists(path)  # a container wrote it: it may be a link, or a FIFO
+    if not here and not required:
         return expected
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    content = read_limited(path, _LIMIT, MismatchError, follow=False) if here else b""
+    lines = content.decode(errors="replace").splitlines()
     if lines[-1:] != [expected]:
         raise MismatchError(
             "the receipt does not confirm the import",

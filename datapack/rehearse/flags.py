@@ -153,8 +153,11 @@ def _ulimit(text: str) -> list[dict[str, Any]]:
 def _entrypoint(text: str) -> list[str]:
     if not text.startswith("["):
         return [text]
-    words = json.loads(text)  # its error is a ValueError
-    if not all(isinstance(word, str) for word in words):
+    try:
+        words = json.loads(text)  # its error is a ValueError
+    except RecursionError:
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError("a program, or a JSON list of words")
     return list(words)
 

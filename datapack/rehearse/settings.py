@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from datapack.errors import UsageError
+from datapack.files import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 AMOUNT = "a number of bytes with an optional unit k, m, g or t, such as 4g"
 
+_LIMIT = 4 << 20  # bytes of a file with arguments
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}  # as docker and podman count
 
@@ -87,9 +89,7 @@ def read_words(path: Path) -> Iterator[tuple[int, str]]:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file, each with its number; raise `UsageError` if it can't be read."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError("can't be read", where=path, found=error.strerror) from error
+        text = read_limited(path, _LIMIT, UsageError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError("not text in UTF-8", where=path) from error
     yield from enumerate(text.splitlines(), start=1)

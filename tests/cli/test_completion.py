@@ -74,7 +74,7 @@ def test_script_is_valid(shell, tmp_path):
         ("datapack build --re", ["--refresh", "--replace"]),
         ("datapack build reef@v1 --upd", ["--update-lock"]),
         ("datapack completion ", ["bash", "zsh"]),
-        ("datapack run --launch ", ["ces", "podman"]),
+        ("datapack run --launch ", ["ces", "podman", "apptainer"]),
         ("datapack build r", ["reef@v1"]),
         ("datapack -C source build r", ["reef@v1"]),
         ("datapack diff reef@v1 ", ["reef@v1"]),

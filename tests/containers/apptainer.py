@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from tests.containers.sid import Machine
 
 HOME = "/home/researcher"
+# Root's processes appear as the researcher's in this user namespace: to files here they are datapack's own user, and to
+# apptainer they are an ordinary user. A signal for the script reaches apptainer.
+_PROGRAM = """#!/bin/sh
+exec {machine} unshare --user --map-user={user} --map-group={user} env HOME={home} /usr/bin/apptainer "$@"
+"""
 _RESEARCHER = ("setpriv", f"--reuid={RESEARCHER}", f"--regid={RESEARCHER}", "--clear-groups", "env", "-i")
 
 
@@ -54,3 +59,11 @@ class Apptainer:
             [*self.machine.prefix, "ls", "-A", folder], stdout=subprocess.PIPE, text=True, check=True
         )
         return listed.stdout.splitlines()
+
+
+def write_program(machine: Machine, folder: Path) -> None:
+    """Write a program, ``apptainer``, that runs that of the machine for datapack, as an ordinary user with a home."""
+    os.chown(f"/proc/{machine.leader}/root{HOME}", 0, 0)
+    program = folder / "apptainer"
+    program.write_text(_PROGRAM.format(machine=" ".join(machine.prefix), user=RESEARCHER, home=HOME))
+    program.chmod(0o755)

@@ -15,7 +15,7 @@ import pytest
 from examples.stand_in_base import build as build_stand_in_base
 from tests.bags import write_bag
 from tests.containers import engines, sid
-from tests.containers.apptainer import Apptainer
+from tests.containers.apptainer import Apptainer, write_program
 from tests.containers.importer import FILES, MANY, Importer, build_import, copy_program
 from tests.containers.rehearsing import Stage, build_reef
 
@@ -101,6 +101,15 @@ def apptainer() -> Iterator[Apptainer]:
         folder.chmod(0o755)
         os.chown(folder, sid.RESEARCHER, sid.RESEARCHER)
         yield Apptainer(machine, folder)
+
+
+@pytest.fixture(scope="session")
+def researcher_apptainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for ``PATH`` with an apptainer that datapack, which is root here, runs as an ordinary user."""
+    folder = tmp_path_factory.mktemp("bin")
+    with sid.machine(processes=False) as machine:
+        write_program(machine, folder)
+        yield folder
 
 
 @contextlib.contextmanager

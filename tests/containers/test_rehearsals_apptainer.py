@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.containers import sid
-from tests.containers.apptainer import HOME
 from tests.containers.engines import Engine
 from tests.containers.rehearsing import Stage
 
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-# Root's processes appear as the researcher's in this user namespace: to files here they are datapack's own user, and to
-# apptainer they are an ordinary user. A signal for the script reaches apptainer.
-PROGRAM = """#!/bin/sh
-exec {machine} unshare --user --map-user={user} --map-group={user} env HOME={home} /usr/bin/apptainer "$@"
-"""
 WHAT_IT_GETS = """
     id -u; ls /safe_data
     for folder in / /safe_data; do touch $folder/x 2>/dev/null && echo $folder is writable; done
@@ -68,24 +62,12 @@ class Researcher(Stage):
         return running
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a program, apptainer, that starts sid's."""
-    folder = tmp_path_factory.mktemp("bin")
-    with sid.machine(processes=False) as machine:
-        os.chown(f"/proc/{machine.leader}/root{HOME}", 0, 0)
-        text = PROGRAM.format(machine=" ".join(machine.prefix), user=sid.RESEARCHER, home=HOME)
-        (folder / "apptainer").write_text(text)
-        (folder / "apptainer").chmod(0o755)
-        yield folder
-
-
 @pytest.fixture
-def researcher(built: Path, stand_in_base: Path, program: Path) -> Iterator[Researcher]:
+def researcher(built: Path, stand_in_base: Path, researcher_apptainer: Path) -> Iterator[Researcher]:
     if not (built / "base").exists():
         shutil.copytree(stand_in_base, built / "base")
     nobody = Engine("apptainer", (), f"unix://{built}/no-engine.sock")
-    yield Researcher(built, nobody, {"PATH": f"{program}:{os.environ['PATH']}"})
+    yield Researcher(built, nobody, {"PATH": f"{researcher_apptainer}:{os.environ['PATH']}"})
     shutil.rmtree(built / "dist" / "rehearsals", ignore_errors=True)
 
 

@@ -232,6 +232,34 @@ def test_a_stopped_training_resumes(image: Image, haven: Haven) -> None:
     assert len(metrics.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("image", ["pyt"], indirect=True)
+def test_apptainer_trains(image: Image, haven: Haven, researcher_apptainer: Path, tmp_path: Path) -> None:
+    """As a SIF, read-only and as the researcher, an image trains too."""
+    layout = f"oci:{tmp_path}/layout"
+    store = json.loads(image.engine.run("info", "--format", "json").stdout)["store"]
+    place = f"[{store['graphDriverName']}@{store['graphRoot']}+{store['runRoot']}]{image.name}"
+    copy = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", f"containers-storage:{place}", layout]
+    subprocess.run(copy, check=True)
+    haven.configure(training={"epochs": 1})
+    command = [sys.executable, "-m", "datapack", "run", layout, "--launch", "apptainer", "--env-file", "variables"]
+    (haven.root / "variables").write_text(f"{ALONE}\n")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PATH": f"{researcher_apptainer}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [*command, "--data", haven.data, "--outputs", haven.outputs],
+        cwd=haven.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shutil.rmtree(tmp_path / "layout")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    lines = done.stdout.splitlines()
+    assert any("reef@v1: verified, every byte" in line for line in lines)
+    assert lines[lines.index(f"rehearsed {layout}") - 1].startswith("TRAINING OK run mAP=")
+    assert (haven.outputs / "run" / "model.pt").exists()
+
+
 def wait_for_a_line(path: Path, engine: Engine, container: str) -> None:
     """Wait until a file has a line, as long as the container that writes it runs."""
     while not (path.exists() and path.read_text()):
