@@ -82,8 +82,8 @@ def check_url(url: str) -> str:
     Raises:
         UrlError: it is not http or https, has no host, or holds a password, which would end up in the dataset's bag.
     """
-    quoted = quote_url(url)
     try:
+        quoted = quote_url(url)
         parts = urlsplit(quoted)
         host, _ = parts.hostname, parts.port
     except ValueError as error:

@@ -15,7 +15,7 @@ from datapack import __version__
 from datapack.urls import is_public
 from datapack.web.certificates import make_context
 from datapack.web.connections import Guard, make_pools, resolve
-from datapack.web.errors import InvalidAnswerError, NoConnectionError, WebError, to_web_error
+from datapack.web.errors import InvalidAnswerError, NoConnectionError, PrivateAddressError, WebError, to_web_error
 from datapack.web.proxies import Proxy, ProxyRules
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ class Web:
         self._headers = {"User-Agent": user_agent(contact), "Accept-Encoding": "identity", "Accept": "*/*"}
         self._guard = Guard(self._connect_timeout, is_public)
         self._rules = ProxyRules.of()
-        self._managers: dict[Proxy | bool, urllib3.PoolManager] = {}
+        self._managers: dict[tuple[Proxy | None, bool, bool], urllib3.PoolManager] = {}
+        self._private: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def request(
@@ -190,39 +191,40 @@ class Web:
             )
         return Response(response, url, self._map_errors)
 
-    def is_private(self, url: str) -> bool:
-        """Whether a URL's host is not on the public internet, as far as name resolution tells."""
-        try:
-            self._guard.check(resolve(urlsplit(url).hostname or ""))
-        except NoConnectionError:
-            return False
-        except WebError:
-            return True
-        return False
-
     def _manager(self, url: str, public_only: bool) -> urllib3.PoolManager:
         proxy = self._rules.find(url)
-        if proxy and public_only:
-            with contextlib.suppress(NoConnectionError):  # the proxy may know hosts that we can't resolve
-                self._guard.check(resolve(urlsplit(url).hostname or ""))
-        key = proxy or public_only
+        if proxy and public_only and self._is_private(urlsplit(url).hostname or ""):
+            raise PrivateAddressError
+        restricted, secure = public_only and not proxy, url.startswith("https:")
+        key = (proxy, restricted, secure)
         with self._lock:
             if key not in self._managers:
-                self._managers[key] = self._make_manager(proxy, public_only=public_only)
+                self._managers[key] = self._make_manager(proxy, restricted=restricted, secure=secure)
             return self._managers[key]
 
-    def _make_manager(self, proxy: Proxy | None, *, public_only: bool) -> urllib3.PoolManager:
-        options: dict[str, Any] = {"num_pools": _POOLS, "maxsize": self._connections, "ssl_context": self._context}
+    def _is_private(self, host: str) -> bool:
+        """Whether a host behind a proxy is not on the public internet. The proxy may know hosts that we can't find."""
+        if host not in self._private:
+            try:
+                found = not all(map(self._guard.allows, resolve(host)))
+            except NoConnectionError:
+                found = False
+            self._private[host] = found
+        return self._private[host]
+
+    def _make_manager(self, proxy: Proxy | None, *, restricted: bool, secure: bool) -> urllib3.PoolManager:
+        context = self._context if secure else None  # to read all certificates takes longer than many a request
+        options: dict[str, Any] = {"num_pools": _POOLS, "maxsize": self._connections, "ssl_context": context}
         if proxy:
             secret = ":".join(unquote(part) for part in proxy.login.split(":", 1)) if proxy.login else None
             headers = urllib3.make_headers(proxy_basic_auth=secret) if secret else None
+            ours = self._context if proxy.url.startswith("https:") else None
             manager: urllib3.PoolManager = urllib3.ProxyManager(
-                proxy.url, proxy_headers=headers, proxy_ssl_context=self._context, **options
+                proxy.url, proxy_headers=headers, proxy_ssl_context=ours, **options
             )
         else:
             manager = urllib3.PoolManager(**options)
-        guard = self._guard if public_only else Guard(self._connect_timeout)
-        manager.pool_classes_by_scheme = make_pools(guard)
+        manager.pool_classes_by_scheme = make_pools(self._guard if restricted else Guard(self._connect_timeout))
         return manager
 
     @functools.cached_property

@@ -52,10 +52,9 @@ class Guard:
     is_public: Callable[[str], bool] | None = None
     notes_content: bool = True
 
-    def check(self, addresses: Sequence[Address]) -> None:
-        """Raise `PrivateAddressError` unless all of a host's addresses may be connected to."""
-        if self.is_public is not None and not all(self.is_public(address.ip) for address in addresses):
-            raise PrivateAddressError
+    def allows(self, address: Address) -> bool:
+        """Whether an address may be connected to."""
+        return self.is_public is None or self.is_public(address.ip)
 
     def connect(self, addresses: Sequence[Address], options: Sequence[Any]) -> PacedSocket:
         """Connect to the first address that accepts it. The socket still has the timeout for connecting."""
@@ -98,7 +97,8 @@ class _Connection(HTTPConnection):
         options = self.socket_options or ()
         if self.proxy is None:
             addresses = resolve(self._dns_host, self.port)  # with the dot that ends a complete name
-            self.guard.check(addresses)
+            if not all(map(self.guard.allows, addresses)):
+                raise PrivateAddressError
             return self.guard.connect(addresses, options)
         try:
             return self.guard.connect(resolve(self._dns_host, self.port), options)
