@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from datapack.errors import UsageError
-from datapack.files import atomic_writer
+from datapack.errors import CatalogError, UsageError
+from datapack.files import atomic_writer, read_limited
 from datapack.workspace.folder import CATALOG
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "my-dataset"
 IGNORED = ("/.datapack/", "/dist/", "*.failures.json", "*.partial/")  # what datapack writes and git should not track
+_LIMIT = 4 << 20  # bytes of a .gitignore
 _CATALOG = f"""\
 # The catalog: your datasets, and where their files come from. To build one:
 #
@@ -79,7 +80,8 @@ def init(folder: Path) -> list[Path]:
 
 def _ignore(path: Path) -> Path | None:
     """Make git ignore what datapack writes; keep every existing line."""
-    present = path.read_text() if path.exists() else ""
+    content = read_limited(path, _LIMIT, CatalogError) if os.path.lexists(path) else b""
+    present = content.decode(errors="surrogateescape")
     known = {line.strip().strip("/") for line in present.splitlines()}
     missing = [line for line in IGNORED if line.strip("/") not in known]
     if not missing:
@@ -95,5 +97,5 @@ def _example(folder: Path) -> Path | None:
 
 def _write(path: Path, text: str) -> Path:
     with atomic_writer(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
     return path

@@ -11,9 +11,11 @@ import re
 from pathlib import Path
 
 from datapack.errors import FetchError
+from datapack.files import read_limited
 
 TOKEN, USERNAME, KEY, CONFIG = "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"
 MAKE_ONE = "create a token at https://www.kaggle.com/settings/api"
+_LIMIT = 1 << 20  # bytes
 _PLAIN = re.compile(r"[!-~]+")  # what an HTTP header can contain
 
 
@@ -58,7 +60,7 @@ def _check_key_file(path: Path) -> None:
     try:
         content = json.loads(_read(path))
     except (ValueError, RecursionError):
-        raise FetchError("not a JSON file", where=path, fix=MAKE_ONE) from None
+        raise FetchError("not a JSON file", where=path, fix=MAKE_ONE) from None  # no word of it: it may hold a key
     missing = [key for key in ("username", "key") if not isinstance(content, dict) or not content.get(key)]
     if missing:
         raise FetchError(f"the Kaggle credential has no '{missing[0]}'", where=path, fix=MAKE_ONE)
@@ -86,10 +88,10 @@ def _exists(path: Path) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
-    except OSError as error:
+        return read_limited(path, _LIMIT, FetchError).decode("utf-8").strip()
+    except FetchError as error:
         fix = "let your user read the file"
-        raise FetchError("can't read the Kaggle credential", where=path, found=error.strerror, fix=fix) from None
+        raise FetchError("can't read the Kaggle credential", where=path, found=error.found, fix=fix) from None
     except UnicodeDecodeError:
         raise FetchError("the Kaggle credential is not text", where=path, fix=MAKE_ONE) from None
 

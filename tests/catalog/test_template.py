@@ -1,5 +1,6 @@
 """Init: the starter catalog works without edits, and no existing file is changed."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from datapack.catalog import schema
 from datapack.catalog import template as init
 from datapack.catalog.model import Catalog
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
-from datapack.errors import UsageError
+from datapack.errors import CatalogError, UsageError
 from datapack.reference import Reference
 from datapack.workspace.folder import Workspace
 
@@ -66,6 +67,19 @@ def test_gitignore_keeps_its_lines(tmp_path, before, after):
         path.write_text(before)
     assert (path in init.init(tmp_path)) == (before != after)
     assert path.read_text() == after
+
+
+def test_gitignore_may_be_in_any_encoding(tmp_path):
+    """Git reads bytes, so every byte of an existing line stays; what is no file is refused, and not waited for."""
+    path = tmp_path / ".gitignore"
+    path.write_bytes(b"gr\xf6\xdfe\n")
+    init.init(tmp_path)
+    assert path.read_bytes() == b"gr\xf6\xdfe\n/.datapack/\n/dist/\n*.failures.json\n*.partial/\n"
+    other = tmp_path / "other"
+    other.mkdir()
+    os.mkfifo(other / ".gitignore")
+    with pytest.raises(CatalogError, match=r"\.gitignore: not a regular file: found a FIFO"):
+        init.init(other)
 
 
 def test_git_ignores_what_datapack_writes(tmp_path):

@@ -154,7 +154,7 @@ def test_every_form_of_credential_works(place, kaggle, monkeypatch, tmp_path, fo
         ("KAGGLE_KEY", "s3cret", "KAGGLE_KEY is set, KAGGLE_USERNAME is not"),
         ("access_token", "two s3cret\nlines", ".kaggle/access_token: the Kaggle credential can't be used"),
         ("access_token", b"\xff\xfe", ".kaggle/access_token: the Kaggle credential is not text"),
-        ("access_token", None, ".kaggle/access_token: can't read the Kaggle credential: found Is a directory"),
+        ("access_token", None, ".kaggle/access_token: can't read the Kaggle credential: found a folder"),
         ("kaggle.json", "s3cret", ".kaggle/kaggle.json: not a JSON file"),
         ("kaggle.json", "[" * 100_000, ".kaggle/kaggle.json: not a JSON file"),
         ("kaggle.json", '{"username": "s3cret"}', ".kaggle/kaggle.json: the Kaggle credential has no 'key'"),

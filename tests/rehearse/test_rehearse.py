@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import signal
 import stat
@@ -82,7 +83,7 @@ def test_the_words_of_a_file(tmp_path):
 
 def test_unreadable_files(tmp_path):
     """A missing file and a binary one are named."""
-    with pytest.raises(UsageError, match="missing: can't be read: found No such file"):
+    with pytest.raises(UsageError, match="missing: can't read the file: found No such file"):
         read_env_file(tmp_path / "missing")
     (tmp_path / "binary").write_bytes(b"A=\xff\n")
     with pytest.raises(UsageError, match="binary: not text in UTF-8"):
@@ -144,6 +145,7 @@ def test_flags(tmp_path, text, arguments):
         ("--ulimit nofile", "1: wrong value for --ulimit: "),
         ("--ulimit host", "1: wrong value for --ulimit: "),
         ("--entrypoint '[1]'", "1: wrong value for --entrypoint: expected a program, or a JSON list of words"),
+        pytest.param("--entrypoint " + "[" * 100_000, "1: wrong value for --entrypoint: expected a program", id="deep"),
         ("--entrypoint '[\"a\"'", "1: wrong value for --entrypoint: "),
         ("--pids-limit few", "1: wrong value for --pids-limit: expected a whole number, found 'few'"),
         ("-v name:/in", "1: wrong value for --volume: expected /FOLDER/HERE:/FOLDER/INSIDE"),
@@ -333,6 +335,20 @@ def test_any_difference_is_a_mismatch(arrived, path, content, problem):
     assert error.value.exit_code == 3
 
 
+@pytest.mark.parametrize("kind", ["fifo", "/dev/zero", "link"])
+def test_a_receipt_that_is_no_file_is_a_mismatch(arrived, kind):
+    """A container wrote it: a FIFO is not waited for, and a link is not followed, whatever it leads to."""
+    outputs, dataset = arrived
+    path = outputs / "reef" / "v1.import.txt"
+    path.rename(outputs / "moved")
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(outputs / "moved" if kind == "link" else kind)
+    with pytest.raises(MismatchError, match=r"v1\.import\.txt: not a regular file: found a (FIFO|link)"):
+        verify_arrival(dataset, (), {"/safe_outputs": outputs}, Silent())
+
+
 def test_another_dataset_is_a_mismatch(arrived):
     """An intact bag of another dataset than the image names is refused."""
     outputs, _ = arrived
@@ -369,8 +385,8 @@ def test_files_are_listed(tmp_path):
         (["--outputs", "datasets.yml"], "--outputs: not a folder: found "),
         (["--memory", "lots"], "--memory: not an amount of memory: expected a number of bytes with"),
         (["--cores", "0"], "--cores: wrong value: expected a number of cores, such as 2 or 0.5, found 0.0"),
-        (["--env-file", "missing"], "missing: can't be read: found No such file"),
-        (["--arg-file", "missing"], "missing: can't be read: found No such file"),
+        (["--env-file", "missing"], "missing: can't read the file: found No such file"),
+        (["--arg-file", "missing"], "missing: can't read the file: found No such file"),
         (["--opt-file", "datasets.yml"], "datasets.yml:1: not a flag: "),
         (["--launch", "podman", "--outputs", "x"], "--launch podman: no folder for outputs is mounted"),
     ],
