@@ -14,7 +14,8 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.engine import Engine, engine_errors, open_engine
-from datapack.errors import ImageError
+from datapack.errors import ImageError, UsageError
+from datapack.registry import ImageName
 from datapack.targets.archive import END, docker_entries, entry, header, layout_entries
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ _BLOCK = 1 << 20
 
 @contextlib.contextmanager
 def open_daemon(name: str) -> Iterator[DaemonTarget]:
-    """Open the engine for one image; it keeps nothing of an incomplete image."""
+    """Open the engine for one image; it keeps nothing of an incomplete image.
+
+    Raises:
+        UsageError: an engine would refuse the name, after all layers were sent.
+        ImageError: no engine answers.
+    """
+    _check_name(name)
     with open_engine() as client:
         engine = Engine.ask(client)
         load = _Load(client)
@@ -39,6 +46,17 @@ def open_daemon(name: str) -> Iterator[DaemonTarget]:
             yield DaemonTarget(name, client, engine, load)
         finally:
             load.abandon()
+
+
+def _check_name(name: str) -> None:
+    parsed = None
+    for text in (name, f"localhost/{name}"):  # an engine's name may lack the registry
+        with contextlib.suppress(UsageError):
+            parsed = parsed or ImageName.parse(text)
+    if parsed is None or not parsed.tag or parsed.digest or parsed.path == "localhost/sha256":
+        raise UsageError(
+            "not the name of an image in an engine", where=repr(name), expected="NAME:TAG in small letters"
+        )
 
 
 class DaemonTarget:

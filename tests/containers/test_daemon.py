@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from datapack.errors import ImageError
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from datapack.oci.spec import Descriptor, canonical_json
+from datapack.targets.daemon import open_daemon
 from tests.conftest import Catalog
 from tests.containers.engines import PROJECT, Engine
 
@@ -135,3 +137,25 @@ def test_no_engine_is_one_clear_line(folder: Path) -> None:
         f"error: unix://{folder}/nobody.sock: no container engine answers; "
         "start Docker, or 'podman system service', and name its socket in DOCKER_HOST"
     )
+
+
+@pytest.mark.parametrize("folder", ["plain"], indirect=True)
+@pytest.mark.parametrize(
+    "name", ["reef", "Reef:v1", "reef:v1@sha256:" + "0" * 64, "a b:v1", ":v1", "reef:v1:x", "sha256:ab"]
+)
+def test_a_name_that_engines_refuse_is_refused_first(folder: Path, name: str) -> None:
+    """Before anything is sent, or an engine is asked, a wrong name is one clear line."""
+    done = build(folder, f"docker-daemon:{name}", f"unix://{folder}/nobody.sock")
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert line == f"error: {name!r}: not the name of an image in an engine: expected NAME:TAG in small letters"
+
+
+@pytest.mark.parametrize(
+    "name", ["reef:v1", "group/reef:v1", "localhost:5000/group/reef:v1", "ghcr.io/group/reef:v1.0-x"]
+)
+def test_names_that_engines_accept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have a registry and namespaces; that no engine answers is found next."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    with pytest.raises(ImageError, match="no container engine answers"), open_daemon(name):
+        pass
