@@ -178,11 +178,10 @@ class Entry:
     def fingerprint(self) -> str:
         """A digest of the sources, which shows whether the entry changed since it was fetched.
 
-        It covers neither mirrors, which give the same files from other places, nor the parent.
+        It covers neither mirrors and hosts, which give the same files from other places, nor the parent.
         """
-        sources = [
-            source.model_dump(mode="json", exclude_defaults=True, exclude={"mirrors"}) for source in self.sources
-        ]
+        places = {"mirrors", "hosts"}
+        sources = [source.model_dump(mode="json", exclude_defaults=True, exclude=places) for source in self.sources]
         return digest_of(canonical_json(sources))
 
 

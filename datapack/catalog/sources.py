@@ -39,12 +39,21 @@ def _check_below_catalog(path: str) -> str:
     return str(plain)
 
 
+def _check_host(host: str) -> str:
+    if urlsplit(check_url(f"http://{host}/")).netloc != host or host.endswith(":"):
+        raise ValueError("not a host, such as files.example or files.example:8080")
+    return host
+
+
 #: A file's path in the payload.
 PayloadPath = Annotated[str, AfterValidator(_check_payload_path)]
 #: A folder's path in the payload; empty for the payload's top.
 PayloadFolder = Annotated[str, AfterValidator(_check_payload_folder)]
 #: A URL, or the beginning of one.
 Url = Annotated[str, AfterValidator(check_url)]
+#: Hosts as URLs write them, with or without a port.
+Hosts = tuple[Annotated[str, AfterValidator(_check_host)], ...]
+_HOSTS = Field((), description="hosts with private addresses that URLs of a list, and redirects, may lead to")
 
 
 class Source(BaseModel):
@@ -79,6 +88,7 @@ class CocoSource(Source):
     missing: Literal["fail"] | tuple[str, ...] | Annotated[int, Field(strict=True, ge=0)] = Field(
         "fail", description="which images may be missing: none (fail), these file names, or at most this many"
     )
+    hosts: Hosts = _HOSTS
 
     @property
     def reads(self) -> str | None:
@@ -122,6 +132,7 @@ class UrlSource(Source):
     )
     into: PayloadFolder = Field("", description="the payload folder for the file; by default the payload's top")
     name: PayloadPath | None = Field(None, description="the file's name; by default the last part of the URL")
+    hosts: Hosts = _HOSTS
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:

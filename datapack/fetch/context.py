@@ -82,9 +82,11 @@ class FetchContext:
 
 
 def named_hosts(sources: Iterable[Source]) -> frozenset[str]:
-    """Return the hosts that the catalog itself names, in URLs and in mirrors; lists of images may name others."""
+    """Return the hosts that the catalog itself names, as `host_of` writes them; lists of images may name others."""
     urls: list[str] = []
     for source in sources:
+        if isinstance(source, UrlSource | CocoSource):
+            urls += [f"{scheme}://{host}" for host in source.hosts for scheme in ("http", "https")]
         if isinstance(source, UrlSource):
             urls.append(source.url)
         elif isinstance(source, CocoSource):

@@ -173,7 +173,7 @@ COCO = {"coco": "a.json", "into": "images"}
         ({"coco": "a.json"}, ": missing key 'into'"),
         (
             {**COCO, "mirors": {}},
-            ": unknown key 'mirors': expected one of coco, exclude, into, mirrors, missing; did you mean 'mirrors'\\?",
+            ": unknown key 'mirors': expected one of coco, exclude, hosts, into, mirrors, missing; did you mean 'mirrors'\\?",
         ),
         ({**COCO, "into": 5}, r"\.into: invalid value: expected text, found the number 5"),
         (

@@ -158,6 +158,28 @@ def test_a_mirror_names_its_hosts(place, server):
 
 
 @pytest.mark.parametrize(
+    ("host", "reachable"),
+    [("127.0.0.1:{port}", True), ("127.0.0.1", False), ("127.0.0.1:1", False), ("localhost:{port}", False)],
+)
+def test_hosts_names_hosts(place, server, host, reachable):
+    """A host is named as URLs write it, with its port unless that is the usual one."""
+    port = server.url.rpartition(":")[2]
+    options = {"hosts": [host.format(port=port)], "fetching": {"is_public": is_public, "tries": 1}}
+    if reachable:
+        assert "data/images/a.png" in fill(place, {"images": [row(server)]}, **options).hashes
+    else:
+        with pytest.raises(FetchError, match="a private address that the catalog does not name"):
+            fill(place, {"images": [row(server)]}, **options)
+
+
+@pytest.mark.parametrize("host", ["http://x.org", "x.org/a", "x.org:", "[::1", "a b", "", "x.org:123456"])
+def test_what_is_no_host_is_refused(host):
+    """It is neither a URL nor a part of one."""
+    with pytest.raises(ValidationError, match="hosts"):
+        CocoSource(coco="train.json", into="images", hosts=[host])
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"file_name": "\ud800.png"}, r"the row has no file_name: expected text, found \"\\ud800.png\""),
