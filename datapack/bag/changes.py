@@ -33,14 +33,7 @@ class Difference:
 
     def lines(self) -> tuple[str, ...]:
         """Return one line per file: first ``missing``, then ``extra``, then ``changed``, each sorted."""
-        alike = look_alikes({*self.missing, *self.extra})
-        kinds = (("missing", self.missing), ("extra", self.extra), ("changed", self.changed))
-        return tuple(f"{kind:8} {_apart(path, alike)}" for kind, paths in kinds for path in paths)
-
-
-def _apart(path: str, alike: set[str]) -> str:
-    """Return a path as an error shows it, with its characters spelled out if another path looks like it."""
-    return f"{path}, spelled {path!a}" if path in alike else path
+        return _lines(missing=self.missing, extra=self.extra, changed=self.changed)
 
 
 def compare_names(manifest: Manifest, listing: Listing) -> Difference:
@@ -101,5 +94,14 @@ class Changes:
 
     def lines(self) -> tuple[str, ...]:
         """Return one line per file: first ``added``, then ``removed``, then ``changed``, each sorted."""
-        kinds = (("added", self.added), ("removed", self.removed), ("changed", self.changed))
-        return tuple(f"{kind:8} {path}" for kind, paths in kinds for path in paths)
+        return _lines(added=self.added, removed=self.removed, changed=self.changed)
+
+
+def _lines(**kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a line per path, with its characters spelled out where another path looks like it."""
+    alike = look_alikes({path for paths in kinds.values() for path in paths})
+    return tuple(
+        f"{kind:8} {path}, spelled {path!a}" if path in alike else f"{kind:8} {path}"
+        for kind, paths in kinds.items()
+        for path in paths
+    )

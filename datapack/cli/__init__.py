@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 import warnings
 from typing import TYPE_CHECKING, NoReturn
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         return _fail(_readable(error))
+    except Exception as error:
+        return _fail_with_bug(error)
     return 0
 
 
@@ -68,6 +71,12 @@ def _fail(error: DatapackError) -> int:
     if len(error.details) > DETAILS_SHOWN:
         complain(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
     return error.exit_code
+
+
+def _fail_with_bug(error: Exception) -> int:
+    """Show the traceback, indented: no line of a message in it can look like one of ours."""
+    complain(*(f"  {line}" for line in traceback.format_exc().splitlines()))
+    return _fail(DatapackError(f"a bug in datapack, please report the lines above: {type(error).__name__}: {error}"))
 
 
 def _readable(error: OSError) -> DatapackError:

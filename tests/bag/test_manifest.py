@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapack.bag.changes import Difference, compare_bytes, compare_names
+from datapack.bag.changes import Changes, Difference, compare_bytes, compare_names
 from datapack.bag.listing import list_payload
 from datapack.bag.manifest import Manifest, check_path
 from datapack.errors import ManifestError
@@ -204,3 +204,14 @@ def test_progress_counts_every_byte(bag):
     seen = []
     compare_bytes(Manifest.read(bag), bag, list_payload(bag), advance=seen.append)
     assert sum(seen) == 6
+
+
+def test_changes_tell_look_alikes_apart():
+    """A name that only changed its Unicode form was removed and added: both lines spell it out."""
+    before, after = Manifest.of({"data/\xe9": A, "data/a": A}), Manifest.of({"data/e\u0301": A, "data/b": A})
+    assert Changes.between(before, after).lines() == (
+        "added    data/b",
+        "added    data/e\u0301, spelled 'data/e\\u0301'",
+        "removed  data/a",
+        "removed  data/\xe9, spelled 'data/\\xe9'",
+    )

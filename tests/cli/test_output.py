@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+import datapack.verify as verification
 from datapack.cli import main
 from datapack.errors import DatapackError
 from datapack.progress import Console
@@ -73,6 +74,19 @@ def test_any_name_can_be_shown_in_any_encoding(tmp_path, encoding):
         *expected,
         r"extra    data/\udcff",
     ]
+
+
+def test_a_bug_has_a_last_line_too(monkeypatch, capsys, tmp_path):
+    """An unexpected error is shown with its traceback, whose lines are indented, and the last line names it."""
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("zero\nIMPORT OK reef@v1")
+
+    monkeypatch.setattr(verification, "verify", fail)
+    assert main(["-C", str(tmp_path), "verify", "bag"]) == 1
+    *traceback, last = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("  ") for line in traceback)
+    assert last == "error: a bug in datapack, please report the lines above: ZeroDivisionError: zero IMPORT OK reef@v1"
 
 
 def test_only_one_module_prints():
