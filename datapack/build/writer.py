@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from datapack.executor import run_all
 from datapack.image.layers import LayerContent
 from datapack.oci.blob import Blob
-from datapack.workspace.cache import KnownFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from datapack.bag.bagit import Bag
     from datapack.executor import Advance
@@ -30,20 +28,24 @@ class LayerCache:
     """Digests of layers that need not be read: none of their files changed since they were last hashed."""
 
     def __init__(self, bag: Bag, reference: Reference, cache: HashCache, *, verify: bool) -> None:
-        self._bag, self._reference, self._cache = bag, reference, cache
-        self._files = {} if verify else cache.files(reference)
+        self._reference, self._cache = reference, cache
+        self._start = len(f"{bag.path}/")
+        hashes = bag.manifest.hashes
+        self._unknown = set(hashes) if verify else cache.unknown(reference, hashes, bag.listing.files)
 
     def digest(self, layer: Layer) -> str:
         """Return a layer's digest if it is known without reading its files, else an empty string."""
-        return (self._cache.layer(layer.key) or "") if all(map(self._is_known, layer.sources)) else ""
+        if self._unknown and any(self._path(source) in self._unknown for source in layer.sources):
+            return ""
+        return self._cache.layer(layer.key) or ""
 
-    def _is_known(self, source: Path) -> bool:
-        path = str(source.relative_to(self._bag.path))
-        return self._files.get(path) == KnownFile(self._bag.listing.files[path], self._bag.manifest.hashes[path])
+    def _path(self, source: str) -> str:
+        """Return the path below the bag of a file on disk."""
+        return source[self._start :]
 
-    def found(self, source: Path, stat: FileStat, sha256: str) -> None:
+    def found(self, source: str, stat: FileStat, sha256: str) -> None:
         """Remember a file that was read and matches the manifest."""
-        self._cache.record(self._reference, str(source.relative_to(self._bag.path)), stat, sha256)
+        self._cache.record(self._reference, self._path(source), stat, sha256)
 
     def written(self, layer: Layer, digest: str) -> None:
         """Remember the digest of a layer that was written."""

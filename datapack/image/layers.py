@@ -13,6 +13,8 @@ import os
 import tarfile
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +40,7 @@ PROGRAM_MODE = 0o555
 _BLOCK = tarfile.BLOCKSIZE
 END = b"\0" * (2 * _BLOCK)  # of an archive
 _USTAR_MAX_SIZE = 8 << 30  # bytes: the first size that eleven octal digits can't hold
+_CHUNK = 4096  # members
 _SMALL = 64 << 10  # bytes: smaller pieces are joined with the next one
 
 
@@ -48,7 +51,7 @@ class Member(NamedTuple):
     mode: int
     size: int = 0  # bytes
     sha256: str = ""  # hex
-    source: Path | bytes | None = None
+    source: str | bytes | None = None  # the path of a file on disk, or the content
 
     def header(self) -> bytes:
         """Return the tar header, with its PAX records where the name or the size needs them."""
@@ -89,13 +92,18 @@ class Layer:
     @cached_property
     def key(self) -> str:
         """A hash of what the digest depends on (names, modes, sizes, hashes), computed without reading any file."""
-        content = [(member.name, member.mode, member.size, member.sha256) for member in self.members]
-        return hashlib.sha256(canonical_json(content)).hexdigest()
+        content = ((member.name, member.mode, member.size, member.sha256) for member in self.members)
+        digest, separator = hashlib.sha256(b"["), b""
+        while chunk := list(islice(content, _CHUNK)):  # the text of them all would be long
+            digest.update(separator + canonical_json(chunk)[1:-1])
+            separator = b","
+        digest.update(b"]")
+        return digest.hexdigest()
 
     @property
-    def sources(self) -> Iterator[Path]:
-        """The files on disk that the layer is made of."""
-        return (member.source for member in self.members if isinstance(member.source, Path))
+    def sources(self) -> Iterator[str]:
+        """The paths of the files on disk that the layer is made of."""
+        return (member.source for member in self.members if isinstance(member.source, str))
 
     def blocks(self, observer: Observer = UNOBSERVED) -> Blocks:
         """Yield the archive's bytes, checking each file against its sha256; return the archive's digest.
@@ -122,7 +130,7 @@ class Layer:
         buffer = new_buffer()
         for member in self.members:
             yield member.header()
-            if isinstance(member.source, Path):
+            if isinstance(member.source, str):
                 stat = yield from _read(member, member.source, buffer, observer, check=check)
                 if check:
                     observer.found(member.source, stat, member.sha256)
@@ -165,7 +173,7 @@ def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview
 
 
 def _read(
-    member: Member, source: Path, buffer: memoryview, observer: Observer, *, check: bool
+    member: Member, source: str, buffer: memoryview, observer: Observer, *, check: bool
 ) -> Generator[memoryview, None, FileStat]:
     """Yield a file's content; return its size and time. With ``check``, hash it; otherwise check only its size."""
     digest, remaining = hashlib.sha256(), member.size
@@ -189,7 +197,7 @@ def _read(
     return stat
 
 
-def _changed(source: Path, expected: str, found: str) -> MismatchError:
+def _changed(source: str, expected: str, found: str) -> MismatchError:
     return MismatchError(
         "the file differs from the bag's manifest",
         where=source,
@@ -208,11 +216,9 @@ class _DataMembers:
     folder: str
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(
-            tree(
-                Member(f"{self.folder}/{file.path}", FILE_MODE, file.size, file.sha256, self.bag / file.path)
-                for file in self.files
-            )
+        return _with_folders(
+            Member(f"{self.folder}/{file.path}", FILE_MODE, file.size, file.sha256, f"{self.bag}/{file.path}")
+            for file in self.files
         )
 
 
@@ -225,7 +231,7 @@ def data_layers(groups: Sequence[Sequence[PayloadFile]], bag: Path, folder: str)
         folder: the folder in the image that contains their paths, without a leading slash.
     """
     return [
-        Layer(f"data {number} of {len(groups)}", _DataMembers(group, bag, folder))
+        Layer(f"data {number} of {len(groups)}", _DataMembers(sorted(group, key=itemgetter(0)), bag, folder))
         for number, group in enumerate(groups, start=1)
     ]
 
@@ -233,12 +239,25 @@ def data_layers(groups: Sequence[Sequence[PayloadFile]], bag: Path, folder: str)
 def tree(files: Iterable[Member]) -> tuple[Member, ...]:
     """Add every parent folder once; sort everything by the bytes of the names, so that folders precede their files."""
     members = {member.name: member for member in files}
-    for name in list(members):
-        folder = name.rpartition("/")[0]
-        while folder and f"{folder}/" not in members:
-            members[f"{folder}/"] = Member(f"{folder}/", FOLDER_MODE)
-            folder = folder.rpartition("/")[0]
-    return tuple(members[name] for name in sorted_by_bytes(members))
+    return tuple(_with_folders(members[name] for name in sorted_by_bytes(members)))
+
+
+def _with_folders(files: Iterable[Member]) -> Iterator[Member]:
+    """Add every parent folder to sorted files, each before its first file: there it is where sorting would put it."""
+    done = {""}
+    for member in files:
+        itself = member.name.rstrip("/")
+        folder = itself.rpartition("/")[0]
+        if folder not in done:
+            parts = folder.split("/")
+            for count in range(1, len(parts) + 1):
+                name = "/".join(parts[:count])
+                if name not in done:
+                    done.add(name)
+                    yield Member(f"{name}/", FOLDER_MODE)
+        if member.source is None:
+            done.add(itself)
+        yield member
 
 
 def program_layer() -> Layer:

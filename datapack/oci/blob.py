@@ -42,7 +42,7 @@ class Observer(Protocol):
     def wait(self, seconds: float) -> None:
         """Sleep; raise an exception as soon as nobody needs the blob any more."""
 
-    def found(self, path: Path, stat: FileStat, sha256: str) -> None:
+    def found(self, path: str, stat: FileStat, sha256: str) -> None:
         """Note a file that was read and is intact: its path, its size and time when it was read, its sha256 in hex."""
 
 
@@ -58,7 +58,7 @@ class _Unobserved:
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def found(self, path: Path, stat: FileStat, sha256: str) -> None:
+    def found(self, path: str, stat: FileStat, sha256: str) -> None:
         pass
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from datapack.files import FileStat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from datapack.reference import Reference
@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS place (
 ) WITHOUT ROWID;
 """
 _MAX_TIME = 1 << 63  # ns: what SQLite can store, up to the year 2262
+
+_FILES = "SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?"
 
 
 class KnownFile(NamedTuple):
@@ -64,8 +66,22 @@ class HashCache:
 
     def files(self, reference: Reference) -> dict[str, KnownFile]:
         """Return all known files of a version, by their path below the bag."""
-        rows = self._select("SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?", str(reference))
+        rows = self._select(_FILES, str(reference))
         return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in rows}
+
+    def unknown(self, reference: Reference, hashes: Mapping[str, str], stats: Mapping[str, FileStat]) -> set[str]:
+        """Return which of a bag's files have another size, time or hash than was recorded, or were never recorded.
+
+        Args:
+            reference: the version.
+            hashes: the sha256 of each file, by its path below the bag.
+            stats: the size and time of each file now.
+        """
+        unknown = set(hashes)
+        for path, size, mtime, sha256 in self._select(_FILES, str(reference)):
+            if hashes.get(path) == sha256 and stats.get(path) == (size, mtime):
+                unknown.discard(path)
+        return unknown
 
     def record(self, reference: Reference, path: str, stat: FileStat, sha256: str) -> None:
         """Record the hash of a file that had this size and modification time."""
@@ -74,7 +90,7 @@ class HashCache:
 
     def layer(self, key: str) -> str | None:
         """Return the digest of the layer with this content key, if it was built before."""
-        rows = self._select("SELECT digest FROM layer WHERE key = ?", key)
+        rows = list(self._select("SELECT digest FROM layer WHERE key = ?", key))
         return str(rows[0][0]) if rows else None
 
     def record_layer(self, key: str, digest: str) -> None:
@@ -96,16 +112,16 @@ class HashCache:
         if time.monotonic() - self._written > 1:
             self.write()
 
-    def _select(self, rows: str, *values: str) -> list[Any]:
+    def _select(self, rows: str, *values: str) -> Iterator[Any]:
+        """Yield rows; the caller takes all of them, and does nothing else with the cache meanwhile."""
         self.write()
         with self._lock:
             try:
-                return self._connection.execute(rows, values).fetchall()
+                yield from self._connection.execute(rows, values)
             except sqlite3.DatabaseError:  # damaged, or of another form: start again with an empty one
                 self._connection.close()
                 self._path.unlink(missing_ok=True)
                 self._connection = _connect(self._path)
-                return []
 
     def write(self) -> None:
         """Write all pending rows in one transaction."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -64,7 +65,7 @@ class Observer:
         raise AssertionError("nothing to wait for")
 
     def found(self, path, stat, sha256):
-        self.files.append(path.name)
+        self.files.append(Path(path).name)
 
 
 def test_a_trusted_layer_is_hashed_only_on_the_second_request(bag):

@@ -13,6 +13,7 @@ from datapack.bag.bagit import PayloadFile
 from datapack.errors import MismatchError
 from datapack.image.layers import Layer, LayerContent, Member, data_layers, program_layer, tag_layer, tree
 from datapack.oci.blob import UNOBSERVED, Blob
+from datapack.oci.spec import canonical_json
 
 CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
 
@@ -128,7 +129,7 @@ def test_each_correct_file_is_reported(layer, tmp_path, monkeypatch):
         UNOBSERVED, "found", lambda source, stat, sha256: reported.update({source: (stat.size, sha256)})
     )
     write(layer)
-    assert reported == {tmp_path / n: (len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENTS.items()}
+    assert reported == {str(tmp_path / n): (len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENTS.items()}
 
 
 def test_key_follows_the_content(layer):
@@ -160,3 +161,27 @@ def test_tag_layer_holds_the_tag_files():
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         assert archive.extractfile("dataset/reef/bagit.txt").read() == b"x"
     assert digest.startswith("sha256:")
+
+
+def test_folders_stand_where_sorting_puts_them(tmp_path):
+    """Members are made one after another, in the order that sorting all their names by bytes would give."""
+    names = ["a", "a-b/x", "a.b", "a/b-c/1", "a/b/1", "a/b/2", "a/b0", "a0/b/c/d/e", "b/c", "b/c.d/e", "ö/ä", "ö/ä.b/x"]
+    names = [name for name in names if name not in {"a", "b/c"}]
+    files = [PayloadFile(f"data/{name}", 1, "0" * 64) for name in reversed(names)]
+    (layer,) = data_layers([files], tmp_path, "dataset/reef")
+    members = [member.name for member in layer.members]
+    assert members == sorted(members, key=str.encode)
+    folders = {"/".join(("dataset/reef/data/" + name).split("/")[:n]) + "/" for name in names for n in range(1, 12)}
+    wanted = {f"dataset/reef/data/{name}" for name in names}
+    assert set(members) == wanted | {folder for folder in folders if folder[:-1] not in wanted}
+    assert len(members) == len(set(members))
+
+
+def test_key_of_many_members_is_that_of_one_text(monkeypatch, layer):
+    """The text is hashed in pieces; the key is as if it were one, so that known layers stay known."""
+    whole = layer.key
+    for size in (1, 2, 3):
+        monkeypatch.setattr("datapack.image.layers._CHUNK", size)
+        assert Layer(layer.purpose, layer.members).key == whole
+    content = [(member.name, member.mode, member.size, member.sha256) for member in layer.members]
+    assert whole == hashlib.sha256(canonical_json(content)).hexdigest()
