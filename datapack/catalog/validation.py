@@ -127,8 +127,14 @@ def _problem(file: YamlFile, place: Place, details: list[ErrorDetails], vocabula
         where=where,
         expected=" or ".join(dict.fromkeys(_expected(one, vocabulary) for one in details)),
         found=context.get("found", _show(detail["input"])),
-        fix=context.get("fix") or vocabulary.fix,
+        fix=context.get("fix") or vocabulary.fix or _quote(detail),
     )
+
+
+def _quote(detail: ErrorDetails) -> str | None:
+    """Say how a value of another type becomes text: YAML reads ``2024`` as a number and ``true`` as a boolean."""
+    is_plain = isinstance(detail["input"], bool | int | float)
+    return "put it in quotes" if detail["type"] == "string_type" and is_plain else None
 
 
 def _at(place: Place, what: str) -> str:

@@ -65,7 +65,9 @@ def _mistake(file: YamlFile, details: ErrorDetails) -> ConfigError:
             return ConfigError("not a dataset digest", where=where, expected="sha256: and 64 hex digits", found=found)
         case _:
             expected = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            return ConfigError("invalid value", where=where, expected=expected, found=found)
+            is_plain = details["type"] == "string_type" and isinstance(details["input"], bool | int | float)
+            fix = "put it in quotes" if is_plain else None
+            return ConfigError("invalid value", where=where, expected=expected, found=found, fix=fix)
 
 
 def _shown(value: object) -> str:

@@ -135,3 +135,13 @@ def test_the_example_in_the_docs_is_valid(tmp_path):
     """The configuration in docs/training.md is accepted."""
     example = (PROJECT / "docs" / "training.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     assert load(tmp_path, example.replace("sha256:...", LEAST["digest"])).training.max_hours == 5.5
+
+
+def test_words_are_text_without_quotes(tmp_path):
+    """`off` is a word here, not the boolean of YAML 1.1; a number in the place of text says how to make it text."""
+    head = f"dataset: reef/v1\ndigest: {LEAST['digest']}\n"
+    assert load(tmp_path, f"{head}image: {{cache: off}}\n").image.cache == "off"
+    assert load(tmp_path, f"{head}run: no\n").run == "no"
+    assert refused(tmp_path, f"{head}run: 2024\n").endswith("expected a valid string, found 2024; put it in quotes")
+    assert refused(tmp_path, f"{head}run: true\n").endswith("expected a valid string, found True; put it in quotes")
+    assert "expected 'auto' or 'off', found True" in refused(tmp_path, f"{head}image: {{cache: true}}\n")
