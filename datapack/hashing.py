@@ -63,7 +63,7 @@ def hash_file(
 ) -> str:
     """Return the hash of a regular file in hex; raise `OSError` for a link, which is not followed."""
     digest = hashlib.new(algorithm, usedforsecurity=False)  # md5 is only ever a second check
-    with open(path, "rb", buffering=0, opener=open_regular) as file:
+    with open(path, "rb", buffering=0, opener=regular_opener) as file:
         for block in read_blocks(file.readinto, buffer or new_buffer()):
             digest.update(block)
             advance(len(block))
@@ -81,8 +81,11 @@ def read_blocks(readinto: Callable[[memoryview], int | None], buffer: memoryview
         yield buffer[:count]
 
 
-def open_regular(path: str, flags: int) -> int:
-    """Open a regular file, for ``open(opener=...)``; raise `OSError` for a link or a device, without reading."""
+def regular_opener(path: str, flags: int) -> int:
+    """Open a regular file, as ``open(opener=...)`` wants it; raise `OSError` for a link or a device, without reading.
+
+    `datapack.files.open_regular` opens a file that is read on its own, and says in one line what is wrong with it.
+    """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

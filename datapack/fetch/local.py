@@ -16,7 +16,7 @@ from datapack.executor import run_all
 from datapack.fetch.context import SourceResult
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.files import FileStat, check_space, disk_errors, sync, sync_folder, temporary_file
-from datapack.hashing import new_buffer, open_regular, read_blocks
+from datapack.hashing import new_buffer, read_blocks, regular_opener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -204,7 +204,7 @@ def _copy(copy: _Copy, advance: Advance) -> tuple[str, FileStat]:
     """Copy a file with its modification time; return the sha256 of the copied bytes, and the copy's size and time."""
     digest = hashlib.sha256()
     with disk_errors(copy.target), temporary_file(copy.target.parent) as (file, temporary):
-        with open(copy.source, "rb", buffering=0, opener=open_regular) as opened:
+        with open(copy.source, "rb", buffering=0, opener=regular_opener) as opened:
             before = os.fstat(opened.fileno())
             for block in read_blocks(opened.readinto, new_buffer()):
                 digest.update(block)

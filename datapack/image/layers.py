@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from datapack.bag.manifest import sorted_by_bytes
 from datapack.errors import MismatchError
 from datapack.files import FileStat
-from datapack.hashing import new_buffer, open_regular, read_blocks
+from datapack.hashing import new_buffer, read_blocks, regular_opener
 from datapack.oci.blob import UNOBSERVED
 from datapack.oci.spec import LAYER, canonical_json
 
@@ -178,7 +178,7 @@ def _read(
     """Yield a file's content; return its size and time. With ``check``, hash it; otherwise check only its size."""
     digest, remaining = hashlib.sha256(), member.size
     try:
-        with open(source, "rb", buffering=0, opener=open_regular) as file:  # Path.open has no opener
+        with open(source, "rb", buffering=0, opener=regular_opener) as file:  # Path.open has no opener
             stat = FileStat.of(os.fstat(file.fileno()))
             if stat.size != member.size:
                 raise _changed(source, f"{member.size} bytes", f"{stat.size} bytes")

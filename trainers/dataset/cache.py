@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datapack.hashing import open_regular
+from datapack.hashing import regular_opener
 from datapack.progress import size
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Cached:
         """Open the file for the images of ``source``; return None if there is none, or not a complete one of ours."""
         path = cache_path(scratch, source.layout)
         try:
-            descriptor = open_regular(str(path), os.O_RDONLY)
+            descriptor = regular_opener(str(path), os.O_RDONLY)
         except OSError:
             return None
         hashes = _read_hashes(descriptor, source.layout)
@@ -163,7 +163,7 @@ def remove_partials(scratch: Path) -> None:
     """Remove the files of jobs that were killed: those that no process has locked."""
     for path in scratch.glob(f"pixels-*{_PARTIAL}"):
         with contextlib.suppress(OSError):
-            descriptor = open_regular(str(path), os.O_RDWR)
+            descriptor = regular_opener(str(path), os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()

@@ -21,7 +21,7 @@ from datapack.bag.tag_file import read_tag_file
 from datapack.errors import BagError, ManifestError
 from datapack.executor import run_all
 from datapack.files import atomic_writer
-from datapack.hashing import hash_bytes, hash_file, new_buffer, open_regular
+from datapack.hashing import hash_bytes, hash_file, new_buffer, regular_opener
 from datapack.progress import size
 from trainers.errors import ConfigError, MismatchError, TrainingError
 
@@ -164,7 +164,7 @@ class _Check:
 
 def read_file(path: Path) -> bytes:
     """Read a regular file; raise `TrainingError` if it can't be read, or is too large for memory."""
-    with _reading(path), open(path, "rb", opener=open_regular) as file:
+    with _reading(path), open(path, "rb", opener=regular_opener) as file:
         length = os.fstat(file.fileno()).st_size
         if length > _LARGEST:
             expected = f"at most {size(_LARGEST)} for an image or a list"
