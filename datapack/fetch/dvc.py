@@ -21,7 +21,7 @@ from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import DvcCache, check_md5
 from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
-from datapack.files import read_limited
+from datapack.files import atomic_writer, read_limited
 from datapack.text import size
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
     other = _partial_pointer(pointer)
     content = yaml.safe_load(pointer.read_bytes())  # which was read as a pointer above
     content["outs"][0]["path"] = destination.name
-    other.write_text(yaml.safe_dump(content, sort_keys=False))
+    with atomic_writer(other) as file:
+        file.write(yaml.safe_dump(content, sort_keys=False).encode())
     try:
         _run(workspace, ["pull" if has_remote else "checkout", "--force", str(other.relative_to(workspace.root))])
     except VersioningError as error:
@@ -217,7 +218,8 @@ def _release_dead_locks(root: Path) -> None:
     repository = find_repository(root)
     if repository is None or not (record := repository / "tmp/rwlock").exists():
         return
-    processes = map(int, re.findall(r'"pid": (\d+)', record.read_text()))
+    content = read_limited(record, _POINTER_LIMIT, VersioningError)
+    processes = map(int, re.findall(rb'"pid": (\d{1,9})\b', content))
     if not any(_is_dvc(process) for process in processes):
         record.unlink()
 

@@ -5,6 +5,7 @@ Settings that can't work are refused before DVC starts: a bag needs regular file
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 from configobj import ConfigObj, ConfigObjError
 
 from datapack.errors import VersioningError
+from datapack.files import read_limited
 
 _LINKS = ("reflink", "hardlink", "symlink", "copy")  # that DVC knows
+_LIMIT = 1 << 20  # bytes of a configuration
 
 
 def find_repository(root: Path) -> Path | None:
@@ -134,12 +137,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _parse(file: Path) -> ConfigObj:
     """Read a file with DVC's own parser: it knows quotes, comments behind values, and lists."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            return ConfigObj(lines)
-    except FileNotFoundError:
+    if not os.path.lexists(file):
         return ConfigObj()
-    except (OSError, UnicodeDecodeError, ConfigObjError) as error:
+    content = read_limited(file, _LIMIT, VersioningError)
+    try:
+        return ConfigObj(list(io.StringIO(content.decode(), newline=None)))
+    except (UnicodeDecodeError, ConfigObjError) as error:
         found = str(error).splitlines()[0]
         raise VersioningError("DVC's configuration can't be read", where=file, found=found) from error
 

@@ -1,5 +1,6 @@
 """What datapack never does to a DVC repository: remove good data, guess around a setting, start DVC in vain."""
 
+import os
 import shutil
 import stat
 import subprocess
@@ -265,3 +266,17 @@ def test_nothing_behind_a_link_is_touched(fetched, name, kind):
     error = fetched.fails("fetch", "reef@v1", "--refresh")
     assert f"{path}: a folder is expected here: found a {kind}; move it away" in error
     assert [file.name for file in elsewhere.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("name", [".dvc/config", ".dvc/config.local", ".dvc/tmp/rwlock", "data/reef/v1.dvc"])
+def test_a_fifo_in_place_of_a_file_of_dvc_is_named(fetched, name):
+    """Reading it would wait for ever."""
+    remove_bag(fetched)
+    path = fetched.root / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    done = fetched.run("fetch", "reef@v1", timeout=60)
+    if name.endswith("v1.dvc"):  # of no size, so as after a kill: it is written again
+        assert done.returncode == 0, done.stderr
+    else:
+        assert f"{path}: not a regular file: found a FIFO" in done.stderr
