@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from datapack.web import Response, WebError
 
+PRIVATE = "a private address that the catalog does not name"
+PRIVATE_REDIRECT = "a redirect to a private address"
 _REDIRECTS = 10
 _GONE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -85,9 +87,9 @@ def to_download_error(error: WebError, *, redirected: bool) -> DownloadError:
     """
     match error:
         case PrivateAddressError() if redirected:
-            return RefusedError("a redirect to a private address")
+            return RefusedError(PRIVATE_REDIRECT)
         case PrivateAddressError():
-            return RefusedError("a private address that the catalog does not name")
+            return RefusedError(PRIVATE)
         case UntrustedError():
             return RefusedError(str(error))
         case InvalidAnswerError():

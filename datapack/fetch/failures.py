@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from datapack.download.responses import PRIVATE, PRIVATE_REDIRECT
 from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors
 from datapack.urls import hide_secrets
@@ -41,11 +42,14 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
             out.write(_format(reference, failed))
     reasons = Counter(failure.reason for failure in failed.values())
     examples = {failure.reason: hide_secrets(file.url) for file, failure in reversed(list(failed.items()))}
+    fix = f"see {path} for all of them; run the same command again to retry only these"
+    if not reasons.keys().isdisjoint({PRIVATE, PRIVATE_REDIRECT}):
+        fix += "; a host that may have a private address belongs under 'hosts' of the source"
     raise FetchError(
         f"{len(failed):,} of {total:,} files could not be fetched",
         where=reference,
         found="; ".join(f"{n:,} x {why}, such as {examples[why]}" for why, n in reasons.most_common(_REASONS)),
-        fix=f"see {path} for all of them; run the same command again to retry only these",
+        fix=fix,
     )
 
 
