@@ -86,4 +86,6 @@ def _readable(error: OSError) -> DatapackError:
         errno.EROFS: "work in a folder that you can write to",
         errno.EACCES: "check its owner and permissions",
     }
-    return DatapackError(error.strerror or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0))
+    return DatapackError(
+        error.strerror or str(error) or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0)
+    )

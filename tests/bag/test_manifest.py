@@ -195,8 +195,9 @@ def test_link_is_not_a_payload_file(bag):
 def test_device_is_not_opened(tmp_path):
     """A FIFO does not block the check."""
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(OSError, match="not a regular file") as error:
         hash_file(tmp_path / "fifo")
+    assert error.value.filename == str(tmp_path / "fifo")
 
 
 def test_progress_counts_every_byte(bag):

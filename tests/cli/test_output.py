@@ -89,6 +89,25 @@ def test_a_bug_has_a_last_line_too(monkeypatch, capsys, tmp_path):
     assert last == "error: a bug in datapack, please report the lines above: ZeroDivisionError: zero IMPORT OK reef@v1"
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(13, "Permission denied", "a\nb"), r"error: a\nb: Permission denied; check its owner and permissions"),
+        (OSError("the connection is gone"), "error: the connection is gone"),
+        (TimeoutError(), "error: TimeoutError"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line(monkeypatch, capsys, tmp_path, error, line):
+    """It says what is wrong, whether it has a number, a text or neither."""
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(verification, "verify", fail)
+    assert main(["-C", str(tmp_path), "verify", "bag"]) == 1
+    assert capsys.readouterr().err == f"{line}\n"
+
+
 def test_only_one_module_prints():
     """Each line goes through `datapack.cli.output`, which escapes it; nothing else prints."""
     for path in (PROJECT / "datapack").rglob("*.py"):
