@@ -266,6 +266,7 @@ class _Run:
             raise InterruptedTransferError(str(error)) from error
         path = task.request.path
         check_encoding(response, path.name)
+        self._check_stopping()
         with disk_errors(path):
             if task.partial is None:
                 task.partial = Partial(path.parent)

@@ -65,6 +65,7 @@ class Hosts(Generic[T]):
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._hosts: dict[str, _Host[T]] = {}
+        self._queued: dict[str, _Host[T]] = {}  # those with items; the one that had no turn for the longest is first
         self._changed = threading.Condition()
         self._order = itertools.count()
         self._unfinished = 0
@@ -74,7 +75,7 @@ class Hosts(Generic[T]):
         """Queue a new item for a host. It counts as unfinished until `finish` is called."""
         with self._changed:
             self._unfinished += 1
-            self._host(host).new.append(item)
+            self._queue(host).new.append(item)
             self._changed.notify()
 
     def put(self, host: str, item: T, *, delay: float = 0.0) -> None:
@@ -88,7 +89,7 @@ class Hosts(Generic[T]):
                 raise RuntimeError("the queue is closed")
             self._unfinished += 1
             entry = (time.monotonic() + delay, next(self._order), item)
-            heapq.heappush(self._host(host).waiting, entry)
+            heapq.heappush(self._queue(host).waiting, entry)
             self._changed.notify()
 
     def take(self) -> Turn[T] | None:
@@ -96,18 +97,28 @@ class Hosts(Generic[T]):
         with self._changed:
             while self._unfinished and not self._closed:
                 now = time.monotonic()
-                free = (host for host in self._hosts.values() if self._is_free(host))
-                host = min(free, key=_Host.ready_at, default=None)
+                host, ready_at = self._next_host(now)
                 if host is None:
-                    self._changed.wait()
-                elif (wait := host.ready_at() - now) > 0:
-                    self._changed.wait(wait)
-                else:
-                    item = host.next(now)
-                    host.active += 1
-                    self._changed.notify()  # another item may be ready too
-                    return Turn(host.name, item, host.skipped, now)
+                    self._changed.wait(None if ready_at is None else ready_at - now)
+                    continue
+                item = host.next(now)
+                host.active += 1
+                del self._queued[host.name]
+                if host.new or host.waiting:
+                    self._queued[host.name] = host  # behind all others
+                self._changed.notify()  # another item may be ready too
+                return Turn(host.name, item, host.skipped, now)
             return None
+
+    def _next_host(self, now: float) -> tuple[_Host[T] | None, float | None]:
+        """Return the host whose turn it is, or else when there will be one, if no connection has to become free."""
+        ready_at: float | None = None
+        for host in self._queued.values():
+            if host.active < self._connections or host.skipped:
+                if (ready := host.ready_at()) <= now:
+                    return host, None
+                ready_at = ready if ready_at is None else min(ready, ready_at)
+        return None, ready_at
 
     def release(self, turn: Turn[T]) -> None:
         """Release the connection of a turn."""
@@ -170,5 +181,6 @@ class Hosts(Generic[T]):
     def _host(self, name: str) -> _Host[T]:
         return self._hosts.setdefault(name, _Host(name))
 
-    def _is_free(self, host: _Host[T]) -> bool:
-        return bool(host.new or host.waiting) and (host.active < self._connections or bool(host.skipped))
+    def _queue(self, name: str) -> _Host[T]:
+        """Return the host, which gets an item now."""
+        return self._queued.setdefault(name, self._host(name))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import urllib3
@@ -88,10 +90,22 @@ def _connect(address: Address, timeout: float, options: Sequence[Any]) -> PacedS
     return connection
 
 
+class _Answer(http.client.HTTPResponse):
+    """The answer to a request. Those before it that only inform, such as 103 Early Hints, are skipped, as by curl."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc] # typeshed lacks it
+            if not HTTPStatus.SWITCHING_PROTOCOLS < status < HTTPStatus.OK:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 class _Connection(HTTPConnection):
     """A connection that follows a `Guard` and keeps its server to its deadlines."""
 
     guard: ClassVar[Guard]
+    response_class = _Answer
 
     def _new_conn(self) -> socket.socket:
         options = self.socket_options or ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def to_web_error(error: urllib3_errors.HTTPError, connect_timeout: float) -> Web
         case _ if any(isinstance(cause, ssl.SSLError | urllib3_errors.SSLError) for cause in causes):
             found = NoTlsError("no secure connection")
         case urllib3_errors.ProxyError():
-            found = NoConnectionError("the proxy gave no connection")
+            found = NoConnectionError(f"the proxy gave no connection{_status(causes)}")
         case urllib3_errors.ReadTimeoutError():  # of a TLS handshake: every other timeout is one of `sockets`
             found = NoConnectionError(f"no connection within {connect_timeout:g} s")
         case urllib3_errors.LocationValueError():
@@ -76,6 +77,12 @@ def to_web_error(error: urllib3_errors.HTTPError, connect_timeout: float) -> Web
         case _ if any(isinstance(cause, http.client.HTTPException) and not _is_cut(cause) for cause in causes):
             found = InvalidAnswerError("not a valid HTTP answer")
     return found
+
+
+def _status(causes: list[BaseException]) -> str:
+    """Return the status with which a proxy refused to connect, such as 407 without a login."""
+    found = re.search(r"Tunnel connection failed: (\d{3})", " ".join(map(str, causes)))
+    return f" (status {found[1]})" if found else ""
 
 
 def _is_cut(cause: http.client.HTTPException) -> bool:

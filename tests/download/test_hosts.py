@@ -106,3 +106,28 @@ def test_items_of_a_skipped_host_get_their_turn_at_once():
     hosts.put("a", 2, delay=60)
     hosts.skip("a", "gone")
     assert [hosts.take().skipped for _ in range(2)] == ["gone", "gone"]
+
+
+def test_hosts_take_turns():
+    """A host with a long queue delays no other, and what is continued goes before what is new."""
+    hosts = Hosts(9)
+    for item in ("a1", "a2", "a3"):
+        hosts.add("a", item)
+    hosts.add("b", "b1")
+    hosts.put("a", "again")
+    assert [hosts.take().item for _ in range(5)] == ["again", "b1", "a1", "a2", "a3"]
+
+
+def test_many_hosts_cost_no_more_than_few():
+    """A list may name a host per image: a turn does not look at all of them."""
+    hosts = Hosts(5)
+    for number in range(50_000):
+        hosts.add(str(number), number)
+    started = time.monotonic()
+    for number in range(50_000):
+        turn = hosts.take()
+        assert turn.item == number
+        hosts.release(turn)
+        hosts.finish()
+    assert hosts.take() is None
+    assert time.monotonic() - started < 10

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from datapack.web import InvalidAnswerError, TransferError, Web, WebError
+from datapack.web import InvalidAnswerError, NoConnectionError, TransferError, Web, WebError
 from tests.registries import self_signed
 from tests.servers import RawServer, read_head
 
@@ -88,8 +88,45 @@ def test_a_silent_tls_handshake_is_left():
         ask(server.url.replace("http:", "https:"))
 
 
+@pytest.mark.parametrize("talk", [SLOW["bytes of a status"], SLOW["bytes of a header"]], ids=["status", "header"])
+def test_a_slow_proxy_is_left(talk, monkeypatch):
+    """What a proxy answers before there is a connection is limited, too; so is a flood of it."""
+    for way, reason in ((talk[0], talk[1]), (flood(OK, forever=b"A: b\r\n" * 100), "endless headers")):
+        with RawServer(way) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            with pytest.raises(WebError, match=reason):
+                ask("https://x.invalid/")
+
+
+def test_a_proxy_that_refuses_gives_its_status(monkeypatch):
+    """Without a login, that is 407."""
+
+    def refuse(connection):
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+
+    with RawServer(refuse) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        with pytest.raises(NoConnectionError, match=r"the proxy gave no connection \(status 407\)"):
+            ask("https://x.invalid/")
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints", "199 Other"])
+def test_answers_that_only_inform_are_skipped(status):
+    """The answer itself comes after them."""
+
+    def talk(connection):
+        read_head(connection)
+        inform = f"HTTP/1.1 {status}\r\nLink: </a>\r\n\r\n".encode()
+        connection.sendall(inform * 3 + OK + b"Content-Length: 2\r\n\r\nok")
+
+    with RawServer(talk) as server:
+        assert ask(server.url) == b"ok"
+
+
 FLOODS = {
     "100 Continue": (flood(b"", forever=b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "endless headers"),
+    "103 Early Hints": (flood(b"", forever=b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n" * 100), "endless headers"),
     "headers": (flood(OK, forever=b"A: b\r\n" * 100), "endless headers|not a valid HTTP answer"),
     "a header": (flood(OK + b"A: ", forever=b"x" * 1000), "endless headers|not a valid HTTP answer"),
     "a folded header": (flood(OK + b"A: ", forever=b"x\r\n " * 1000), "endless headers|not a valid HTTP answer"),
