@@ -40,7 +40,7 @@ class Content:
     tags: dict[str, bytes] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     entries: list[tuple[str, str, str]] | None = None  # of one layer of the base, if it could be read
-    base: BaseFiles = field(default_factory=BaseFiles)
+    base: BaseFiles = field(default_factory=BaseFiles, compare=False)  # of the layers so far
 
     def add(self, upper: Content) -> None:
         """Add the next layer. No two layers of datapack's have the same file."""
