@@ -59,12 +59,12 @@ class WriteBehind:
         self._file.write(content)
         self._at += len(content)
         if self._at - self._started >= _WRITE_BEHIND:
-            _start_writeback(self._file.fileno(), self._started, self._at - self._started)
+            start_writeback(self._file.fileno(), self._started, self._at - self._started)
             self._started = self._at
         return len(content)
 
 
-def _start_writeback(descriptor: int, start: int, count: int) -> None:
+def start_writeback(descriptor: int, start: int, count: int) -> None:
     """Tell Linux to start writing a range of a file to disk, without waiting; do nothing on other systems."""
     if hasattr(_LIBC, "sync_file_range"):
         _LIBC.sync_file_range(

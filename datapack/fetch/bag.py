@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from datapack.bag.listing import Listing
     from datapack.fetch.job import FetchJob
     from datapack.reference import Reference
 
@@ -58,7 +59,7 @@ def get_bag(job: FetchJob) -> Bag:
     if bag is None:
         check_settings(job.workspace.root)  # before anything is fetched that DVC can't keep
         _reuse_files(job)
-        bag = _fetch(job)
+        bag = Bag.complete(job.partial, *_fetch(job))
     job.check_digest(bag.manifest)
     return _publish(bag, job.path)
 
@@ -197,8 +198,11 @@ def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tup
     return MismatchError(fault, where=job.pointer, found=found, fix=fix, details=details)
 
 
-def _fetch(job: FetchJob) -> Bag:
-    """Make the bag from its sources, under its temporary name."""
+def _fetch(job: FetchJob) -> tuple[dict[str, bytes], Listing]:
+    """Make the bag from its sources, under its temporary name; return its tag files and its listing.
+
+    What else is known about the payload is no longer in memory then.
+    """
     entry, dataset = job.entry, job.entry.dataset
     claims = Claims(similar_names=entry.version.similar_names)
     payload = Payload(entry.reference, job.partial, job.cache, job.reporter, claims=claims)
@@ -214,8 +218,8 @@ def _fetch(job: FetchJob) -> Bag:
         "Licence": dataset.licence,
         "Homepage": dataset.homepage,
     }
-    tags = write_tags(job.partial, manifest, listing, info_fields(str(entry.reference), facts), payload.urls)
-    return Bag.complete(job.partial, tags, listing)
+    info = info_fields(str(entry.reference), facts)
+    return write_tags(job.partial, manifest, listing, info, payload.urls), listing
 
 
 def _replaced(path: Path) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,11 +17,13 @@ from datapack.errors import FetchError
 from datapack.executor import run_all
 from datapack.fetch.context import SourceResult
 from datapack.fetch.payload import WantedFile, payload_path
-from datapack.files import FileStat, check_space, disk_errors, sync, sync_folder, temporary_file
+from datapack.files import FileStat, check_space, disk_errors, start_writeback, sync, sync_folder, temporary_file
 from datapack.hashing import new_buffer, read_blocks, regular_opener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import io
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
 
     from datapack.catalog.patterns import Patterns
     from datapack.catalog.sources import LocalSource
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from datapack.fetch.context import FetchContext
     from datapack.fetch.payload import Payload
 
+_BATCH_FILES = 64
+_BATCH_BYTES = 32 << 20
 _WORKERS = 4  # more than cores, because a worker waits for the disk while it syncs
 _MAGIC = re.compile(r"[*?[]")
 
@@ -34,23 +40,30 @@ _MAGIC = re.compile(r"[*?[]")
 def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
     """Copy the files. A file with the size and modification time of its source is not copied again."""
     payload, empty = context.payload, list[str]()
-    found = {
-        WantedFile(payload_path(source.into, name), source.label): path
+    files = [
+        _LocalFile(WantedFile(payload_path(source.into, name), source.label), path, _stat_regular(path, source.label))
         for name, path in find_local(source, context, empty)
-    }
-    stats = {file: FileStat.of(_regular(path, source.label)) for file, path in found.items()}
-    if not found and not source.exclude:
+    ]
+    if not files and not source.exclude:
         raise FetchError("no such file", where=source.label, fix=f"it must be below {context.catalog_folder}")
     _note_empty(source, empty, context)
-    present = payload.claim(list(found))
-    payload.keep({file: stat for file, stat in present.items() if stat == stats[file]})
-    to_copy = {file: path for file, path in found.items() if not payload.has(file.path)}
-    total = sum(stats[file].size for file in to_copy)
+    present = payload.claim([file.wanted for file in files])
+    payload.keep({file.wanted: file.stat for file in files if present.get(file.wanted) == file.stat})
+    to_copy = [file for file in files if not payload.has(file.wanted.path)]
+    total = sum(file.stat.size for file in to_copy)
     with disk_errors(payload.folder):
         check_space(payload.folder, total)
     with context.reporter.progress(f"copying {source.local}", total, "B") as advance:
         _copy_all(payload, to_copy, advance)
     return SourceResult()
+
+
+class _LocalFile(NamedTuple):
+    """A file that the source names: its path on disk, and its size and time there."""
+
+    wanted: WantedFile
+    path: str
+    stat: FileStat
 
 
 def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) -> None:
@@ -62,9 +75,7 @@ def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) ->
         )
 
 
-def find_local(
-    source: LocalSource, context: FetchContext, empty: list[str] | None = None
-) -> Iterator[tuple[str, Path]]:
+def find_local(source: LocalSource, context: FetchContext, empty: list[str] | None = None) -> Iterator[tuple[str, str]]:
     """Yield the files that the source does not exclude: the name below `into`, and the path.
 
     Args:
@@ -97,7 +108,7 @@ class _Walk:
     excluded: Patterns
     empty: list[str]
 
-    def find(self, local: str) -> Iterator[tuple[str, Path]]:
+    def find(self, local: str) -> Iterator[tuple[str, str]]:
         top = self.root / local
         if not os.path.lexists(top) and _MAGIC.search(local):
             yield from self._find_glob(local)
@@ -108,9 +119,9 @@ class _Walk:
             yield from self._find_below(top)
         elif not self.excluded.match(top.name):
             top.lstat()  # raises an error if there is none
-            yield top.name, top
+            yield top.name, str(top)
 
-    def _find_below(self, top: Path) -> Iterator[tuple[str, Path]]:
+    def _find_below(self, top: Path) -> Iterator[tuple[str, str]]:
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -125,10 +136,10 @@ class _Walk:
                 if entry.is_dir(follow_symlinks=False):
                     below.append(f"{name}/")
                 else:
-                    yield name, Path(entry.path)
+                    yield name, entry.path
             pending += reversed(below)
 
-    def _find_glob(self, local: str) -> Iterator[tuple[str, Path]]:
+    def _find_glob(self, local: str) -> Iterator[tuple[str, str]]:
         fixed = _fixed_part(local)
         self._check_plain(self.root / fixed)
         for match in sorted(glob.glob(local, root_dir=self.root, recursive=True)):  # noqa: PTH207 - Path.glob takes hidden files
@@ -138,7 +149,7 @@ class _Walk:
             self._check_plain(path)
             if not path.is_dir():
                 self._check_not_bag(path)
-                yield name, path
+                yield name, str(path)
             elif not any(os.scandir(path)):
                 self.empty.append(name)
 
@@ -169,53 +180,89 @@ def _fixed_part(pattern: str) -> PurePosixPath:
     return PurePosixPath(*parts[:first])
 
 
-def _regular(path: Path, where: str) -> os.stat_result:
+def _stat_regular(path: str, where: str) -> FileStat:
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except OSError as error:
         raise FetchError("can't read the file", where=path, found=error.strerror) from error
     if not S_ISREG(found.st_mode):
         kind = "a folder" if S_ISDIR(found.st_mode) else "a link or a device"
-        raise FetchError(
-            f"{path} is {kind}", where=where, expected="a regular file", fix="leave it out with 'exclude:'"
-        )
-    return found
+        fix = "leave it out with 'exclude:'"
+        raise FetchError(f"{path} is {kind}", where=where, expected="a regular file", fix=fix)
+    return FileStat.of(found)
 
 
 class _Copy(NamedTuple):
     """A file to copy."""
 
-    file: WantedFile
-    source: Path
+    source: str
     target: Path
 
 
-def _copy_all(payload: Payload, files: dict[WantedFile, Path], advance: Callable[[int], None]) -> None:
-    copies = [_Copy(file, path, payload.folder / file.path) for file, path in files.items()]
-    copied = run_all(_copy, copies, workers=_WORKERS, advance=advance)
-    for copy, (sha256, stat) in zip(copies, copied, strict=True):
-        payload.add(copy.file, sha256, stat)
+def _copy_all(payload: Payload, files: list[_LocalFile], advance: Callable[[int], None]) -> None:
+    copied = run_all(_copy_batch, _batches(payload.folder, files), workers=_WORKERS, advance=advance)
+    for file, (sha256, stat) in zip(files, chain.from_iterable(copied), strict=True):
+        payload.add(file.wanted, sha256, stat)
     with disk_errors(payload.folder):
-        for folder in {copy.target.parent for copy in copies}:
-            sync_folder(folder)
+        for folder in {file.wanted.path.rpartition("/")[0] for file in files}:
+            sync_folder(payload.folder / folder)
 
 
-def _copy(copy: _Copy, advance: Advance) -> tuple[str, FileStat]:
-    """Copy a file with its modification time; return the sha256 of the copied bytes, and the copy's size and time."""
+def _batches(folder: Path, files: Iterable[_LocalFile]) -> Iterator[list[_Copy]]:
+    """Yield units of work: many small files, or few large ones."""
+    batch, total = [], 0
+    for file in files:
+        batch.append(_Copy(file.path, folder / file.wanted.path))
+        total += file.stat.size
+        if len(batch) == _BATCH_FILES or total >= _BATCH_BYTES:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
+
+
+def _copy_batch(batch: list[_Copy], advance: Advance) -> list[tuple[str, FileStat]]:
+    """Copy files with their modification times; return the sha256 of the bytes, and the copies' sizes and times.
+
+    The files are on disk before they get their names. They are synced together: most disks then write one journal entry
+    for all of them.
+    """
+    buffer = new_buffer()
+    with contextlib.ExitStack() as stack:
+        written = []
+        for copy in batch:
+            with disk_errors(copy.target):
+                file, temporary = stack.enter_context(temporary_file(copy.target.parent))
+                written.append((file, temporary, _write(copy, file, buffer, advance)))
+                start_writeback(file.fileno(), 0, 0)
+        copied = []
+        for copy, (file, temporary, sha256) in zip(batch, written, strict=True):
+            with disk_errors(copy.target):
+                sync(file)
+                temporary.replace(copy.target)
+                copied.append((sha256, FileStat.of(os.fstat(file.fileno()))))
+        return copied
+
+
+def _write(copy: _Copy, file: BinaryIO, buffer: memoryview, advance: Advance) -> str:
+    """Write a source's bytes to a file, which gets its modification time too; return the sha256 of the bytes."""
     digest = hashlib.sha256()
-    with disk_errors(copy.target), temporary_file(copy.target.parent) as (file, temporary):
-        with open(copy.source, "rb", buffering=0, opener=regular_opener) as opened:
-            before = os.fstat(opened.fileno())
-            for block in read_blocks(opened.readinto, new_buffer()):
-                digest.update(block)
-                file.write(block)
-                advance(len(block))
-            if FileStat.of(os.fstat(opened.fileno())) != FileStat.of(before) or file.tell() != before.st_size:
-                raise FetchError(
-                    "the file changed during the copy", where=copy.source, fix="run the same command again"
-                )
-        file.flush()
-        os.utime(file.fileno(), ns=(before.st_mtime_ns, before.st_mtime_ns))
-        sync(file)
-        temporary.replace(copy.target)
-        return digest.hexdigest(), FileStat.of(copy.target.stat())
+    with _open_source(copy.source) as opened:
+        before = os.fstat(opened.fileno())
+        for block in read_blocks(opened.readinto, buffer):
+            digest.update(block)
+            file.write(block)
+            advance(len(block))
+        if FileStat.of(os.fstat(opened.fileno())) != FileStat.of(before) or file.tell() != before.st_size:
+            raise FetchError("the file changed during the copy", where=copy.source, fix="run the same command again")
+    file.flush()
+    os.utime(file.fileno(), ns=(before.st_mtime_ns, before.st_mtime_ns))
+    return digest.hexdigest()
+
+
+def _open_source(path: str) -> io.FileIO:
+    try:
+        return open(path, "rb", buffering=0, opener=regular_opener)  # Path.open has no opener
+    except OSError as error:
+        fix = "check its permissions, or leave it out with 'exclude:'"
+        raise FetchError("can't read the file", where=path, found=error.strerror or error, fix=fix) from error

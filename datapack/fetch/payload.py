@@ -24,7 +24,7 @@ from datapack.hashing import hash_bytes, hash_files
 from datapack.urls import quote_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from datapack.progress import Reporter
     from datapack.reference import Reference
@@ -113,9 +113,7 @@ class Payload:
 
     def _remove_links(self, wanted: Sequence[WantedFile]) -> None:
         """Remove links where folders should be: files below a link would be outside the payload."""
-        nearest = {PurePosixPath(folder) for folder in {file.path.rpartition("/")[0] for file in wanted}}
-        folders = {parent for folder in nearest for parent in (folder, *folder.parents)}
-        for folder in sorted(folders - {PurePosixPath()}):
+        for folder in sorted(_folders(file.path for file in wanted) - {PurePosixPath()}):
             if (self.folder / folder).is_symlink():
                 (self.folder / folder).unlink()
 
@@ -216,14 +214,22 @@ class Payload:
             unnamed = sorted_by_bytes((listing.files.keys() | listing.irregular) - self.hashes.keys())
             for path in unnamed:
                 (self.bag / path).unlink()
-            needed = {str(folder) for path in self.hashes for folder in PurePosixPath(path).parents}
+            needed = set(map(str, _folders(self.hashes)))
             for empty in sorted(listing.folders - needed - {PAYLOAD}, reverse=True):
                 (self.bag / empty).rmdir()
         if unnamed:
             others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
             self.reporter.note(f"removed files that are in no source: {unnamed[0]}{others}")
-        files = {path: stat for path, stat in listing.files.items() if path in self.hashes}
+        files = listing.files
+        if unnamed:
+            files = {path: stat for path, stat in files.items() if path in self.hashes}
         return Listing(files, frozenset(), frozenset(needed & listing.folders))
+
+
+def _folders(paths: Iterable[str]) -> set[PurePosixPath]:
+    """Return every folder that these files are in; there are far fewer folders than files."""
+    nearest = map(PurePosixPath, {path.rpartition("/")[0] for path in paths})
+    return {folder for each in nearest for folder in (each, *each.parents)}
 
 
 def _remove_temporaries(bag: Path) -> None:
