@@ -167,6 +167,7 @@ def saved(form="jpeg", text=(), **options) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
