@@ -154,7 +154,7 @@ class RegistryTarget:
     def _check_is_private(self, image: Image) -> None:
         """Raise `ImageError` if the image became visible to everybody although it is private."""
         delivery = self._delivery
-        if delivery.entry.dataset.private and not delivery.allow_public and self._is_public(image.digest):
+        if delivery.entry.dataset.private and not delivery.allow_public and self._is_public(image.id):
             raise ImageError(
                 "EVERYBODY CAN PULL THIS PRIVATE IMAGE",
                 where=self.name,
@@ -167,6 +167,6 @@ class RegistryTarget:
         return f"and the catalog says that {entry.reference.name} is private ({entry.dataset.licence})."
 
     def _is_public(self, digest: str) -> bool:
-        """Whether everybody can read the repository, in which a blob or a manifest with this digest is."""
+        """Whether everybody can read the repository, in which a blob with this digest is."""
         anonymous = RegistryClient(self.name, insecure=self._delivery.insecure, anonymous=True)
         return Repository(anonymous).lets_read(digest)

@@ -154,7 +154,7 @@ def test_a_registry_that_does_not_say_who_can_read(private, registry):
 
 
 class Hiding(proxies.Proxy):
-    """A registry that shows nothing to those who do not log in, until a part of the image is there."""
+    """A registry that shows nothing to those who do not log in, until a part of the image is there; the tags never."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
@@ -167,7 +167,7 @@ class Hiding(proxies.Proxy):
         if "Authorization" in handler.headers:
             manifest = handler.command == "PUT" and "/manifests/" in handler.path
             self._public |= {"config": b'"rootfs"' in body, "manifest": manifest}.get(self.shows, False)
-        elif not self._public:
+        elif not self._public or "/tags/" in handler.path:
             status = 401 if handler.command == "POST" else self.status
             exchange.answer(status, [("WWW-Authenticate", 'Basic realm="tests"')], b"")
             return
