@@ -215,6 +215,21 @@ def test_the_images_to_predict_need_no_boxes(tmp_path):
         Job(haven, data={"eval": "val.json"}).prepare_data("eval")
 
 
+def test_folders_with_equal_file_names_do_not_share_pixels(tmp_path):
+    """Images to train on and to predict may have equal names and sizes: each list has its own decoded images."""
+    files = small_files()
+    rows = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in range(12)]
+    files |= {"eval.json": json.dumps({"images": rows}).encode()}
+    files |= {f"images/eval/{i}.png": png(64, 48, 70 + i) for i in range(12)}
+    haven = Haven(tmp_path, files)
+    data = {"images": "images", "eval": "eval.json"}
+    for _ in range(2):
+        train, evaluated = (Job(haven, data=data).prepare_data(part) for part in ("train", "eval"))
+        assert (train.pixels.read(3) == png_pixels(3)).all()
+        assert (evaluated.pixels.read(3) == png_pixels(73)).all()
+    assert len(list(haven.scratch.glob("pixels-*.u8"))) == 2
+
+
 def test_other_processes_of_a_node_wait_for_the_first(haven):
     """The second process continues when the first is done, with its decoded images, and reads none itself."""
     first, second = Job(haven), Job(haven)
