@@ -81,7 +81,6 @@ class Partial:
             check_space(self._path.parent, self.total - self.size)
         with self._path.open("r+b" if self.size else "wb") as file:
             file.seek(self.size)
-            file.truncate()
             yield file
 
     def _check_part(self, response: Response) -> None:
