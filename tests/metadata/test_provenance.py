@@ -261,12 +261,16 @@ def test_sources_are_written_without_defaults(tmp_path):
     ]
 
 
-def test_no_url_keeps_its_password():
+def test_no_url_keeps_its_password_or_signature():
     """The catalog refuses passwords in URLs; if one got there anyway, the statement does not have it."""
     value = {
-        "https://me:secret@a.example": ["https://me:secret@b.example/x?y=1", {"url": "http://secret@c.example"}, 7]
+        "https://me:secret@a.example": ["https://me:secret@b.example/x?y=1", {"url": "http://secret@c.example"}, 7],
+        "url": "https://d.example/x?y=1&X-Amz-Signature=secret&X-Amz-Credential=secret",
     }
-    assert _without_secrets(value) == {"https://a.example": ["https://b.example/x?y=1", {"url": "http://c.example"}, 7]}
+    assert _without_secrets(value) == {
+        "https://a.example": ["https://b.example/x?y=1", {"url": "http://c.example"}, 7],
+        "url": "https://d.example/x?y=1",
+    }
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
