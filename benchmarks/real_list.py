@@ -39,14 +39,14 @@ datasets:
           - local: v1/eval.json
           - coco: eval.json
             into: images/eval
-            mirrors: &mirrors {{{mirrors}}}
+            mirrors: {{{mirrors}}}
       v2:
         parent: v1
         sources:
           - local: v2/eval.json
           - coco: eval.json
             into: images/eval
-            mirrors: *mirrors
+            mirrors: {{{mirrors}}}
 """
 
 

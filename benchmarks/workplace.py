@@ -34,6 +34,7 @@ datasets:
           - local: list.json
           - coco: list.json
             into: images
+            hosts: [127.0.0.1]
 """
 
 
