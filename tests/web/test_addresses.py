@@ -1,10 +1,14 @@
 """Which addresses a request may go to: each is checked before anything connects to it."""
 
+import contextlib
 import socket
+import threading
+import time
 
 import pytest
 
-from datapack.web import InvalidAnswerError, NoConnectionError, PrivateAddressError, Web
+from datapack.web import InvalidAnswerError, NoConnectionError, PrivateAddressError, TransferError, Web
+from tests.registries import self_signed
 from tests.servers import RawServer, read_head
 
 
@@ -100,3 +104,48 @@ def test_a_connection_is_used_again():
             with web.request("GET", server.url) as response:
                 assert response.length == 2000
         assert server.connections == 1
+
+
+def relay(target):
+    """Answer CONNECT by a connection to the server at this URL, whatever was asked for."""
+
+    def talk(connection):
+        assert read_head(connection).startswith("CONNECT x.invalid:443 ")
+        with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as other:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            threading.Thread(target=copy, args=(other, connection), daemon=True).start()
+            copy(connection, other)
+
+    return talk
+
+
+def copy(source, target):
+    with contextlib.suppress(OSError):
+        while block := source.recv(65536):
+            target.sendall(block)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http proxy", "https proxy"])
+def test_a_tunnel_through_a_proxy(tmp_path, monkeypatch, secure):
+    """TLS goes through the proxy, and inside its own TLS if it has an https URL; the deadlines hold there, too."""
+    certificate = self_signed(tmp_path)
+
+    def drip(connection):
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n")
+        while True:
+            time.sleep(0.1)
+            connection.sendall(b"x")
+
+    for talk in (answer, drip):
+        with (
+            RawServer(talk, certificate) as server,
+            RawServer(relay(server.url), certificate if secure else None) as proxy,
+        ):
+            monkeypatch.setenv("https_proxy", proxy.url)
+            with Web(verify=False, timeout=1.0).request("GET", "https://x.invalid/") as response:
+                if talk is answer:
+                    assert response.read() == b"ok"
+                    continue
+                with pytest.raises(TransferError, match="under 1,000 bytes a second"):
+                    response.read()
