@@ -108,55 +108,53 @@ def need(*programs: str) -> None:
 @contextlib.contextmanager
 def podman(folder: Path, base: Path, machine: Machine | None = None) -> Iterator[Engine]:
     """Start podman's API over a store in ``folder``, with the base loaded as `STAND_IN`."""
-    need("skopeo", *(() if machine else ("podman", "runc")))
+    need("setpriv", "skopeo", *(() if machine else ("podman", "runc")))
     prefix = machine.prefix if machine else ()
     settings = folder / "containers.conf"
     settings.write_text(CONTAINERS_CONF.format(folder=folder))
-    url = f"unix://{folder}/podman.sock"
     own = {"CONTAINERS_CONF": str(settings), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
     for driver in DRIVERS["podman"]:
-        store, log = folder / driver, folder / f"{driver}.log"
+        store, log, socket = folder / driver, folder / f"{driver}.log", folder / f"{driver}.sock"
+        url = f"unix://{socket}"
         command = [*prefix, "podman", "--root", f"{store}/root", "--runroot", f"{store}/run"]
         command += ["--cgroup-manager", "cgroupfs", "--storage-driver", driver]
         engine = Engine("podman", tuple(command), url, own)
         service = _start([*command, "system", "service", "--time", "0", url], engine, log)
         try:
             with _stopping(service):
-                failure = _wait_for(folder / "podman.sock", service, log) or _try(engine, base, folder)
+                failure = _wait_for(socket, service, log) or _try(engine, base, folder)
                 if not failure:
                     yield engine
                     return
         finally:
             _unmount(store)
-            (folder / "podman.sock").unlink(missing_ok=True)
     unavailable(f"podman cannot run a container here: {failure}")
 
 
 @contextlib.contextmanager
 def docker(folder: Path, base: Path, machine: Machine | None = None, containerd: bool = False) -> Iterator[Engine]:
     """Start our own Docker daemon in ``folder``, with the base loaded as `STAND_IN`, or with containerd's store."""
-    need("docker", "skopeo", *(() if machine else ("dockerd",)))
+    need("docker", "setpriv", "skopeo", *(() if machine else ("dockerd",)))
     client = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"  # the client of this daemon
-    url = f"unix://{folder}/docker.sock"
     own = {"DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(folder)}
-    engine = Engine("docker", (client, "--host", url), url, own, containerd)
     settings = folder / "daemon.json"
     settings.write_text(json.dumps({"features": {"containerd-snapshotter": True}} if containerd else {}))
     for driver in DRIVERS["containerd" if containerd else "docker"]:
-        store, log = folder / driver, folder / f"{driver}.log"
+        store, log, socket = folder / driver, folder / f"{driver}.log", folder / f"{driver}.sock"
+        url = f"unix://{socket}"
+        engine = Engine("docker", (client, "--host", url), url, own, containerd)
         arguments = [*(machine.prefix if machine else ()), "dockerd", "--config-file", str(settings)]
         arguments += ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", driver]
         arguments += ["--data-root", f"{store}/data", "--exec-root", f"{store}/run", "--pidfile", f"{store}.pid"]
         daemon = _start([*arguments, "--host", url], engine, log)
         try:
             with _stopping(daemon):
-                failure = _wait_for(folder / "docker.sock", daemon, log) or _try(engine, base, folder)
+                failure = _wait_for(socket, daemon, log) or _try(engine, base, folder)
                 if not failure:
                     yield engine
                     return
         finally:
             _unmount(store)
-            (folder / "docker.sock").unlink(missing_ok=True)
     unavailable(f"docker cannot run a container here: {failure}")
 
 
@@ -173,7 +171,7 @@ def _try(engine: Engine, base: Path, folder: Path) -> str:
 def _start(command: list[str], engine: Engine, log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         return subprocess.Popen(
-            command,
+            ["setpriv", "--pdeathsig=TERM", "--", *command],  # it ends with the tests, also if they are killed
             cwd=log.parent,  # podman's monitor leaves a file here if a container used too much memory
             env={**os.environ, **engine.environment},
             stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -65,7 +66,8 @@ class Machine:
     @property
     def prefix(self) -> tuple[str, ...]:
         """The words before a command that is to run there."""
-        return ("nsenter", f"--target={self.leader}", *self.namespaces, "--")
+        enter = ("nsenter", f"--target={self.leader}", *self.namespaces, "--")
+        return (*enter, "setpriv", "--pdeathsig=TERM", "--")  # nsenter does not pass on the signal that ends it
 
 
 @contextlib.contextmanager
@@ -107,26 +109,30 @@ def _root() -> Path:
             for old in CACHE.glob("debian-sid-*"):
                 shutil.rmtree(old)
             partial = CACHE / f"debian-sid-{key}.partial"
-            _download(partial)
+            if failure := _download(partial):
+                unavailable(f"Debian sid can't be downloaded: {failure}")
             partial.rename(root)
     return root
 
 
-def _download(root: Path) -> None:
-    """Install the packages into a folder; apt checks their signatures."""
+@functools.cache  # it fails for all or for none
+def _download(root: Path) -> str:
+    """Install the packages into a folder; apt checks their signatures. Return why that failed, or nothing."""
     settings = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.writelines(f"{line}\n" for line in settings.splitlines() if line.startswith("Acquire::"))
         file.flush()
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--aptopt={file.name}"]
+        command = ["unshare", "--mount", "--propagation=private"]  # if it is killed, nothing stays mounted
+        command += ["mmdebstrap", "--mode=root", "--variant=apt", f"--aptopt={file.name}"]
         command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
         command += [f"--include={','.join(PACKAGES)}", "sid", str(root)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         shutil.rmtree(root, ignore_errors=True)
-        unavailable(f"Debian sid can't be downloaded: {done.stdout[-1000:]}")
+        return next((line for line in done.stdout.splitlines() if line.startswith("E: ")), done.stdout[-500:])
     for name, content in _FILES.items():
         (root / name).write_text(content)
     home = root / "home/researcher"
     home.mkdir()
     os.chown(home, RESEARCHER, RESEARCHER)
+    return ""
