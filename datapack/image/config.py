@@ -22,7 +22,8 @@ ENTRYPOINT = ["/usr/local/bin/import"]
 CREATED = "1970-01-01T00:00:00Z"  # fixed: the same input gives the same image
 DIGEST_LABEL = "io.github.datapack.dataset.digest"
 STANDARD = "org.opencontainers.image."  # how OCI's labels begin
-VERSION, BASE_NAME, BASE_DIGEST = f"{STANDARD}version", f"{STANDARD}base.name", f"{STANDARD}base.digest"
+TITLE, VERSION, LICENCE = f"{STANDARD}title", f"{STANDARD}version", f"{STANDARD}licenses"
+BASE_NAME, BASE_DIGEST = f"{STANDARD}base.name", f"{STANDARD}base.digest"
 DATASET_VARIABLE = "DATAPACK_DATASET"
 DIGEST_VARIABLE = "DATAPACK_DIGEST"
 

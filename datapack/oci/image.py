@@ -166,7 +166,7 @@ def _check_values(manifest: Mapping[str, Any], config: Mapping[str, Any], where:
         "config.Env": isinstance(runtime, dict) and _is_text(runtime.get("Env"), list),
         "config.WorkingDir": isinstance(runtime, dict) and isinstance(runtime.get("WorkingDir") or "", str),
         "rootfs.diff_ids": isinstance(layers, list) and all(map(is_digest, layers)),
-        "history": isinstance(config.get("history") or [], list),
+        "history": _is_history(config.get("history")),
     }
     wrong = [name for name, right in checks.items() if not right]
     if wrong:
@@ -174,6 +174,14 @@ def _check_values(manifest: Mapping[str, Any], config: Mapping[str, Any], where:
     if len(layers or ()) != len(manifest["layers"]):
         expected, found = f"{len(manifest['layers'])} diff_ids, one a layer", len(layers or ())
         raise ImageError("not an image: its config is that of another", where=where, expected=expected, found=found)
+
+
+def _is_history(value: Any) -> bool:
+    """Whether a value is absent, or a list of what engines can read as history."""
+    steps = value or []
+    return isinstance(steps, list) and all(
+        isinstance(step, dict) and all(isinstance(fact, str | bool | None) for fact in step.values()) for step in steps
+    )
 
 
 def _is_text(value: Any, container: type[dict[str, Any]] | type[list[Any]]) -> bool:

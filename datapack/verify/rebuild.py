@@ -22,13 +22,16 @@ from datapack.image.config import (
     DATASET_VARIABLE,
     DIGEST_LABEL,
     DIGEST_VARIABLE,
+    LICENCE,
     STANDARD,
+    TITLE,
     VERSION,
     compose,
     dataset_folder,
 )
 from datapack.image.layers import data_layers, program_layer, tag_layer
 from datapack.image.stand_in import STAND_IN
+from datapack.oci.spec import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +64,7 @@ class Carrier:
         rebuilt = self._rebuilt(base)
         *_, manifest, config = image.documents.values()
         return [
-            *_platform_problems(image),
+            *_form_problems(image),
             *_fact_problems(image.annotations, self.reference),
             *self._base_problems(),
             *_compare("config", rebuilt.config, config),
@@ -106,16 +109,21 @@ def _fact_problems(facts: Mapping[str, str], reference: Reference) -> Iterator[s
     for key in facts:
         if not key.startswith(STANDARD) and key not in {DIGEST_LABEL, STAND_IN}:
             yield f"manifest annotations.{key} is not datapack's"
+    for key in {TITLE, LICENCE} - facts.keys():
+        yield f"manifest annotations.{key} is missing"
     if facts.get(VERSION) != reference.version:
         yield f"manifest annotations.{VERSION} is {facts.get(VERSION)!a}, not {reference.version!a}"
     if not is_digest(facts.get(BASE_DIGEST)):
         yield f"manifest annotations.{BASE_DIGEST} is no digest"
 
 
-def _platform_problems(image: StoredImage) -> list[str]:
-    """Return a line if an image is not for the Safe Haven's machines."""
+def _form_problems(image: StoredImage) -> Iterator[str]:
+    """Yield what is wrong if an engine would not take it for an image, or not for the Safe Haven's machines."""
+    if image.descriptor.media_type != MANIFEST:
+        yield f"manifest is said to be {image.descriptor.media_type}, not {MANIFEST}"
     found = f"{image.config['os']}/{image.config['architecture']}"
-    return [] if found == str(PLATFORM) else [f"config   the image is for {found}, not for {PLATFORM}"]
+    if found != str(PLATFORM):
+        yield f"config   the image is for {found}, not for {PLATFORM}"
 
 
 def _compare(name: str, expected: bytes, found: bytes) -> list[str]:

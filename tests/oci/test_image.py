@@ -159,6 +159,10 @@ def test_what_is_no_descriptor(layout, key, value):
         ("rootfs.diff_ids", None),
         ("rootfs.diff_ids", {}),
         ("history", 7),
+        ("history", [7]),
+        ("history", [{"created_by": []}]),
+        ("config.WorkingDir", 7),
+        ("rootfs.diff_ids", ["x"]),
     ],
 )
 def test_a_value_of_the_wrong_type(layout, place, value):
@@ -170,6 +174,18 @@ def test_a_value_of_the_wrong_type(layout, place, value):
     changed[outer] = {**changed[outer], inner: value} if inner else value
     root = put(layout, MANIFEST, {**manifest, "config": put(layout, CONFIG, config).to_json()})
     with pytest.raises(ImageError, match=f"a test: not an image: a value has the wrong type: found {place}$"):
+        read_image(layout, root, "a test", AMD64)
+
+
+@pytest.mark.parametrize(("key", "value"), [("architecture", None), ("os", 7)])
+def test_an_image_for_no_machine(layout, key, value):
+    """So has what says for which machines it is, whether anyone asks for them or not."""
+    manifest = read_json(layout, layout.image())
+    config = {**read_json(layout, Descriptor.parse(manifest["config"], "a test")), key: value}
+    root = put(layout, MANIFEST, {**manifest, "config": put(layout, CONFIG, config).to_json()})
+    with pytest.raises(ImageError, match=f"a test: not an image: a value has the wrong type: found {key}$"):
+        read_image(layout, root, "a test")
+    with pytest.raises(ImageError, match="a test: no image for linux/amd64: found "):
         read_image(layout, root, "a test", AMD64)
 
 

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from datapack.errors import DatapackError, ImageError, MismatchError
-from datapack.oci.spec import LAYER, canonical_json
+from datapack.oci.spec import INDEX, LAYER, canonical_json
 from tests.verify.forging import Forged, archive, entry, folder, parents
 
 FILE = "dataset/reef/data/z"
@@ -150,6 +150,8 @@ SETTINGS = {
     "no digest of a base": lambda forged: forged.manifest["annotations"].update(
         {"org.opencontainers.image.base.digest": "?"}
     ),
+    "no licence": lambda forged: forged.manifest["annotations"].pop("org.opencontainers.image.licenses"),
+    "no title": lambda forged: forged.manifest["annotations"].pop("org.opencontainers.image.title"),
     "a subject": lambda forged: forged.manifest.update(subject=forged.manifest["config"]),
     "a layer's URL": lambda forged: forged.manifest["layers"][2].update(urls=["https://example.org/evil"]),
     "a layer's annotation": lambda forged: forged.manifest["layers"][2].update(annotations={"a": "b"}),
@@ -187,6 +189,15 @@ def test_an_index_that_go_reads_otherwise(forged, key, mode):
     (image,) = forged.layout.read_index()["manifests"]
     forged.layout.index.write_bytes(canonical_json({"manifests": [{**image, key: image["digest"]}]}))
     assert "engines read this key differently" in refused(forged, mode)
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_an_index_that_calls_the_image_something_else(forged, mode):
+    """An engine goes by the media type in the index."""
+    forged.write()
+    (image,) = forged.layout.read_index()["manifests"]
+    forged.layout.index.write_bytes(canonical_json({"manifests": [{**image, "mediaType": INDEX}]}))
+    assert "manifest is said to be application/vnd.oci.image.index.v1+json, not" in refused(forged, mode)
 
 
 BASES = {
