@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from datapack.errors import ImageError, UsageError
 from datapack.image.config import ENTRYPOINT, dataset_of
 from datapack.image.stand_in import STAND_IN
 from datapack.oci.archive import Archive
-from datapack.oci.image import read_image
+from datapack.oci.image import StoredImage, read_image
 from datapack.oci.layout import Layout
 from datapack.reference import Reference
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from datapack.progress import Reporter
     from datapack.workspace.folder import Workspace
 
+_BLOCK = 1 << 20
 STORED_FORMS = "name@version, oci:DIR[:TAG] or oci-archive:FILE[:TAG]"
 
 
@@ -103,9 +105,28 @@ def find_stored(what: str, folder: Path, workspace: Workspace | None, base: str 
     else:
         raise UsageError("apptainer runs images on this disk", where=repr(what), expected=STORED_FORMS)
     image = read_image(storage, storage.image(), what)
+    _check_layers(image, what, reporter)
     path, form = (storage.root, "oci") if isinstance(storage, Layout) else (storage.path, "oci-archive")
     source = f"{form}:{path}:{storage.tag}".removesuffix(":")
     return _subject(what, source, image.config.get("config") or {})
+
+
+def _check_layers(image: StoredImage, name: str, reporter: Reporter) -> None:
+    """Raise `ImageError` if a layer has other bytes than its digest says: apptainer would run them all the same."""
+    with reporter.progress(f"checking {name}", sum(layer.size for layer in image.layers), "B") as advance:
+        for layer in image.layers:
+            hasher = hashlib.sha256()
+            with image.storage.open(layer) as file:
+                while block := file.read(_BLOCK):
+                    hasher.update(block)
+                    advance(len(block))
+            if (found := f"sha256:{hasher.hexdigest()}") != layer.digest:
+                raise ImageError(
+                    "damaged: the bytes do not match the digest",
+                    where=image.storage.locate(layer),
+                    expected=layer.digest,
+                    found=found,
+                )
 
 
 def _subject(name: str, image: str, config: Mapping[str, Any]) -> Subject:

@@ -7,6 +7,8 @@ import csv
 import pytest
 
 from datapack.errors import ImageError, UsageError
+from datapack.oci.image import read_json
+from datapack.oci.layout import Layout
 from datapack.progress import Silent
 from datapack.rehearse.apptainer import _mount, open_apptainer
 from datapack.rehearse.log import Log
@@ -44,3 +46,21 @@ def test_any_folder_can_be_mounted(tmp_path):
     folder = tmp_path / 'a, "b": c'
     (parts,) = csv.reader([_mount(folder, "/safe_data", read_only=True)])
     assert parts == ["type=bind", f"source={folder}", "destination=/safe_data", "ro"]
+
+
+@pytest.mark.parametrize("position", [0, -1])
+@pytest.mark.parametrize("form", ["oci", "oci-archive"])
+def test_a_damaged_layer_is_not_run(built, form, position):
+    """A layer whose bytes are not those of its digest is found first: apptainer would run them."""
+    if form == "oci-archive":
+        built.ok("build", "reef@v1", "--to", "oci-archive:reef.tar")
+    layout = Layout(built.root / "dist/reef-v1")
+    blob = layout.blob(read_json(layout, layout.image())["layers"][position]["digest"])
+    path, what = (blob, "oci:dist/reef-v1") if form == "oci" else (built.root / "reef.tar", "oci-archive:reef.tar")
+    content, whole = blob.read_bytes(), path.read_bytes()
+    changed = content[:100] + bytes([content[100] ^ 1]) + content[101:]
+    assert find_stored(what, built.root, None, None, Silent()).dataset
+    path.chmod(0o644)
+    path.write_bytes(whole.replace(content, changed))
+    with pytest.raises(ImageError, match="damaged: the bytes do not match the digest: expected sha256:"):
+        find_stored(what, built.root, None, None, Silent())
