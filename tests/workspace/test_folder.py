@@ -1,5 +1,6 @@
 """The workspace's folder: one writer at a time, whatever is deleted or in the way."""
 
+import errno
 import os
 import shutil
 import signal
@@ -95,3 +96,19 @@ def test_a_second_writer_does_not_wait_for_a_note_that_is_none(workspace, holder
     with pytest.raises(DatapackError, match="another datapack process is running in this folder; wait"):  # noqa: SIM117
         with workspace.exclusive("fetch"):
             pass
+
+
+def test_disk_without_locks_is_named(workspace, monkeypatch):
+    """Some network disks have none; without a lock, two writers could be here."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(
+            DatapackError, match=r"can't lock this folder: found No locks available; work on a disk that has"
+        ),
+        workspace.exclusive("fetch"),
+    ):
+        pass
