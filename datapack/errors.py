@@ -1,6 +1,24 @@
-"""The errors that users see: one line each, all in the same form."""
+"""The errors that users see: one line each, all in the same form, whatever foreign text is in it."""
 
-from datapack.text import shown
+import unicodedata
+
+# Control characters, invisible ones (zero width, change of direction), halves of a pair, ends of lines and paragraphs.
+_ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def shown(text: str) -> str:
+    r"""Return a text as it may stand in one line of a log or a terminal; to show it twice changes nothing.
+
+    File names, URLs, answers of servers and names of categories are foreign: a line feed in one could add a line that
+    says ``IMPORT OK``, an escape sequence could delete the line before. Such characters become ``\n`` or ``\x1b``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_escape, text))
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _ESCAPED else letter
 
 
 class DatapackError(Exception):

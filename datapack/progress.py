@@ -12,7 +12,8 @@ import time
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from datapack.text import shown, size
+from datapack.errors import shown
+from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,31 +1,12 @@
-"""Text for people: sizes in units, and foreign text that can't pretend to be a line of ours."""
+"""Text for people: sizes in units, and streams that take every character."""
 
 from __future__ import annotations
 
 import io
-import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import TextIO
-
-# Control characters, invisible ones (zero width, change of direction), halves of a pair, ends of lines and paragraphs.
-_ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def shown(text: str) -> str:
-    r"""Return a text as it may stand in one line of a log or a terminal; to show it twice changes nothing.
-
-    File names, URLs, answers of servers and names of categories are foreign: a line feed in one could add a line that
-    says ``IMPORT OK``, an escape sequence could delete the line before. Such characters become ``\n`` or ``\x1b``.
-    """
-    if text.isprintable():
-        return text
-    return "".join(map(_escape, text))
-
-
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _ESCAPED else letter
 
 
 def size(count: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datapack.text import shown
+from datapack.errors import shown
 
 HIDDEN = {
     "line feed": ("a\nIMPORT OK", r"a\nIMPORT OK"),

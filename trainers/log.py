@@ -7,8 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from datapack.errors import shown
 from datapack.progress import Console, Silent
-from datapack.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from datapack.text import shown
+from datapack.errors import shown
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from datapack.errors import ImageError
-from datapack.text import shown
+from datapack.errors import ImageError, shown
 from datapack.web import InvalidAnswerError, NoConnectionError, PrivateAddressError, UntrustedError
 from datapack.web.errors import NoTlsError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from datapack.errors import MismatchError
+from datapack.errors import MismatchError, shown
 from datapack.image.stand_in import STAND_IN_MEANS
-from datapack.text import shown, size
+from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -105,7 +105,10 @@ def test_version_can_be_made_from_source_objects():
         (changed("A reef", "[a]"), ":5: datasets.reef.title: invalid value: expected text, found a list"),
         (changed("A reef", ""), ":5: datasets.reef.title: invalid value: expected text, found nothing"),
         (changed("A reef", "' '"), ":5: datasets.reef.title: invalid value: expected some text"),
-        (changed("A reef", "2024"), ":5: datasets.reef.title: invalid value: expected text, found the number 2024; put it in quotes"),
+        (
+            changed("A reef", "2024"),
+            ":5: datasets.reef.title: invalid value: expected text, found the number 2024; put it in quotes",
+        ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    license: MIT"),
             ":7: datasets.reef: unknown key 'license': expected one of contact, homepage, licence",
@@ -173,7 +176,7 @@ COCO = {"coco": "a.json", "into": "images"}
         ({"coco": "a.json"}, ": missing key 'into'"),
         (
             {**COCO, "mirors": {}},
-            ": unknown key 'mirors': expected one of coco, exclude, hosts, into, mirrors, missing; did you mean 'mirrors'\\?",
+            r": unknown key 'mirors': expected one of coco, exclude, hosts, .*, missing; did you mean 'mirrors'\?",
         ),
         ({**COCO, "into": 5}, r"\.into: invalid value: expected text, found the number 5"),
         (

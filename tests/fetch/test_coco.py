@@ -168,7 +168,9 @@ def test_hosts_names_hosts(place, server, host, reachable):
     if reachable:
         assert "data/images/a.png" in fill(place, {"images": [row(server)]}, **options).hashes
     else:
-        with pytest.raises(FetchError, match=r"a private address that the catalog does not name.*belongs under 'hosts'"):
+        with pytest.raises(
+            FetchError, match=r"a private address that the catalog does not name.*belongs under 'hosts'"
+        ):
             fill(place, {"images": [row(server)]}, **options)
 
 

@@ -68,9 +68,7 @@ def test_registry_that_is_not_there(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = f"127.0.0.1:{port}/tiny:1@sha256:{'0' * 64}"
-    with pytest.raises(
-        ImageError, match=r"the registry can't be reached: found .*refused.*; check the network"
-    ):
+    with pytest.raises(ImageError, match=r"the registry can't be reached: found .*refused.*; check the network"):
         open_base(text, tmp_path, tmp_path / "cache", Silent())
 
 

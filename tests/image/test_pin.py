@@ -111,20 +111,6 @@ def test_place_and_permissions_stay(catalog, registry, pushed):
     assert digest in real.read_text()
 
 
-def test_text_that_is_used_for_more_than_the_base_is_left_alone(catalog, registry, pushed):
-    """An anchor that another key uses too is not changed silently: the user must do it."""
-    pushed("anchor/tiny:1")
-    before = set_base(catalog, f"{registry}/anchor/tiny:1", "&x {}")
-    before = before.replace(b"A small reef", b"*x")
-    (catalog.root / "datasets.yml").write_bytes(before)
-    error = catalog.fails("base", status=2)
-    assert (
-        f"datasets.yml:1: defaults.base: can't be changed automatically: found &x {registry}/anchor/tiny:1; change it "
-        in error
-    )
-    assert written(catalog) == before
-
-
 def make_index(folder, *architectures: str) -> str:
     """Make a layout with one index that lists an image per architecture; return the index's digest."""
     entries = []

@@ -15,14 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from datapack.errors import DatapackError
+from datapack.errors import DatapackError, shown
 from datapack.hashing import digest_of
 from datapack.oci.blob import Blob
 from datapack.oci.image import read_image
 from datapack.oci.spec import INDEX, LAYER, MANIFEST, STATEMENT, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from datapack.registry.referrers import attach, check_statements
-from datapack.text import shown
 from datapack.web.certificates import make_context
 
 if TYPE_CHECKING:

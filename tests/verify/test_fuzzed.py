@@ -20,10 +20,9 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from datapack.errors import DatapackError
+from datapack.errors import DatapackError, shown
 from datapack.oci.spec import CONFIG, MANIFEST, Descriptor, canonical_json
 from datapack.progress import Silent
-from datapack.text import shown
 from datapack.verify import verify
 from tests.verify.forging import Forged, zipped
 

@@ -124,6 +124,18 @@ def test_answers_that_only_inform_are_skipped(status):
         assert ask(server.url) == b"ok"
 
 
+@pytest.mark.parametrize(
+    ("start", "forever"),
+    [(b"0\r\n", b"A: b\r\n" * 10), (b"1;", b"x" * 60), (b"", b"1;" + b"x" * 1000 + b"\r\nx\r\n")],
+    ids=["trailers", "an extension", "extensions"],
+)
+def test_only_content_counts(start, forever):
+    """What a server sends around it may come faster than the minimum rate, and is slow all the same."""
+    talk = drip(OK, b"Transfer-Encoding: chunked\r\n\r\n", start, every=0.01, forever=forever)
+    with RawServer(talk) as server, pytest.raises(TransferError, match="under 1,000 bytes a second"):
+        ask(server.url)
+
+
 FLOODS = {
     "100 Continue": (flood(b"", forever=b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "endless headers"),
     "103 Early Hints": (flood(b"", forever=b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n" * 100), "endless headers"),
