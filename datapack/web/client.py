@@ -89,7 +89,7 @@ class Response:
         _ = self.length  # is it valid?
         with self._map_errors():
             while block := self._response.read1(_BLOCK, decode_content=False):
-                self._response.delivered()  # type: ignore[attr-defined] # set in `connections`
+                self._response.delivered(len(block))  # type: ignore[attr-defined] # set in `connections`
                 yield block
 
     def read(self, limit: int = SMALL) -> bytes:

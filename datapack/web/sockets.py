@@ -31,14 +31,15 @@ class PacedSocket(socket.socket):
     """A TCP connection. Its ``settimeout`` sets its patience: the seconds of waiting that each of these may take.
 
     - all headers of an answer;
-    - each `SLOWEST` times patience bytes of what is sent or received otherwise.
+    - each `SLOWEST` times patience bytes of what is sent, or of the content of a body.
     """
 
     _patience = _NO_PATIENCE
     _waited = 0.0  # seconds
-    _moved = 0  # bytes in these seconds
+    _moved = 0  # bytes that count in these seconds
+    _is_silent = True  # whether nothing at all was sent or received in them
     _in_headers = False
-    _allowance: float = _HEADERS  # bytes that may come before anything is delivered
+    _allowance: float = _HEADERS  # bytes that may come before any content
 
     def settimeout(self, value: float | None, /) -> None:
         self._patience = _NO_PATIENCE if value is None else value
@@ -50,16 +51,20 @@ class PacedSocket(socket.socket):
     def expect_headers(self) -> None:
         """Begin to wait for the headers of an answer."""
         self._in_headers, self._allowance = True, _HEADERS
-        self._waited, self._moved = 0.0, 0
+        self._begin()
 
     def expect_body(self, *, limited: bool = True) -> None:
         """Begin to send a request, or to wait for the body of an answer; ``limited`` if `delivered` will be called."""
         self._in_headers, self._allowance = False, _UNDELIVERED if limited else math.inf
-        self._waited, self._moved = 0.0, 0
+        self._begin()
 
-    def delivered(self) -> None:
-        """Note that the answer had content, so that more bytes may come."""
+    def delivered(self, count: int) -> None:
+        """Note that so many bytes of what was received are content: not headers, sizes of chunks, or trailers."""
         self._allowance = _UNDELIVERED
+        self._count(count)
+
+    def _begin(self) -> None:
+        self._waited, self._moved, self._is_silent = 0.0, 0, True
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         content: bytes = self._wait(lambda: super(PacedSocket, self).recv(bufsize, flags))
@@ -73,6 +78,7 @@ class PacedSocket(socket.socket):
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
         count: int = self._wait(lambda: super(PacedSocket, self).send(data, flags))
+        self._is_silent = False
         self._count(count)
         return count
 
@@ -96,22 +102,24 @@ class PacedSocket(socket.socket):
             self._waited += time.monotonic() - began
 
     def _too_slow(self) -> TransferError:
-        if self._in_headers and self._moved:
+        if self._is_silent:
+            return TransferError(f"silent for {self._patience:g} s")
+        if self._in_headers:
             return TransferError(f"no complete headers within {self._patience:g} s")
-        if self._moved:
-            return TransferError(f"under {SLOWEST:,} bytes a second")
-        return TransferError(f"silent for {self._patience:g} s")
+        return TransferError(f"under {SLOWEST:,} bytes a second")
 
     def _count_received(self, count: int) -> None:
+        self._is_silent = False
         self._allowance -= count
         if self._allowance < 0:
             raise InvalidAnswerError("endless headers" if self._in_headers else "a body without content")
-        self._count(count)
+        if self._allowance == math.inf:
+            self._count(count)
 
     def _count(self, count: int) -> None:
         self._moved += count
-        if not self._in_headers and self._moved >= SLOWEST * self._patience:
-            self._waited, self._moved = 0.0, 0
+        if self._moved >= SLOWEST * self._patience:
+            self._begin()
 
 
 class PacedTLSSocket(PacedSocket, ssl.SSLSocket):  # type: ignore[misc] # its methods name their parameters differently
