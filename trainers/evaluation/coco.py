@@ -40,6 +40,10 @@ class Evaluator:
         self._labels = list(range(1, len(coco.categories) + 1))
         self._indices = np.unique(np.fromiter(indices, np.int64))
         self._sizes = sizes
+        # Of equal scores, COCO's metrics take the one in the image with the smaller id first: the order of the ids
+        # matters. hotcoco holds ids as floats, which mixes up large ones, so it gets their places in that order.
+        self._by_id = np.argsort(coco.ids)
+        self._ranks = np.argsort(self._by_id)
         self._found: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
 
     def add(self, indices: Sequence[int], outputs: Sequence[Mapping[str, ArrayLike]]) -> None:
@@ -90,9 +94,9 @@ class Evaluator:
         """Yield COCO results: the file's ids, x, y, width, height rounded to 0.01 pixels, scores to 1e-5."""
         found = self._detections()
         rows = zip(found["image_id"], found["category_id"], found["bbox"], found["score"], strict=True)
-        for image, label, box, score in rows:
+        for rank, label, box, score in rows:
             yield {
-                "image_id": int(image),
+                "image_id": int(self._coco.ids[self._by_id[rank]]),
                 "category_id": self._coco.categories[label - 1].id,
                 "bbox": [round(side, 2) for side in box.tolist()],
                 "score": round(float(score), 5),
@@ -127,14 +131,10 @@ class Evaluator:
         )
 
     def _truth(self) -> Columns:
-        """Return the boxes to find, as the file has them. Ids of categories are labels.
-
-        Ids of images are those of the file: of equal scores, COCO's metrics take the one in the image with the smaller
-        id first.
-        """
+        """Return the boxes to find, as the file has them. Ids of categories are labels, those of images are ranks."""
         coco = self._coco.keep(self._indices)
         return {
-            "image_id": coco.ids[coco.owners],
+            "image_id": self._ranks[self._indices][coco.owners],
             "category_id": coco.labels,
             "bbox": coco.bbox,
             "area": coco.areas,
@@ -145,7 +145,7 @@ class Evaluator:
         """Return the detections in the same form."""
         state = self.state()
         return {
-            "image_id": np.repeat(self._coco.ids[state["indices"]], state["counts"]),
+            "image_id": np.repeat(self._ranks[state["indices"]], state["counts"]),
             "category_id": state["labels"],
             "bbox": _corner_and_size(state["boxes"]),
             "score": state["scores"],
@@ -158,7 +158,7 @@ class Evaluator:
 
     def _match(self, truth: Columns, found: Columns, **parameters: Any) -> COCOeval:
         """Return a `COCOeval` that has matched ``found`` to ``truth``. The ids of both count from 1: 0 is no match."""
-        ids = np.sort(self._coco.ids[self._indices]).tolist()
+        ids = np.sort(self._ranks[self._indices]).tolist()
         images = [{"id": number} for number in ids]
         categories = [{"id": label, "name": str(label)} for label in self._labels]
         where = (truth["image_id"], truth["category_id"], truth["bbox"])

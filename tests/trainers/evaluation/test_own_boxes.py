@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
@@ -111,3 +112,21 @@ def test_a_clipped_box_is_found_less_well_than_a_clean_one():
     assert our_stats(content, inside)[0][0] == 0
     assert our_stats(content, whole)[0][0] == pycocotools_stats(content, our_stats(content, whole)[1])[0]
     assert our_stats(content, whole)[0][0] > 0.99
+
+
+@pytest.mark.parametrize("ids", [(2**53, 2**53 + 1), (2**63 - 1, 2**63 - 2), (-5, 3), (0, 1 - 2**63)])
+def test_any_id_of_an_image_gives_the_same_figures(ids):
+    """Ids that no float holds, as hashes are, and negative ones: each image keeps its own boxes and detections."""
+    boxes = [[8, 8, 20, 20], [30, 24, 20, 20]]
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": WIDTH, "height": HEIGHT} for n in ids],
+        "annotations": [{"image_id": n, "category_id": 7, "bbox": box} for n, box in zip(ids, boxes, strict=True)],
+        "categories": [{"id": 7, "name": "crab"}],
+    }
+    coco = parse_coco(json.dumps(content).encode(), "a file")
+    evaluator = Evaluator(coco, range(2), coco.sizes)
+    for index, (x, y, width, height) in enumerate(boxes):
+        evaluator.add([index], [{"boxes": [[x, y, x + width, y + height]], "labels": [1], "scores": [0.9]}])
+    assert evaluator.summarize().at100.all.AP == 1
+    assert evaluator.summarize().confusion.matrix == ((2, 0), (0, 0))
+    assert [(row["image_id"], row["bbox"]) for row in evaluator.results()] == list(zip(ids, boxes, strict=True))
