@@ -12,9 +12,8 @@ import json
 import math
 import os
 import signal
-import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 
 CGROUP = Path("/sys/fs/cgroup")  # the limits of this container
 
+_UNSET = "unset what sets it, or let torchrun set all four"
+_DIGITS = 9  # of a number in the environment
+_SHOWN = 40  # characters of it in an error
 _POLL = 0.2  # seconds
 _LONGEST = 100  # bytes of what the first process tells the others
 
@@ -47,9 +49,13 @@ class Place:
 
     @classmethod
     def of_environment(cls) -> Place:
-        """Return the place that `torchrun` has given this process; raise `ConfigError` for anything but numbers."""
+        """Return the place that `torchrun` has given this process; raise `ConfigError` if there is no such place."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(_number_in(name, default) for name, default in zip(names, "0101", strict=True)))
+        place = cls(*(_number_in(name, default) for name, default in zip(names, "0101", strict=True)))
+        if not (place.local_rank <= place.rank < place.world and place.local_rank < place.local_world <= place.world):
+            found = ", ".join(f"{name} {number}" for name, number in zip(names, astuple(place), strict=True))
+            raise ConfigError("there is no such process in a training", found=found, fix=_UNSET)
+        return place
 
     @property
     def is_first(self) -> bool:
@@ -64,10 +70,8 @@ class Place:
 
 def _number_in(variable: str, default: str) -> int:
     text = os.environ.get(variable, default)
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigError(
-            "not a number", where=f"${variable}", found=repr(text), fix="unset it, or let torchrun set it"
-        )
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise ConfigError("not a number", where=f"${variable}", found=repr(text[:_SHOWN]), fix=_UNSET)
     return int(text)
 
 
@@ -97,7 +101,9 @@ def check_signals() -> None:
     if signal.SIGINT in _signals:
         raise KeyboardInterrupt
     if _signals:
-        raise StoppedError("stopped by SIGTERM before there was anything to save", fix="run the same job again")
+        raise StoppedError(
+            "stopped by SIGTERM", fix="run the same job again: it resumes from its checkpoint, if it has one"
+        )
 
 
 def _on_signal(number: int, _frame: object) -> None:
@@ -143,34 +149,64 @@ def tune_process() -> None:
 
 @contextlib.contextmanager
 def tell_others(scratch: Path, place: Place) -> Iterator[None]:
-    """Tell the other processes of this node whether the body, run by the first one, has succeeded."""
-    if place.world == 1:
+    """Tell the other processes of this node whether the body, run by the first one, has succeeded.
+
+    Raises:
+        TrainingError: they can't be told, and would wait for ever.
+    """
+    if place.local_world == 1:
         yield
         return
-    outcome = _outcome(scratch)
     done = False
     try:
         yield
         done = True
     finally:
-        with contextlib.suppress(OSError), atomic_writer(outcome) as file:
-            file.write(json.dumps(done).encode())
+        outcomes = _outcomes(scratch)
+        told = any(_write_outcome(path, done) for path in outcomes)
+        if done and not told:
+            folders = ", ".join(str(path.parent) for path in outcomes)
+            raise TrainingError(
+                "can't tell the other processes of this node that the data is ready",
+                expected=f"room for a small file in one of {folders}",
+            )
 
 
 def wait_for_first(scratch: Path) -> None:
     """Wait for the first process of this node; raise `TrainingError` if it has failed or is gone."""
-    outcome, parent = _outcome(scratch), os.getppid()
-    while not outcome.exists():
+    outcomes, parent = _outcomes(scratch), os.getppid()
+    while not (found := [path for path in outcomes if _is_ours(path)]):
         if os.getppid() != parent:
             raise TrainingError("the launcher of this training is gone")
         time.sleep(_POLL)
-    if parse_json(read_limited(outcome, _LONGEST, TrainingError), outcome, TrainingError) is not True:
+    if parse_json(read_limited(found[0], _LONGEST, TrainingError), found[0], TrainingError) is not True:
         raise TrainingError("the first process of this node failed: its output says why")
 
 
-def _outcome(scratch: Path) -> Path:
-    """Return the file of this start of the processes, named after their parent, `torchrun`, and its restarts."""
+def _write_outcome(path: Path, done: bool) -> bool:
+    """Write the outcome, if that is possible there; return whether it was."""
+    try:
+        with atomic_writer(path) as file:
+            file.write(json.dumps(done).encode())
+    except OSError:
+        return False
+    return True
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether there is a file of this user: others may write to some of these folders too."""
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _outcomes(scratch: Path) -> list[Path]:
+    """Return where the outcome may be: any of these folders, which all processes of a node see, may be full.
+
+    The name is that of this start of the processes: of their parent, `torchrun`, and its restarts.
+    """
     started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]  # proc(5): starttime
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    folder = scratch if os.access(scratch, os.W_OK) else Path(tempfile.gettempdir())
-    return folder / f"ready-{os.getppid()}-{started}-{restart}.json"
+    folders = (scratch, Path("/tmp"), Path("/dev/shm"))  # noqa: S108 - of others' files none is read
+    return [folder / f"ready-{os.getppid()}-{started}-{restart}.json" for folder in folders]

@@ -99,7 +99,7 @@ def test_a_process_place_that_is_no_number_is_one_line(haven, variable):
     """What a launcher sets is checked like any other input."""
     haven.configure()
     assert last(python("", haven, "check", **{variable: "one"})).startswith(
-        f"CHECK FAILED: ${variable}: not a number: found 'one'; "
+        f"CHECK FAILED: ${variable}: not a number: found 'one'; unset"
     )
 
 
@@ -136,7 +136,8 @@ except BaseException as error:
 
 
 @pytest.mark.parametrize(
-    ("number", "why"), [(signal.SIGTERM, "stopped by SIGTERM before there was"), (signal.SIGINT, "stopped by Ctrl-C")]
+    ("number", "why"),
+    [(signal.SIGTERM, "stopped by SIGTERM; run the same job again"), (signal.SIGINT, "stopped by Ctrl-C")],
 )
 def test_a_signal_that_torch_swallows_still_stops_the_job(haven, number, why):
     """A package torch whose import swallows every error: the job ends after the import, as stopped."""

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from tests.workplace import mount
 from trainers import process
-from trainers.errors import TrainingError
+from trainers.errors import ConfigError, TrainingError
 from trainers.process import Place, cores
 
 HERE = len(os.sched_getaffinity(0))
@@ -90,7 +91,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 )
 def test_the_others_stop_if_the_first_process_failed(tmp_path, content, why):
     """So they do if what it left is damaged; a FIFO in its place is not waited for."""
-    outcome = process._outcome(tmp_path)
+    outcome = process._outcomes(tmp_path)[0]
     outcome.write_bytes(content)
     with pytest.raises(TrainingError, match=why):
         process.wait_for_first(tmp_path)
@@ -104,8 +105,77 @@ def test_the_first_process_tells_the_others_and_follows_no_link(tmp_path):
     """In a shared /scratch, a link with the name of the outcome is replaced, and its target stays."""
     place = Place(rank=0, world=2, local_rank=0, local_world=2)
     (tmp_path / "mine").write_bytes(b"mine")
-    process._outcome(tmp_path).symlink_to("mine")
+    process._outcomes(tmp_path)[0].symlink_to("mine")
     with process.tell_others(tmp_path, place):
         pass
     process.wait_for_first(tmp_path)
     assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RANK": "1"},
+        {"WORLD_SIZE": "0"},
+        {"RANK": "2", "WORLD_SIZE": "2"},
+        {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "2"},
+        {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "4"},
+    ],
+)
+def test_an_impossible_place_is_an_error(monkeypatch, variables):
+    """A process that would wait for ever, or train without a word, because only a part of the variables is set."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="there is no such process in a training: found RANK [0-9], WORLD_SIZE"):
+        Place.of_environment()
+
+
+PAIR = Place(rank=0, world=2, local_rank=0, local_world=2)
+
+
+def test_a_full_scratch_does_not_keep_the_others_waiting(tmp_path):
+    """If the outcome can't be written to /scratch, the others find it elsewhere."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    if not mount(scratch, "size=4k,nr_inodes=1"):
+        pytest.skip("this user may not mount a disk")
+    outcomes = process._outcomes(scratch)
+    try:
+        with process.tell_others(scratch, PAIR):
+            pass
+        assert not outcomes[0].exists()
+        process.wait_for_first(scratch)
+    finally:
+        subprocess.run(["umount", scratch], check=True)
+        for path in outcomes[1:]:
+            path.unlink(missing_ok=True)
+
+
+def test_where_the_others_cannot_be_told_the_job_fails(tmp_path, monkeypatch):
+    """Without a folder that can be written to, nobody waits for ever; an error of the body stays the error."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(process, "_outcomes", lambda _: [tmp_path / "file" / "ready.json"])
+    with pytest.raises(TrainingError, match="can't tell the other processes .*: expected room for a small file in one"):
+        with process.tell_others(tmp_path, PAIR):
+            pass
+    with pytest.raises(ZeroDivisionError), process.tell_others(tmp_path, PAIR):
+        raise ZeroDivisionError
+
+
+def test_an_outcome_of_another_user_is_not_believed(tmp_path, monkeypatch):
+    """In /tmp anybody can write that the data was checked."""
+    path = tmp_path / "ready.json"
+    path.write_bytes(b"true")
+    assert process._is_ours(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert not process._is_ours(path)
+
+
+def test_one_process_on_each_node_tells_nobody(tmp_path):
+    """Nobody waits there; a launcher in another container has no /proc entry here."""
+    with process.tell_others(tmp_path, Place(rank=1, world=2, local_rank=0, local_world=1)):
+        pass
+    assert list(tmp_path.iterdir()) == []
