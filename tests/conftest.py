@@ -19,6 +19,7 @@ from datapack.hashing import digest_of
 from datapack.oci.spec import CONFIG, INDEX, LAYER, MANIFEST
 
 PROJECT = Path(__file__).parents[1]
+LONGEST_ID = 100  # characters
 
 # What imports torch on its first lines can't even be collected without it.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["trainers/pytorch"]
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job; what we start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Cut the long ids of tests, which fill a screen each."""
+    text = ascii(val)
+    return f"{text[1:40]}..." if isinstance(val, str | bytes) and len(text) > LONGEST_ID else None
 
 
 CATALOG = """\

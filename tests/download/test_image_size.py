@@ -40,7 +40,9 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize(("form", "options"), VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("form", "options"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "-".join(value)
+)
 @pytest.mark.parametrize("size", [(64, 48), (1, 1), (1, 300), (700, 3)], ids=str)
 def test_it_is_the_size_that_pillow_finds(form, options, size):
     """Every form of every format gives the size of Pillow, which turns a TIFF that is stored on its side."""

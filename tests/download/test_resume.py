@@ -61,9 +61,7 @@ def get(talk, tmp_path, name="a.bin", **options):
         return fetch(tmp_path / name, f"{server.url}/{name}", fetcher=downloader(**options))
 
 
-@pytest.mark.parametrize(
-    "headers", [{"ETag": '"v1"'}, {"Last-Modified": date(9999), "Date": date(0)}, {"ETag": '""'}], ids=str
-)
+@pytest.mark.parametrize("headers", [{"ETag": '"v1"'}, {"Last-Modified": date(9999), "Date": date(0)}, {"ETag": '""'}])
 def test_a_cut_download_goes_on_where_it_stopped(tmp_path, headers):
     """Four cuts cost no byte twice, although only two tries are allowed: each of them got further."""
     talk = Cutting(headers=headers, cuts=4)
@@ -83,7 +81,6 @@ def test_a_cut_download_goes_on_where_it_stopped(tmp_path, headers):
         {"Last-Modified": date(9999)},
         {"ETag": '"v1"', "Accept-Ranges": "none"},
     ],
-    ids=str,
 )
 def test_a_version_that_is_not_certain_is_fetched_from_its_start(tmp_path, headers):
     """A weak ETag, a recent change or none at all could be another file; a server may also know no ranges."""
