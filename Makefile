@@ -35,7 +35,7 @@ test: .venv/dev .venv/train  ## run every test, or some of them: make test ARGS=
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io git mmdebstrap openssl podman runc shellcheck skopeo uidmap
 	$(PYTEST) $(ARGS)
 
-test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 40 GB of disk and 15 minutes
+test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 20 minutes
 	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py $(ARGS)
 
