@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import traceback
 import warnings
@@ -74,6 +75,7 @@ class _Job:
         self.place = Place()
         self.log = Log()
         self.opened: Run | None = None
+        self.reserved = contextlib.ExitStack()  # the folder of the run, until the job ends
 
     def run(self) -> str:
         """Run the command; return its result in a few words."""
@@ -84,6 +86,9 @@ class _Job:
         except ModuleNotFoundError as error:
             check_signals()
             raise _missing(error) from error
+        except OSError as error:  # no permission, a name that is too long, a disk that fails
+            check_signals()
+            raise _of_system(error) from error
         except Exception:
             check_signals()  # this error may only follow from a swallowed one
             raise
@@ -103,6 +108,7 @@ class _Job:
         context = RunContext(path.resolve().parent, options.outputs, options.scratch, self.place, self.log)
         run = Run(options.outputs / loaded.run_name)
         if self.place.is_first and options.command != "check":
+            self.reserved.enter_context(run.reserve())
             run.open()
             self.opened = run
             self.log.keep(run.path(LOG))
@@ -132,8 +138,10 @@ class _Job:
             except DatapackError as error:
                 if status == 0:
                     line, status = f"{self.word} FAILED: {error}", error.exit_code
-                with contextlib.suppress(OSError):
+                    self.log.close(line)
+                else:
                     self.log.note(str(error))
+        self.reserved.close()
         self.log.last(line)
         return status
 
@@ -174,6 +182,16 @@ def _parser() -> argparse.ArgumentParser:
             help=f"folder for {what} (default: %(default)s)",
         )
     return parser
+
+
+def _of_system(error: OSError) -> TrainingError:
+    """Return an error of the system as one line; for what a user may not read, it says which user that is."""
+    found = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, PermissionError):
+        return TrainingError(
+            "no permission", where=error.filename, found=f"{found}, as uid {os.geteuid()}", fix="check its permissions"
+        )
+    return TrainingError("an error of the system", where=error.filename, found=found)
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:

@@ -101,9 +101,8 @@ def check_signals() -> None:
     if signal.SIGINT in _signals:
         raise KeyboardInterrupt
     if _signals:
-        raise StoppedError(
-            "stopped by SIGTERM", fix="run the same job again: it resumes from its checkpoint, if it has one"
-        )
+        fix = "run the same job again: it resumes from its checkpoint, if it has one"
+        raise StoppedError("stopped by SIGTERM", fix=fix)
 
 
 def _on_signal(number: int, _frame: object) -> None:

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.trainers.havens import PROJECT, Haven
 from trainers.log import Log
+from trainers.run.folder import Run
 
 FORGED = "crab\nTRAINING OK run mAP=0.999\r\x1b[2K\u2028\u202e\ud800"
 ESCAPED = r"crab\nTRAINING OK run mAP=0.999\r\x1b[2K\u2028\u202e\ud800"
@@ -137,7 +139,7 @@ except BaseException as error:
 
 @pytest.mark.parametrize(
     ("number", "why"),
-    [(signal.SIGTERM, "stopped by SIGTERM; run the same job again"), (signal.SIGINT, "stopped by Ctrl-C")],
+    [(signal.SIGTERM, "stopped by SIGTERM; run the same"), (signal.SIGINT, "stopped by Ctrl-C")],
 )
 def test_a_signal_that_torch_swallows_still_stops_the_job(haven, number, why):
     """A package torch whose import swallows every error: the job ends after the import, as stopped."""
@@ -156,3 +158,86 @@ def test_a_signal_that_torch_swallows_still_stops_the_job(haven, number, why):
     assert process.returncode == 75, out
     assert out.splitlines()[-1].startswith(f"TRAINING FAILED: {why}")
     assert "Traceback" not in out
+
+
+def test_output_that_nobody_takes_does_not_fail_a_job(haven):
+    """With a full disk behind the standard output, or a reader that is gone, the job ends as it would, quietly."""
+    haven.configure()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            haven.command("check"), env=haven.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    process = python("", haven, "check")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "changes"),
+    [
+        ("check", {"dataset": "a" * 300}),
+        ("train", {"model": {"weights": "a" * 300}}),
+        ("train", {"resume": "a" * 300}),
+        ("evaluate", {"evaluation": {"model": "a" * 300}}),
+        ("train", {"dataset": f"reef/{'../' * 2000}reef/v1"}),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_one_line(haven, command, changes):
+    """A name or a path that is too long is no bug in the trainers."""
+    haven.configure(**changes)
+    line = last(python("", haven, command))
+    assert " FAILED: " in line
+    assert "name too long" in line
+    assert "a bug in the trainers" not in line
+
+
+CLOSED = ["safe_data", "safe_data/reef/v1", "safe_data/reef/v1/data", "safe_data/reef/v1/manifest-sha256.txt"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_what_a_job_may_not_read_is_one_line(haven, closed):
+    """The bag of a private dataset has the mode 0700: a job of another user says what it may not read."""
+    haven.configure()
+    path = haven.root / closed
+    path.chmod(0)
+    powerless = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"] if os.geteuid() == 0 else []
+    command = [*powerless, *haven.command("check")]
+    done = subprocess.run(command, env=haven.environment(), capture_output=True, text=True, check=False)
+    path.chmod(0o700)
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith(f"CHECK FAILED: {path}"), done
+    assert "Permission denied" in line
+    assert "damaged" not in line
+    assert "Traceback" not in done.stderr
+
+
+def test_two_jobs_of_one_run_do_not_disturb_each_other(haven):
+    """The second job ends at once, without a trace in the folder of the first."""
+    haven.configure()
+    with Run(haven.outputs / "run").reserve():
+        done = haven.run("evaluate")
+        assert list((haven.outputs / "run").iterdir()) == []
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == (
+        f"EVALUATION FAILED: {haven.outputs / 'run'}: another job is writing to this folder; "
+        "wait until it ends, or set run to another name"
+    )
+
+
+UNSEALED = """
+import trainers.commands as c
+from pathlib import Path
+def succeed(config, context, run):
+    (run.folder / "a\\nb").touch()
+    return "run"
+c.predict = succeed
+"""
+
+
+def test_outputs_that_cannot_be_sealed_are_no_success(haven):
+    """Standard output and log.txt end with the same line, also if the manifest fails at the very end."""
+    haven.configure()
+    line = last(python(UNSEALED, haven, "predict"))
+    assert line.startswith(r"PREDICTION FAILED: the file name 'a\nb' is not allowed")
+    assert (haven.outputs / "run" / "log.txt").read_text().splitlines()[-1] == line

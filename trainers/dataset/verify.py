@@ -89,7 +89,8 @@ def open_dataset(folder: Path, digest: str, base: Path) -> Dataset:
     try:
         manifest = Manifest.read(folder)
     except ManifestError as error:
-        raise MismatchError("the manifest is damaged", where=error.where, found=error) from error
+        facts = {"where": error.where, "expected": error.expected, "found": error.found, "fix": error.fix}
+        raise MismatchError(error.what, **facts) from error
     if manifest.digest != digest:
         raise MismatchError("this is another dataset", where=folder, expected=digest, found=manifest.digest, fix=_FIX)
     return Dataset(folder, _reference(folder), manifest, list_payload(folder))

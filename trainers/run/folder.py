@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -32,22 +34,52 @@ class Run:
 
     folder: Path
 
+    @contextlib.contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Create the folder if necessary, and keep other jobs out of it.
+
+        Two jobs would remove each other's temporary files and replace each other's checkpoints. The lock is on the
+        folder itself, and ends with the process. A disk without locks has none to offer.
+
+        Raises:
+            TrainingError: the folder can't be created, or another job works in it.
+        """
+        self._create()
+        with _writing(self.folder):
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            fix = "wait until it ends, or set run to another name"
+            raise TrainingError("another job is writing to this folder", where=self.folder, fix=fix) from error
+        except OSError:
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
     def open(self) -> None:
         """Create the folder if necessary; remove the temporary files of a killed run and the outdated manifest.
 
         Raises:
             TrainingError: the folder can't be created or written to.
         """
-        root = self.folder.parent
-        if not root.is_dir():
-            raise TrainingError("there is no folder for the outputs", where=root, fix=f"mount one at {root}")
+        self._create()
         with _writing(self.folder):
-            self.folder.mkdir(exist_ok=True)
             remove_temporaries(self.folder)
             self.remove(MANIFEST)
             with self.write(".writable"):
                 pass
             self.remove(".writable")
+
+    def _create(self) -> None:
+        root = self.folder.parent
+        if not root.is_dir():
+            raise TrainingError("there is no folder for the outputs", where=root, fix=f"mount one at {root}")
+        with _writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
 
     def path(self, name: str) -> Path:
         """Return the path of a file of the run."""

@@ -1,5 +1,7 @@
 """What a run leaves: complete files, a manifest of them, and a clear error if there is no room."""
 
+import errno
+import fcntl
 import io
 import json
 import os
@@ -139,3 +141,60 @@ def test_a_quiet_log_writes_nothing(tmp_path):
         advance(10)
     assert not out.getvalue()
     assert not list(tmp_path.iterdir())
+
+
+def test_two_jobs_do_not_share_a_folder(tmp_path):
+    """A second job would remove the temporary files of the first; a reservation ends with its job, or its process."""
+    run = Run(tmp_path / "run")
+    with (
+        run.reserve(),
+        pytest.raises(TrainingError, match=r"run: another job is writing to this folder; wait until it ends, or set"),
+        run.reserve(),
+    ):
+        raise AssertionError("both have it")
+    with run.reserve():
+        pass
+
+
+def test_a_disk_without_locks_has_runs_too(tmp_path, monkeypatch):
+    """There the folder is not reserved, and the job goes on."""
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with Run(tmp_path / "run").reserve():
+        assert (tmp_path / "run").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a folder", "a link", "no folder"])
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path, kind):
+    """A FIFO is not waited for, and a link is not followed out of the folder."""
+    path = tmp_path / "log.txt"
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a link":
+        path.symlink_to("elsewhere")
+    else:
+        path = tmp_path / "none" / "log.txt"
+    with pytest.raises(TrainingError, match=r"log\.txt: can't write the log: found .*; make room, or set run to"):
+        Log(io.StringIO()).keep(path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_log_is_no_program(tmp_path):
+    """It has the permissions of any other file."""
+    Log(io.StringIO()).keep(tmp_path / "log.txt")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "log.txt").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_the_last_line_of_the_file_can_be_corrected(tmp_path):
+    """If a job fails after its last line was written to the file, the file says so too."""
+    log = Log(io.StringIO())
+    log.keep(tmp_path / "log.txt")
+    log.close("TRAINING OK run mAP=0.5")
+    log.close("TRAINING FAILED: the disk is full")
+    assert (tmp_path / "log.txt").read_text().splitlines()[-1] == "TRAINING FAILED: the disk is full"
