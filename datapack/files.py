@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from datapack.errors import DatapackError, FetchError
@@ -16,7 +17,6 @@ from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 _LIBC = ctypes.CDLL(None)
@@ -105,6 +105,18 @@ class FileStat(NamedTuple):
     @classmethod
     def of(cls, stat: os.stat_result) -> FileStat:
         return cls(stat.st_size, (stat.st_mtime_ns + _HALF) % (2 * _HALF) - _HALF)
+
+
+def home_folder() -> Path:
+    """Return the user's home; the root of the disk for a user without one, as in a container with a bare uid.
+
+    Never a relative path: a folder named ``~`` beside the catalog is not a home.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return Path("/")
+    return home if home.is_absolute() else Path("/")
 
 
 _KINDS = {  # of what is not a regular file

@@ -21,6 +21,7 @@ from datapack.fetch import dvc
 from datapack.fetch.claims import Claims
 from datapack.fetch.context import FetchContext
 from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc_pointer import has_pointer
 from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_settings
 from datapack.fetch.payload import Payload, remove_payload_link
@@ -160,7 +161,7 @@ def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
 
 def _restore(job: FetchJob) -> Bag | None:
     """Restore the bag from DVC and check every byte; return None if DVC does not have it."""
-    if not dvc.has_pointer(job.pointer):
+    if not has_pointer(job.pointer):
         return None
     remove_payload_link(job.partial)
     if not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import DvcCache, check_md5
+from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc_pointer import has_pointer, read_pointer
 from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
 from datapack.files import atomic_writer, read_limited
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1  # prctl of linux/prctl.h
 _ERROR = "ERROR: "
-_POINTER_LIMIT = 1 << 20  # bytes
+_RECORD_LIMIT = 1 << 20  # bytes
 
 
 def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
@@ -47,10 +48,12 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     path = str(bag.path.relative_to(workspace.root))
     reporter.note(f"versioning {path} with DVC, {size(bag.bytes)}")
     pointer = bag.path.with_name(f"{bag.path.name}.dvc")
-    if not has_pointer(pointer):
+    if has_pointer(pointer):
+        read_pointer(pointer)  # DVC keeps what else is in it
+    else:
         pointer.unlink(missing_ok=True)
     _run(workspace, ["add", path])
-    tracked = _read_pointer(pointer)
+    tracked = read_pointer(pointer)
     files = bag.files + len(bag.tags)
     if tracked.files != files:
         raise VersioningError(
@@ -63,14 +66,9 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     return tracked.md5
 
 
-def has_pointer(pointer: Path) -> bool:
-    """Say whether there is a pointer. An empty one does not count: a kill leaves it when DVC is about to write it."""
-    return pointer.exists() and pointer.stat().st_size > 0
-
-
 def tracked_hash(pointer: Path) -> str | None:
     """Return the hash in a pointer, or None if there is no pointer."""
-    return _read_pointer(pointer).md5 if has_pointer(pointer) else None
+    return read_pointer(pointer).md5 if has_pointer(pointer) else None
 
 
 def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Reporter) -> bool:
@@ -84,7 +82,7 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
     """
     check_settings(workspace.root, to_restore=True)
     bag, has_remote = pointer.with_suffix("").relative_to(workspace.root), _has_remote(workspace)
-    md5 = _read_pointer(pointer).md5
+    md5, _, output = read_pointer(pointer)
     cache = DvcCache.of(workspace.root)
     if cache.remove_damaged([md5]):
         reporter.note(f"DVC's listing of {bag} was damaged and is removed")
@@ -93,8 +91,7 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
         return False
     reporter.note(f"restoring {bag} from DVC")
     other = _partial_pointer(pointer)
-    content = yaml.safe_load(pointer.read_bytes())  # which was read as a pointer above
-    content["outs"][0]["path"] = destination.name
+    content = {"outs": [{**output, "path": destination.name}]}
     with atomic_writer(other) as file:
         file.write(yaml.safe_dump(content, sort_keys=False).encode())
     try:
@@ -142,7 +139,7 @@ def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> 
 
 def _read_cached(workspace: Workspace, pointer: Path, name: str) -> bytes | None:
     cache = DvcCache.of(workspace.root)
-    md5 = cache.tree(_read_pointer(pointer).md5).get(name)
+    md5 = cache.tree(read_pointer(pointer).md5).get(name)
     return None if md5 is None else cache.read(md5)
 
 
@@ -158,34 +155,16 @@ def remove_damaged(workspace: Workspace, pointer: Path, names: Iterable[str]) ->
         VersioningError: the cache may belong to others; nothing was removed.
     """
     cache = DvcCache.of(workspace.root)
-    hashes = cache.tree(_read_pointer(pointer).md5)
+    hashes = cache.tree(read_pointer(pointer).md5)
     return cache.remove_damaged(hashes[name] for name in names if name in hashes)
 
 
 def push(workspace: Workspace, pointer: Path, reporter: Reporter) -> None:
     """Push a tracked bag to the default remote."""
     check_remote(workspace.root)
+    read_pointer(pointer)
     reporter.note(f"pushing {pointer.with_suffix('').relative_to(workspace.root)} to DVC's remote")
     _run(workspace, ["push", str(pointer.relative_to(workspace.root))])
-
-
-class _Tracked(NamedTuple):
-    """What a pointer says."""
-
-    md5: str  # DVC's name of the listing
-    files: int
-
-
-def _read_pointer(pointer: Path) -> _Tracked:
-    """Return the only output in a pointer."""
-    content = read_limited(pointer, _POINTER_LIMIT, VersioningError)
-    try:
-        (output,) = yaml.safe_load(content)["outs"]
-        return _Tracked(check_md5(output["md5"]), int(output["nfiles"]))
-    except (yaml.YAMLError, TypeError, KeyError, ValueError, RecursionError) as error:
-        raise VersioningError(
-            "DVC's pointer can't be read", where=pointer, found=type(error).__name__, fix="restore it with git"
-        ) from error
 
 
 def _has_remote(workspace: Workspace) -> bool:
@@ -201,6 +180,7 @@ def _run(workspace: Workspace, command: list[str]) -> None:
         [sys.executable, "-P", "-m", "dvc", *command],  # -P: no module beside the catalog takes the place of Python's
         cwd=root,
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        stdin=subprocess.DEVNULL,  # a question that nobody sees would wait for ever
         capture_output=True,
         text=True,
         errors="replace",
@@ -218,7 +198,7 @@ def _release_dead_locks(root: Path) -> None:
     repository = find_repository(root)
     if repository is None or not (record := repository / "tmp/rwlock").exists():
         return
-    content = read_limited(record, _POINTER_LIMIT, VersioningError)
+    content = read_limited(record, _RECORD_LIMIT, VersioningError)
     processes = map(int, re.findall(rb'"pid": (\d{1,9})\b', content))
     if not any(_is_dvc(process) for process in processes):
         record.unlink()

@@ -13,7 +13,7 @@ from typing import Any
 from configobj import ConfigObj, ConfigObjError
 
 from datapack.errors import VersioningError
-from datapack.files import read_limited
+from datapack.files import home_folder, read_limited
 
 _LINKS = ("reflink", "hardlink", "symlink", "copy")  # that DVC knows
 _LIMIT = 1 << 20  # bytes of a configuration
@@ -116,9 +116,13 @@ def check_remote(root: Path) -> None:
 
 def write_local_setting(repository: Path, section: str, option: str, value: str) -> bytes:
     """Return the content of ``.dvc/config.local`` with one setting added; comments and other settings stay."""
-    config = _parse(repository / "config.local")
+    file = repository / "config.local"
+    config = _parse(file)
     name = next((known for known in config if known.lower() == section), section)
-    config.setdefault(name, {})[option] = value
+    values = config.setdefault(name, {})
+    if not isinstance(values, dict):
+        raise _unreadable(file, f"{name} = {values}", f"[{section}]")
+    values[option] = value
     return "".join(f"{line}\n" for line in config.write()).encode()
 
 
@@ -132,7 +136,11 @@ def _find(root: Path, section: str, option: str) -> tuple[str, Path] | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return _lower_keys(_parse(file).dict())
+    config = _parse(file)
+    try:
+        return _lower_keys(config.dict())  # replaces each %(name)s, as DVC does
+    except ConfigObjError as error:
+        raise _unreadable(file, str(error)) from error
 
 
 def _parse(file: Path) -> ConfigObj:
@@ -143,8 +151,11 @@ def _parse(file: Path) -> ConfigObj:
     try:
         return ConfigObj(list(io.StringIO(content.decode(), newline=None)))
     except (UnicodeDecodeError, ConfigObjError) as error:
-        found = str(error).splitlines()[0]
-        raise VersioningError("DVC's configuration can't be read", where=file, found=found) from error
+        raise _unreadable(file, str(error).splitlines()[0]) from error
+
+
+def _unreadable(file: Path, found: str, expected: str | None = None) -> VersioningError:
+    return VersioningError("DVC's configuration can't be read", where=file, expected=expected, found=found)
 
 
 def _lower_keys(values: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def _files(root: Path) -> list[Path]:
     repository = find_repository(root)
     own = [repository / "config.local", repository / "config"] if repository else []
     user = os.environ.get("DVC_GLOBAL_CONFIG_DIR") or Path(
-        os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "dvc"
+        os.environ.get("XDG_CONFIG_HOME") or home_folder() / ".config", "dvc"
     )
     shared = os.environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep)[0] or "/etc/xdg"
     system = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or Path(shared, "dvc")

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from datapack.errors import FetchError
-from datapack.files import read_limited
+from datapack.files import home_folder, read_limited
 
 TOKEN, USERNAME, KEY, CONFIG = "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR"
 MAKE_ONE = "create a token at https://www.kaggle.com/settings/api"
@@ -67,12 +67,12 @@ def _check_key_file(path: Path) -> None:
 
 
 def _token_files() -> list[Path]:
-    folder = Path("~/.kaggle").expanduser()
+    folder = home_folder() / ".kaggle"
     return [folder / "access_token", folder / "access_token.txt"]
 
 
 def _key_file() -> Path:
-    return Path(os.environ.get(CONFIG) or Path("~/.kaggle").expanduser(), "kaggle.json")
+    return Path(os.environ.get(CONFIG) or home_folder() / ".kaggle", "kaggle.json")
 
 
 def _exists(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError
-from datapack.files import read_limited
+from datapack.files import home_folder, read_limited
 from datapack.registry.helper import ask_helper, is_helper
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def find_login(name: ImageName) -> Login | None:
 def _files() -> Iterator[Path]:
     """Yield the files that may have credentials, first those that environment variables name."""
     environment = os.environ
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - unlike `Path.home`, it takes a user without a home
+    home = home_folder()
     if named := environment.get("REGISTRY_AUTH_FILE"):
         yield Path(named)
     docker = environment.get("DOCKER_CONFIG")

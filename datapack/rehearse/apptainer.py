@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError
+from datapack.files import home_folder
 from datapack.rehearse.folders import is_abandoned, remove_abandoned
 from datapack.rehearse.log import Ended, Tail
 from datapack.rehearse.subject import Subject, find_stored
@@ -142,7 +143,7 @@ def _started(command: list[str], environment: dict[str, str], where: str) -> sub
     try:
         return subprocess.Popen(
             command,
-            cwd=Path.home(),
+            cwd=home_folder(),
             env=environment,
             stdin=nothing,
             stdout=pipe,

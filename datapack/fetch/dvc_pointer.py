@@ -1,0 +1,57 @@
+"""DVC's pointers: a small file in git for each bag. Anyone may have written it, so it may do no more than name the bag.
+
+A stage of DVC's can do more: lead to another folder, which ``dvc checkout --force`` then replaces, clone a repository,
+run a command. DVC is not started with a pointer that asks for any of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from datapack.errors import VersioningError
+from datapack.fetch.dvc_cache import check_md5
+from datapack.yamlfile import YamlFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_STAGE = {"outs", "desc", "meta"}
+_OUTPUT = {"md5", "size", "nfiles", "hash", "path", "desc", "labels", "meta", "push", "remote", "type"}
+_EXPECTED = "one output, the bag, with its md5 and nfiles"
+
+
+class Pointer(NamedTuple):
+    """What a pointer says."""
+
+    md5: str  # DVC's name of the listing
+    files: int
+    output: Mapping[str, Any]  # as it is written there
+
+
+def has_pointer(path: Path) -> bool:
+    """Say whether there is a pointer. An empty one does not count: a kill leaves it when DVC is about to write it."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def read_pointer(path: Path) -> Pointer:
+    """Read the pointer beside a bag; raise `VersioningError` if it can't be read, or leads anywhere else."""
+    file = YamlFile.read(path, VersioningError)
+    try:
+        (output,) = file.value["outs"]
+        md5, files, named = check_md5(output["md5"]), output["nfiles"], output["path"]
+        others = [*(file.value.keys() - _STAGE), *(output.keys() - _OUTPUT)]
+        if type(files) is not int:
+            raise TypeError("nfiles is not a number")
+    except (TypeError, LookupError, ValueError, AttributeError) as error:
+        raise _wrong(path, type(error).__name__) from error
+    if others:
+        raise _wrong(path, f"{min(others)!r}, which can lead DVC elsewhere")
+    if named != path.name.removesuffix(".dvc"):
+        raise _wrong(path, f"the path {named!r}")
+    return Pointer(md5, files, output)
+
+
+def _wrong(path: Path, found: str) -> VersioningError:
+    fix = "restore it with git, or remove it to fetch the version from its sources"
+    return VersioningError("DVC's pointer can't be read", where=path, expected=_EXPECTED, found=found, fix=fix)
