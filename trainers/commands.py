@@ -16,19 +16,18 @@ from trainers.run.inputs import Start, find_checkpoint, find_model, find_weights
 if TYPE_CHECKING:
     from trainers.config import Config
     from trainers.context import RunContext
+    from trainers.dataset.verify import Dataset
     from trainers.run.folder import Run
 
 
 def check(config: Config, context: RunContext, _run: Run) -> str:
     """Check the data as the configuration says; return the dataset's reference and digest."""
-    dataset = check_data(config, context)
-    return f"{dataset.reference} {dataset.manifest.digest}"
+    return _checked(config, check_data(config, context))
 
 
 def check_images(config: Config, context: RunContext, _run: Run) -> str:
     """Check the data and decode every image of both COCO files; return the dataset's reference and digest."""
-    dataset = check_data(config, context, decode=True)
-    return f"{dataset.reference} {dataset.manifest.digest}"
+    return _checked(config, check_data(config, context, decode=True))
 
 
 def train(config: Config, context: RunContext, run: Run) -> str:
@@ -42,7 +41,8 @@ def train(config: Config, context: RunContext, run: Run) -> str:
     check_signals()
     outcome = jobs.train(config, context, run, data, Start(began, weights, checkpoint))
     evaluation = outcome.best.get("evaluation")  # only in the first process
-    return f"{run.folder.name} mAP={_score(evaluation and evaluation['mAP'])}"
+    unfinished = "" if outcome.finished else ", stopped by training.max_hours; run the same job again to go on"
+    return f"{run.folder.name} mAP={_score(evaluation and evaluation['mAP'])}{unfinished}"
 
 
 def evaluate(config: Config, context: RunContext, run: Run) -> str:
@@ -71,6 +71,11 @@ def predict(config: Config, context: RunContext, run: Run) -> str:
         return run.folder.name
     count = run.write_rows(PREDICTIONS, detections.results())
     return f"{run.folder.name} {count:,} detections in {len(data.coco):,} images"
+
+
+def _checked(config: Config, dataset: Dataset) -> str:
+    """Say which dataset was checked; a quick check is no proof of its bytes."""
+    return f"{dataset.reference} {dataset.manifest.digest}" + (" (verify: quick)" if config.verify == "quick" else "")
 
 
 def _score(value: float | None) -> str:

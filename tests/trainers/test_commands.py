@@ -113,6 +113,37 @@ def test_a_finished_run_has_nothing_left_to_do(trained):
     assert len((haven.outputs / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_model_is_not_evaluated_on_images_that_it_has_seen(trained):
+    """With another seed the images for validation are others, of which most were for training."""
+    haven, _ = trained
+    haven.configure(seed=1, run="other", evaluation={"model": str(haven.outputs / "run" / "model.pt")})
+    done = haven.run("evaluate")
+    haven.configure(training={"epochs": 2})
+    assert done.returncode == 2
+    assert last(done) == (
+        "EVALUATION FAILED: this model.pt was trained on another split: it has seen images that are now for "
+        "validation: expected seed 1, found seed 0; evaluate it with the configuration of its training"
+    )
+
+
+def test_the_last_line_says_that_the_time_was_up(haven):
+    """A training that max_hours ended is no finished one."""
+    haven.configure(training={"epochs": 2, "max_hours": 1e-9})
+    done = haven.run("train")
+    assert done.returncode == 0, done.stdout
+    assert re.fullmatch(
+        r"TRAINING OK run mAP=\S+, stopped by training\.max_hours; run the same job again to go on", last(done)
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--decode"]])
+def test_a_quick_check_does_not_look_like_a_full_one(haven, options):
+    """Its last line says so, as a changed byte would not be found."""
+    haven.configure(verify="quick")
+    done = haven.run("check", *options)
+    assert last(done) == f"CHECK OK reef@v1 {haven.digest} (verify: quick)"
+
+
 def test_a_missing_gpu_is_an_error(haven):
     """A job that asks for a GPU where there is none fails after the check, with one line."""
     haven.configure(device="cuda")

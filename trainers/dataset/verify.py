@@ -89,8 +89,9 @@ def open_dataset(folder: Path, digest: str, base: Path) -> Dataset:
     try:
         manifest = Manifest.read(folder)
     except ManifestError as error:
-        facts = {"where": error.where, "expected": error.expected, "found": error.found, "fix": error.fix}
-        raise MismatchError(error.what, **facts) from error
+        raise MismatchError(
+            error.what, where=error.where, expected=error.expected, found=error.found, fix=error.fix
+        ) from error
     if manifest.digest != digest:
         raise MismatchError("this is another dataset", where=folder, expected=digest, found=manifest.digest, fix=_FIX)
     return Dataset(folder, _reference(folder), manifest, list_payload(folder))

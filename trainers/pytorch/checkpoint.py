@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from datapack.files import check_space
+from datapack.hashing import hash_file
 from trainers.config import WITHOUT_EFFECT
 from trainers.errors import ConfigError, TrainingError
 from trainers.pytorch.weights import Weights, load
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from trainers.dataset.coco import Coco
     from trainers.run.folder import Run
 
-_FORM = 2  # of a checkpoint; it changes when older checkpoints can no longer be resumed
+_FORM = 3  # of a checkpoint; it changes when older checkpoints can no longer be resumed
 _PARTS = {"form", "job", "training"}
-_MODEL_PARTS = {"model", "name", "categories", "min_size", "max_size", "dataset"}
+_MODEL_PARTS = {"model", "name", "categories", "min_size", "max_size", "dataset", "split"}
 _AROUND = 1 << 20  # bytes: an upper bound for what a file holds besides its tensors
 _SHOWN = 10  # keys in an error message
 
@@ -34,6 +35,11 @@ def job_facts(config: Config, dataset: str, split: str, processes: int) -> dict[
     """Return what must not change when a training resumes: its numbers depend on all of this."""
     facts = {"dataset": dataset, "split": split, "processes": processes}
     return {"config": config.model_dump(mode="json", exclude=WITHOUT_EFFECT), **facts}
+
+
+def split_facts(config: Config) -> dict[str, Any]:
+    """Return the keys of the configuration that decide which images a model is trained on."""
+    return {"seed": config.seed, **_flat(config.data.model_dump(mode="json", exclude={"eval", "eval_images"}), "data.")}
 
 
 def save_checkpoint(run: Run, job: Mapping[str, Any], training: Mapping[str, Any]) -> None:
@@ -101,6 +107,7 @@ class TrainedModel:
     min_size: int
     max_size: int
     dataset: str  # digest
+    split: Mapping[str, Any]  # from `split_facts`
 
     @classmethod
     def read(cls, path: Path) -> TrainedModel:
@@ -112,12 +119,14 @@ class TrainedModel:
             categories = tuple((int(identity), str(name)) for identity, name in content["categories"])
         except (TypeError, ValueError) as error:
             raise ConfigError("this model.pt has no list of categories", where=path, found=error) from error
-        facts = {key: content[key] for key in ("name", "min_size", "max_size", "dataset")}
+        if not isinstance(content["split"], Mapping):
+            raise ConfigError("this model.pt does not say which images it was trained on", where=path)
+        facts = {key: content[key] for key in ("name", "min_size", "max_size", "dataset", "split")}
         return cls(Weights.of(content, path, content["name"]), categories=categories, **facts)
 
 
-def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Coco, dataset: str) -> None:
-    """Write `model.pt`; raise `TrainingError` if there is not enough disk space."""
+def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Coco, dataset: str) -> str:
+    """Write `model.pt` and return its sha256; raise `TrainingError` if there is not enough disk space."""
     content = {
         "model": {name: tensor.cpu() for name, tensor in tensors.items()},
         "name": config.model.name,
@@ -125,8 +134,10 @@ def save_model(run: Run, tensors: Mapping[str, Tensor], config: Config, coco: Co
         "min_size": config.image.min_size,
         "max_size": config.image.max_size,
         "dataset": dataset,
+        "split": split_facts(config),
     }
     _save(run, MODEL, content)
+    return hash_file(run.path(MODEL))
 
 
 def _save(run: Run, name: str, content: Mapping[str, Any]) -> None:

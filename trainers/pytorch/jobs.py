@@ -16,7 +16,7 @@ from trainers.log import Log
 from trainers.process import Place
 from trainers.pytorch import inference
 from trainers.pytorch.augment import Augment
-from trainers.pytorch.checkpoint import TrainedModel
+from trainers.pytorch.checkpoint import TrainedModel, split_facts
 from trainers.pytorch.distributed import Group, join_group
 from trainers.pytorch.loader import Loader
 from trainers.pytorch.loop import Job, Outcome, Trainer
@@ -99,6 +99,7 @@ def evaluate(config: Config, context: RunContext, data: PreparedData, model: Pat
     theirs, ours = trained.categories, tuple((category.id, category.name) for category in data.coco.categories)
     if theirs != ours:
         raise ConfigError("this model.pt has other categories", expected=_names(ours), found=_names(theirs))
+    _check_split(config, data, trained)
     validation = data.split.validation
     with join_group(context.place, config.device) as group:
         return inference.evaluate(
@@ -108,6 +109,19 @@ def evaluate(config: Config, context: RunContext, data: PreparedData, model: Pat
             config,
             group=group,
             log=context.log,
+        )
+
+
+def _check_split(config: Config, data: PreparedData, trained: TrainedModel) -> None:
+    """Raise `ConfigError` if a model may have been trained on images that are now for validation."""
+    ours, theirs = split_facts(config), trained.split
+    if trained.dataset == data.dataset.manifest.digest and theirs != ours:
+        differing = [key for key in ours if theirs.get(key) != ours[key]]
+        raise ConfigError(
+            "this model.pt was trained on another split: it has seen images that are now for validation",
+            expected=", ".join(f"{key} {ours[key]!r}" for key in differing),
+            found=", ".join(f"{key} {theirs.get(key)!r}" for key in differing),
+            fix="evaluate it with the configuration of its training",
         )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from datapack.hashing import hash_file
 from trainers.errors import StoppedError, TrainingError
 from trainers.pytorch import checkpoint, inference
 from trainers.pytorch.distributed import gradient_sync
@@ -238,13 +239,18 @@ class Trainer:
         state, run = self.state, self.job.run
         if resume is None:  # the checkpoint of an earlier training must go, or `auto` would resume from it
             run.remove(CHECKPOINT)
-        elif not run.path(MODEL).exists():
+        elif not self._has_best_model():
             if state.epoch == self.epochs:
-                fix = "its model.pt is in the folder where it was trained"
-                raise TrainingError("this training is finished", where=resume, fix=fix)
+                fix = "it is in the folder where it was trained; to train again, set resume to never"
+                raise TrainingError("this training is finished, and its model is not here", where=resume, fix=fix)
             state.best = None  # that model is in another folder: this one gets the best from now on
         with run.write(METRICS) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in state.rows)
+
+    def _has_best_model(self) -> bool:
+        """Whether the folder has the best model so far with its evaluation, and not those of another training."""
+        model, evaluation = self.job.run.path(MODEL), self.job.run.path(EVALUATION)
+        return model.is_file() and evaluation.is_file() and hash_file(model) == self.state.model_hash
 
     def _update_weights(self) -> Tensor:
         """Take the optimizer's step; return the norm of the gradient as `clip_gradient` does."""
@@ -286,7 +292,7 @@ class Trainer:
             return
         job, self.state.best = self.job, row
         tensors = self.state.evaluated_model.state_dict()
-        checkpoint.save_model(job.run, tensors, self.config, job.coco, job.dataset)
+        self.state.model_hash = checkpoint.save_model(job.run, tensors, self.config, job.coco, job.dataset)
         job.run.write_json(EVALUATION, evaluation.to_json())
 
     def _stop_if_requested(self) -> None:

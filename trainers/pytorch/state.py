@@ -36,6 +36,7 @@ class State:
     sums: Sums = field(default_factory=Sums)  # over these steps
     rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl, one for each finished epoch
     best: dict[str, Any] | None = None  # the best row, also of an epoch that the time limit cut short
+    model_hash: str = ""  # sha256 of its model.pt
 
     @classmethod
     def start(cls, model: nn.Module, section: TrainingSection, steps: int, group: Group) -> State:
@@ -68,6 +69,7 @@ class State:
             "sums": [asdict(part) for part in sums],
             "rows": self.rows,
             "best": self.best,
+            "model_hash": self.model_hash,
         }
 
     def load_state_dict(self, content: Mapping[str, Any], rank: int) -> None:
@@ -80,4 +82,4 @@ class State:
         self.scaler.load_state_dict(content["scaler"])
         self.epoch, self.step = content["epoch"], content["step"]
         self.sums = Sums(**content["sums"][rank])
-        self.rows, self.best = list(content["rows"]), content["best"]
+        self.rows, self.best, self.model_hash = list(content["rows"]), content["best"], content["model_hash"]

@@ -121,6 +121,14 @@ def test_a_model_pt_is_readable_by_others(run):
         "min_size": 64,
         "max_size": 64,
         "dataset": DIGEST,
+        "split": {
+            "seed": 0,
+            "data.train": "train.json",
+            "data.images": "images/train",
+            "data.validation": 0.2,
+            "data.sequences": "url",
+            "data.skip_broken": [],
+        },
     }
     assert TrainedModel.read(run.path("model.pt")).weights.tensors["backbone.body.conv1.weight"].equal(TENSOR)
     with pytest.raises(TrainingError, match="not a checkpoint"):

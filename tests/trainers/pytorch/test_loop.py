@@ -1,11 +1,13 @@
 """The training loop: it learns, resumes to the same numbers, and shuts down cleanly whatever happens."""
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import signal
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tests.trainers.running import ALL, assert_same, rows, run_tiny, stop_at, te
 from tests.trainers.tiny import tiny_config, tiny_detector, tiny_job
 from trainers.errors import StoppedError, TrainingError
 from trainers.process import Place
-from trainers.pytorch import inference
+from trainers.pytorch import inference, loop
 from trainers.pytorch.distributed import Group
 from trainers.pytorch.loop import Trainer
 from trainers.run.inputs import find_checkpoint
@@ -170,8 +172,29 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     assert (again.best, again.finished, again.resumed) == (first.best, True, 2)
     assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == before
     (tmp_path / "run" / "model.pt").unlink()
-    with pytest.raises(TrainingError, match="this training is finished"):
+    with pytest.raises(TrainingError, match="this training is finished, and its model is not here"):
         run_tiny(tmp_path)
+
+
+@pytest.mark.parametrize("at", ["end", "middle"])
+def test_the_model_of_another_training_is_never_taken_for_the_best(tmp_path, monkeypatch, at):
+    """Resumed in a folder with a model.pt of another training, a run does not end with that model as its own."""
+    run_tiny(tmp_path / "two", tiny_config(epochs=1))
+    if at == "middle":
+        stop_at(monkeypatch, 4)
+    with pytest.raises(StoppedError) if at == "middle" else contextlib.nullcontext():
+        run_tiny(tmp_path / "one")
+    monkeypatch.undo()
+    if at == "middle":  # the first epoch, of the other folder, would stay the best
+        monkeypatch.setattr(loop, "_map", lambda row: -row["epoch"])
+    other = (tmp_path / "two" / "run" / "model.pt").read_bytes()
+    trainer = partial(Trainer, tiny_job(tmp_path / "two"), tmp_path / "one" / "run" / "checkpoint.pt")
+    if at == "end":
+        with pytest.raises(TrainingError, match="this training is finished, and its model is not here"):
+            trainer()
+        return
+    assert trainer().train().best["epoch"] == 2
+    assert (tmp_path / "two" / "run" / "model.pt").read_bytes() != other
 
 
 def test_a_checkpoint_from_another_folder_restores_its_rows(tmp_path, monkeypatch):

@@ -219,7 +219,8 @@ def test_the_digest_is_of_what_was_loaded(files, tmp_path, monkeypatch):
 @pytest.mark.parametrize("categories", [3, [1], [["a", "b"]], {"a": "bc"}, None])
 def test_a_model_without_a_list_of_categories_is_one_line(tmp_path, categories):
     """A model.pt whose categories are something else is an error of one line."""
-    content = {"model": {}, "name": "m", "categories": categories, "min_size": 1, "max_size": 1, "dataset": ""}
+    content = {"model": {}, "name": "m", "categories": categories, "min_size": 1, "max_size": 1}
+    content |= {"dataset": "", "split": {}}
     torch.save(content, tmp_path / "model.pt")
     with pytest.raises(ConfigError, match="no list of categories"):
         TrainedModel.read(tmp_path / "model.pt")
