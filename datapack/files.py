@@ -25,6 +25,9 @@ _WRITE_BEHIND = 16 << 20  # bytes
 TEMPORARY_PREFIX = ".datapack-"  # a kill can leave such files behind; the next run removes them
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # only a write fails with these
+
+
 @contextlib.contextmanager
 def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a new file with a temporary name in ``folder``; remove it at the end unless it was renamed."""
@@ -33,6 +36,10 @@ def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
     try:
         with path.open("xb") as file:
             yield file, path
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:  # Python names no file when a write fails
+            error.filename = str(folder)
+        raise
     finally:
         path.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """Atomic file writes."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -139,3 +140,12 @@ def test_any_time_fits_into_64_bits(tmp_path, year):
     assert -(2**63) <= stat.mtime_ns < 2**63
     os.utime(path, (second + 1, second + 1))
     assert FileStat.of(path.stat()) != stat
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_named(tmp_path, number):
+    """Python's error of a write has no file name, and the user may have several disks."""
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, atomic_writer(tmp_path / "file"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.filename == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,7 @@ _FORMS = {
 _FIX = "restore the file from git"
 _ONE_LINE = 10_000  # characters: lines are never folded, so that each line of a git diff is a complete value
 Digest = Annotated[str, Field(pattern=_DIGEST)]
-Count = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 
 
 @with_config(ConfigDict(extra="forbid"))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from datapack.bag.bagit import PayloadFile
 
 
-FORM = r"^(0|[1-9][0-9]*)\*[1-9][0-9]*( (0|[1-9][0-9]*)\*[1-9][0-9]*)*$"
+_RUN = r"(0|[1-9][0-9]{0,17})\*[1-9][0-9]{0,17}"  # 64 bits
+FORM = rf"^{_RUN}( {_RUN})*$"
 File = TypeVar("File")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from datapack.cli.commands import DETAILS_SHOWN, run
 from datapack.cli.output import complain, show_warning
 from datapack.cli.parser import make_parser
-from datapack.errors import DatapackError
+from datapack.errors import DatapackError, UsageError
 from datapack.text import escape_unknown
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        _check_encoding()
         options.command(options)
     except DatapackError as error:
         return _fail(error)
@@ -44,6 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _fail_with_bug(error)
     return 0
+
+
+def _check_encoding() -> None:
+    """Refuse a locale in which file names are not UTF-8: a dataset would get other names, and another digest."""
+    found = sys.getfilesystemencoding()
+    if found != "utf-8":
+        fix = "set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+        raise UsageError("file names would be read wrongly", where="the locale", expected="utf-8", found=found, fix=fix)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

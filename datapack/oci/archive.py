@@ -63,8 +63,7 @@ class Archive:
 
     def image(self) -> Descriptor:
         with boundary(self.path):
-            index = parse_object(self._read(_INDEX), self.path)
-            found = find_image(index, self.tag, lambda part: read_json(self, part), where=self.path)
+            found = find_image(self.read_index(), self.tag, lambda part: read_json(self, part), where=self.path)
             self._check_other_lists(found)
             return found
 
@@ -79,6 +78,10 @@ class Archive:
         if self.size(descriptor) is None:
             raise ImageError("a part of the image is missing", where=self.path, expected=descriptor.digest)
         return self._open(blob_name(descriptor.digest))
+
+    def read_index(self) -> dict[str, Any]:
+        """Read ``index.json``; raise `ImageError` if it is missing or malformed."""
+        return parse_object(self._read(_INDEX), self.path)
 
     def _open(self, name: str) -> BinaryIO:
         return cast("BinaryIO", io.BufferedReader(_Section(self.path, self.places[name])))

@@ -35,7 +35,7 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
     if form == "oci-archive" and name and ":" not in name:
         from datapack.targets.archive import open_archive, open_pipe
 
-        return open_pipe() if name == "-" else open_archive(folder / name)
+        return open_pipe() if name == "-" else open_archive(folder / name, reference)
     if form == "docker-daemon":
         from datapack.targets.daemon import open_daemon
 

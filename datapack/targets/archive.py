@@ -14,8 +14,17 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.errors import ImageError, UsageError
-from datapack.files import WriteBehind, check_space, remove_temporaries, sync, sync_folder, temporary_file
-from datapack.oci.archive import blob_name
+from datapack.files import (
+    WriteBehind,
+    check_space,
+    open_regular,
+    remove_temporaries,
+    sync,
+    sync_folder,
+    temporary_file,
+)
+from datapack.oci.archive import Archive, blob_name
+from datapack.oci.index import annotation, entries_of
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
@@ -24,18 +33,38 @@ if TYPE_CHECKING:
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
+    from datapack.reference import Reference
 
 _CONTAINERD_NAME = "io.containerd.image.name"  # the annotation that names an image for Docker's containerd store
 END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
 @contextlib.contextmanager
-def open_archive(path: Path) -> Iterator[ArchiveTarget]:
-    """Open a file for an archive; it gets its name when it is complete."""
+def open_archive(path: Path, reference: Reference) -> Iterator[ArchiveTarget]:
+    """Open a file for an archive of one version's image; it gets its name when it is complete.
+
+    It replaces an empty file or an archive of the same version, and nothing else.
+    """
+    if os.path.lexists(path):
+        _check_replaceable(path, reference)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_temporaries(path.parent)
     with temporary_file(path.parent) as (file, temporary):
         yield ArchiveTarget(file, temporary, path)
+
+
+def _check_replaceable(path: Path, reference: Reference) -> None:
+    expected, found = f"an archive of {reference}", "something else"
+    with open_regular(path, ImageError) as file:
+        if not os.fstat(file.fileno()).st_size:
+            return
+    with contextlib.suppress(ImageError):
+        names = [annotation(entry, REF_NAME) for entry in entries_of(Archive.find(path).read_index())]
+        if names and set(names) == {f"{reference.name}:{reference.version}"}:
+            return
+        found = f"an archive of {', '.join(map(str, names)) or 'nothing'}"
+    fix = "move it away, or name another target with --to"
+    raise ImageError("this file would be replaced", where=path, expected=expected, found=found, fix=fix)
 
 
 class ArchiveTarget:
@@ -83,6 +112,8 @@ class ArchiveTarget:
 @contextlib.contextmanager
 def open_pipe() -> Iterator[PipeTarget]:
     """Open standard output for an archive."""
+    if sys.stdout is None:  # closed by whoever started datapack
+        raise UsageError("there is no standard output", where="oci-archive:-", fix="redirect it to a file or a program")
     if sys.stdout.isatty():
         raise UsageError(
             "will not write an image to a terminal", where="oci-archive:-", fix="redirect it to a file or a program"

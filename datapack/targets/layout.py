@@ -51,20 +51,34 @@ def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
         )
     else:
         layout = Layout(folder.with_name(f"{folder.name}.partial"))
+    _check_own_folders(layout)
     layout.blobs.mkdir(parents=True, exist_ok=True)
     remove_temporaries(layout.blobs)
     yield LayoutTarget(layout, final)
 
 
 def _check_replaceable(layout: Layout, reference: Reference) -> None:
-    for image in entries_of(layout.read_index()):
+    for image in entries_of(layout.read_index()) or (None,):  # None: an index of something else, or a shared layout
         title = annotation(image, _TITLE)
         if title != str(reference):
             raise ImageError(
                 "this layout contains another image",
                 where=layout.root,
                 expected=str(reference),
-                found=title or reprlib.repr(image),
+                found=title or ("no image" if image is None else reprlib.repr(image)),
+                fix="name another target with --to",
+            )
+
+
+def _check_own_folders(layout: Layout) -> None:
+    """Refuse a layout that shares its blobs with others: here, blobs that the new image does not name are removed."""
+    for folder in (layout.blobs.parent, layout.blobs):
+        if folder.is_symlink():
+            raise ImageError(
+                "this layout keeps its blobs elsewhere",
+                where=folder,
+                expected="a folder",
+                found="a link",
                 fix="name another target with --to",
             )
 

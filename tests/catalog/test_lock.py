@@ -36,8 +36,8 @@ maybe = st.none() | digests
 entries = st.builds(
     LockEntry,
     digest=digests,
-    bytes=st.integers(0),
-    files=st.integers(0),
+    bytes=st.integers(0, (1 << 63) - 1),
+    files=st.integers(0, (1 << 63) - 1),
     dvc=st.none() | hashes,
     catalog=maybe,
     base=maybe,
@@ -150,6 +150,8 @@ ENTRY = f"reef@v1:\n  digest: {A}\n  bytes: 1\n  files: 1\n"
         ("reef@v1:\n", ":1: reef@v1: invalid value: expected keys with values, found nothing"),
         (f"<<<<<<< HEAD\n{ENTRY}=======\n{ENTRY}>>>>>>> other\n", ":1: unresolved merge conflict"),
         ("reef@v1: {digest: \n", "not valid YAML"),
+        (ENTRY.replace("bytes: 1", f"bytes: {'9' * 99}"), "bytes: invalid value: expected a number below 922337"),
+        (ENTRY + f"  packing: 0*{'9' * 5000}\n", "packing: invalid value: expected a packing, such as 0*512"),
     ],
 )  # fmt: skip
 def test_invalid_lock_is_refused_by_line(path, text, says):

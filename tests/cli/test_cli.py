@@ -120,3 +120,13 @@ def test_option_c_chooses_the_folder(catalog, tmp_path):
         check=True,
     )
     assert elsewhere.stdout == from_here
+
+
+def test_locale_with_other_file_names_is_refused(catalog):
+    """Read as ASCII or Latin-1, a name in UTF-8 is another name, and the dataset gets another digest."""
+    catalog.env.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    for command in (["fetch", "reef@v1"], ["verify", "source"]):
+        error = catalog.fails(*command, status=2)
+        assert "the locale: file names would be read wrongly: expected utf-8, found ascii; set LC_ALL=C.UTF-8" in error
+    catalog.env.update(PYTHONUTF8="1")
+    assert "fetched" in catalog.ok("fetch", "reef@v1")
