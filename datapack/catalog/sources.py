@@ -35,7 +35,7 @@ def _check_payload_folder(path: str) -> str:
 def _check_below_catalog(path: str) -> str:
     plain = PurePosixPath(path)
     if plain.is_absolute() or ".." in plain.parts or plain == PurePosixPath():
-        raise ValueError("not a path below the catalog's folder")
+        raise ValueError("not a path below the catalog's folder: put the files there, or datasets.yml above them")
     return str(plain)
 
 

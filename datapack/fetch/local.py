@@ -70,8 +70,8 @@ def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) ->
     if empty:
         folders = "1 empty folder is" if len(empty) == 1 else f"{len(empty):,} empty folders are"
         context.reporter.note(
-            f"{source.label}: {folders} left out, such as {min(empty)}: a dataset has only files; "
-            "put one in a folder to keep it"
+            f"{source.label}: {folders} left out, such as {min(empty)}: a dataset holds only files; "
+            "to keep a folder, put a file into it"
         )
 
 

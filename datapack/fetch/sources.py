@@ -88,9 +88,9 @@ def _fetch(source: AnySource, context: FetchContext) -> SourceResult:
     excluded, before = Patterns(source.exclude), len(context.payload.hashes)
     result = _FETCH[type(source)](source, replace(context, excluded=excluded, into=source.into))
     if unused := sorted(excluded.unused):
-        context.reporter.note(f"{source.label}: 'exclude' names {unused[0]}, which matches no file")
+        context.reporter.note(f"{source.label}: the pattern {unused[0]!r} in 'exclude' matches no file")
     if source.exclude and len(context.payload.hashes) == before and not result.missing and not result.failed:
-        raise FetchError("'exclude' leaves no file", where=source.label)
+        raise FetchError("'exclude' leaves out every file", where=source.label)
     return result
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+_SHOWN = 5  # tags in an error
+
 
 def split_tag(folder: Path, text: str) -> tuple[Path, str]:
     """Split ``PATH[:TAG]``, as in skopeo's ``oci:PATH:TAG``; an existing path that contains the colon comes first."""
@@ -46,9 +48,20 @@ def find_image(
         found = [descriptor for descriptor in found if _is_image(read(descriptor))]
     if len(found) != 1:
         what = f"no single image is named {tag!a}" if tag else "not a layout of one image"
-        fix = "name one with its tag, PATH:TAG" if len(found) > 1 and not tag else None
-        raise ImageError(what, where=where, expected="1 image", found=len(found), fix=fix)
+        raise ImageError(what, where=where, expected="1 image", found=len(found), fix=_advice(index, tag, len(found)))
     return found[0]
+
+
+def _advice(index: Mapping[str, Any], tag: str, found: int) -> str | None:
+    """Say which tags there are, if naming another one could help."""
+    tags = list(dict.fromkeys(annotation(entry, REF_NAME) for entry in entries_of(index)))
+    known = [repr(name) for name in tags if isinstance(name, str) and name != tag]
+    listed = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else "")
+    if tag:
+        return f"the tags here: {listed}" if listed and not found else None
+    if not found:
+        return None
+    return f"name one with its tag, PATH:TAG; the tags here: {listed}" if listed else "name one with its tag, PATH:TAG"
 
 
 def entries_of(index: Mapping[str, Any]) -> list[Any]:

@@ -67,6 +67,9 @@ def find_subject(
     """
     reference = _reference(what)
     if reference is None:
+        if what.startswith(("oci:", "oci-archive:")):
+            fix = "rehearse its name@version, which datapack loads into the engine, or use --launch apptainer"
+            raise UsageError("an engine runs no image on disk", where=what, fix=fix)
         image = _get(client, what)
         if image is None:
             raise ImageError(

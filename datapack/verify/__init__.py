@@ -56,9 +56,11 @@ def verify(
     if text.startswith("docker://"):
         return _verify_remote(text, workspace, mode, reporter, insecure)
     if (folder / text).is_dir():
+        if (folder / text / "index.json").is_file() and not (folder / text / "data").exists():
+            raise UsageError("an image's folder, not a bag's", where=text, fix=f"verify it as 'oci:{text}'")
         return replace(verify_bag(folder / text, mode, reporter), where=text)
     if "@" not in text or workspace is None:
-        raise UsageError("nothing to verify", where=repr(text), expected=FORMS)
+        raise UsageError("not something that datapack can verify", where=repr(text), expected=FORMS)
     return _verify_reference(text, workspace, mode, reporter)
 
 

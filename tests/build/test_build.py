@@ -319,7 +319,7 @@ def test_terminated_build_says_so(catalog):
         (["build", "riif@v1"], "did you mean 'reef@v1'?"),
         (["build", "reef@v1", "--to", "tar:x"], "'tar:x': not a target: expected oci:DIR"),
         (["build", "reef@v1", "--to", "oci:a:b"], "'oci:a:b': not a target"),
-        (["verify", "nothing"], "'nothing': nothing to verify"),
+        (["verify", "nothing"], "'nothing': not something that datapack can verify"),
     ],
 )
 def test_wrong_use(catalog, arguments, says):

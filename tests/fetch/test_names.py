@@ -170,7 +170,7 @@ def test_pattern_that_matches_nothing_is_noted(place):
     place.write("source/.DS_Store")
     place.write("source/a.png")
     place.fetch(LocalSource(local="source", exclude=(".DS_store",)))
-    assert place.notes[0] == "local source: 'exclude' names .DS_store, which matches no file"
+    assert place.notes[0] == "local source: the pattern '.DS_store' in 'exclude' matches no file"
 
 
 def test_exclude_of_everything_is_an_error(place, server):
@@ -181,7 +181,7 @@ def test_exclude_of_everything_is_an_error(place, server):
         LocalSource(local="source", exclude=("**",)),
         UrlSource(url=f"{server.url}/a.csv", exclude=("*.csv",)),
     ):
-        with pytest.raises(FetchError, match="'exclude' leaves no file"):
+        with pytest.raises(FetchError, match="'exclude' leaves out every file"):
             place.fetch(source)
 
 
@@ -198,8 +198,8 @@ def test_empty_folders_are_noted(place):
     for name in ("source/none", "source/deep/none", "source/deeper/x/y"):
         (place.root / "catalog" / name).mkdir(parents=True)
     expected = (
-        "local source: 3 empty folders are left out, such as deep/none: a dataset has only files; put one in a folder "
-        "to keep it"
+        "local source: 3 empty folders are left out, such as deep/none: a dataset holds only files; to keep a "
+        "folder, put a file into it"
     )
     place.fetch(LocalSource(local="source"))
     assert place.notes == [expected]

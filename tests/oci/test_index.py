@@ -49,6 +49,22 @@ def test_what_is_attached_is_no_image(tmp_path, values):
     assert layout.image() == image
 
 
+def test_an_unknown_tag_is_answered_with_the_known_ones(tmp_path):
+    """At most five of them."""
+    layout = Layout(tmp_path / "image", "none")
+    make_base(layout.root)
+    index = layout.read_index()
+    (entry,) = index["manifests"]
+    names = {"org.opencontainers.image.ref.name": "reef:v0"}
+    layout.index.write_text(json.dumps(index | {"manifests": [entry | {"annotations": names}]}))
+    with pytest.raises(ImageError, match=r"named 'none': expected 1 image, found 0; the tags here: 'reef:v0'$"):
+        layout.image()
+    tagged = [entry | {"annotations": {"org.opencontainers.image.ref.name": f"v{n}"}} for n in range(8)]
+    layout.index.write_text(json.dumps(index | {"manifests": tagged}))
+    with pytest.raises(ImageError, match=r"'v3', 'v4' and 3 more$"):
+        layout.image()
+
+
 def test_two_images_without_a_tag(tmp_path):
     """Nothing guesses."""
     layout = Layout(tmp_path / "image")

@@ -23,7 +23,7 @@ from datapack.rehearse.arrival import imports_nothing, list_files, verify_arriva
 from datapack.rehearse.flags import FLAGS, read_opt_file, volumes
 from datapack.rehearse.folders import is_abandoned, open_folders, remove_abandoned
 from datapack.rehearse.settings import parse_bytes, read_env_file, read_words, show_bytes
-from datapack.rehearse.subject import Dataset
+from datapack.rehearse.subject import Dataset, find_subject
 from tests.conftest import PROJECT
 from tests.workplace import REFERENCE
 
@@ -31,6 +31,13 @@ PODMAN = Engine("Podman", "4.3.1", limits_memory=True, limits_swap=True)
 DOCKER = Engine("Docker", "20.10.24", limits_memory=True, limits_swap=True)
 
 # ---- Settings and files
+
+
+@pytest.mark.parametrize("what", ["oci:dist/reef-v1", "oci-archive:reef.tar"])
+def test_an_image_on_disk_is_for_apptainer(what):
+    """The error says how to rehearse it; no engine is asked."""
+    with pytest.raises(UsageError, match="an engine runs no image on disk; rehearse its name@version, .* apptainer"):
+        find_subject(None, what, None, None, Silent())
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,16 @@ def test_what_is_no_image_or_bag(built, what, says):
     assert says in built.fails("verify", what, status=1)
 
 
+def test_the_folder_of_an_image_is_no_bag(built):
+    """Who forgets ``oci:`` is told so."""
+    assert "an image's folder, not a bag's; verify it as 'oci:dist/reef-v1'" in built.fails(
+        "verify", "dist/reef-v1", status=2
+    )
+
+
 def test_it_works_outside_any_catalog(built, tmp_path):
     """An image or a bag can be verified where there is no datasets.yml."""
     shutil.move(built.root / "dist/reef-v1", tmp_path / "image")
     built.root = tmp_path
     assert built.ok("verify", "oci:image").startswith("verified")
-    assert "nothing to verify" in built.fails("verify", "reef@v1", status=2)
+    assert "not something that datapack can verify" in built.fails("verify", "reef@v1", status=2)
