@@ -36,7 +36,7 @@ DOCKER = Engine("Docker", "20.10.24", limits_memory=True, limits_swap=True)
 @pytest.mark.parametrize("what", ["oci:dist/reef-v1", "oci-archive:reef.tar"])
 def test_an_image_on_disk_is_for_apptainer(what):
     """The error says how to rehearse it; no engine is asked."""
-    with pytest.raises(UsageError, match="an engine runs no image on disk; rehearse its name@version, .* apptainer"):
+    with pytest.raises(UsageError, match=r"an engine runs no image on disk; rehearse its name@version, .* apptainer"):
         find_subject(None, what, None, None, Silent())
 
 
