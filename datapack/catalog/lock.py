@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -78,7 +79,7 @@ class Lock:
     @classmethod
     def read(cls, path: Path) -> Lock:
         """Read a lock, which is empty if there is no file; raise `CatalogError`, naming the line, if it is invalid."""
-        if not path.exists():
+        if not os.path.lexists(path):  # a link that leads nowhere is an error: its lock must not be forgotten
             return cls()
         file = YamlFile.read(path)
         _check_form(file)

@@ -11,6 +11,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datapack.files import FileStat
@@ -57,12 +58,12 @@ class HashCache:
     @contextlib.contextmanager
     def open(cls, path: Path) -> Iterator[HashCache]:
         """Open the cache; a damaged file is replaced by an empty one, as it is only a cache."""
-        cache = cls(path)
+        opened = cls(path)
         try:
-            yield cache
+            yield opened
         finally:
-            cache.write()
-            cache._connection.close()
+            opened.write()
+            opened._connection.close()
 
     def files(self, reference: Reference) -> dict[str, KnownFile]:
         """Return all known files of a version, by their path below the bag."""
@@ -151,6 +152,27 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _open(path: Path | str) -> sqlite3.Connection:
+    """Open the database; raise `DatabaseError` if it is damaged, or has other tables, or views and triggers.
+
+    A cloned repository can bring one along: reading from a view may never end.
+    """
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-    connection.executescript(_SCHEMA)
+    try:
+        connection.executescript(_SCHEMA)
+        if _definitions(connection) != _own_definitions():
+            raise sqlite3.DatabaseError("not a cache of this datapack")
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
+
+
+@cache
+def _own_definitions() -> list[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _definitions(connection)
+
+
+def _definitions(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
+    return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()

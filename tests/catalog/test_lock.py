@@ -180,3 +180,10 @@ def test_an_older_lock_says_what_to_move(path):
         CatalogError, match=r"datasets.lock:5: an older datapack wrote this lock: expected images: .*move"
     ):
         Lock.read(path)
+
+
+def test_link_that_leads_nowhere_is_not_an_empty_lock(path):
+    """Its disk may only be absent for now; without the lock, any data would be accepted."""
+    path.symlink_to("/nowhere/datasets.lock")
+    with pytest.raises(CatalogError, match=r"datasets\.lock: can't read the file: found No such file"):
+        Lock.read(path)

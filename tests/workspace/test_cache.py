@@ -113,3 +113,27 @@ def test_time_that_sqlite_cannot_store_is_not_recorded(tmp_path):
         cache.record(REEF, "late", FileStat(1, 1 << 63), "a" * 64)
         cache.record(REEF, "early", FileStat(1, -1), "a" * 64)
         assert list(cache.files(REEF)) == ["early"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        """CREATE VIEW file AS WITH RECURSIVE row(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM row)
+        SELECT 'reef@v1' AS reference, n AS path, 1 AS size, 1 AS mtime_ns, '' AS sha256 FROM row""",
+        """CREATE TABLE layer (key TEXT PRIMARY KEY, digest TEXT);
+        CREATE TRIGGER later AFTER INSERT ON layer BEGIN DELETE FROM layer; END""",
+        "CREATE TABLE place (registry TEXT)",
+        "CREATE TABLE other (name TEXT)",
+    ],
+)
+def test_cache_that_somebody_else_made_is_replaced(tmp_path, foreign):
+    """A cloned repository may bring one along: a view may never end, a trigger does what its author likes."""
+    with closing(sqlite3.connect(tmp_path / "hashes.sqlite")) as connection:
+        connection.executescript(foreign)
+    with HashCache.open(tmp_path / "hashes.sqlite") as cache:
+        assert cache.files(REEF) == {}
+        cache.record_layer("key", "digest")
+        cache.record_place("registry", "repository", "digest")
+    with HashCache.open(tmp_path / "hashes.sqlite") as cache:
+        assert cache.layer("key") == "digest"
+        assert cache.repositories("registry") == ["repository"]
