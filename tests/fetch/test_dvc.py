@@ -177,8 +177,11 @@ def test_pointer_that_a_kill_left_empty_is_written_again(published, bag_is_here)
 
 def test_broken_pointer_is_named(published):
     """A pointer that is none, such as one with a merge conflict, gives an error that names it, not a traceback."""
-    for content in ("<<<<<<< HEAD\n", "- 1\n", "outs: []\n", "outs: [{path: v1}]\n"):
-        (published.root / "data/reef/v1.dvc").write_text(content)
+    pointer = published.root / "data/reef/v1.dvc"
+    pointer.write_text("<<<<<<< HEAD\n")
+    assert "v1.dvc:1: unresolved merge conflict" in published.fails("build", "reef@v1")
+    for content in ("- 1\n", "outs: []\n", "outs: [{path: v1}]\n"):
+        pointer.write_text(content)
         assert "v1.dvc: DVC's pointer can't be read" in published.fails("build", "reef@v1")
     shutil.rmtree(published.root / "data/reef/v1")
     assert "v1.dvc: DVC's pointer can't be read" in published.fails("build", "reef@v1")
