@@ -7,7 +7,7 @@ _ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def shown(text: str) -> str:
-    r"""Return a text as it may stand in one line of a log or a terminal; to show it twice changes nothing.
+    r"""Return a text in a form that fits into one line of a log or a terminal; a second call changes nothing.
 
     File names, URLs, answers of servers and names of categories are foreign: a line feed in one could add a line that
     says ``IMPORT OK``, an escape sequence could delete the line before. Such characters become ``\n`` or ``\x1b``.

@@ -23,7 +23,7 @@ def parse_json(content: bytes, where: object, error: type[DatapackError], limit:
         content: the JSON text.
         where: where it is from, for the error.
         error: the class to raise.
-        limit: the most bytes; None for a text whose size was checked already.
+        limit: the maximum size in bytes; None for a text whose size was checked already.
     """
     if limit is not None and len(content) > limit:
         raise error("too large", where=where, expected=f"at most {size(limit)}", found=size(len(content)))

@@ -113,7 +113,7 @@ def hide_secrets(url: str) -> str:
 
 
 def strip_signature(url: str) -> str:
-    """Return a URL without the parts of its query that give access to whoever has them; the rest stays as it is.
+    """Return a URL without the parts of its query that give access to anyone who has them; the rest stays as it is.
 
     A presigned URL is valid for some time, for everyone. It has a signature, and often the name of a key.
     """

@@ -1,8 +1,8 @@
-"""Any BagIt bag, whichever tool wrote it: what RFC 8493 says that it must be, and what it says of its files.
+"""Any BagIt bag, whichever tool wrote it: the rules of RFC 8493, and the bag's checksums of its files.
 
-datapack's own bags have a narrower form, which `bagit` reads. Where tools differ, the strict reading counts: a name
-that BagIt tools read in two ways is refused, links are, and so is a bag whose manifests are all of md5 or sha1, which
-anyone can forge.
+datapack's own bags have a narrower form, which `bagit` reads. Where tools differ, the strict reading counts: names
+that BagIt tools read in two ways are refused, and so are links, and bags with only md5 or sha1 manifests, which anyone
+can forge.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AnyBag:
         return bag
 
     def _check(self) -> None:
-        """Refuse a bag whose manifests name other files than they may, or prove nothing."""
+        """Refuse a bag whose manifests name forbidden files or prove nothing."""
         if not self.manifests:
             raise BagError("not a bag: it has no manifest", where=self.path, expected="such as manifest-sha256.txt")
         for manifest in self.manifests:
@@ -120,9 +120,9 @@ class AnyBag:
 
 
 def _refuse(manifest: Checksums, bag: Path, paths: list[str]) -> None:
-    """Raise an error for the first of these paths, which a manifest may not name."""
+    """Raise an error for the first of these paths, which are not allowed in a manifest."""
     if paths:
-        raise BagError("the manifest names a file that it may not name", where=bag / manifest.name, found=min(paths))
+        raise BagError("the manifest names a file that is not allowed", where=bag / manifest.name, found=min(paths))
 
 
 def _read_checksums(path: Path) -> Checksums:

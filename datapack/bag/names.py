@@ -1,6 +1,6 @@
 """Names that are different here and the same elsewhere: ``é`` in two Unicode forms, ``A.png`` and ``a.png``.
 
-macOS and Windows take such names for one file, and people can't tell them apart.
+macOS and Windows treat such names as the same file, and people can't tell them apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def folded(path: str) -> str:
 
 
 def look_alikes(paths: set[str]) -> set[str]:
-    """Return those of the paths that are shown like another of them: they differ only in Unicode form."""
+    """Return the paths that look like another one of them: they differ only in Unicode form."""
     shown: dict[str, str] = {}
     alike: set[str] = set()
     for path in paths:

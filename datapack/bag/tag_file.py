@@ -21,7 +21,7 @@ def read_tag_file(path: Path, error: type[DatapackError] = BagError) -> bytes:
 
 
 def tag_lines(content: bytes, where: object) -> list[str]:
-    """Return the lines of a tag file without their ends, which are any that Unicode knows, as for other BagIt tools.
+    """Split a tag file into lines, at every line end that Unicode defines, as other BagIt tools do.
 
     Raises:
         BagError: it is not UTF-8; the error names the line.

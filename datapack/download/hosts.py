@@ -39,7 +39,7 @@ class _Host(Generic[T]):
         return self.paused_until if self.new else max(self.waiting[0][0], self.paused_until)
 
     def next(self, now: float) -> T:
-        """Return the next item: what is continued comes before what is new."""
+        """Return the next item: continued ones come before new ones."""
         if self.new and not (self.waiting and self.waiting[0][0] <= now):
             return self.new.popleft()
         return heapq.heappop(self.waiting)[2]
@@ -65,7 +65,7 @@ class Hosts(Generic[T]):
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._hosts: dict[str, _Host[T]] = {}
-        self._queued: dict[str, _Host[T]] = {}  # those with items; the one that had no turn for the longest is first
+        self._queued: dict[str, _Host[T]] = {}  # those with items; the one that has waited longest is first
         self._changed = threading.Condition()
         self._order = itertools.count()
         self._unfinished = 0
@@ -111,7 +111,7 @@ class Hosts(Generic[T]):
             return None
 
     def _next_host(self, now: float) -> tuple[_Host[T] | None, float | None]:
-        """Return the host whose turn it is, or else when there will be one, if no connection has to become free."""
+        """Return the host whose turn it is; if there is none, return when the next item will be ready."""
         ready_at: float | None = None
         for host in self._queued.values():
             if host.active < self._connections or host.skipped:

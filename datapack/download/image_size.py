@@ -23,7 +23,7 @@ _ON_ITS_SIDE = range(5, 9)
 
 
 def image_size(file: BinaryIO, form: str) -> Size:
-    """Return the width and height in pixels; a TIFF that is stored on its side has the size that it is shown in.
+    """Return the width and height in pixels; for a TIFF that is stored on its side, the size in which it is shown.
 
     Args:
         file: open for reading; its position changes.

@@ -1,4 +1,4 @@
-"""A file on its way: under a temporary name, hashed while it is written, continued after a cut connection.
+"""A file while it is downloaded: under a temporary name, hashed while it is written, continued after a cut connection.
 
 To continue means to request the missing rest, and only of the very same file (RFC 9110, 13.1.5): the server must have
 named its version with a strong ``ETag``, or a time of the last change that is long past.

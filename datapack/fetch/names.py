@@ -48,7 +48,7 @@ _KINDS = (
         "client_secret* service-account* service_account* rclone.conf",
     ),
     _Suspects(
-        "look left behind by other programs",
+        "look like leftovers of other programs",
         ".ds_store ._* .appledouble .spotlight-v100 .trashes .fseventsd __macosx thumbs.db ehthumbs.db desktop.ini",
         "$recycle.bin lost+found .directory .nfs* *~ ~$* .~lock.* .#* *.bak *.orig *.rej *.swp *.swo *.tmp *.temp",
         "*.part *.crdownload *.pyc __pycache__ .ipynb_checkpoints .pytest_cache .mypy_cache .ruff_cache .rhistory",

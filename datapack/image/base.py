@@ -98,7 +98,7 @@ def check_rules(base: Base, reporter: Reporter) -> None:
     else:
         reporter.note(f"the files of the base {base.name} are not checked: its layers can't be unpacked here")
     if problems:
-        what = f"no base of an import container: it {problems[0]}"
+        what = f"not usable as the base of an import container: it {problems[0]}"
         raise ImageError(what, where=base.name, fix="use another base, such as Alpine's", details=tuple(problems[1:]))
 
 

@@ -36,7 +36,7 @@ def settings_problems(config: Mapping[str, Any]) -> list[str]:
             problems.append(f"sets {name}, which changes what the import program runs")
     folder = posixpath.normpath(f"/{runtime.get('WorkingDir') or ''}").strip("/")
     if folder.partition("/")[0] in _OURS:  # an engine makes it where it is missing
-        problems.append(f"works in {folder!a}")
+        problems.append(f"has the working directory {folder!a}")
     return problems
 
 
@@ -45,7 +45,7 @@ class BaseFiles:
 
     def __init__(self) -> None:
         self._files, self._problem = Filesystem(), ""
-        self.layers = 0  # so many were added
+        self.layers = 0  # the number of those added
 
     def add(self, entries: Iterable[tuple[str, str, str]]) -> None:
         """Add the next layer, with its entries as `Filesystem.apply` takes them."""

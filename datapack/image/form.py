@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TAG_FILES = frozenset({DECLARATION, INFO, MANIFEST, FETCH, TAG_MANIFEST})
 Part = Literal["data", "tags"]
-_NAMED = 5  # so many problems of one layer are named
+_NAMED = 5  # problems of one layer that are named
 
 
 @dataclass

@@ -109,7 +109,7 @@ class Archive:
 
 
 def _names(other: Any, named: Mapping[str, Any]) -> bool:
-    """Whether an entry of Docker's list names an image's config and layers, and nothing in other capitals."""
+    """Whether an entry of Docker's list names an image's config and layers, and has no key in another case."""
     keys = {"Config", "Layers", "RepoTags", "Parent"}
     return isinstance(other, dict) and other.keys() <= keys and {**other, **named} == other
 

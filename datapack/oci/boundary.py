@@ -1,4 +1,4 @@
-"""The boundary that everything passes which others wrote: whatever goes wrong in reading it becomes one error."""
+"""The boundary for everything that others wrote: any failure to read it becomes one error."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def unpacked(media_type: str, stream: Readable, where: object) -> Readable:
     """Return the bytes of a layer's tar archive.
 
     Raises:
-        ImageError: it is no layer of a known type, or nothing here can unpack it.
+        ImageError: the layer's type is unknown, or no installed package can unpack it.
     """
     if media_type == LAYER:
         return stream

@@ -120,7 +120,7 @@ class Filesystem:
 
 
 class _New:
-    """What a layer has unpacked: its whiteout of a folder's content spares it."""
+    """What this layer has unpacked so far: its own whiteout of a folder's content does not remove it."""
 
     def __init__(self) -> None:
         self._names: dict[int, tuple[Folder, set[str]]] = {}  # with the folder, so that no other gets its number

@@ -83,7 +83,7 @@ def parse_object(content: bytes, where: object) -> dict[str, Any]:
 
 
 def check_spelling(value: Mapping[str, Any], keys: Iterable[str], where: object) -> None:
-    """Raise `ImageError` if one of the keys is there in other capitals: engines, written in Go, read it as the same."""
+    """Raise `ImageError` if one of the keys is there in another case: to engines, written in Go, it is the same key."""
     known = {key.casefold(): key for key in keys}
     for key in value:
         if known.get(key.casefold(), key) != key:

@@ -113,11 +113,11 @@ def unreachable(error: WebError, name: ImageName) -> UnreachableError:
             )
         case PrivateAddressError():
             return _FinalError(
-                "the registry leads to a place where nothing may be sent",
+                "the registry redirects to a place that is not allowed",
                 where=name,
                 expected="the registry itself, or https to a host on the public internet",
                 found=error,
-                fix="let the registry itself store and serve what it has",
+                fix="configure the registry to store and serve its blobs itself",
             )
         case InvalidAnswerError():
             fix = "check the name; if it is right, ask the registry's operator"

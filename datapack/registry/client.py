@@ -98,7 +98,7 @@ class RegistryClient:
 
         Raises:
             UnreachableError: the registry sent no whole answer.
-            ImageError: it leads to a place where nothing may be sent.
+            ImageError: it redirects to a place that is not allowed.
         """
         tries = TRIES if method in _REPEATABLE else 1
         for attempt in range(1, tries + 1):

@@ -77,7 +77,7 @@ class Site:
 
     def _refuse(self, found: str) -> ImageError:
         return ImageError(
-            "the registry leads to a place where nothing may be sent",
+            "the registry redirects to a place that is not allowed",
             where=self.name,
             expected="the registry itself, or https to a host on the public internet",
             found=found,

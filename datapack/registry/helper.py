@@ -1,4 +1,4 @@
-"""Credential helpers: programs that give a login to whoever asks for a server, such as ``docker-credential-pass``."""
+"""Credential helpers: programs that return the login for a server, such as ``docker-credential-pass``."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Login:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may show."""
+        """The secrets that no message may show."""
         return self.password, self.identity_token, self.basic.partition(" ")[2]
 
 

@@ -94,7 +94,7 @@ def _add_to_tag(repository: Repository, subject: str, entry: dict[str, Any]) -> 
         took = min(_LONGEST_PAUSE, time.monotonic() - began)
         time.sleep(took * random.uniform(1, 3))  # noqa: S311 - not a secret
     raise ImageError(
-        "the registry loses what is added to the list of what is attached to the image",
+        "the registry loses entries that are added to the image's list of attachments",
         where=f"{repository.name.path}:{tag}",
         fix="check whether somebody else changes it",
     )
@@ -113,7 +113,7 @@ def _read_tag(repository: Repository, subject: str) -> dict[str, Any] | None:
         return None
     index = parse_object(content, where)
     if not isinstance(index.get("manifests", []), list | None) or index.get("mediaType", INDEX) != INDEX:
-        raise ImageError("this is not the list of what is attached to the image", where=where)
+        raise ImageError("this is not the image's list of attachments", where=where)
     return index
 
 

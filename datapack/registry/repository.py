@@ -145,7 +145,7 @@ class Repository:
     def _page(self, answer: Answer) -> list[Any] | None:
         """Return the entries on a page. Some registries answer any path with a web page: that is no list."""
         if may_pass(answer.status):
-            raise self._client.refusal(answer, "the list of what is attached to the image")
+            raise self._client.refusal(answer, "the image's list of attachments")
         document = answer.json() if answer.status == _OK else None
         if not isinstance(document, dict) or "manifests" not in document:
             return None
@@ -153,7 +153,7 @@ class Repository:
         return entries if isinstance(entries, list) else []
 
     def _odd_list(self, found: str) -> ImageError:
-        return ImageError("the list of what is attached to the image can't be read", where=self.name, found=found)
+        return ImageError("the image's list of attachments can't be read", where=self.name, found=found)
 
     def lets_read(self, digest: str) -> bool:
         """Whether the registry lets this client read the repository, in which a blob with this digest is.

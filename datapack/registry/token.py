@@ -61,7 +61,7 @@ def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
 def is_private(realm: str, registry: ImageName) -> bool:
     """Whether nobody else can read what is sent to a token service: over TLS, or if it and the registry are here.
 
-    A registry elsewhere that names a port of this machine would have the password sent to whoever listens there.
+    A registry elsewhere that names a port of this machine could have the password sent to any program listening there.
     """
     parts = _parse(realm)
     if parts is None or parts.scheme == "https":

@@ -112,7 +112,7 @@ class ArchiveTarget:
 @contextlib.contextmanager
 def open_pipe() -> Iterator[PipeTarget]:
     """Open standard output for an archive."""
-    if sys.stdout is None:  # closed by whoever started datapack
+    if sys.stdout is None:  # closed by the program that started datapack
         raise UsageError("there is no standard output", where="oci-archive:-", fix="redirect it to a file or a program")
     if sys.stdout.isatty():
         raise UsageError(

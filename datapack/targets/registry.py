@@ -145,8 +145,8 @@ class RegistryTarget:
             raise UsageError(
                 "everybody can pull from this repository, and the dataset is private",
                 where=self.name.path,
-                expected="a repository that only those can read who may have the data",
-                fix="make it private first; --allow-public pushes all the same",
+                expected="a repository that only authorised people can read",
+                fix="make it private first, or push anyway with --allow-public",
             )
         if not blob:
             self._delivery.reporter.warn(f"EVERYBODY CAN PULL FROM {self.name.path}\n{self._privacy}")

@@ -2,7 +2,7 @@
 
 The image is read as a stream, from disk or from a registry, without an engine. Above the base, everything must be bit
 for bit what datapack writes; so there is nothing that engines could understand differently. The base must leave that
-alone, and where somebody here knows the base that the image names, it must be that one.
+alone. If the base that the image names is known here, the image must be based on exactly that one.
 
 A ``quick`` verification reads headers and seeks from one to the next. Where it can't seek, as in a registry, it sees
 only the layer with the manifest, and the other layers' sizes.
@@ -179,7 +179,7 @@ def _base_check(carrier: Carrier, content: Content) -> BaseCheck:
 
 
 def _closed(carrier: Carrier) -> list[str]:
-    """Return a line for each layer of an unknown base that nothing here can unpack: it could contain anything."""
+    """Return a line for each layer of an unknown base that can't be unpacked here: it could contain anything."""
     closed = [layer for layer in carrier.image.layers[: carrier.below] if not can_unpack(layer.media_type)]
     fix = "verify where its base is known, or install the package zstandard beside datapack"
     return [f"layer    {layer.digest} is {layer.media_type}, which can't be unpacked here: {fix}" for layer in closed]

@@ -201,7 +201,7 @@ class _HashedStream:
         return block
 
     def seek(self, place: int) -> None:
-        """Go to a place, for a stream whose hash nobody wants."""
+        """Go to a position in a stream whose hash is not needed."""
         self._blob.seek(place)
 
     def drain(self) -> None:

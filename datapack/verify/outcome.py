@@ -27,8 +27,8 @@ SCOPES: dict[Scope, str] = {
 BaseCheck = Literal["compared", "closed", "read", "unread"]
 #: What is said of an image's base if it was not compared with the base that the image names.
 BASE_CHECKS: dict[BaseCheck, str] = {
-    "read": "its own files can be anything, but they leave the dataset and the import program alone",
-    "unread": "its own files can be anything, and they were not read",
+    "read": "the base in the image leaves the dataset and the import program alone, but can contain anything else",
+    "unread": "the files of the base in the image were not read, and can be anything",
 }
 
 
@@ -62,7 +62,7 @@ class Verified:
             what = f"base not compared: the image names {shown(self.base)}, which is not known here"
             lines.append(f"{what}; {BASE_CHECKS[self.base_check]}")
         if self.earlier:
-            lines.append(f"its import program is that of datapack {self.earlier}: build the image again for today's")
+            lines.append(f"its import program is that of datapack {self.earlier}: build the image again to update it")
         if self.stand_in:
             lines.append(f"not for a Safe Haven: this image is based on {STAND_IN_MEANS}")
         return "\n".join(lines)

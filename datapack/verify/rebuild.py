@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 _OUR_LAYERS = 2  # besides those with data
-_NAMED = 10  # so many differences are named
+_NAMED = 10  # differences that are named
 _MISSING = "nothing"
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """An image that carries a version, by its own word, and the base that it is based on, if that is known here."""
+    """An image that carries a version, as it says itself, and the base that it is based on, if that is known here."""
 
     image: StoredImage
     reference: Reference

@@ -59,7 +59,7 @@ class PacedSocket(socket.socket):
         self._begin()
 
     def delivered(self, count: int) -> None:
-        """Note that so many bytes of what was received are content: not headers, sizes of chunks, or trailers."""
+        """Note how many of the received bytes are content, and not headers, sizes of chunks, or trailers."""
         self._allowance = _UNDELIVERED
         self._count(count)
 

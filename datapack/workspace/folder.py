@@ -157,5 +157,5 @@ class Workspace:
                 fix="wait until it has finished",
             ) from None
         except OSError as error:
-            fix = "work on a disk that has locks"
+            fix = "use a disk that supports locks"
             raise DatapackError("can't lock this folder", where=self.root, found=error.strerror, fix=fix) from error

@@ -112,7 +112,7 @@ def test_suspicious_names_give_one_note(place):
     place.fetch(LocalSource(local="source"))
     assert len(place.notes) == 1
     assert place.notes[0].endswith("; 'exclude:' in the catalog leaves files out")
-    assert re.search(r"5 may hold secrets, such as \S+; 5 look left behind by other programs, such as ", place.notes[0])
+    assert re.search(r"5 may hold secrets, such as \S+; 5 look like leftovers of other programs, such", place.notes[0])
 
 
 def test_ordinary_names_give_no_note():

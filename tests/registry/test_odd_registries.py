@@ -239,9 +239,9 @@ def test_a_list_in_pages(catalog, pushed):
 @pytest.mark.parametrize(
     ("link", "words"),
     [
-        ("?page=0", "the list of what is attached to the image can't be read: found over 100 pages"),
+        ("?page=0", "the image's list of attachments can't be read: found over 100 pages"),
         ("http://127.0.0.1:9/next", "can't be read: found it continues at another host"),
-        ("http://169.254.169.254/next", "the registry leads to a place where nothing may be sent: expected the reg"),
+        ("http://169.254.169.254/next", "the registry redirects to a place that is not allowed: expected the reg"),
         ("/v2/", "can't be read: found its next page is no list"),
     ],
     ids=["endless", "another port", "another host", "something else"],
