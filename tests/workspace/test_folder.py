@@ -107,7 +107,7 @@ def test_disk_without_locks_is_named(workspace, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with (
         pytest.raises(
-            DatapackError, match=r"can't lock this folder: found No locks available; work on a disk that has"
+            DatapackError, match=r"can't lock this folder: found No locks available; use a disk that supports"
         ),
         workspace.exclusive("fetch"),
     ):
