@@ -172,6 +172,7 @@ enter_partial() {
 
 take_lock() {
     busy="another import is writing to $partial: let it finish"
+    if [ -L "$lock" ] || { [ -e "$lock" ] && [ ! -f "$lock" ]; }; then fail 7 "$lock is not a file: move it away"; fi
     if [ -e "$lock" ]; then
         echo "another import left its lock here, $lock: waiting $PATIENCE s for a sign of life"
         length=$(lock_length)
@@ -185,7 +186,7 @@ take_lock() {
     set -C # a redirection to what exists fails
     if ! command exec 4>"$lock"; then
         [ ! -e "$lock" ] || fail 7 "$busy"
-        try_to_write touch "$lock" # says why it fails
+        try_to_write sh -c 'set -C; : >"$0"' "$lock" # says why it fails
         fail 7 "$busy"
     fi 2>/dev/null
     set +C
@@ -359,7 +360,7 @@ main() {
         esac
         shift
     done
-    case $jobs in '' | 0* | *[!0-9]*) fail 2 "--jobs needs a whole number from 1, not '$jobs'" ;; esac
+    case $jobs in '' | 0* | *[!0-9]* | ?????*) fail 2 "--jobs needs a whole number from 1 to 9999, not '$jobs'" ;; esac
     to=$(readlink -f "$to" || echo "$to")
     export bag='' lock='' place='' token # for the batches
     case $command in

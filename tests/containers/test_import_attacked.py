@@ -92,11 +92,23 @@ def test_an_open_partial_copy_is_closed(importer: Importer) -> None:
     assert contents(importer.final / "data") == FILES
 
 
-@pytest.mark.parametrize("name", [".v1.lock", "v1.import.txt", "v1.import.txt.new"])
-def test_links_beside_the_copy_are_not_followed(importer: Importer, elsewhere: Path, name: str) -> None:
-    """The lock and the receipt are files of their own: a link with their name leads nobody to another file."""
+@pytest.mark.parametrize("target", ["victim", "nothing"])
+def test_a_link_in_place_of_the_lock_is_not_followed(importer: Importer, elsewhere: Path, target: str) -> None:
+    """Nothing is made or changed where it leads, and the last line names it at once."""
+    victim = elsewhere / "victim"
+    victim.write_text("mine")
+    (importer.outputs / "reef" / ".v1.lock").symlink_to(f"../elsewhere/{target}")
+    result = importer()
+    assert (result.status, [path.name for path in elsewhere.iterdir()]) == (7, ["victim"])
+    assert result.last.endswith(".v1.lock is not a file: move it away")
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["v1.import.txt", "v1.import.txt.new"])
+def test_links_in_place_of_the_receipt_are_not_followed(importer: Importer, elsewhere: Path, name: str) -> None:
+    """The receipt is a file of its own: a link with its name leads nobody to another file."""
     victim = elsewhere / "victim"
     victim.write_text("mine")
     (importer.outputs / "reef" / name).symlink_to("../elsewhere/victim")
-    importer()
+    assert importer().last == importer.ok
     assert victim.read_text() == "mine"
