@@ -186,6 +186,7 @@ take_lock() {
     set -C # a redirection to what exists fails
     if ! command exec 4>"$lock"; then
         [ ! -e "$lock" ] || fail 7 "$busy"
+        # shellcheck disable=SC2016 # the other shell expands it
         try_to_write sh -c 'set -C; : >"$0"' "$lock" # says why it fails
         fail 7 "$busy"
     fi 2>/dev/null
