@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
@@ -65,13 +66,15 @@ def _mistake(file: YamlFile, details: ErrorDetails) -> ConfigError:
             return ConfigError("not a dataset digest", where=where, expected="sha256: and 64 hex digits", found=found)
         case _:
             expected = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            expected = expected.replace("a valid tuple", "a list")
             is_plain = details["type"] == "string_type" and isinstance(details["input"], bool | int | float)
             fix = "put it in quotes" if is_plain else None
             return ConfigError("invalid value", where=where, expected=expected, found=found, fix=fix)
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """Show a value as YAML writes it, cut off if it is long."""
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

@@ -33,7 +33,7 @@ FolderName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Side = Annotated[int, Field(ge=1, le=10_000)]  # pixels
 Threads = Annotated[int, Field(ge=1, le=1024)]
 

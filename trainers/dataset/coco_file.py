@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**63 - 1  # of an id
 _LARGEST_SIDE = 2**31 - 1  # pixels
+_MOST_CATEGORIES = 5_000  # the confusion matrix has the square of that
+_SHOWN = 10  # names of categories in a line of the log
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ class Cleaned:
         )
 
     def __str__(self) -> str:
+        names = ", ".join(self.unused[:_SHOWN]) + (", ..." if len(self.unused) > _SHOWN else "")
         parts = (
             (self.over_edge, "boxes clipped to their image"),
             (self.too_small, f"boxes with a side of at most {SMALLEST} pixel left out"),
             (self.twice, "duplicate boxes left out"),
             (self.crowds, "crowds, which are not trained on"),
             (self.without_boxes, "images without boxes"),
-            (len(self.unused), f"categories without boxes ({', '.join(self.unused)})"),
+            (len(self.unused), f"categories without boxes ({names})"),
         )
         return ", ".join(f"{count:,} {what}" for count, what in parts if count) or "nothing to correct"
 
@@ -187,6 +190,9 @@ def _shown(value: object) -> str:
 def _arrays(images: _Images, boxes: _Boxes, categories: _Categories, where: object) -> Coco:
     """Check that ids are unique and known, and sort the boxes by image."""
     ids, category_ids = np.array(images.ids, np.int64), np.array([row.id for row in categories.rows], np.int64)
+    if len(category_ids) > _MOST_CATEGORIES:
+        expected, found = f"at most {_MOST_CATEGORIES:,}", f"{len(category_ids):,}"
+        raise TrainingError("too many categories", where=where, expected=expected, found=found)
     _check_unique(ids.tolist(), "images", "id", where)
     _check_unique(images.names, "images", "file_name", where)
     _check_unique(category_ids.tolist(), "categories", "id", where)

@@ -199,11 +199,23 @@ def _log_checked(config: Config, dataset: Dataset, decodings: Sequence[Decoding]
         context.log.note(f"these files, by size and time, passed a full check here at {checked}")
 
 
+def _seen_in_training(images: Images, parts: Split) -> int:
+    """Return how many images for validation are copies of images to train on."""
+    hashes = [images.dataset.manifest.hashes[name] for name in images.names]
+    trained = {hashes[index] for index in parts.train.tolist()}
+    return sum(hashes[index] in trained for index in parts.validation.tolist())
+
+
 def _log_split(images: Images, parts: Split, context: RunContext) -> None:
     coco, boxes = images.coco, len(images.coco.targets().boxes)
     context.log.note(
         f"{len(coco):,} images in {parts.sequences:,} sequences, {boxes:,} boxes of "
         f"{len(coco.categories)} categories: {len(parts.train):,} to train on, {len(parts.validation):,} for validation"
     )
+    if seen := _seen_in_training(images, parts):
+        context.log.note(
+            f"{seen:,} images for validation have the same bytes as images to train on: the detector has seen them, "
+            "so its figures will be too good"
+        )
     if vanished := boxes - len(coco.targets(images.layout.sizes).boxes):
         context.log.note(f"{vanished:,} of these boxes are too small to learn once their images are scaled")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trainers.dataset.coco import Coco
 
 _TRIES = 64  # orders of the sequences to try
+_STEPS = 320_000  # of all tries together, a few seconds: many sequences come close to the goal in any order
 _ABSENT = 1.0  # cost of a category that is missing on one side, relative to a share that is off by 1
 
 
@@ -60,7 +61,8 @@ def split(coco: Coco, share: float, seed: int, *, by_sequence: bool = True) -> S
         )
     amounts = _amounts(coco, groups, count)
     generator = np.random.default_rng(seed)
-    tries = [_deal(amounts, share, generator.permutation(count)) for _ in range(_TRIES)]
+    number = max(1, min(_TRIES, _STEPS // count))
+    tries = (_deal(amounts, share, generator.permutation(count)) for _ in range(number))
     chosen = min(tries, key=lambda validation: _cost(amounts, validation, share))
     in_validation = chosen[groups]
     return Split(np.flatnonzero(~in_validation), np.flatnonzero(in_validation), count)

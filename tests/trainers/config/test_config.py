@@ -77,6 +77,10 @@ def test_a_duplicate_key_names_both_lines(tmp_path):
         ({"seed": -1}, "seed"),
         ({"image": {"max_size": 3_000_000_000}}, "image.max_size"),
         ({"workers": 10**9}, "workers"),
+        ({"training": {"epochs": 10**400}}, "training.epochs: invalid value: expected less than or equal to 1000000"),
+        ({"training": {"batch_size": 10**400}}, "training.batch_size"),
+        ({"data": {"skip_broken": None}}, "data.skip_broken: invalid value: expected a list, found null"),
+        ({"seed": True}, "expected a valid integer, found true"),
     ],
 )
 def test_an_invalid_value_says_what_is_valid(tmp_path, section, found):
@@ -143,5 +147,5 @@ def test_words_are_text_without_quotes(tmp_path):
     assert load(tmp_path, f"{head}image: {{cache: off}}\n").image.cache == "off"
     assert load(tmp_path, f"{head}run: no\n").run == "no"
     assert refused(tmp_path, f"{head}run: 2024\n").endswith("expected a valid string, found 2024; put it in quotes")
-    assert refused(tmp_path, f"{head}run: true\n").endswith("expected a valid string, found True; put it in quotes")
-    assert "expected 'auto' or 'off', found True" in refused(tmp_path, f"{head}image: {{cache: true}}\n")
+    assert refused(tmp_path, f"{head}run: true\n").endswith("expected a valid string, found true; put it in quotes")
+    assert "expected 'auto' or 'off', found true" in refused(tmp_path, f"{head}image: {{cache: true}}\n")

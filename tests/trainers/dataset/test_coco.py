@@ -229,3 +229,13 @@ def test_boxes_to_find_are_those_of_the_file():
     coco, _ = parse([IMAGE, {**IMAGE, "id": 8, "file_name": "b.png"}], rows)
     assert coco.counts.tolist() == [3, 0]
     assert coco.targets().counts.tolist() == [1, 0]
+
+
+def test_thousands_of_categories_do_not_fill_the_log():
+    """The line about categories without boxes names the first ten; more categories than an evaluation can hold fail."""
+    many = [{"id": number, "name": f"c{number}"} for number in range(1, 5001)]
+    said = str(parse(categories=many)[1])
+    assert "4,999 categories without boxes (" in said
+    assert said.count("c") < 20
+    with pytest.raises(TrainingError, match=r"train.json: too many categories: expected at most 5,000, found 5,001"):
+        parse(categories=[*many, {"id": 0, "name": "c0"}])

@@ -233,8 +233,10 @@ def test_folders_with_equal_file_names_do_not_share_pixels(tmp_path):
 def test_other_processes_of_a_node_wait_for_the_first(haven):
     """The second process continues when the first is done, with its decoded images, and reads none itself."""
     first, second = Job(haven), Job(haven)
-    first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
-    second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
+    first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0, 2), Log(first.out))
+    second.context = RunContext(
+        haven.data, haven.outputs, haven.scratch, Place(1, 2, 1, 2), Log(second.out, quiet=True)
+    )
     got = []
     waiting = threading.Thread(target=lambda: got.append(second.prepare_data()))
     waiting.start()
@@ -250,8 +252,10 @@ def test_other_processes_of_a_node_stop_with_the_first(haven):
     """If the first process refuses the data, the others stop too, and say where to look."""
     haven.image().write_bytes(png(64, 48, seed=99))
     first, second = Job(haven), Job(haven)
-    first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0), Log(first.out))
-    second.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(1, 2, 1), Log(second.out, quiet=True))
+    first.context = RunContext(haven.data, haven.outputs, haven.scratch, Place(0, 2, 0, 2), Log(first.out))
+    second.context = RunContext(
+        haven.data, haven.outputs, haven.scratch, Place(1, 2, 1, 2), Log(second.out, quiet=True)
+    )
     with pytest.raises(MismatchError):
         first.prepare_data()
     with pytest.raises(TrainingError, match="the first process of this node failed"):
@@ -264,3 +268,16 @@ def test_processes_of_a_node_share_its_cores(haven, monkeypatch, here, processes
     monkeypatch.setattr(reading, "cores", lambda: here)
     assert reading.workers(config.load(haven.configure()), processes) == threads
     assert reading.workers(config.load(haven.configure(workers=5)), processes) == 5
+
+
+def test_copies_of_images_in_both_parts_are_reported(tmp_path):
+    """A copy of an image to train on, under another name, is no test: the log says how many there are."""
+    files = small_files()
+    job = Job(Haven(tmp_path, files))
+    job.prepare_data()
+    assert "the same bytes" not in job.said
+    copies = files | {f"images/{number}.png": files["images/0.png"] for number in range(12)}
+    (tmp_path / "copies").mkdir()
+    job = Job(Haven(tmp_path / "copies", copies))
+    count = len(job.prepare_data().split.validation)
+    assert f"{count:,} images for validation have the same bytes as images to train on: the detector has" in job.said

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.havens import REEF
+from trainers.dataset import split as splitting
 from trainers.dataset.coco_file import parse_coco
 from trainers.dataset.split import sequences_of, split
 from trainers.errors import TrainingError
@@ -84,3 +85,20 @@ def test_an_impossible_split_is_refused():
         split(dives(folders=1, frames=1), 0.2, 0)
     with pytest.raises(TrainingError, match="0 boxes"):
         split(parse_coco(b'{"images": []}', "x"), 0.2, 0)
+
+
+def test_many_sequences_take_seconds(monkeypatch):
+    """Of 320,000 images without URLs one order is tried, not 64; up to 5,000 sequences get all of them."""
+    tried = []
+    deal = splitting._deal
+    monkeypatch.setattr(splitting, "_deal", lambda *arguments: tried.append(1) or deal(*arguments))
+    split(dives(folders=60, frames=1), 0.2, seed=0)
+    assert len(tried) == 64
+    tried.clear()
+    monkeypatch.setattr(splitting, "_STEPS", 600)
+    split(dives(folders=60, frames=1), 0.2, seed=0)
+    assert len(tried) == 10
+    tried.clear()
+    monkeypatch.setattr(splitting, "_STEPS", 1)
+    assert len(split(dives(folders=60, frames=1), 0.2, seed=0).validation)
+    assert len(tried) == 1
