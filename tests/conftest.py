@@ -20,6 +20,28 @@ from datapack.oci.spec import CONFIG, INDEX, LAYER, MANIFEST
 
 PROJECT = Path(__file__).parents[1]
 LONGEST_ID = 100  # characters
+#: Files whose tests start whole builds many times, or wait for slow servers: `make check` has no time for them.
+SLOW_FILES = frozenset(
+    PROJECT / "tests" / name
+    for name in (
+        "build/test_diff.py",
+        "build/test_private.py",
+        "build/test_targets.py",
+        "download/test_downloader.py",
+        "fetch/test_coco_rows.py",
+        "fetch/test_dvc_foreign.py",
+        "fetch/test_dvc_safety.py",
+        "fetch/test_kaggle.py",
+        "image/test_stand_in.py",
+        "metadata/test_provenance.py",
+        "test_fathom24.py",
+        "trainers/dataset/test_check_images.py",
+        "trainers/dataset/test_nothing_to_learn.py",
+        "trainers/dataset/test_verify.py",
+        "verify/test_known_base.py",
+        "web/test_deadlines.py",
+    )
+)
 
 # What imports torch on its first lines can't even be collected without it.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["trainers/pytorch"]
@@ -32,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("registry")
         if PROJECT / "tests/trainers/pytorch" in item.path.parents:
             item.add_marker("torch")
+        if item.path in SLOW_FILES:
+            item.add_marker("slow")
         if collect_ignore and item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.skip(reason="torch is not installed"))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # slow tests first: no worker waits at the end
