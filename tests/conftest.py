@@ -35,9 +35,12 @@ SLOW_FILES = frozenset(
         "image/test_stand_in.py",
         "metadata/test_provenance.py",
         "test_fathom24.py",
+        "test_reef.py",
         "trainers/dataset/test_check_images.py",
         "trainers/dataset/test_nothing_to_learn.py",
         "trainers/dataset/test_verify.py",
+        "trainers/evaluation/test_against_pycocotools.py",
+        "trainers/test_main.py",
         "verify/test_known_base.py",
         "web/test_deadlines.py",
     )
