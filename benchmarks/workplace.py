@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from benchmarks.images import write_images
 from benchmarks.measure import Contender, run
@@ -34,7 +35,7 @@ datasets:
           - local: list.json
           - coco: list.json
             into: images
-            hosts: [127.0.0.1]
+            hosts: ["HOST"]
 """
 
 
@@ -46,7 +47,7 @@ class Workplace:
         root.mkdir()
         write(served, count, url)
         shutil.copy(served / "list.json", root)
-        (root / "datasets.yml").write_text(CATALOG)
+        (root / "datasets.yml").write_text(CATALOG.replace("HOST", urlsplit(url).netloc))
         build_stand_in_base(root / "base")
 
     @property
