@@ -30,7 +30,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_json_is_one_line(name):
-    """Each problem is named, with the line where there is one."""
+    """The error names the problem, and its line if it has one."""
     content, message = BAD[name]
     with pytest.raises(ImageError) as error:
         parse_json(content, "x", ImageError, 100 if name == "too large" else 1 << 22)

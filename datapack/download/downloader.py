@@ -58,7 +58,7 @@ def backoff(tries: int) -> float:
 
 
 class Downloader:
-    """Downloads files. It remembers what it learns about a host, such as that it is down.
+    """Downloads files, and remembers the state of each host, such as that it is down.
 
     Args:
         connections: the maximum number of simultaneous requests to a host.

@@ -65,7 +65,7 @@ class Site:
             raise self._refuse("not a URL")
         root, target = urlsplit(self.root), urlsplit(url.partition("#")[0])
         if target.hostname == root.hostname and (root.scheme, target.scheme) == ("https", "http"):
-            target = _over_tls(target)  # a registry behind a proxy may not know that it is reached over TLS
+            target = _over_tls(target)  # behind a proxy, a registry may not know that its clients use TLS
         found = target.geturl()
         if target.hostname == root.hostname:
             return Destination(found, own=_origin(target) == _origin(root), public_only=False)

@@ -47,7 +47,7 @@ _MISSING = "nothing"
 
 @dataclass(frozen=True)
 class Carrier:
-    """An image that carries a version, as it says itself, and the base that it is based on, if that is known here."""
+    """An image that claims to carry a version, and its base, if that base is known here."""
 
     image: StoredImage
     reference: Reference

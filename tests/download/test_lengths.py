@@ -69,7 +69,7 @@ def test_a_body_without_length_has_a_cap(tmp_path, monkeypatch, lines):
 
 
 def test_a_body_without_length_never_fills_the_disk(tmp_path, monkeypatch):
-    """The free space is looked at while the file grows; some of it must stay free."""
+    """The free space is checked while the file grows; some of it must stay free."""
     monkeypatch.setattr(partial, "_RESERVE", 1 << 60)
     with pytest.raises(FetchError, match="not enough space on the disk"):
         get(raw(keep=b"x" * 100_000), tmp_path / "a.bin")
@@ -145,7 +145,7 @@ def test_a_file_without_known_length_must_have_its_end(server, tmp_path, kind):
 
 
 def test_an_image_of_known_length_is_not_searched_for_its_end(server, tmp_path):
-    """Its length shows that it is here; some cameras leave the end out."""
+    """A file of the announced length is complete; some cameras leave the end marker out."""
     server.reply("/a.jpg", Reply(whole("jpg")[:-2]))
     assert fetch(tmp_path / "a.jpg", f"{server.url}/a.jpg") is None
 

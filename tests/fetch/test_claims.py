@@ -37,7 +37,12 @@ def test_similar_names_are_refused_before_anything_is_fetched(names, turned):
 @pytest.mark.parametrize("names", SIMILAR)
 def test_similar_names_are_allowed_where_the_catalog_says_so(names):
     """A dataset that has them can be carried, once someone has decided so."""
-    claims = Claims(similar_names=True)
+    with pytest.raises(FetchError, match="are the same name"):
+        add_all(Claims(), names)
+    add_all(Claims(similar_names=True), names)  # and does not raise
+
+
+def add_all(claims: Claims, names) -> None:
     for name in names:
         claims.add(name, "the catalog")
 

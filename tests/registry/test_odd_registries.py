@@ -187,7 +187,7 @@ def test_a_list_that_somebody_else_overwrites(pushed):
 
 
 def test_many_who_attach_at_once(pushed):
-    """Whoever is told that it is attached can rely on it."""
+    """If datapack says that a statement is attached, it is."""
     registry, image, statement = pushed
     threads = [
         threading.Thread(target=attach, args=(repository(f"{registry}/reef"), image, another(statement, number)))
