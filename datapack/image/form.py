@@ -95,7 +95,7 @@ class LayerForm:
         self._last = encoded
         parent = name.removesuffix("/").rpartition("/")[0]
         if parent and f"{parent}/" not in self._folders:
-            return "the folder that it is in is missing"
+            return "its parent folder is missing"
         self._used.add(f"{parent}/")
         if name.endswith("/"):
             self._folders.add(name)
