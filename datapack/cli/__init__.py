@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STOPPED = 128 + signal.SIGINT
+_MOMENT = 0.01  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 success, 1 failure, 2 wrong usage, 3 the data or the image differs."""
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
-    signal.signal(signal.SIGTERM, _interrupt)
+    _catch_signals()
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         _check_encoding()
@@ -69,8 +70,26 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _catch_signals() -> None:
+    """End in the same way after SIGTERM and Ctrl-C, wherever they arrive.
+
+    An exception that is raised in a finalizer, or in a hook that runs around a fork, is shown and then ignored. One
+    that should end this command is raised again a moment later, when that code has returned.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+    sys.unraisablehook = _raise_again
+
+
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _raise_again(ignored: sys.UnraisableHookArgs) -> None:
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _fail(error: DatapackError) -> int:

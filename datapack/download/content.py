@@ -89,7 +89,8 @@ def _has_end(file: BinaryIO, form: str) -> bool:
         case "PNG":  # the chunk IEND (PNG specification, 11.2.5)
             return _has(file, _PNG_END, size - len(_PNG_END)) or _has(file, _PNG_END, 0)
         case "JPEG":  # the marker EOI, which no compressed data contains
-            return _has(file, b"\xff\xd9", size - 2) or _has(file, b"\xff\xd9", _jpeg_scan(file))
+            scan = _jpeg_scan(file)
+            return _has(file, b"\xff\xd9", max(scan, size - 2)) or _has(file, b"\xff\xd9", scan)
         case "GIF":
             file.seek(max(0, size - _HEAD))
             return file.read().rstrip(b"\x00").endswith(b";")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from datapack import __version__
-from datapack.cli import DETAILS_SHOWN, main
+from datapack.cli import DETAILS_SHOWN, STOPPED, main
 from tests.conftest import PROJECT
 
 COMMANDS = ("init", "list", "fetch", "build", "push", "run", "verify", "base", "diff", "completion")
@@ -130,3 +130,31 @@ def test_locale_with_other_file_names_is_refused(catalog):
         assert "the locale: file names would be read wrongly: expected utf-8, found ascii; set LC_ALL=C.UTF-8" in error
     catalog.env.update(PYTHONUTF8="1")
     assert "fetched" in catalog.ok("fetch", "reef@v1")
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("place", ["fork", "finalizer"])
+def test_a_signal_is_not_lost_where_python_ignores_errors(tmp_path, number, place):
+    """Python shows an error in a hook around a fork, or in a finalizer, and goes on: the command ends nevertheless."""
+    code = f"""
+import os, signal, subprocess, time
+from datapack import cli
+def send():
+    os.kill(os.getpid(), signal.{number})
+class Last:
+    def __del__(self):
+        send()
+def work():
+    if {place!r} == "fork":
+        os.register_at_fork(after_in_parent=send)
+        subprocess.run(["sleep", "60"], preexec_fn=list)
+    else:
+        Last()
+        time.sleep(60)
+cli._check_encoding = work
+raise SystemExit(cli.main(["list"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stderr) == (STOPPED, "stopped; run the same command again to continue\n")

@@ -38,7 +38,8 @@ _FILES = {
 }
 _ENTER = """
 set -eu
-root=$1 shared=$2
+root=$1
+shift
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay overlay -o "lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
@@ -46,8 +47,10 @@ cd /mnt/root
 mount --rbind /dev dev
 mount --rbind /sys sys
 mount -t tmpfs tmpfs run
-mkdir -p ".$shared"
-mount --bind "$shared" ".$shared"
+for shared; do
+    mkdir -p ".$shared"
+    mount --bind "$shared" ".$shared"
+done
 pivot_root . mnt
 mount -t proc proc /proc
 umount --lazy /mnt
@@ -58,7 +61,7 @@ exec sleep infinity
 
 @dataclass(frozen=True)
 class Machine:
-    """A running copy of that Debian. It sees this machine's temporary folder under the same path."""
+    """A running copy of that Debian. It sees the project and this machine's temporary folder under their own paths."""
 
     leader: int  # the first process in its namespaces
     namespaces: tuple[str, ...]
@@ -85,7 +88,7 @@ def machine(processes: bool = True) -> Iterator[Machine]:
         *namespaces,
         *(("--fork", "--kill-child") if processes else ()),
     ]
-    command += ["--propagation=private", "sh", "-c", _ENTER, "sid", str(_root()), tempfile.gettempdir()]
+    command += ["--propagation=private", "sh", "-c", _ENTER, "sid", str(_root()), str(PROJECT), tempfile.gettempdir()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

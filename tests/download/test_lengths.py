@@ -144,6 +144,13 @@ def test_a_file_without_known_length_must_have_its_end(server, tmp_path, kind):
     assert fetch(tmp_path / "more" / name, f"{server.url}/{name}") is None
 
 
+def test_a_jpeg_that_is_cut_off_where_its_thumbnail_ends(server, tmp_path):
+    """The last two bytes are then an end marker, but not that of this image."""
+    content = whole("jpg with a thumbnail")
+    server.reply("/a.jpg", Reply(content[: content.index(b"\xff\xd9") + 2], length=False))
+    assert fetch(tmp_path / "a.jpg", f"{server.url}/a.jpg").reason == "a JPEG file that is cut off"
+
+
 def test_an_image_of_known_length_is_not_searched_for_its_end(server, tmp_path):
     """A file of the announced length is complete; some cameras leave the end marker out."""
     server.reply("/a.jpg", Reply(whole("jpg")[:-2]))
