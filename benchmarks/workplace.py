@@ -44,6 +44,7 @@ class Workplace:
 
     def __init__(self, root: Path, url: str, served: Path, count: int, write: Write) -> None:
         self.root = root
+        self.count = count
         root.mkdir()
         write(served, count, url)
         shutil.copy(served / "list.json", root)
