@@ -11,7 +11,7 @@ $(BIN)/ruff check
 $(BIN)/ruff format --check
 $(BIN)/mypy $(if $(wildcard .venv/train),,--package datapack)
 @if command -v shellcheck >/dev/null; then set -x; \
-	shellcheck datapack/cli/completion.bash datapack/image/import.sh examples/demo.sh scripts/*.sh .ci/run; \
+	shellcheck datapack/cli/completion.bash datapack/image/*.sh examples/demo.sh scripts/*.sh .ci/run; \
 else test "$$DATAPACK_REQUIRE_ENGINES" != 1; fi
 $(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
 endef

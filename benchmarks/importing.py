@@ -11,6 +11,7 @@ from benchmarks.measure import Contender, compare, peak_memory, remove
 from benchmarks.workplace import workplace
 from datapack.bag.manifest import MANIFEST
 from datapack.hashing import digest_of
+from datapack.image.layers import PROGRAMS
 from datapack.oci.image import read_image
 from datapack.oci.layout import Layout
 from examples.stand_in_base import build as build_stand_in_base
@@ -46,7 +47,8 @@ class Sandbox:
             tar.extractall(root, filter="fully_trusted")
         for folder in (root / "dataset" / "noise", root / "safe_outputs", outputs):
             folder.mkdir(parents=True)
-        shutil.copy(PROJECT / "datapack" / "image" / "import.sh", root / "usr" / "local" / "bin" / "import")
+        for path, name in PROGRAMS.items():
+            shutil.copy(PROJECT / "datapack" / "image" / name, root / path)
         return cls(root, outputs, bag, digest_of((bag / MANIFEST).read_bytes()))
 
     def contender(self, name: str, line: str) -> Contender:

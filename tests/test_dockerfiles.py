@@ -99,7 +99,10 @@ def test_the_build_context_has_all_files_that_are_copied():
     allowed = {line.removeprefix("!/") for line in lines if line.startswith("!")}
     wanted = {source for kind in KINDS for source in copied(kind)}
     assert allowed >= wanted
-    assert {path for path in allowed if path.startswith("datapack")} - wanted == {"datapack/image/import.sh"}
+    assert {path for path in allowed if path.startswith("datapack")} - wanted == {
+        "datapack/image/import-batch.sh",
+        "datapack/image/import.sh",
+    }
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from datapack.image.layers import MOUNTS, PROGRAM
+from datapack.image.layers import MOUNTS, PROGRAMS
 from datapack.oci.filesystem import Filesystem, describe
 from datapack.oci.tar import TarError
 
@@ -59,7 +59,7 @@ class BaseFiles:
     def problems(self) -> list[str]:
         """Return what is wrong with the files."""
         try:
-            found = [(path, self._files.find(path)) for path in (*_OURS, PROGRAM, _PRELOADED)]
+            found = [(path, self._files.find(path)) for path in (*_OURS, *PROGRAMS, _PRELOADED)]
         except TarError as error:
             return [self._problem or f"leaves no place for the import program: {error}"]
         there = [f"has something at /{path}: {describe(node)}" for path, node in found if node != {}]

@@ -2,13 +2,14 @@
 # import: copies the dataset in this image to a folder outside, and proves there that every byte arrived.
 #
 # The dataset is a bag (RFC 8493) in /dataset/<name>. DATAPACK_DIGEST pins its manifest, the manifest pins each
-# payload file, the tag manifest each other file. The lines of both go through `lines | xargs | import --batch | tally`.
+# payload file, the tag manifest each other file. The lines of both go through `lines | xargs | import-batch | tally`.
 # It needs only busybox, makes no temporary files, and writes only below <to>/<name>. Start reading at copy_dataset.
 # shellcheck disable=SC3013 # -ef is not POSIX, but busybox has it
 set -u
 unset IFS CDPATH ENV # some engines pass the user's environment on
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
+BATCH=/usr/local/bin/import-batch
 BATCH_BYTES=33554432 # about this much is copied and then checked while it is still in memory
 BATCH_FILES=1000     # this many names fit on a command line
 PATIENCE=15          # seconds without a sign of life after which another import counts as dead
@@ -122,11 +123,9 @@ on_a_mount() {
 
 try_to_write() {
     complaint=$("$@" 2>&1) && return
-    if no_space "$complaint"; then fail 4 "no space left in $to"; fi
+    case $complaint in *"No space left"* | *"uota exceeded"*) fail 4 "no space left in $to" ;; esac
     fail 3 "$to cannot be written to by user $(id -u): $complaint"
 }
-
-no_space() { case $1 in *"No space left"* | *"uota exceeded"*) ;; *) return 1 ;; esac }
 
 # Prints what is short, if anything is: bytes, or inodes where the file system counts them.
 find_shortage() {
@@ -209,7 +208,7 @@ all_batches() {
     if [ -n "$strange" ]; then why="$place/${strange#./} is neither a file nor a folder: move it away" && return; fi
     code=6 batch=$((BATCH_BYTES / (bytes / total + 1) + 1))
     [ "$batch" -le "$BATCH_FILES" ] || batch=$BATCH_FILES
-    sums=$(lines | tr '\n' '\0' | xargs -0 -n "$batch" -P "$jobs" "$0" --batch "$action" 2>/dev/null | tally)
+    sums=$(lines | tr '\n' '\0' | xargs -0 -n "$batch" -P "$jobs" "$BATCH" "$action" 2>/dev/null | tally)
     read -r whole copied problem count example <<END
 $sums
 END
@@ -258,51 +257,6 @@ tally() {
     done
     echo "$whole $copied $problem $count $example"
 }
-
-# ---- One batch: xargs runs `import --batch copy|check LINE...` in the folder; it prints events
-
-batch() {
-    action=$1 copied=0 complaint=''
-    shift
-    if [ "$action" = copy ] && none_there "$@"; then
-        wrong=$(names "$@") copied=$#
-        copy || return 255 # 255: xargs starts no other batch
-    fi
-    for attempt in 1 2 3; do
-        result=$(check . "$@") && wait && echo "whole $# $copied" && return
-        wrong=$(failed "$result")
-        if [ "$action" = check ] || [ "$attempt" = 3 ]; then break; fi
-        [ "$copied" -gt 0 ] || copied=$(printf '%s\n' "$wrong" | wc -l)
-        copy || return 255
-    done
-    event=differs damaged=$(failed "$(check "$bag" "$@")")
-    [ -z "$damaged" ] || { event=damaged && wrong=$damaged; }
-    printf '%s\n' "$wrong" | sed "s/^/$event - /"
-    [ -z "$complaint" ] || printf '%s\n' "$complaint" | sed -n '1s/^/note - /p'
-}
-
-names() { for line; do echo "${line#*  }"; done; }
-none_there() { for line; do [ ! -e "./${line#*  }" ] || return; done; }
-check() (cd "$1" && shift && printf '%s\n' "$@" | sha256sum -c 2>/dev/null)
-failed() { printf '%s\n' "$1" | sed -n 's/: FAILED$//p'; }
-
-# Copies $wrong, one name per line. The disk starts writing while the batch is checked: less is left for the end.
-copy() {
-    if ! holds_lock || [ ! . -ef "$place" ]; then echo lost && return 1; fi
-    complaint=$(copy_names 2>&1)
-    if no_space "$complaint"; then echo full && return 1; fi
-    sync -f . &
-}
-
-# /proc/$$/cwd is the folder itself, whatever its name leads to by now. -f --remove-destination: what has a file's name
-# is removed before the file is written, so nothing is written through a link.
-copy_names() (
-    IFS='
-'
-    set -f
-    # shellcheck disable=SC2086 # split at line ends, and nowhere else
-    cd "$bag" && cp -f --remove-destination --parents -t "/proc/$$/cwd" -- $wrong
-)
 
 # ---- The end: the receipt and the last line
 
@@ -371,10 +325,11 @@ main() {
     esac
 }
 
-case ${1-} in
-    --batch) shift; batch "$@"; exit ;;
-    --session) shift; main "$@"; exit ;;
-esac
+if [ "${1-}" = --session ]; then
+    shift
+    main "$@"
+    exit
+fi
 
 # The work runs in its own session, so that stopping the session stops every process in it. However it ends, even by a
 # signal that no program can catch, the last line says so.

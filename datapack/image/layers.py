@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from datapack.oci.blob import Blocks, Observer
 
 
-PROGRAM = "usr/local/bin/import"
+PROGRAMS = {  # where each file of the import program goes
+    "usr/local/bin/import": "import.sh",
+    "usr/local/bin/import-batch": "import-batch.sh",
+}
 MOUNTS = ("safe_data", "safe_outputs", "scratch")  # where the Safe Haven mounts its folders
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
@@ -261,11 +264,14 @@ def _with_folders(files: Iterable[Member]) -> Iterator[Member]:
 
 
 def program_layer() -> Layer:
-    """Make the layer with the import program and the mount points of the Safe Haven's folders."""
-    program = Path(__file__).with_name("import.sh").read_bytes()
-    member = Member(PROGRAM, PROGRAM_MODE, len(program), hashlib.sha256(program).hexdigest(), program)
+    """Make the layer with the import program, in two files, and the mount points of the Safe Haven's folders."""
+    contents = {path: Path(__file__).with_name(name).read_bytes() for path, name in PROGRAMS.items()}
+    programs = [
+        Member(path, PROGRAM_MODE, len(content), hashlib.sha256(content).hexdigest(), content)
+        for path, content in contents.items()
+    ]
     mounts = (Member(f"{name}/", FOLDER_MODE) for name in MOUNTS)
-    return Layer(purpose="the import program", members=tree([member, *mounts]))
+    return Layer(purpose="the import program", members=tree([*programs, *mounts]))
 
 
 def tag_layer(tags: Mapping[str, bytes], folder: str) -> Layer:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.containers.engines import Engine
 
 PROGRAM = PROJECT / "datapack" / "image" / "import.sh"
+PROGRAMS = (PROGRAM, PROGRAM.with_name("import-batch.sh"))
 STRANGE_NAMES = [
     "-rf",
     "#hash%20!",
@@ -106,10 +107,11 @@ class Importer:
 
 
 def copy_program(context: Path) -> None:
-    """Copy the import program into the context of a build."""
-    place = context / PROGRAM.relative_to(PROJECT)
-    place.parent.mkdir(parents=True)
-    shutil.copy(PROGRAM, place)
+    """Copy the import program's files into the context of a build."""
+    folder = context / PROGRAM.parent.relative_to(PROJECT)
+    folder.mkdir(parents=True)
+    for program in PROGRAMS:
+        shutil.copy(program, folder)
 
 
 def build_import(engine: Engine, context: Path, tag: str, digest: str, base: str = STAND_IN) -> None:

@@ -10,7 +10,7 @@ import bagit
 import pytest
 
 from tests.bags import contents
-from tests.containers.importer import FILES, MANY, PROGRAM, STRANGER, Importer, identity
+from tests.containers.importer import FILES, MANY, PROGRAMS, STRANGER, Importer, identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,5 +130,5 @@ def test_the_program_is_clean() -> None:
     """Shellcheck reports nothing."""
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run(["shellcheck", "--shell=sh", PROGRAM], capture_output=True, text=True, check=False)
+    done = subprocess.run(["shellcheck", "--shell=sh", *PROGRAMS], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -111,7 +111,7 @@ def test_killed_over_and_over(importer: Importer, tmp_path: Path) -> None:
     lock, moments, kills = importer.outputs / "reef" / ".v1.lock", random.Random(20), 0
     for number in range(60):
         name = f"--name=soaked-{number}"
-        with importer.running("--jobs", moments.choice("12"), options=(name,)) as process:
+        with importer.running("--jobs", moments.choice("12"), options=(name, "--cpus=0.3")) as process:
             while not lock.exists() and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(moments.uniform(0, 0.5))

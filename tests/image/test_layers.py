@@ -148,11 +148,12 @@ def test_parents_are_written_once():
 
 
 def test_program_layer_holds_the_program_and_the_mounts():
-    """The import program is root's, executable and not writable; the three mount points are empty folders."""
+    """Both files of the program are executable and not writable; the three mount points are empty folders."""
     members = {m.name: m for m in program_layer().members}
-    assert members["usr/local/bin/import"].mode == 0o555
     assert {"safe_data/", "safe_outputs/", "scratch/"} < members.keys()
-    assert members["usr/local/bin/import"].source.startswith(b"#!/bin/sh\n")
+    for name in ("usr/local/bin/import", "usr/local/bin/import-batch"):
+        assert members[name].mode == 0o555
+        assert members[name].source.startswith(b"#!/bin/sh\n")
 
 
 def test_tag_layer_holds_the_tag_files():

@@ -58,6 +58,7 @@ LAYERS = {
     "a whiteout of all": archive(entry(".wh.dataset")),
     "an opaque folder": archive(folder("dataset"), folder("dataset/reef"), entry("dataset/reef/.wh..wh..opq")),
     "the program": archive(parents("usr/local/bin/import"), entry("usr/local/bin/import", b"#!/bin/sh\n", mode=0o555)),
+    "its second file": archive(entry("usr/local/bin/import-batch", b"#!/bin/sh\n", mode=0o555)),
     "a whiteout of the program": archive(entry("usr/local/bin/.wh.import")),
     "the shell": archive(folder("bin"), entry("bin/sh", EVIL, mode=0o555)),
     "the tag files": archive(parents("dataset/reef/x"), entry("dataset/reef/bag-info.txt", EVIL)),

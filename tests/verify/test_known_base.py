@@ -143,6 +143,7 @@ def test_an_earlier_program_is_named(forged, monkeypatch):
     [
         ("dataset/x", b"", "not usable as the base of an import container: it has something at /dataset"),
         ("usr/local/bin/import", b"", "has something at /usr/local/bin/import: a file"),
+        ("usr/local/bin/import-batch", b"", "has something at /usr/local/bin/import-batch: a file"),
     ],
 )
 def test_a_build_refuses_such_a_base(catalog, name, content, says):
