@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -63,7 +63,8 @@ class Kills:
         time.sleep(moment)
         inside = during()
         was_running = process.poll() is None
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended, and left no process behind
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return was_running, inside
 
