@@ -147,7 +147,7 @@ class Last:
 def work():
     if {place!r} == "fork":
         os.register_at_fork(after_in_parent=send)
-        subprocess.run(["sleep", "60"], preexec_fn=list, stdout=-3, stderr=-3)  # it may outlive us
+        subprocess.run(["sleep", "60"], preexec_fn=list, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # it may outlive us
     else:
         Last()
         time.sleep(60)
