@@ -144,10 +144,11 @@ def send():
 class Last:
     def __del__(self):
         send()
+nothing = subprocess.DEVNULL  # an orphan would hold our outputs
 def work():
     if {place!r} == "fork":
         os.register_at_fork(after_in_parent=send)
-        subprocess.run(["sleep", "60"], preexec_fn=list, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # it may outlive us
+        subprocess.run(["sleep", "60"], preexec_fn=list, stdout=nothing, stderr=nothing)
     else:
         Last()
         time.sleep(60)
