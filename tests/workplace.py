@@ -2,7 +2,9 @@
 
 import hashlib
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from datapack.bag.listing import list_payload
 from datapack.download import Downloader
@@ -22,6 +24,13 @@ def mount(folder: Path, options: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+class Fetched(NamedTuple):
+    """What was fetched: the hashes of all files, and the URLs of those that were downloaded."""
+
+    hashes: Mapping[str, str]
+    urls: Mapping[str, str]
+
+
 class Workplace:
     """A catalog's folder, and the bag that is made in it."""
 
@@ -32,17 +41,17 @@ class Workplace:
         self.notes = []
         (root / "catalog").mkdir(exist_ok=True)
 
-    def fetch(self, *sources, **options) -> Payload:
+    def fetch(self, *sources, **options) -> Fetched:
         with HashCache.open(self.root / "hashes.sqlite") as cache:
             payload = Payload(REFERENCE, self.bag, cache, self)
             downloader = Downloader(
                 **{"backoff": lambda tries: 0.01, "timeout": 5.0, "is_public": lambda ip: True, **options}
             )
             context = FetchContext(payload, downloader, self.root / "catalog", self)
-            listing = fetch_sources(sources, context, self.failures)
-        assert payload.hashes == self.hashes()
-        assert listing == list_payload(self.bag)
-        return payload
+            contents = fetch_sources(sources, context, self.failures)
+        assert contents.manifest.hashes == self.hashes()
+        assert contents.listing == list_payload(self.bag)
+        return Fetched(contents.manifest.hashes, contents.urls)
 
     def note(self, text):
         self.notes.append(text)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.bag.changes import compare_names
-from datapack.bag.fetch_txt import FETCH, format_fetch, parse_fetch
+from datapack.bag.fetch_txt import FETCH, fetch_lines, parse_fetch
 from datapack.bag.listing import Listing, list_payload
 from datapack.bag.manifest import MANIFEST, Manifest
 from datapack.bag.tag_file import read_tag_file, tag_lines
 from datapack.errors import BagError
 from datapack.files import atomic_writer
+from datapack.hashing import hash_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -50,7 +50,8 @@ class Bag:
     path: Path
     manifest: Manifest
     listing: Listing
-    tags: Mapping[str, bytes]
+    info: Mapping[str, str]  # the fields of bag-info.txt
+    tags: Mapping[str, str]  # the sha256 of each tag file, by its name
 
     @classmethod
     def open(cls, path: Path, listing: Listing | None = None) -> Bag:
@@ -60,13 +61,18 @@ class Bag:
             BagError: a tag file is damaged, or the payload is not complete.
             ManifestError: the manifest is invalid.
         """
-        return cls.complete(path, read_tags(path), listing or list_payload(path))
+        tags = read_tags(path)
+        manifest = Manifest.parse(tags[MANIFEST], where=path / MANIFEST)
+        hashes = {name: hash_bytes(content) for name, content in tags.items()}
+        return cls.complete(path, manifest, listing or list_payload(path), parse_info(tags[INFO]), hashes)
 
     @classmethod
-    def complete(cls, path: Path, tags: Mapping[str, bytes], listing: Listing) -> Bag:
-        """Make a bag from its parts; raise `BagError` or `ManifestError` if the payload is not complete."""
-        bag = cls(path, Manifest.parse(tags[MANIFEST], where=path / MANIFEST), listing, tags)
-        difference = compare_names(bag.manifest, listing)
+    def complete(
+        cls, path: Path, manifest: Manifest, listing: Listing, info: Mapping[str, str], tags: Mapping[str, str]
+    ) -> Bag:
+        """Make a bag from its parts; raise `BagError` if the payload is not complete."""
+        bag = cls(path, manifest, listing, info, tags)
+        difference = compare_names(manifest, listing)
         if difference:
             raise BagError(
                 "the bag's files differ from its manifest",
@@ -83,11 +89,6 @@ class Bag:
                 fix="run 'datapack verify' to find the file",
             )
         return bag
-
-    @cached_property
-    def info(self) -> dict[str, str]:
-        """The fields of ``bag-info.txt``."""
-        return parse_info(self.tags[INFO])
 
     @property
     def bytes(self) -> int:
@@ -114,15 +115,24 @@ def read_tags(path: Path) -> dict[str, bytes]:
         raise BagError("not a datapack bag: its tag manifest names another file", where=where, found=min(others))
     if missing := _TAGS - {FETCH} - expected.keys():
         raise BagError("not a datapack bag: a tag file is missing", where=path, found=f"no {min(missing)}")
-    tags = {name: read_tag_file(path / name) for name in expected}
-    for name, tag in tags.items():
-        if hashlib.sha256(tag).hexdigest() != expected[name]:
-            raise BagError("the tag file is damaged", where=path / name, fix="restore it, or fetch the version again")
+    tags = {name: _read_tag(path / name, sha256) for name, sha256 in expected.items()}
     if tags[DECLARATION] != BAGIT:
         raise BagError("not a datapack bag", where=path / DECLARATION, expected=repr(BAGIT.decode()))
     parse_info(tags[INFO], path / INFO)
     parse_fetch(tags.get(FETCH, b""), path / FETCH)
     return {**tags, TAG_MANIFEST: content}
+
+
+def reread_tags(bag: Bag) -> dict[str, bytes]:
+    """Read the tag files of an open bag; raise `BagError` for one that is no longer the same."""
+    return {name: _read_tag(bag.path / name, sha256) for name, sha256 in bag.tags.items()}
+
+
+def _read_tag(path: Path, sha256: str) -> bytes:
+    content = read_tag_file(path)
+    if hash_bytes(content) != sha256:
+        raise BagError("the tag file is damaged", where=path, fix="restore it, or fetch the version again")
+    return content
 
 
 def check_declaration(content: bytes, where: object = DECLARATION) -> str:
@@ -163,8 +173,8 @@ def parse_info(content: bytes, where: object = INFO) -> dict[str, str]:
 
 def write_tags(
     path: Path, manifest: Manifest, listing: Listing, info: Mapping[str, str], urls: Mapping[str, str]
-) -> dict[str, bytes]:
-    """Write the tag files that turn a folder with a payload into a bag; return their bytes by name.
+) -> Bag:
+    """Write the tag files that turn a folder with a complete payload into a bag; return the bag.
 
     Args:
         path: the folder that holds ``data/``.
@@ -172,17 +182,29 @@ def write_tags(
         listing: the payload's files.
         info: fields for ``bag-info.txt``; ``Payload-Oxum`` is added.
         urls: the URL of each downloaded file, by its path below ``path``.
+
+    Raises:
+        BagError: the payload is not complete.
     """
-    tags = {DECLARATION: BAGIT, INFO: _info({**info, OXUM: oxum(listing)}), MANIFEST: manifest.content}
+    about = _info({**info, OXUM: oxum(listing)})
+    tags = {DECLARATION: iter([BAGIT]), INFO: iter([about]), MANIFEST: manifest.lines()}
     if urls:
-        tags[FETCH] = format_fetch(urls, {name: file.size for name, file in listing.files.items()})
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in tags.items()}
-    tags[TAG_MANIFEST] = Manifest.of(hashes).content
-    (path / FETCH).unlink(missing_ok=True)  # it may be left from an earlier run
-    for name, content in tags.items():
-        with atomic_writer(path / name) as file:
-            file.write(content)
-    return tags
+        tags[FETCH] = fetch_lines(urls, listing.files)
+    else:
+        (path / FETCH).unlink(missing_ok=True)  # it may be left from an earlier run
+    hashes = {name: _write(path / name, lines) for name, lines in tags.items()}
+    hashes[TAG_MANIFEST] = _write(path / TAG_MANIFEST, Manifest.of(hashes).lines())
+    return Bag.complete(path, manifest, listing, parse_info(about), hashes)
+
+
+def _write(path: Path, lines: Iterator[bytes]) -> str:
+    """Write a file line by line, as it may be large; return its sha256 in hex."""
+    digest = hashlib.sha256()
+    with atomic_writer(path) as file:
+        for line in lines:
+            file.write(line)
+            digest.update(line)
+    return digest.hexdigest()
 
 
 def oxum(listing: Listing) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import Manifest, sorted_by_bytes
@@ -38,10 +39,10 @@ class Difference:
 
 def compare_names(manifest: Manifest, listing: Listing) -> Difference:
     """Compare only names; no file is read."""
-    present = listing.files.keys() | listing.irregular
+    present = chain(listing.files, listing.irregular)  # no set of them: there may be hundreds of thousands
     return Difference(
-        missing=tuple(path for path in manifest.hashes if path not in present),
-        extra=tuple(sorted_by_bytes(present - manifest.hashes.keys())),
+        missing=tuple(path for path in manifest.hashes if path not in listing.files and path not in listing.irregular),
+        extra=tuple(sorted_by_bytes(path for path in present if path not in manifest.hashes)),
         changed=tuple(path for path in manifest.hashes if path in listing.irregular),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,25 +12,26 @@ from datapack.errors import BagError, ManifestError
 from datapack.urls import quote_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from datapack.files import FileStat
 
 FETCH = "fetch.txt"
 _LINE = re.compile(r"(\S+)[ \t]+(?:[0-9]+|-)[ \t]+(.+)")  # URL, length, path
 _ENCODED = re.compile("%(0A|0D|25)", re.IGNORECASE)
 
 
-def format_fetch(urls: Mapping[str, str], sizes: Mapping[str, int]) -> bytes:
-    """Return the bytes of a ``fetch.txt``, sorted by the bytes of the paths.
+def fetch_lines(urls: Mapping[str, str], files: Mapping[str, FileStat]) -> Iterator[bytes]:
+    """Yield the lines of a ``fetch.txt``, sorted by the bytes of the paths.
 
     Args:
         urls: the URL of each file by its path below the bag.
-        sizes: the size of each file in bytes; a file that is not in here has the length ``-``, which means unknown.
+        files: the files that are there; one that is not has the length ``-``, which means unknown.
     """
-    out = io.BytesIO()  # a list of lines would take twice the space
     for path in sorted_by_bytes(urls):
-        out.write(f"{quote_url(urls[path])} {sizes.get(path, '-')} {_encode(path)}\n".encode())
-    return out.getvalue()
+        length = files[path].size if path in files else "-"
+        yield f"{quote_url(urls[path])} {length} {_encode(path)}\n".encode()
 
 
 def parse_fetch(content: bytes, where: object = FETCH) -> dict[str, str]:

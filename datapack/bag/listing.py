@@ -48,16 +48,17 @@ def list_payload(bag: Path) -> Listing:
     while pending:
         folder = pending.pop()
         try:
-            entries = list(os.scandir(bag / folder))
+            entries = os.scandir(bag / folder)
         except FileNotFoundError:
             continue
-        for entry in entries:
-            path = f"{folder}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                folders.add(path)
-                pending.append(path)
-            elif entry.is_file(follow_symlinks=False):
-                files[path] = FileStat.of(entry.stat(follow_symlinks=False))
-            else:
-                irregular.add(path)
+        with entries:
+            for entry in entries:  # never a list of them: an entry takes as much memory as all else of a file
+                path = f"{folder}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(path)
+                    pending.append(path)
+                elif entry.is_file(follow_symlinks=False):
+                    files[path] = FileStat.of(entry.stat(follow_symlinks=False))
+                else:
+                    irregular.add(path)
     return Listing(files, frozenset(irregular), frozenset(folders))

@@ -11,7 +11,7 @@ This module uses only the standard library: the trainer images have no other dep
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ from datapack.bag.tag_file import read_tag_file
 from datapack.errors import ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -59,8 +59,12 @@ def check_path(path: str, where: object = None) -> str:
 
 
 def sorted_by_bytes(paths: Iterable[str]) -> list[str]:
-    """Sort paths like ``LC_ALL=C sort``, independent of the locale."""
-    return sorted(paths, key=os.fsencode)
+    """Sort paths like ``LC_ALL=C sort``, independent of the locale.
+
+    Python compares code points, whose order is that of their bytes in UTF-8. Other bytes, which no manifest has, come
+    after nearly all characters.
+    """
+    return sorted(paths)
 
 
 @dataclass(frozen=True)
@@ -77,27 +81,20 @@ class Manifest:
     @classmethod
     def parse(cls, content: bytes, where: object = MANIFEST) -> Manifest:
         """Parse a manifest; raise `ManifestError`, naming the line, if it is malformed."""
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            broken = content.count(b"\n", 0, error.start) + 1
-            raise ManifestError("not UTF-8", where=f"{where}:{broken}") from error
-        if not text.endswith("\n"):
+        if not content.endswith(b"\n"):
             raise ManifestError(
-                "the last line is cut off" if text else "the manifest is empty",
+                "the last line is cut off" if content else "the manifest is empty",
                 where=where,
                 fix="this copy is damaged: copy it again",
             )
         hashes: dict[str, str] = {}
-        last = b""
-        for number, line in enumerate(text[:-1].split("\n"), start=1):
+        last = ""
+        for number, line in enumerate(io.BytesIO(content), start=1):
             path, digest = _parse_line(line, f"{where}:{number}")
-            encoded = path.encode()
-            if encoded <= last:
+            if path <= last:
                 problem = "named twice" if path in hashes else "out of order"
                 raise ManifestError(f"{path} is {problem}", where=f"{where}:{number}")
-            hashes[path] = digest
-            last = encoded
+            hashes[path], last = digest, path
         return cls(hashes)
 
     @classmethod
@@ -106,21 +103,32 @@ class Manifest:
         path = bag / MANIFEST
         return cls.parse(read_tag_file(path, ManifestError), where=path)
 
-    @cached_property
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the manifest file."""
+        return (f"{digest}  {path}\n".encode() for path, digest in self.hashes.items())
+
+    @property
     def content(self) -> bytes:
         """The bytes of the manifest file."""
-        return "".join(f"{digest}  {path}\n" for path, digest in self.hashes.items()).encode()
+        return b"".join(self.lines())
 
     @cached_property
     def digest(self) -> str:
         """The dataset digest: ``sha256:`` and the sha256 of `content` in hex."""
-        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+        digest = hashlib.sha256()
+        for line in self.lines():  # a large manifest is never whole in memory
+            digest.update(line)
+        return f"sha256:{digest.hexdigest()}"
 
 
-def _parse_line(line: str, where: str) -> tuple[str, str]:
-    match = _LINE.fullmatch(line)
+def _parse_line(line: bytes, where: str) -> tuple[str, str]:
+    try:
+        text = line[:-1].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestError("not UTF-8", where=where) from error
+    match = _LINE.fullmatch(text)
     if not match:
         raise ManifestError(
-            "not a manifest line", where=where, expected="64 hex digits, two spaces and a path", found=f"{line[:100]!a}"
+            "not a manifest line", where=where, expected="64 hex digits, two spaces and a path", found=f"{text[:100]!a}"
         )
     return check_path(match[2], where), match[1]

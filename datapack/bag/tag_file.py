@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from datapack.errors import BagError
 from datapack.files import read_limited
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from datapack.errors import DatapackError
@@ -20,14 +22,14 @@ def read_tag_file(path: Path, error: type[DatapackError] = BagError) -> bytes:
     return read_limited(path, LIMIT, error, follow=False)
 
 
-def tag_lines(content: bytes, where: object) -> list[str]:
-    """Split a tag file into lines, at every line end that Unicode defines, as other BagIt tools do.
+def tag_lines(content: bytes, where: object) -> Iterator[str]:
+    """Yield the lines of a tag file, split at every line end that Unicode defines, as other BagIt tools do.
 
     Raises:
         BagError: it is not UTF-8; the error names the line.
     """
-    try:
-        return content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BagError("not UTF-8", where=f"{where}:{line}", fix="write it in UTF-8") from error
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        try:
+            yield from line.decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise BagError("not UTF-8", where=f"{where}:{number}", fix="write it in UTF-8") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from datapack.bag.bagit import reread_tags
 from datapack.build.plan import check_one_image
 from datapack.build.planner import Planner
 from datapack.build.writer import LayerCache, LayerWriter
@@ -109,7 +110,7 @@ def image_layers(bag: Bag, reference: Reference, groups: Sequence[Group]) -> lis
     """
     check_one_image(groups, where=reference)
     folder = dataset_folder(reference)
-    return [program_layer(), *data_layers(groups, bag.path, folder), tag_layer(bag.tags, folder)]
+    return [program_layer(), *data_layers(groups, bag.path, folder), tag_layer(reread_tags(bag), folder)]
 
 
 def _open_target(

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from datapack.bag.listing import Listing
     from datapack.fetch.job import FetchJob
     from datapack.reference import Reference
 
@@ -60,7 +59,7 @@ def get_bag(job: FetchJob) -> Bag:
     if bag is None:
         check_settings(job.workspace.root)  # before anything is fetched that DVC can't keep
         _reuse_files(job)
-        bag = Bag.complete(job.partial, *_fetch(job))
+        bag = _fetch(job)
     job.check_digest(bag.manifest)
     return _publish(bag, job.path)
 
@@ -144,13 +143,14 @@ def _link(path: Path, other: Path) -> None:
 def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
     """Return the files of a bag that match its manifest; files in the cache are not read."""
     bag = job.workspace.bag(earlier)
-    manifest, listing, known = Manifest.read(bag), list_payload(bag), job.cache.files(earlier)
+    manifest, listing = Manifest.read(bag), list_payload(bag)
+    changed = job.cache.unknown(earlier, manifest.hashes, listing.files)
     here = {
         path: KnownFile(listing.files[path], sha256)
         for path, sha256 in manifest.hashes.items()
         if path in listing.files
     }
-    unknown = [path for path in here if known.get(path) != here[path]]
+    unknown = [path for path in here if path in changed]
     with job.reporter.progress(f"checking {earlier}", sum(here[path].stat.size for path in unknown), "B") as advance:
         for path, sha256 in hash_files(bag, unknown, advance=advance):
             if sha256 != here[path].sha256:
@@ -199,19 +199,11 @@ def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tup
     return MismatchError(fault, where=job.pointer, found=found, fix=fix, details=details)
 
 
-def _fetch(job: FetchJob) -> tuple[dict[str, bytes], Listing]:
-    """Make the bag from its sources, under its temporary name; return its tag files and its listing.
-
-    What else is known about the payload is no longer in memory then.
-    """
+def _fetch(job: FetchJob) -> Bag:
+    """Make the bag from its sources, under its temporary name."""
+    contents = fetch_sources(job.entry.sources, _context(job), job.workspace.failures(job.entry.reference))
+    job.check_digest(contents.manifest)
     entry, dataset = job.entry, job.entry.dataset
-    claims = Claims(similar_names=entry.version.similar_names)
-    payload = Payload(entry.reference, job.partial, job.cache, job.reporter, claims=claims)
-    downloader = Downloader(connections=entry.connections, contact=dataset.contact or "", reporter=job.reporter)
-    context = FetchContext(payload, downloader, job.workspace.root, job.reporter)
-    listing = fetch_sources(entry.sources, context, job.workspace.failures(entry.reference))
-    manifest = Manifest.of(payload.hashes)
-    job.check_digest(manifest)
     facts = {
         "Source-Organization": dataset.publisher,
         "Contact-Name": dataset.contact,
@@ -220,7 +212,17 @@ def _fetch(job: FetchJob) -> tuple[dict[str, bytes], Listing]:
         "Homepage": dataset.homepage,
     }
     info = info_fields(str(entry.reference), facts)
-    return write_tags(job.partial, manifest, listing, info, payload.urls), listing
+    return write_tags(job.partial, contents.manifest, contents.listing, info, contents.urls)
+
+
+def _context(job: FetchJob) -> FetchContext:
+    """Return the context of a fetch; what it knows about the payload does not outlive that."""
+    entry = job.entry
+    claims = Claims(similar_names=entry.version.similar_names)
+    payload = Payload(entry.reference, job.partial, job.cache, job.reporter, claims)
+    contact = entry.dataset.contact or ""
+    downloader = Downloader(connections=entry.connections, contact=contact, reporter=job.reporter)
+    return FetchContext(payload, downloader, job.workspace.root, job.reporter)
 
 
 def _replaced(path: Path) -> Path:

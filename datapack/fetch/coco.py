@@ -13,7 +13,7 @@ from datapack.fetch.payload import WantedFile, payload_path
 from datapack.urls import quote_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from datapack.catalog.sources import CocoSource
@@ -26,7 +26,7 @@ _SHOWN = 40  # characters of an image's id in an error
 def fetch_coco(source: CocoSource, context: FetchContext) -> SourceResult:
     """Fetch the images."""
     wanted = list(_list_wanted(source, context.payload.folder / source.coco))
-    may_miss = _allowed_by_name(source, {file.path for file in wanted})
+    may_miss = _allowed_by_name(source, (file.path for file in wanted))
     failures = context.download(wanted, f"images of {source.coco}", source.mirrors)
     may_miss |= _allowed_by_count(source, failures)
     missing = {
@@ -46,10 +46,10 @@ def _list_wanted(source: CocoSource, path: Path) -> Iterator[WantedFile]:
         )
 
 
-def _allowed_by_name(source: CocoSource, paths: set[str]) -> set[str]:
+def _allowed_by_name(source: CocoSource, paths: Iterable[str]) -> set[str]:
     names = source.missing if isinstance(source.missing, tuple) else ()
     allowed = {payload_path(source.into, name) for name in names}
-    if unknown := allowed - paths:
+    if unknown := allowed.difference(paths):
         raise FetchError(
             "'missing' names an image that the COCO file does not list",
             where=f"coco {source.coco}",

@@ -20,7 +20,7 @@ def keep_manifest(workspace: Workspace, manifest: Manifest) -> None:
     kept = workspace.manifest(manifest.digest)
     if not kept.exists():
         with atomic_writer(kept) as file:
-            file.write(manifest.content)
+            file.writelines(manifest.lines())
 
 
 def find_manifest(workspace: Workspace, reference: Reference, digest: str, reporter: Reporter) -> Manifest | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from datapack.bag.fetch_txt import FETCH, format_fetch, read_fetch
+from datapack.bag.fetch_txt import FETCH, fetch_lines, read_fetch
 from datapack.bag.listing import Listing, is_folder, list_payload
-from datapack.bag.manifest import PAYLOAD, sorted_by_bytes
+from datapack.bag.manifest import PAYLOAD, Manifest, sorted_by_bytes
 from datapack.bag.missing import MISSING, Missing, format_missing
 from datapack.download.content import WrongContentError, check_content
 from datapack.fetch.claims import Claims
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from datapack.progress import Reporter
     from datapack.reference import Reference
-    from datapack.workspace.cache import HashCache, KnownFile
+    from datapack.workspace.cache import HashCache
 
 _WHOLE = 64  # digits of a sha256
 
@@ -46,7 +47,7 @@ class WantedFile:
     @property
     def bag_path(self) -> str:
         """Its path below the bag."""
-        return f"{PAYLOAD}/{self.path}"
+        return _below_bag(self.path)
 
     @property
     def is_pinned(self) -> bool:
@@ -59,6 +60,14 @@ def payload_path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def _below_bag(path: str) -> str:
+    return f"{PAYLOAD}/{path}"
+
+
+def _in_payload(bag_path: str) -> str:
+    return bag_path[len(PAYLOAD) + 1 :]
+
+
 def remove_payload_link(bag: Path) -> None:
     """Remove the payload folder if it is a link or a file: what is below a link is outside the bag."""
     folder = bag / PAYLOAD
@@ -66,19 +75,28 @@ def remove_payload_link(bag: Path) -> None:
         folder.unlink()
 
 
+class Contents(NamedTuple):
+    """A complete payload: its files, and the URLs of those that were downloaded, by their paths below the bag."""
+
+    manifest: Manifest
+    listing: Listing
+    urls: Mapping[str, str]
+
+
 @dataclass
 class Payload:
-    """The payload folder of a bag, and what is known about its files so far."""
+    """The payload folder of a bag, and what is known about its files so far, by their paths below that folder.
+
+    There may be hundreds of thousands of files, so all mappings share the texts of their `WantedFile`.
+    """
 
     reference: Reference
     bag: Path  # the folder that holds data/
     cache: HashCache
     reporter: Reporter
-    hashes: dict[str, str] = field(default_factory=dict)  # sha256 by path below the bag
-    urls: dict[str, str] = field(default_factory=dict)  # URL of every downloaded file, by path below the bag
     claims: Claims = field(default_factory=Claims)
-    _planned: dict[str, str] = field(default_factory=dict)  # what fetch.txt says
-    _known: dict[str, KnownFile] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)  # sha256 of each complete file
+    _urls: dict[str, str] = field(default_factory=dict)  # what fetch.txt says: the URLs of complete and wanted files
 
     @property
     def folder(self) -> Path:
@@ -91,8 +109,7 @@ class Payload:
             if self.folder.exists():
                 _remove_temporaries(self.bag)
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._planned = read_fetch(self.bag / FETCH)
-        self._known = self.cache.files(self.reference)
+            self._urls = {_in_payload(path): url for path, url in read_fetch(self.bag / FETCH).items()}
 
     def claim(self, wanted: Sequence[WantedFile]) -> dict[WantedFile, FileStat]:
         """Claim the paths of a source's files; return the files that an earlier run fetched from the same URL.
@@ -126,37 +143,36 @@ class Payload:
         except NotADirectoryError:
             next(folder for folder in path.parents if os.path.lexists(folder) and not folder.is_dir()).unlink()
             return None
-        if S_ISREG(found.st_mode) and self._planned.get(file.bag_path, "") == quote_url(file.url):
+        if S_ISREG(found.st_mode) and self._urls.get(file.path, "") == quote_url(file.url):
             return FileStat.of(found)
         _remove(path)
         return None
 
     def _write_plan(self, wanted: Sequence[WantedFile]) -> None:
-        planned = dict(self._planned)
+        changed = False
         for file in wanted:
-            planned.pop(file.bag_path, None)
-            if file.url:
-                planned[file.bag_path] = quote_url(file.url)
-        if planned != self._planned:
+            url = quote_url(file.url)
+            changed |= self._urls.pop(file.path, "") != url
+            if url:
+                self._urls[file.path] = url
+        if changed:
             with atomic_writer(self.bag / FETCH) as out:
-                out.write(format_fetch(planned, {}))
-        self._planned = planned
+                out.writelines(fetch_lines({_below_bag(path): url for path, url in self._urls.items()}, {}))
 
     def keep(self, present: Mapping[WantedFile, FileStat]) -> None:
         """Keep the files that are complete; remove the others.
 
         A file is complete if it did not change since it was hashed, or else if it passes the checks of a new download.
         """
-        unknown = []
-        for file, stat in present.items():
-            known = self._known.get(file.bag_path)
-            if known is None or known.stat != stat:
-                unknown.append(file)
-            elif known.sha256.startswith(file.sha256):
-                self._take(file, known.sha256)
+        unknown = {file.bag_path: file for file in present}
+        for path, known in self.cache.find(self.reference, list(unknown)):
+            if known.stat == present[unknown[path]]:
+                file = unknown.pop(path)
+                if known.sha256.startswith(file.sha256):
+                    self.hashes[file.path] = known.sha256
         with disk_errors(self.folder):
             if unknown:
-                self._check({file: present[file] for file in unknown})
+                self._check({file: present[file] for file in unknown.values()})
             for file in present:
                 if not self.has(file.path):
                     _remove(self.folder / file.path)
@@ -181,25 +197,24 @@ class Payload:
 
     def has(self, path: str) -> bool:
         """Whether the payload has a complete file at this path."""
-        return f"{PAYLOAD}/{path}" in self.hashes
+        return path in self.hashes
+
+    @property
+    def downloaded(self) -> int:
+        """The number of complete files that have a URL."""
+        return sum(path in self._urls for path in self.hashes)
 
     def add(self, file: WantedFile, sha256: str, stat: FileStat) -> None:
         """Add a file that is complete under its final name."""
         self.cache.record(self.reference, file.bag_path, stat, sha256)
-        self._take(file, sha256)
-
-    def _take(self, file: WantedFile, sha256: str) -> None:
-        path = file.bag_path
-        self.hashes[path] = sha256
-        if file.url:
-            self.urls[path] = quote_url(file.url)
+        self.hashes[file.path] = sha256
 
     def add_missing(self, missing: Mapping[str, Missing]) -> None:
         """Write ``missing.csv`` for these files, by their paths in the payload, if there are any."""
         if not missing:
             return
         file, content = WantedFile(MISSING, "the list of missing files"), format_missing(missing)
-        self.claims.add(file.path, file.named_by)
+        self.claim([file])
         path = self.folder / MISSING
         with disk_errors(self.folder):
             if not path.is_file() or path.read_bytes() != content:
@@ -207,23 +222,34 @@ class Payload:
                     out.write(content)
             self.add(file, hash_bytes(content), FileStat.of(path.stat()))
 
-    def finish(self) -> Listing:
-        """Remove files that no source named, and empty folders; return the listing of the files."""
+    def finish(self) -> Contents:
+        """Remove files that no source named, and empty folders; return what is left, and forget all else."""
+        self.claims = Claims()  # their memory is used again for the listing
         with disk_errors(self.folder):
             listing = list_payload(self.bag)
-            unnamed = sorted_by_bytes((listing.files.keys() | listing.irregular) - self.hashes.keys())
+            found = chain(listing.files, listing.irregular)
+            unnamed = sorted_by_bytes(path for path in found if _in_payload(path) not in self.hashes)
             for path in unnamed:
                 (self.bag / path).unlink()
-            needed = set(map(str, _folders(self.hashes)))
-            for empty in sorted(listing.folders - needed - {PAYLOAD}, reverse=True):
+            needed = {_below_bag(str(folder)) for folder in _folders(self.hashes)}
+            for empty in sorted(listing.folders - needed, reverse=True):
                 (self.bag / empty).rmdir()
         if unnamed:
             others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
             self.reporter.note(f"removed files that are in no source: {unnamed[0]}{others}")
         files = listing.files
         if unnamed:
-            files = {path: stat for path, stat in files.items() if path in self.hashes}
-        return Listing(files, frozenset(), frozenset(needed & listing.folders))
+            files = {path: stat for path, stat in files.items() if _in_payload(path) in self.hashes}
+        return self._contents(Listing(files, frozenset(), listing.folders & needed))
+
+    def _contents(self, listing: Listing) -> Contents:
+        hashes = dict.fromkeys(listing.files, "")  # so the paths are those of the listing, and not as many new texts
+        hashes.update((_below_bag(path), sha256) for path, sha256 in self.hashes.items())
+        self.hashes = {}
+        manifest = Manifest.of(hashes)
+        del hashes
+        urls = {path: url for path in manifest.hashes if (url := self._urls.get(_in_payload(path)))}
+        return Contents(manifest, listing, urls)
 
 
 def _folders(paths: Iterable[str]) -> set[PurePosixPath]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from datapack.bag.manifest import PAYLOAD
 from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
 from datapack.errors import FetchError
@@ -22,12 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from datapack.bag.listing import Listing
     from datapack.bag.missing import Missing
     from datapack.catalog.sources import AnySource, Source
     from datapack.download import Failure
     from datapack.fetch.context import FetchContext, SourceResult
-    from datapack.fetch.payload import WantedFile
+    from datapack.fetch.payload import Contents, WantedFile
 
 _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     CocoSource: fetch_coco,
@@ -44,8 +42,8 @@ _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
 }
 
 
-def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures: Path) -> Listing:
-    """Fetch every source in order; return the listing of the complete payload.
+def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures: Path) -> Contents:
+    """Fetch every source in order; return the contents of the complete payload.
 
     Args:
         sources: the sources of the version.
@@ -62,7 +60,7 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     failed: dict[WantedFile, Failure] = {}
 
     def check_failures() -> None:
-        report_failures(payload.reference, failed, len(payload.urls) + len(missing) + len(failed), failures)
+        report_failures(payload.reference, failed, payload.downloaded + len(missing) + len(failed), failures)
 
     _check_names(sources, context)
     payload.begin()
@@ -78,7 +76,7 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         missing.update(result.missing)
         failed.update(result.failed)
     check_failures()
-    note_suspects((path.removeprefix(f"{PAYLOAD}/") for path in payload.hashes), context.reporter)
+    note_suspects(payload.hashes, context.reporter)
     payload.add_missing(missing)
     return payload.finish()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from datapack.files import FileStat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from datapack.reference import Reference
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS place (
 _MAX_TIME = 1 << 63  # ns: what SQLite can store, up to the year 2262
 
 _FILES = "SELECT path, size, mtime_ns, sha256 FROM file WHERE reference = ?"
+_FILE = f"{_FILES} AND path = ?"
 
 
 class KnownFile(NamedTuple):
@@ -69,6 +70,14 @@ class HashCache:
         """Return all known files of a version, by their path below the bag."""
         rows = self._select(_FILES, str(reference))
         return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in rows}
+
+    def find(self, reference: Reference, paths: Iterable[str]) -> Iterator[tuple[str, KnownFile]]:
+        """Yield those of a version's files that are known, with their paths below the bag.
+
+        The caller takes all of them, and does nothing else with the cache meanwhile.
+        """
+        for path, size, mtime, sha256 in self._select_each(_FILE, ((str(reference), path) for path in paths)):
+            yield path, KnownFile(FileStat(size, mtime), sha256)
 
     def unknown(self, reference: Reference, hashes: Mapping[str, str], stats: Mapping[str, FileStat]) -> set[str]:
         """Return which of a bag's files have another size, time or hash than was recorded, or were never recorded.
@@ -115,10 +124,15 @@ class HashCache:
 
     def _select(self, rows: str, *values: str) -> Iterator[Any]:
         """Yield rows; the caller takes all of them, and does nothing else with the cache meanwhile."""
+        yield from self._select_each(rows, [values])
+
+    def _select_each(self, rows: str, values: Iterable[tuple[str, ...]]) -> Iterator[Any]:
+        """Yield the rows for each of these values, as `_select` does."""
         self.write()
         with self._lock:
             try:
-                yield from self._connection.execute(rows, values)
+                for each in values:
+                    yield from self._connection.execute(rows, each)
             except sqlite3.DatabaseError:  # damaged, or of another form: start again with an empty one
                 self._connection.close()
                 self._path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datapack.bag.bagit import Bag, check_declaration, info_fields, parse_info, parse_oxum, write_tags
+from datapack.bag.bagit import Bag, check_declaration, info_fields, parse_info, parse_oxum, reread_tags, write_tags
 from datapack.bag.fetch_txt import parse_fetch
 from datapack.bag.listing import list_payload
 from datapack.bag.manifest import Manifest
@@ -183,3 +183,35 @@ def test_tag_manifest_cannot_name_files_elsewhere(folder):
     (folder / "tagmanifest-sha256.txt").write_text(f"{'0' * 64}  ../secret\n")
     with pytest.raises(ManifestError, match="is not allowed"):
         Bag.open(folder)
+
+
+def test_urls_survive_a_failure_while_the_tags_are_written(folder, monkeypatch):
+    """The next run needs the URLs in ``fetch.txt`` to use the files that are here."""
+    bag, before = Bag.open(folder), (folder / "fetch.txt").read_bytes()
+
+    def no_space(_):
+        yield b""
+        raise OSError
+
+    monkeypatch.setattr(Manifest, "lines", no_space)
+    with pytest.raises(OSError):
+        write_tags(folder, bag.manifest, bag.listing, bag.info, {"data/a.png": "https://example.org/a"})
+    assert (folder / "fetch.txt").read_bytes() == before
+
+
+def test_written_bag_is_the_one_that_is_opened(folder):
+    """Writing the tags returns what reading them gives."""
+    bag = Bag.open(folder)
+    urls = parse_fetch((folder / "fetch.txt").read_bytes())
+    info = {name: value for name, value in bag.info.items() if name != "Payload-Oxum"}
+    assert write_tags(folder, bag.manifest, bag.listing, info, urls) == bag
+
+
+def test_tag_file_that_changed_since_the_bag_was_opened_is_refused(folder):
+    """An image gets the tag files that were checked, or none."""
+    bag = Bag.open(folder)
+    assert reread_tags(bag)["fetch.txt"] == (folder / "fetch.txt").read_bytes()
+    with (folder / "bag-info.txt").open("a") as file:
+        file.write("Contact-Name: another\n")
+    with pytest.raises(BagError, match=r"bag-info.txt: the tag file is damaged"):
+        reread_tags(bag)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from datapack.errors import FetchError
 from datapack.fetch import coco_rows
 from datapack.fetch.coco_rows import read_images
+from tests.servers import RawServer, png
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
 VALUES = st.recursive(
@@ -106,13 +108,20 @@ def test_a_value_has_a_largest_size(tmp_path, monkeypatch):
         rows(tmp_path, '{"images": ["' + "x" * 30_000_000 + '"]}')
 
 
-SCRIPT = """
-import resource, sys
+# The largest memory of a process in bytes. getrusage would also count what its parent had when it forked.
+PEAK = """
+import re
 from pathlib import Path
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+SCRIPT = f"""{PEAK}
+import sys
 from datapack.fetch.coco_rows import read_images
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 count = sum(1 for _ in read_images(Path(sys.argv[1])))
-print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1000)
+print(count, (peak() - before) // 1_000_000)
 """
 
 
@@ -129,3 +138,58 @@ def test_a_large_file_takes_little_memory(tmp_path):
     count, megabytes = map(int, done.stdout.split())
     assert count == 300_000
     assert megabytes < 20
+
+
+FETCH = f"""{PEAK}
+import os, sys
+from datapack.fetch import dvc
+from datapack.fetch.job import FetchOptions
+from datapack.fetch.version import fetch
+from datapack.progress import Silent
+from datapack.reference import Reference
+from datapack.workspace.folder import Workspace
+dvc.add = lambda *_: "0" * 32 + ".dir"  # DVC runs in a process of its own
+os.fsync = lambda _: None  # a busy disk takes minutes
+bag = fetch(Workspace.find(Path(sys.argv[1])), Reference("reef", "v1"), FetchOptions(), Silent())
+print(bag.files, peak())
+"""
+
+
+def _send_images(connection):
+    """Answer every request with an image, in one packet: two would wait for each other."""
+    image = png()
+    while connection.recv(1 << 16):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(image), image))
+
+
+@pytest.mark.timeout(600)
+def test_a_fetch_takes_little_memory_per_file(tmp_path):
+    """A whole fetch takes under a kilobyte per file, so that one of 300,000 files stays below 300 MB.
+
+    The more files, the less each takes: 700 bytes in the end, as buffers and caches have a largest size.
+    """
+    few, many = 5_000, 20_000
+    with RawServer(_send_images) as server:
+        peaks = [_peak_of_fetch(tmp_path / str(count), server.url, count) for count in (few, many)]
+    assert (peaks[1] - peaks[0]) / (many - few) < 1000
+
+
+def _peak_of_fetch(folder, url, count):
+    """Fetch a list of images; return the largest memory of the process in bytes."""
+    folder.mkdir()
+    row = '{"id": %d, "file_name": "images/%012d.png", "coco_url": "%s/collections/images/%012d.png"}'
+    rows = ",".join(row % (n, n, url, n) for n in range(count))
+    (folder / "train.json").write_text(f'{{"images": [{rows}]}}')
+    version = {
+        "sources": [{"local": "train.json"}, {"coco": "train.json", "into": "x", "hosts": [urlsplit(url).netloc]}]
+    }
+    dataset = {"title": "Reef", "licence": "CC0-1.0", "versions": {"v1": version}}
+    catalog = {"defaults": {"base": "oci:base", "registry": "ghcr.io/example"}, "datasets": {"reef": dataset}}
+    (folder / "datasets.yml").write_text(json.dumps(catalog))
+    project = Path(__file__).parents[2]
+    command = [sys.executable, "-c", FETCH, folder]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    files, peak = map(int, done.stdout.split())
+    assert files == count + 1
+    return peak

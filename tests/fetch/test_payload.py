@@ -332,3 +332,14 @@ def test_kill_loses_only_the_files_in_flight(place, server, after):
     payload = place.fetch(*sources)
     assert sum(server.requests.values()) - asked == 40 - len(whole)
     assert payload.hashes["data/images/07.png"] == hashlib.sha256(images["07.png"]).hexdigest()
+
+
+def test_list_of_missing_files_has_no_url_of_an_earlier_file(place, server):
+    """A downloaded file with its name is replaced, and its URL is forgotten."""
+    server.reply("/missing.csv", Reply(b"path\n"))
+    place.fetch(UrlSource(url=f"{server.url}/missing.csv"))
+    sources = coco(place, server, IMAGES, missing=1)
+    server.reply("/02.png", NOT_FOUND)
+    payload = place.fetch(*sources)
+    assert (place.bag / "data/missing.csv").read_text().startswith("path,url,reason\nimages/02.png,")
+    assert "data/missing.csv" not in payload.urls

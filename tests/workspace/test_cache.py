@@ -137,3 +137,15 @@ def test_cache_that_somebody_else_made_is_replaced(tmp_path, foreign):
     with HashCache.open(tmp_path / "hashes.sqlite") as cache:
         assert cache.layer("key") == "digest"
         assert cache.repositories("registry") == ["repository"]
+
+
+def test_single_files_are_found(tmp_path):
+    """Only known files of the same version are found, in the order that they are asked for."""
+    with HashCache.open(tmp_path / "hashes.sqlite") as cache:
+        for path in ("a", "b", "c"):
+            cache.record(REEF, path, STAT, path * 64)
+        cache.record(ATOLL, "d", STAT, "d" * 64)
+        assert list(cache.find(REEF, ["c", "d", "a"])) == [
+            ("c", KnownFile(STAT, "c" * 64)),
+            ("a", KnownFile(STAT, "a" * 64)),
+        ]
