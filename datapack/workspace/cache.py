@@ -66,11 +66,6 @@ class HashCache:
             opened.write()
             opened._connection.close()
 
-    def files(self, reference: Reference) -> dict[str, KnownFile]:
-        """Return all known files of a version, by their path below the bag."""
-        rows = self._select(_FILES, str(reference))
-        return {path: KnownFile(FileStat(size, mtime), sha256) for path, size, mtime, sha256 in rows}
-
     def find(self, reference: Reference, paths: Iterable[str]) -> Iterator[tuple[str, KnownFile]]:
         """Yield those of a version's files that are known, with their paths below the bag.
 
