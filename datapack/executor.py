@@ -1,7 +1,12 @@
-"""The executor: many units of work at once, stopped by the first error.
+"""The executor: many units of work at once, stopped by the first error or by a signal.
 
 A unit of work is a value that can be pickled, and so is the function that does it: today threads do the work, and
 another machine could.
+
+Python runs the handler of a signal between any two steps of the main thread. If it raised an exception where the main
+thread has just taken a lock of a pool, the lock would stay taken, and the program would hang. So code that uses such
+locks runs in `held`, and a handler raises through `raise_unless_held`. The main thread waits in `SimpleQueue.get`,
+which an exception leaves safely.
 """
 
 from __future__ import annotations
@@ -9,17 +14,52 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from queue import SimpleQueue
 from types import NoneType
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAITING = 4  # units per worker that wait their turn or were done early: enough that no worker idles, few in memory
+
+
+_holds: list[None] = []  # one for each `held` that the main thread is in
+_late: list[Callable[[], None]] = []  # what raises the exceptions of the signals that came meanwhile
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let no signal raise an exception in the body, only at its end; the body is short, or nobody could stop it.
+
+    Only the main thread runs handlers of signals; in another thread this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _holds.append(None)
+    try:
+        yield
+    finally:
+        _holds.pop()
+        if _late and not _holds:
+            late = list(_late)
+            _late.clear()
+            for raise_late in late:
+                raise_late()
+
+
+def raise_unless_held(raise_now: Callable[[], None]) -> None:
+    """Raise the exception of a signal: now, or at the end of the body of `held` that the main thread is in."""
+    if _holds:
+        _late.append(raise_now)
+    else:
+        raise_now()
 
 
 class Stopped(Exception):  # noqa: N818 - not an error by itself: the user sees the error of another unit
@@ -76,21 +116,27 @@ def run_all(
         workers: units at once; by default as many as there are cores.
         advance: called with the amount done since its last call, from several threads.
     """
+    from concurrent.futures import ThreadPoolExecutor  # here: only a command that works needs it
+
     count = workers or cores()
     stopped = threading.Event()
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(count) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(_run, work, item, Advance(advance, stopped), stopped))
-                if len(pending) >= count * _WAITING:
-                    yield _oldest(pending)
-            while pending:
-                yield _oldest(pending)
-        except BaseException:
+    ended: SimpleQueue[None] = SimpleQueue()  # has an entry if any unit has ended since it was last emptied
+    pool = ThreadPoolExecutor(count)
+    try:
+        for item in items:
+            with held():
+                unit = pool.submit(_run, work, item, Advance(advance, stopped), stopped)
+                unit.add_done_callback(lambda _: ended.put(None))
+            pending.append(unit)
+            if len(pending) >= count * _WAITING:
+                yield _oldest(pending, ended)
+        while pending:
+            yield _oldest(pending, ended)
+    finally:
+        with held():
             stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            pool.shutdown(cancel_futures=True)
 
 
 def _run(work: Callable[[Item, Advance], Result], item: Item, advance: Advance, stopped: threading.Event) -> Result:
@@ -103,16 +149,30 @@ def _run(work: Callable[[Item, Advance], Result], item: Item, advance: Advance, 
         raise
 
 
-def _oldest(pending: deque[Future[Result]]) -> Result:
+def _oldest(pending: deque[Future[Result]], ended: SimpleQueue[None]) -> Result:
     """Wait for the result of the oldest unit; if any unit fails before that, raise its error."""
     while True:
-        done = [unit for unit in pending if unit.done()]
-        failed = next((unit for unit in done if not isinstance(unit.exception(), (Stopped, NoneType))), None)
-        if failed is not None:
-            failed.result()
-        if pending[0].done() and pending[0].exception() is None:
-            return pending.popleft().result()
-        running = [unit for unit in pending if not unit.done()]
-        if not running:  # the work stopped itself: it is part of a larger unit, in which other work failed
+        while not ended.empty():
+            ended.get()
+        with held():
+            done = [unit for unit in pending if unit.done()]
+            failed = next((unit for unit in done if not isinstance(unit.exception(), (Stopped, NoneType))), None)
+            if failed is not None:
+                failed.result()
+            if pending[0].done() and pending[0].exception() is None:
+                return pending.popleft().result()
+        if len(done) == len(
+            pending
+        ):  # the work stopped itself: it is part of a larger unit, in which other work failed
             raise Stopped
-        wait(running, return_when=FIRST_COMPLETED)
+        ended.get()
+
+
+def result_of(unit: Future[Result]) -> Result:
+    """Wait for the result of a unit of a pool, where a signal can end the wait safely."""
+    ended: SimpleQueue[object] = SimpleQueue()
+    with held():
+        unit.add_done_callback(ended.put)
+    ended.get()
+    with held():
+        return unit.result()

@@ -17,6 +17,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datapack.executor import raise_unless_held
 from datapack.files import atomic_writer, read_limited
 from datapack.jsonfile import parse_json
 from trainers.errors import ConfigError, StoppedError, TrainingError
@@ -79,7 +80,7 @@ _signals: list[int] = []  # SIGTERM and Ctrl-C, as they came
 
 
 def watch_signals() -> None:
-    """Make SIGTERM and Ctrl-C raise an error in the main thread, wherever it is."""
+    """Make SIGTERM and Ctrl-C raise an error in the main thread, wherever it is outside `held`."""
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's background jobs do with Ctrl-C
             signal.signal(number, _on_signal)
@@ -107,7 +108,7 @@ def check_signals() -> None:
 
 def _on_signal(number: int, _frame: object) -> None:
     _signals.append(number)
-    check_signals()
+    raise_unless_held(check_signals)
 
 
 def cores(cgroup: Path = CGROUP) -> int:

@@ -28,6 +28,7 @@ from datapack.download.responses import (
     to_download_error,
 )
 from datapack.download.task import Task, first_host
+from datapack.executor import held
 from datapack.files import FileStat, disk_errors, remove_temporaries, sync, sync_folder
 from datapack.progress import Silent
 from datapack.urls import UrlError, check_url, host_of, is_public
@@ -154,8 +155,9 @@ class _Run:
             self.hosts.add(host, number)
         count = min(len(self.requests), self.downloader.connections * len(hosts) + _SYNCING, _MOST_WORKERS)
         workers = [threading.Thread(target=self._work, name=f"fetch-{n}", daemon=True) for n in range(count)]
-        for worker in workers:
-            worker.start()
+        with held():
+            for worker in workers:
+                worker.start()
         return workers
 
     def _collect(self) -> list[Failure]:
@@ -176,8 +178,9 @@ class _Run:
 
     def _stop(self, workers: list[threading.Thread]) -> None:
         """Stop the workers; one that waits for a silent server is abandoned and will find its file gone."""
-        self.stopping.set()
-        self.hosts.close()
+        with held():
+            self.stopping.set()
+            self.hosts.close()
         patience = threading.Event()
         for _ in range(int(_STOP_TIMEOUT * 50)):
             if not any(worker.is_alive() for worker in workers):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datapack.executor import held, result_of
 from trainers.errors import DatapackError, TrainingError
 
 if TYPE_CHECKING:
@@ -123,13 +124,15 @@ class Loader:
         started: deque[tuple[_PlannedBatch, list[Future[_Example]]]] = deque()
         try:
             for batch in plan:
-                started.append((batch, [pool.submit(self._example, batch, index) for index in batch.indices]))
+                with held():
+                    started.append((batch, [pool.submit(self._example, batch, index) for index in batch.indices]))
                 if len(started) > ahead:
                     yield self._finish(*started.popleft())
             while started:
                 yield self._finish(*started.popleft())
         finally:
-            pool.shutdown(cancel_futures=True)
+            with held():
+                pool.shutdown(cancel_futures=True)
 
     def _plan(self, epoch: int) -> list[_PlannedBatch]:
         """Return the batches of this process. At each step, all processes have images of similar shape."""
@@ -174,7 +177,7 @@ class Loader:
         return augmentation, boxes, labels[kept]
 
     def _finish(self, batch: _PlannedBatch, started: list[Future[_Example]]) -> Batch:
-        return self._batch(batch, (future.result() for future in started))
+        return self._batch(batch, (result_of(future) for future in started))
 
     def _batch(self, planned: _PlannedBatch, examples: Iterable[_Example]) -> Batch:
         """Move examples to the device, and augment the images there unless that is done."""
