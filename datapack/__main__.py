@@ -1,7 +1,21 @@
-"""``python -m datapack``."""
+"""The program: ``datapack``, and ``python -m datapack``."""
 
+import signal
 import sys
 
-from datapack.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line. Ctrl-C also ends it without a traceback while it imports, and not once it has ended."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        from datapack import cli
+
+        return cli.main()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

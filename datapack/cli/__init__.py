@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
 import sys
 import traceback
 import warnings
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from datapack.cli.commands import DETAILS_SHOWN, run
 from datapack.cli.output import complain, show_warning
 from datapack.cli.parser import make_parser
+from datapack.cli.signals import Signals
 from datapack.errors import DatapackError, UsageError
 from datapack.text import escape_unknown
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 STOPPED = 128 + signal.SIGINT
-_MOMENT = 0.01  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 success, 1 failure, 2 wrong usage, 3 the data or the image differs."""
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
-    _catch_signals()
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    options = argparse.Namespace(after_stop="run the same command again to continue")
+    signals = Signals()
     try:
-        _check_encoding()
-        options.command(options)
-    except DatapackError as error:
-        return _fail(error)
+        return _run(sys.argv[1:] if arguments is None else arguments, options, signals)
     except KeyboardInterrupt:
         complain(f"stopped; {options.after_stop}")
         return STOPPED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
-        return 1
-    except OSError as error:
-        return _fail(_readable(error))
-    except Exception as error:
-        return _fail_with_bug(error)
-    return 0
+    finally:
+        signals.restore()
+
+
+def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals) -> int:
+    """Run one command; show its error, unless that may only follow from a signal."""
+    try:
+        signals.catch()
+        _parse(arguments, options)
+        _check_encoding()
+        options.command(options)
+    except BaseException as error:
+        signals.check()
+        return _show(error)
+    else:
+        return 0
+    finally:
+        signals.end()
 
 
 def _check_encoding() -> None:
@@ -56,40 +63,32 @@ def _check_encoding() -> None:
         raise UsageError("file names would be read wrongly", where="the locale", expected="utf-8", found=found, fix=fix)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str], options: argparse.Namespace) -> None:
     """Parse the command line. Arguments after ``--`` go to the program in the container and are not parsed."""
     ours, after = list(arguments), None
     if "--" in ours:
         cut = ours.index("--")
         ours, after = ours[:cut], ours[cut + 1 :]
     parser = make_parser()
-    options = parser.parse_args(ours)
+    parser.parse_args(ours, options)
     if after is not None and options.command is not run:
         parser.error("only 'datapack run' accepts arguments after --")
     options.arguments = tuple(after or ())
-    return options
 
 
-def _catch_signals() -> None:
-    """End in the same way after SIGTERM and Ctrl-C, wherever they arrive.
-
-    An exception that is raised in a finalizer, or in a hook that runs around a fork, is shown and then ignored. One
-    that should end this command is raised again a moment later, when that code has returned.
-    """
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGALRM, _interrupt)
-    sys.unraisablehook = _raise_again
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _raise_again(ignored: sys.UnraisableHookArgs) -> None:
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
-    else:
-        sys.__unraisablehook__(ignored)
+def _show(error: BaseException) -> int:
+    """Show the error that ended the command; return its exit status."""
+    match error:
+        case DatapackError():
+            return _fail(error)
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
+            return 1
+        case OSError():
+            return _fail(_readable(error))
+        case Exception():
+            return _fail_with_bug(error)
+    raise error
 
 
 def _fail(error: DatapackError) -> int:

@@ -33,7 +33,6 @@ def make_parser() -> argparse.ArgumentParser:
         default=Path(),
         help="run as if started in this folder",
     )
-    parser.set_defaults(after_stop="run the same command again to continue")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_init(commands)
     _add_list(commands)

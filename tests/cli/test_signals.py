@@ -1,0 +1,185 @@
+"""SIGTERM and Ctrl-C: the first one ends a command with one line, wherever it arrives."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from datapack.cli import STOPPED, main
+from tests.conftest import PROJECT
+
+ONE_LINE = (STOPPED, "", "stopped; run the same command again to continue\n")
+
+START = """
+import argparse, atexit, os, runpy, signal, sys, time
+import threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has no handler
+def send(*_, number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+def before(owner, name, do):
+    there = getattr(owner, name)
+    def call(*arguments, **named):
+        do()
+        return there(*arguments, **named)
+    setattr(owner, name, call)
+"""
+
+
+def python(code, *, timeout=50):
+    """Run the start and the code; return the status and both outputs."""
+    done = subprocess.run(
+        [sys.executable, "-c", START + code], cwd=PROJECT, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+# Each is a place where a signal was shown as a bug or a traceback, or lost.
+PLACES = {
+    "the parser": "before(cli, 'make_parser', send)\nend(cli.main(['list']))",
+    "help": "before(argparse.ArgumentParser, 'format_help', send)\nend(cli.main(['--help']))",
+    "two at once": """
+def twice():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    send()
+    send(number=signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+cli._check_encoding = twice
+end(cli.main(['list']))
+""",
+    "one more while the line is printed": """
+cli._check_encoding = send
+before(cli, 'complain', send)
+end(cli.main(['list']))
+""",
+    "an error that is shown": "before(cli, 'complain', send)\nend(cli.main(['verify', 'oci:nonsense']))",
+    "a library that makes another error of it": """
+def convert():
+    try:
+        send()
+    except KeyboardInterrupt as error:
+        raise ValueError('SchemaError: KeyboardInterrupt') from error
+cli._check_encoding = convert
+end(cli.main(['list']))
+""",
+    "a library that catches everything": """
+def catch():
+    try:
+        send()
+    except BaseException:
+        pass
+cli._check_encoding = catch
+end(cli.main(['completion', 'bash']))
+""",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_signal_ends_a_command_with_one_line(place):
+    """Nothing else is shown, and the status is that of a stopped command."""
+    status, printed, error = python(f"from datapack import cli\nend = sys.exit\n{PLACES[place]}")
+    printed = "" if place == "a library that catches everything" else printed  # this command had printed its result
+    assert (status, printed, error) == ONE_LINE
+
+
+# The functions in which the main thread takes a lock that workers take too.
+LOCKS = ("acquire", "done", "exception", "wait", "add_done_callback", "result")
+
+
+@pytest.mark.parametrize("caller", LOCKS)
+@pytest.mark.parametrize("nth", [1, 3])
+def test_a_signal_does_not_leave_a_lock_of_the_executor_taken(caller, nth):
+    """A signal that comes just after the main thread has taken a lock is raised when it has released it."""
+    code = f"""
+from datapack import cli
+from datapack.executor import run_all
+seen = 0
+def trace(frame, event, _):
+    code, back = frame.f_code, frame.f_back
+    if (code.co_name, code.co_filename) == ("__enter__", threading.__file__) and back.f_code.co_name == {caller!r}:
+        return returned
+def returned(frame, event, _):
+    global seen
+    if event == "return":
+        seen += 1
+        if seen == {nth}:
+            send()
+    return returned
+def unit(item, advance):
+    time.sleep(0.001)
+    advance(1)
+def work():
+    sys.settrace(trace)
+    for _ in run_all(unit, range(100), workers=2):
+        pass
+    sys.settrace(None)
+    if seen < {nth}:  # the executor no longer takes this lock there
+        send()
+cli._check_encoding = work
+sys.exit(cli.main(['list']))
+"""
+    assert python(code, timeout=20) == ONE_LINE
+
+
+def test_a_signal_after_the_command_changes_nothing():
+    """The command has ended: a signal in a hook at exit does not change its status, nor is it shown."""
+    code = """
+atexit.register(time.sleep, 0.1)
+atexit.register(send)
+atexit.register(send, number=signal.SIGINT)
+sys.argv = ["datapack", "--version"]
+runpy.run_module("datapack", run_name="__main__")
+"""
+    status, printed, error = python(code)
+    assert (status, error) == (0, "")
+    assert printed.startswith("datapack ")
+
+
+def test_a_signal_that_python_ignored_does_no_harm_at_exit():
+    """The signal that raises the exception again never comes after the command."""
+    code = """
+from datapack import cli
+class Last:
+    def __del__(self):
+        send()
+cli._check_encoding = Last  # its finalizer runs just before the command ends
+status = cli.main(["list"])
+time.sleep(0.1)
+sys.exit(status)
+"""
+    assert python(code) == ONE_LINE
+
+
+def test_ctrl_c_while_datapack_imports_shows_no_traceback():
+    """In the first tenth of a second there is nothing to tell: the process ends as one without a handler."""
+    code = """
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "datapack.cli":
+            send(number=signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["datapack", "--version"]
+runpy.run_module("datapack", run_name="__main__")
+"""
+    assert python(code) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_that_is_ignored_stays_so():
+    """A background job of a shell is not for the Ctrl-C of the foreground."""
+    code = """
+from datapack import cli
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+before(cli, "make_parser", lambda: send(number=signal.SIGINT))
+sys.exit(cli.main(["completion", "bash"]))
+"""
+    status, _, error = python(code)
+    assert (status, error) == (0, "")
+
+
+def test_main_leaves_the_handlers_as_it_found_them(capsys):
+    """A program that calls `main` keeps its own handlers."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers], sys.unraisablehook
+    assert main(["completion", "bash"]) == 0
+    assert ([signal.getsignal(number) for number in numbers], sys.unraisablehook) == before
+    assert "datapack" in capsys.readouterr().out
