@@ -6,13 +6,10 @@ import os
 import re
 from typing import BinaryIO
 
+from datapack.download.file_end import has_end
 from datapack.download.image_size import image_size
 
 _HEAD = 1024  # bytes: enough to tell what a file is
-_BLOCK = 1 << 20  # bytes
-_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_ZIP_END = b"PK\x05\x06"
-_ZIP_TAIL = 22 + 0xFFFF  # bytes: the record at the end of a ZIP file, and its comment
 _COMMENTS = rb"(?:\s|<!--(?:(?!-->).)*-->)*"  # matches in only one way, so that no content makes the search slow
 _PAGE = rb"(?:\xef\xbb\xbf)?" + _COMMENTS + rb"<(?:!doctype html|html|head|body|title)\b"
 _HTML = re.compile(_PAGE, re.IGNORECASE | re.DOTALL)
@@ -33,7 +30,6 @@ _FORMAT_OF = {ending: name for name, (_, endings) in _FORMATS.items() for ending
 _WEB_PAGES = (".html", ".htm", ".xhtml")
 _HTML_TAG = re.compile(rb"<(?:!doctype html|html)\b", re.IGNORECASE)
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg|gpx|kml|rss|feed|\w+:\w+)\b")
-_SEGMENTS = 20_000  # of a JPEG before its pixels: a real one has a few hundred
 
 
 class WrongContentError(Exception):
@@ -68,7 +64,7 @@ def check_content(
         raise WrongContentError("a web page instead of the file")
     if form and not _FORMATS[form][0].match(head):
         raise WrongContentError(f"not a {form} file" if head else "an empty file")
-    if form and (form == "PNG" or not length_known) and not _has_end(file, form):
+    if form and (form == "PNG" or not length_known) and not has_end(file, form, length_known=length_known):
         raise WrongContentError(f"a {form} file that is cut off")
     if pixels and form not in {None, "ZIP", "JSON"}:
         _check_pixels(file, str(form), pixels)
@@ -80,49 +76,6 @@ def _is_web_page(head: bytes, media_type: str) -> bool:
         return True
     declared = media_type.partition(";")[0].strip().lower() == "text/html" and head.lstrip().startswith(b"<")
     return declared and not (_XML.match(head) and not _HTML_TAG.search(head))
-
-
-def _has_end(file: BinaryIO, form: str) -> bool:
-    """Whether a file has what its format ends with. Some programs write bytes after it."""
-    size = file.seek(0, os.SEEK_END)
-    match form:
-        case "PNG":  # the chunk IEND (PNG specification, 11.2.5)
-            return _has(file, _PNG_END, size - len(_PNG_END)) or _has(file, _PNG_END, 0)
-        case "JPEG":  # the marker EOI, which no compressed data contains
-            scan = _jpeg_scan(file)
-            return _has(file, b"\xff\xd9", max(scan, size - 2)) or _has(file, b"\xff\xd9", scan)
-        case "GIF":
-            file.seek(max(0, size - _HEAD))
-            return file.read().rstrip(b"\x00").endswith(b";")
-        case "WebP":  # RIFF says how long it is
-            file.seek(4)
-            return int.from_bytes(file.read(4), "little") + 8 <= size
-        case "ZIP":
-            return _has(file, _ZIP_END, max(0, size - _ZIP_TAIL))
-    return True
-
-
-def _has(file: BinaryIO, mark: bytes, start: int) -> bool:
-    """Whether a file contains these bytes at ``start`` or after it."""
-    file.seek(max(0, start))
-    rest = b""
-    while block := file.read(_BLOCK):
-        if mark in rest + block:
-            return True
-        rest = block[1 - len(mark) :]
-    return False
-
-
-def _jpeg_scan(file: BinaryIO) -> int:
-    """Return where the first scan of a JPEG begins. Before it there may be a complete JPEG: the thumbnail."""
-    at = 2
-    for _ in range(_SEGMENTS):
-        file.seek(at)
-        marker = file.read(4)
-        if len(marker) < 4 or marker[0] != 0xFF or marker[1] == 0xDA:  # noqa: PLR2004 - a marker, its length; SOS
-            break
-        at += 1 if marker[1] == 0xFF else 2 + int.from_bytes(marker[2:], "big")  # noqa: PLR2004 - a fill byte
-    return at
 
 
 def _check_pixels(file: BinaryIO, form: str, expected: tuple[int, int]) -> None:
