@@ -19,7 +19,7 @@ _PRELOADED = "etc/ld.so.preload"  # the loader runs what it names in every progr
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Variables that make the loader or a shell run something else, or that the import program reads.
 _DANGEROUS = re.compile(
-    r"LD_.*|BASH_.*|DATAPACK_.*|BASHOPTS|CDPATH|ENV|GCONV_PATH|GLIBC_TUNABLES|IFS|LOCPATH|PS4|SHELLOPTS"
+    r"LD_.*|BASH_.*|DATAPACK_.*|BASHOPTS|CDPATH|ENV|GCONV_PATH|GLIBC_TUNABLES|IFS|LOCPATH|OPTIND|PS4|SHELLOPTS"
 )
 
 

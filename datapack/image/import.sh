@@ -6,10 +6,9 @@
 # It needs only busybox, makes no temporary files, and writes only below <to>/<name>. Start reading at copy_dataset.
 # shellcheck disable=SC3013 # -ef is not POSIX, but busybox has it
 set -u
-unset IFS CDPATH ENV # some engines pass the user's environment on
+unset IFS CDPATH ENV OPTIND # some engines pass the user's environment on
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-BATCH=/usr/local/bin/import-batch
 BATCH_BYTES=33554432 # about this much is copied and then checked while it is still in memory
 BATCH_FILES=1000     # this many names fit on a command line
 PATIENCE=15          # seconds without a sign of life after which another import counts as dead
@@ -80,7 +79,7 @@ find_image() {
     bag=/dataset/$name final=$to/$name/$version
     partial=$final.partial lock=$to/$name/.$version.lock
     case $dataset in
-        */* | *@*@* | .* | *@.*) ;;
+        *[[:cntrl:]]* | */* | *@*@* | .* | *@.*) ;;
         ?*@?*) return ;;
     esac
     fail 5 "this image is damaged: DATAPACK_DATASET does not name a dataset"
@@ -113,10 +112,10 @@ find_destination() {
     receipt=$to/$name/$version.import.txt
 }
 
-# Whether $to is on a mount: the longest mount point above it is not / itself. mountinfo writes a space as \040.
+# Whether $to is on a mount: the longest mount point above it is not / itself. mountinfo escapes spaces and backslashes.
 on_a_mount() {
     folder=$to/ awk '
-        { gsub(/\\040/, " ", $5); point = $5 == "/" ? "/" : $5 "/" }
+        { gsub(/\\040/, " ", $5); gsub(/\\134/, "\\", $5); point = $5 == "/" ? "/" : $5 "/" }
         index(ENVIRON["folder"], point) == 1 && length(point) > length(nearest) { nearest = point }
         END { exit length(nearest) <= 1 }' /proc/self/mountinfo
 }
@@ -208,7 +207,7 @@ all_batches() {
     if [ -n "$strange" ]; then why="$place/${strange#./} is neither a file nor a folder: move it away" && return; fi
     code=6 batch=$((BATCH_BYTES / (bytes / total + 1) + 1))
     [ "$batch" -le "$BATCH_FILES" ] || batch=$BATCH_FILES
-    sums=$(lines | tr '\n' '\0' | xargs -0 -n "$batch" -P "$jobs" "$BATCH" "$action" 2>/dev/null | tally)
+    sums=$(lines | tr '\n' '\0' | xargs -0 -n "$batch" -P "$jobs" /usr/local/bin/import-batch "$action" 2>/dev/null | tally)
     read -r whole copied problem count example <<END
 $sums
 END
@@ -232,7 +231,7 @@ find_extras() {
         awk '!listed && $0 == "" { listed = 1; next } !listed { known[$0]; next } !($0 in known)' | head -n "$NAMED")
     why="$place holds $present files, not $total: its file system treats some names as equal, or somebody removes files"
     [ -n "$extras" ] || return
-    printf '%s\n' "$extras" | sed 's/^/  not in the dataset: /'
+    printf '%s\n' "$extras" | shown | sed 's/^/  not in the dataset: /'
     why="$place holds files that are not in the dataset, such as $(printf '%s\n' "$extras" | head -n 1): move them away"
 }
 
@@ -260,6 +259,8 @@ tally() {
 
 # ---- The end: the receipt and the last line
 
+shown() { tr '\001-\011\013-\037\177' '?'; } # a name or an argument can neither add a line to the log nor overwrite one
+
 facts() {
     echo "dataset   $dataset"
     echo "digest    $digest"
@@ -268,11 +269,9 @@ facts() {
     echo "licence   $licence"
 }
 
-# Prints the seconds since this machine started, which do not change when its clock is set.
-now() { sed 's/[.].*//' /proc/uptime; }
-
 report() {
-    [ -z "$total" ] || { facts && echo "seconds   $(($(now) - start))"; }
+    read -r now _ </proc/uptime # since this machine started: it does not change when the clock is set
+    [ -z "$total" ] || { facts && echo "seconds   $((${now%.*} - ${start%.*}))"; }
     echo "$1"
 }
 
@@ -294,29 +293,31 @@ end() {
 
 fail() {
     [ "$1" -ne 7 ] || receipt='' # what is there keeps its own
-    end "$1" "IMPORT FAILED: $2"
+    end "$1" "IMPORT FAILED: $(printf %s "$2" | tr '\n' '?' | shown)"
 }
 
 succeed() { end 0 "IMPORT OK $dataset $digest"; }
 
 main() {
-    start=$(now) command=copy to=/safe_outputs jobs=$(nproc) total='' receipt='' heart='' token=''
+    read -r start _ </proc/uptime
+    command=copy to=/safe_outputs jobs=$(nproc) total='' receipt='' heart='' token=''
     exec 3>&1
     trap 'close "$(report "IMPORT FAILED: stopped by a signal")"; exit 143' TERM
     while [ $# -gt 0 ]; do
-        case $1 in --to | --jobs) [ $# -ge 2 ] || fail 2 "$1 needs a value; see import --help" ;; esac
+        case $1 in --to | --jobs) [ $# -ge 2 ] || fail 82 "$1 needs a value; see import --help" ;; esac
         case $1 in
             --to) to=$2 && shift ;;
             --jobs) jobs=$2 && shift ;;
             --check) command=check ;;
             --list) command=list ;;
             --help) usage && exit ;;
-            *) fail 2 "unknown argument $1; import --help lists them" ;;
+            *) fail 82 "unknown argument $1; import --help lists them" ;;
         esac
         shift
     done
-    case $jobs in '' | 0* | *[!0-9]* | ?????*) fail 2 "--jobs needs a whole number from 1 to 9999, not '$jobs'" ;; esac
+    case $jobs in '' | 0* | *[!0-9]* | ?????*) fail 82 "--jobs needs a whole number from 1 to 9999, not '$jobs'" ;; esac
     to=$(readlink -f "$to" || echo "$to")
+    case $to in *[[:cntrl:]]*) fail 82 "--to needs a path without control characters, not '$to'" ;; esac
     export bag='' lock='' place='' token # for the batches
     case $command in
         copy) copy_dataset ;;
@@ -327,18 +328,19 @@ main() {
 
 if [ "${1-}" = --session ]; then
     shift
-    main "$@"
-    exit
+    main "$@" # it exits
 fi
 
 # The work runs in its own session, so that stopping the session stops every process in it. However it ends, even by a
-# signal that no program can catch, the last line says so.
-setsid "$0" --session "$@" &
+# signal that no program can catch, the last line says so. Nothing of the user's environment reaches it.
+setsid env -i PATH="$PATH" LC_ALL=C DATAPACK_DATASET="${DATAPACK_DATASET-}" DATAPACK_DIGEST="${DATAPACK_DIGEST-}" \
+    "$0" --session "$@" &
 session=$!
 trap 'kill -TERM -- "-$session"' TERM INT HUP
 while wait "$session"; code=$?; kill -0 "$session" 2>/dev/null; do :; done
 case $code in
-    [02-7]) ;;
+    [03-7]) ;;
+    82) code=2 ;; # a shell that fails by itself ends with 2
     *)
         kill -KILL -- "-$session" 2>/dev/null # its last processes
         echo "IMPORT FAILED: stopped (status $code): run it again, it continues from what has arrived"

@@ -39,5 +39,4 @@ class Tail:
 
     @property
     def last_line(self) -> str:
-        lines = self.kept.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return self.kept.decode(errors="replace").strip().rpartition("\n")[2]  # no other character ends a line

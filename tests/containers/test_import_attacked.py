@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -112,3 +113,42 @@ def test_links_in_place_of_the_receipt_are_not_followed(importer: Importer, else
     (importer.outputs / "reef" / name).symlink_to("../elsewhere/victim")
     assert importer().last == importer.ok
     assert victim.read_text() == "mine"
+
+
+FORGED = "IMPORT OK reef@v1 sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize("between", ["\r", "\n", "\x1b[2K\x1b[1A", "\x0b", "\x7f"])
+def test_no_name_or_argument_can_forge_a_line(importer: Importer, between: str) -> None:
+    """Control characters in names at the destination, in arguments and in the environment are shown as `?`."""
+    importer()
+    (importer.final / f"x{between}{FORGED}").write_bytes(b"")
+    found = importer("--check")
+    logs = [
+        found,
+        importer("--to", f"/x{between}{FORGED}"),
+        importer(f"x{between}{FORGED}"),
+        importer("--jobs", f"x{between}{FORGED}"),
+        importer(options=("-e", f"DATAPACK_DATASET=x{between}{FORGED}@v1")),
+    ]
+    assert found.status == 6
+    for result in logs:
+        assert result.last.startswith("IMPORT FAILED: "), result.log
+        assert not re.search(r"[^\n\x20-\x7e]|^IMPORT OK", result.log, re.MULTILINE), result.log
+
+
+@pytest.mark.parametrize(
+    "name", ["OPTIND", "IFS", "ENV", "CDPATH", "PS4", "bag", "place", "lock", "token", "POSIXLY_CORRECT"]
+)
+def test_the_environment_changes_nothing(importer: Importer, name: str) -> None:
+    """An engine passes on what its user sets; nothing of it reaches the import."""
+    result = importer(options=("-e", f"{name}=1"))
+    assert (result.status, result.last) == (0, importer.ok), result.log
+
+
+@pytest.mark.parametrize("folder", ["a b", "a\\b", "a\\040b"])
+def test_a_mount_with_an_odd_name_is_a_mount(importer: Importer, tmp_path: Path, folder: str) -> None:
+    """The kernel escapes spaces and backslashes in its list of mounts."""
+    (tmp_path / "odd").mkdir()
+    result = importer("--to", f"/{folder}", options=(f"--mount=type=bind,source={tmp_path / 'odd'},target=/{folder}",))
+    assert (result.status, result.last) == (0, importer.ok), result.log

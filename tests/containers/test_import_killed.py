@@ -134,3 +134,14 @@ def test_little_memory(anywhere: Importer, many: Path, jobs: str) -> None:
     """64 MB are enough, including the page cache of copied files, for one job and for many at once."""
     importer = anywhere.carrying(many, MANY)
     assert importer("--jobs", jobs, options=("--memory=64m",)).last == importer.ok
+
+
+@pytest.mark.parametrize("processes", range(2, 14))
+def test_a_limit_on_processes(importer: Importer, tmp_path: Path, processes: int) -> None:
+    """If the machine allows no further process, at whatever moment, the last line says that the import failed."""
+    importer.outputs.chmod(0o777)
+    user = f"{STRANGER}{processes}"
+    script = f"ulimit -u {processes} && exec /usr/local/bin/import"
+    result = importer("-c", script, options=(f"--user={user}:{user}", "--cap-drop=all", "--entrypoint=/bin/sh"))
+    assert (result.status == 0) == (result.last == importer.ok), result.log
+    assert result.status == 0 or result.last.startswith("IMPORT FAILED: "), result.log
