@@ -1,12 +1,15 @@
 """The executor: results in order, few units in memory, and an end at the first error."""
 
+import os
+import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
 
-from datapack.executor import Advance, Stopped, run_all
+from datapack.executor import Advance, Stopped, held, raise_unless_held, result_of, run_all
 
 
 def double(item, advance):
@@ -119,3 +122,84 @@ def test_a_unit_may_run_units_of_its_own():
     assert list(run_all(outer, range(36, 40), workers=3)) == [sum(range(item, item + 30)) for item in range(36, 40)]
     with pytest.raises(ValueError, match="35"):
         list(run_all(outer, range(40), workers=3))
+
+
+@pytest.fixture
+def interrupt():
+    """Send a signal whose handler raises an error unless that is held."""
+
+    def stop():
+        raise ValueError("stopped")
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: raise_unless_held(stop))
+    yield lambda: os.kill(os.getpid(), signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_is_held_until_the_outermost_body_ends(interrupt):
+    """The error is raised at once outside `held`, and otherwise when the last body has ended."""
+    done = []
+    with pytest.raises(ValueError, match="stopped"):
+        interrupt()
+
+    def work():
+        with held():
+            with held():
+                interrupt()
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(ValueError, match="stopped"):
+        work()
+    assert done == ["inner", "outer"]
+    with held():
+        done.append("nothing is left over")
+
+
+def test_a_thread_holds_no_signal_of_the_main_thread(interrupt):
+    """Only the main thread runs handlers: what another thread does holds nothing up."""
+    inside, release = threading.Event(), threading.Event()
+
+    def hold():
+        with held():
+            inside.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait(10)
+    with pytest.raises(ValueError, match="stopped"):
+        interrupt()
+    release.set()
+    thread.join()
+
+
+def test_a_signal_ends_the_wait_for_a_unit(interrupt):
+    """Nobody waits for a unit that takes long; the result comes otherwise, and so does its error."""
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        unit = pool.submit(release.wait, 10)
+        threading.Timer(0.1, interrupt).start()
+        with pytest.raises(ValueError, match="stopped"):
+            result_of(unit)
+        assert not unit.done()
+        release.set()
+        assert result_of(unit) is True
+        with pytest.raises(ZeroDivisionError):
+            result_of(pool.submit(divmod, 1, 0))
+
+
+def test_what_has_ended_is_not_kept():
+    """The results of ten million files are not in memory, even if the caller is slow."""
+    alive = []
+
+    class Big:
+        def __init__(self):
+            alive.append(1)
+
+        def __del__(self):
+            alive.pop()
+
+    for _ in run_all(lambda _item, _advance: Big(), range(200), workers=2):
+        time.sleep(0.001)
+        assert len(alive) < 20

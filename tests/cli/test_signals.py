@@ -13,7 +13,6 @@ ONE_LINE = (STOPPED, "", "stopped; run the same command again to continue\n")
 
 START = """
 import argparse, atexit, os, runpy, signal, sys, time
-import threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has no handler
 def send(*_, number=signal.SIGTERM):
     os.kill(os.getpid(), number)
@@ -82,39 +81,21 @@ def test_a_signal_ends_a_command_with_one_line(place):
     assert (status, printed, error) == ONE_LINE
 
 
-# The functions in which the main thread takes a lock that workers take too.
-LOCKS = ("acquire", "done", "exception", "wait", "add_done_callback", "result")
-
-
-@pytest.mark.parametrize("caller", LOCKS)
-@pytest.mark.parametrize("nth", [1, 3])
+# A function in which the main thread takes a lock that workers need, and which of its calls is interrupted.
+@pytest.mark.parametrize(("caller", "nth"), [("acquire", 3), ("acquire", 10), ("done", 10), ("wait", 3)])
 def test_a_signal_does_not_leave_a_lock_of_the_executor_taken(caller, nth):
     """A signal that comes just after the main thread has taken a lock is raised when it has released it."""
     code = f"""
 from datapack import cli
 from datapack.executor import run_all
-seen = 0
-def trace(frame, event, _):
-    code, back = frame.f_code, frame.f_back
-    if (code.co_name, code.co_filename) == ("__enter__", threading.__file__) and back.f_code.co_name == {caller!r}:
-        return returned
-def returned(frame, event, _):
-    global seen
-    if event == "return":
-        seen += 1
-        if seen == {nth}:
-            send()
-    return returned
+from tests.locks import signal_after_lock
 def unit(item, advance):
     time.sleep(0.001)
     advance(1)
 def work():
-    sys.settrace(trace)
-    for _ in run_all(unit, range(100), workers=2):
-        pass
-    sys.settrace(None)
-    if seen < {nth}:  # the executor no longer takes this lock there
-        send()
+    with signal_after_lock({caller!r}, {nth}):
+        for _ in run_all(unit, range(100), workers=2):
+            pass
 cli._check_encoding = work
 sys.exit(cli.main(['list']))
 """
@@ -124,9 +105,12 @@ sys.exit(cli.main(['list']))
 def test_a_signal_after_the_command_changes_nothing():
     """The command has ended: a signal in a hook at exit does not change its status, nor is it shown."""
     code = """
-atexit.register(time.sleep, 0.1)
-atexit.register(send)
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.1)
+sys.slow = Slow()  # Python ends later
 atexit.register(send, number=signal.SIGINT)
+atexit.register(send)
 sys.argv = ["datapack", "--version"]
 runpy.run_module("datapack", run_name="__main__")
 """
@@ -142,7 +126,10 @@ from datapack import cli
 class Last:
     def __del__(self):
         send()
-cli._check_encoding = Last  # its finalizer runs just before the command ends
+def work():
+    Last()
+    raise ValueError("a moment later")
+cli._check_encoding = work
 status = cli.main(["list"])
 time.sleep(0.1)
 sys.exit(status)

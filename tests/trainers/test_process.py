@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.conftest import PROJECT
 from tests.workplace import mount
 from trainers import process
 from trainers.errors import ConfigError, TrainingError
@@ -179,3 +180,25 @@ def test_one_process_on_each_node_tells_nobody(tmp_path):
     with process.tell_others(tmp_path, Place(rank=1, world=2, local_rank=0, local_world=1)):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("caller", "nth"), [("acquire", 3), ("done", 10), ("wait", 3)])
+def test_a_signal_does_not_leave_a_lock_of_the_executor_taken(caller, nth):
+    """A job that reads its data in threads ends at a signal, even if the main thread has just taken a lock."""
+    code = f"""
+import time
+from datapack.executor import run_all
+from tests.locks import signal_after_lock
+from trainers.process import watch_signals
+def unit(item, advance):
+    time.sleep(0.001)
+    advance(1)
+watch_signals()
+with signal_after_lock({caller!r}, {nth}):
+    for _ in run_all(unit, range(100), workers=2):
+        pass
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert "StoppedError: stopped by SIGTERM" in done.stderr.splitlines()[-1]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import PROJECT
 from tests.trainers.in_memory import Memory, coco
 from trainers.config import AugmentationSection
 from trainers.errors import TrainingError
@@ -269,3 +270,23 @@ def test_a_part_without_images_has_no_batch():
     empty = loader(indices=[])
     assert empty.batches == 0
     assert not list(empty.epoch(1))
+
+
+@pytest.mark.parametrize(("caller", "nth"), [("acquire", 3), ("result", 1), ("wait", 1)])
+def test_a_signal_does_not_leave_a_lock_of_the_threads_taken(caller, nth):
+    """A job ends at a signal, even if the main thread has just taken a lock that the threads need."""
+    code = f"""
+from tests.locks import signal_after_lock
+from tests.trainers.pytorch.test_loader import loader
+from trainers.process import watch_signals
+watch_signals()
+images = loader()
+images._pixels.slow = 0.05
+with signal_after_lock({caller!r}, {nth}):
+    for _ in images.epoch(0):
+        pass
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "StoppedError: stopped by SIGTERM" in done.stderr.splitlines()[-1]
