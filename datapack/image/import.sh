@@ -328,7 +328,8 @@ main() {
 
 if [ "${1-}" = --session ]; then
     shift
-    main "$@" # it exits
+    main "$@"
+    exit
 fi
 
 # The work runs in its own session, so that stopping the session stops every process in it. However it ends, even by a
