@@ -199,6 +199,7 @@ class Proxy:
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # or the client waits 40 ms for the body
             protocol_version = "HTTP/1.1"
 
             def handle_one_request(self) -> None:

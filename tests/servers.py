@@ -116,6 +116,7 @@ class Server:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # or the client waits 40 ms for the body
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
