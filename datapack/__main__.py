@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line. Ctrl-C also ends it without a traceback while it imports, and not once it has ended."""
+    """Run the command line. During the imports, Ctrl-C shows no traceback; after the end, signals do nothing."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

@@ -25,7 +25,7 @@ STOPPED = 128 + signal.SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 success, 1 failure, 2 wrong usage, 3 the data or the image differs."""
+    """Run one command; return its status: 0 success, 1 failure, 2 wrong usage, 3 data or image differs, 130 stopped."""
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
     options = argparse.Namespace(after_stop="run the same command again to continue")

@@ -59,7 +59,7 @@ def backoff(tries: int) -> float:
 
 
 class Downloader:
-    """Downloads files, and remembers the state of each host, such as that it is down.
+    """Downloads files, and remembers which hosts are down or ask for a pause.
 
     Args:
         connections: the maximum number of simultaneous requests to a host.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_PARTS = 1_000_000  # of one file: a PNG of 8 GB has as many. Beyond them, only the last bytes are looked at
+_MOST_PARTS = 1_000_000  # a PNG of 8 GB has as many; in a file with more, only the last bytes are checked
 _MOST_SEGMENTS = 20_000  # of a JPEG, in the same way: a real one has a few hundred
 _BLOCK = 1 << 20  # bytes
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"

@@ -52,6 +52,7 @@ def test_it_has_what_the_import_program_uses(engine: Engine) -> None:
 def test_its_busybox_is_alpine_s(engine: Engine) -> None:
     """It has the busybox of Alpine 3.22; where that can't be downloaded, the script says which one it has instead."""
     found = engine.run("run", "--rm", "--network=none", STAND_IN, "busybox").stdout.splitlines()[0]
+    assert found.startswith("BusyBox v1.")
     if "v1.37." not in found:
         unavailable(f"Debian trixie's busybox can't be downloaded; the tests run on {found}")
 
