@@ -10,7 +10,7 @@ steps=8
 step=0
 begin=$(date +%s)
 started='' # processes that run in the background and are stopped at the end
-socket=
+sockets=
 packages="busybox-static docker-registry podman runc uidmap"
 
 step() {
@@ -44,7 +44,7 @@ stop() {
         wait "$process" 2>/dev/null || true
     done
     started=''
-    [ -z "$socket" ] || rm -f "$socket"
+    [ -z "$sockets" ] || rm -rf "$sockets"
 }
 trap stop EXIT
 trap 'exit 129' HUP
@@ -78,10 +78,10 @@ find_engine() {
         podman_runs || sandboxed
         if podman_runs; then
             podman image rm --force localhost/dist/reef-v1 >/dev/null 2>&1 || true
-            socket=$(mktemp -u /tmp/datapack-demo-XXXXXX)
-            background podman system service --time 0 "unix://$socket" >/dev/null 2>&1
-            export DOCKER_HOST="unix://$socket"
-            wait_for test -S "$socket"
+            sockets=$(mktemp -d /tmp/datapack-demo-XXXXXX) # nobody else can put a socket there
+            background podman system service --time 0 "unix://$sockets/podman.sock" >/dev/null 2>&1
+            export DOCKER_HOST="unix://$sockets/podman.sock"
+            wait_for test -S "$sockets/podman.sock"
             return
         fi
     fi
