@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _LIBC = ctypes.CDLL(None)
 _SYNC_FILE_RANGE_WRITE = 2  # sync_file_range(2) of linux/fs.h
+_FICLONE = 0x40049409  # ioctl(2) of linux/fs.h
 _WRITE_BEHIND = 16 << 20  # bytes
 TEMPORARY_PREFIX = ".datapack-"  # a kill can leave such files behind; the next run removes them
 
@@ -77,6 +79,11 @@ def start_writeback(descriptor: int, start: int, count: int) -> None:
         _LIBC.sync_file_range(
             descriptor, ctypes.c_int64(start), ctypes.c_int64(count), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)
         )
+
+
+def share_blocks(source: int, target: int) -> None:
+    """Let an empty file share the blocks of another (a reflink); raise `OSError` if the disk can't."""
+    fcntl.ioctl(target, _FICLONE, source)
 
 
 def sync(file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Git: the commit of the catalog. If git does not know it, that is never an error."""
+"""Git: the commit of the catalog, and what git ignores. That git is absent is never an error."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def last_commit(file: Path) -> Commit | None:
         return None
     remote = _git(file, "config", "--get", "remote.origin.url")
     return Commit(identity, f"{folder}{file.name}", bool(changes), _public(remote or ""))
+
+
+def is_ignored(path: Path) -> bool:
+    """Whether git ignores a file or folder; False without git or outside a repository."""
+    return _git(path, "check-ignore", "--quiet", path.name) is not None
 
 
 def _git(file: Path, *arguments: str) -> str | None:

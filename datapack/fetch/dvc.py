@@ -1,7 +1,7 @@
 """DVC: a second copy of each bag, its history, and a way to restore it when its sources are gone.
 
-DVC runs as a subprocess, and only to move data: its settings, pointers and directory listings are read from files here.
-The whole bag is one ``dvc add``; DVC links to the files instead of copying them, so the disk holds the data once.
+DVC runs as a subprocess, and only to move data: its settings, pointers and listings are read and written as files here.
+The whole bag is one ``dvc add``; the cache links to its files instead of copying them, so the disk holds the data once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from datapack.errors import VersioningError
+from datapack.fetch.dvc_add import add_bag, is_ordinary
 from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_pointer import has_pointer, read_pointer
 from datapack.fetch.dvc_repository import set_up
@@ -44,15 +45,19 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
     Raises:
         VersioningError: DVC failed, or does not track every file.
     """
-    check_settings(workspace.root)
-    path = str(bag.path.relative_to(workspace.root))
+    root, pointer = workspace.root, bag.path.with_name(f"{bag.path.name}.dvc")
+    check_settings(root)
+    path = str(bag.path.relative_to(root))
     reporter.note(f"versioning {path} with DVC, {size(bag.bytes)}")
-    pointer = bag.path.with_name(f"{bag.path.name}.dvc")
     if has_pointer(pointer):
-        read_pointer(pointer)  # DVC keeps what else is in it
+        read_pointer(pointer)  # raises if DVC must not be started with it
     else:
         pointer.unlink(missing_ok=True)
-    _run(workspace, ["add", path])
+    set_up(root)
+    if is_ordinary(root, pointer):
+        add_bag(root, bag, pointer, reporter)
+    else:
+        _run(workspace, ["add", path])
     tracked = read_pointer(pointer)
     files = bag.files + len(bag.tags)
     if tracked.files != files:

@@ -6,23 +6,26 @@ An object is removed only if its own bytes were read and are not what its name s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_settings import cache_folder, find_repository
-from datapack.files import open_regular, read_limited
+from datapack.files import open_regular, read_limited, share_blocks, temporary_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 _LIMIT = 4 << 30  # bytes of a listing or a manifest: more than those of ten million files
 _BLOCK = 1 << 20  # bytes
+_PROTECTED = 0o444  # DVC takes an object of this mode for sound
 
 
 def check_md5(text: object) -> str:
@@ -30,6 +33,25 @@ def check_md5(text: object) -> str:
     if not isinstance(text, str) or not _MD5.fullmatch(text):
         raise ValueError("not an md5")
     return text
+
+
+def _hardlink(file: Path, path: Path, _: Path) -> None:
+    path.hardlink_to(file)
+
+
+def _reflink(file: Path, path: Path, folder: Path) -> None:
+    with file.open("rb") as source, temporary_file(folder) as (out, temporary):
+        share_blocks(source.fileno(), out.fileno())
+        temporary.replace(path)
+
+
+def _copy(file: Path, path: Path, folder: Path) -> None:
+    with temporary_file(folder) as (_, temporary):
+        shutil.copyfile(file, temporary)
+        temporary.replace(path)
+
+
+_WAYS = {"hardlink": _hardlink, "reflink": _reflink, "copy": _copy}
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,34 @@ class DvcCache:
             return {str(entry["relpath"]): check_md5(entry["md5"]) for entry in tree}
         except (ValueError, RecursionError, LookupError, TypeError):
             return {}
+
+    def add(self, file: Path, md5: str, links: Sequence[str]) -> None:
+        """Make a file an object, linked or copied in the first of these ways that the disk supports.
+
+        An object that is there already is read: a damaged one is replaced.
+
+        Args:
+            file: its md5 must be known.
+            md5: the object's name.
+            links: ``reflink``, ``hardlink`` or ``copy``, in this order of preference; the last must be ``copy``.
+
+        Raises:
+            VersioningError: an object is damaged, and the cache may belong to others.
+            OSError: the disk can't be written to.
+        """
+        path = self.path(md5)
+        if path.exists() and (path.samefile(file) or not self.remove_damaged([md5])):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for link in links:
+            try:
+                _WAYS[link](file, path, self.folder)
+                break
+            except OSError:
+                if link == "copy":
+                    raise
+        with contextlib.suppress(OSError):  # as in DVC: the disk has no permissions, or the file is another user's
+            path.chmod(_PROTECTED)
 
     def is_damaged(self, md5: str) -> bool:
         """Read an object and say whether its bytes are others than its name says."""

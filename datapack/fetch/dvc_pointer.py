@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import yaml
+
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import check_md5
 from datapack.yamlfile import YamlFile
@@ -50,6 +52,25 @@ def read_pointer(path: Path) -> Pointer:
     if named != path.name.removesuffix(".dvc"):
         raise _wrong(path, f"the path {named!r}")
     return Pointer(md5, files, output)
+
+
+def format_pointer(md5: object, size: object, files: object, name: str) -> bytes:
+    """Return a pointer as DVC writes it.
+
+    Args:
+        md5: DVC's name of the listing.
+        size: bytes of all files.
+        files: their number.
+        name: of the bag's folder.
+    """
+    output = {"md5": md5, "size": size, "nfiles": files, "hash": "md5", "path": name}
+    return yaml.safe_dump({"outs": [output]}, sort_keys=False).encode()
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a pointer holds nothing, not even a remark, that would be lost if it were written anew."""
+    _, files, output = read_pointer(path)
+    return path.read_bytes() == format_pointer(output["md5"], output.get("size"), files, output["path"])
 
 
 def _wrong(path: Path, found: str) -> VersioningError:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from typing import TYPE_CHECKING
 
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_settings import find_repository, read_setting, write_local_setting
-from datapack.files import atomic_writer, disk_errors, temporary_file
+from datapack.files import atomic_writer, disk_errors, share_blocks, temporary_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FICLONE = 0x40049409  # ioctl of linux/fs.h: share one file's blocks with another
 _IGNORED = "/config.local\n/tmp\n/cache\n"
 
 
@@ -56,7 +54,7 @@ def _supports_reflinks(folder: Path) -> bool:
         first.write(bytes(4096))
         first.flush()
         try:
-            fcntl.ioctl(second.fileno(), _FICLONE, first.fileno())
+            share_blocks(first.fileno(), second.fileno())
         except OSError:
             return False
         return True

@@ -6,6 +6,7 @@ Settings that can't work are refused before DVC starts: a bag needs regular file
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def _check_links(root: Path) -> None:
     if not found:
         return
     value, file = found
-    types = [part.strip().lower() for part in value.split(",")]
+    types = _types(value)
     expected = "reflink, hardlink or copy, or several of them"
     fix = "run 'dvc config --local cache.type hardlink,copy'"
     if unknown := [part for part in types if part not in _LINKS]:
@@ -83,6 +84,16 @@ def _check_links(root: Path) -> None:
             "with this cache.type, DVC may replace files of a bag by links", where=file,
             expected=expected, found=value, fix=fix,
         )  # fmt: skip
+
+
+def link_types(root: Path) -> list[str]:
+    """Return how files get into the cache: the ways that `check_settings` accepts, in their order, ``copy`` last."""
+    types = _types(read_setting(root, "cache", "type"))
+    return [*itertools.takewhile(lambda part: part in ("reflink", "hardlink"), types), "copy"]
+
+
+def _types(value: str) -> list[str]:
+    return [part.strip().lower() for part in value.split(",")]
 
 
 def _check_access(folder: Path, mode: int) -> None:

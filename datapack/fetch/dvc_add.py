@@ -1,0 +1,136 @@
+"""What ``dvc add`` does with a new bag, without DVC: a start of DVC takes a second, and 200,000 files take it 600 MB.
+
+`is_ordinary` says whether ``dvc add`` would do just this. Where it would do more, because of a setting or of a file
+that somebody wrote, DVC itself must do it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING
+
+from datapack.catalog.git import is_ignored
+from datapack.errors import VersioningError
+from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain
+from datapack.fetch.dvc_settings import find_repository, link_types, read_setting
+from datapack.files import atomic_writer, disk_errors, read_limited, remove_temporaries, temporary_file
+from datapack.hashing import hash_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from datapack.bag.bagit import Bag
+    from datapack.progress import Reporter
+
+_UNUSUAL = (("core", "autostage"), ("core", "hardlink_lock"), ("cache", "shared"))  # settings that DVC must follow
+_LIMIT = 1 << 20  # bytes of a .dvcignore or .gitignore
+_TRIES, _PAUSE = 7, 0.5  # seconds; DVC waits as long for another DVC
+
+
+def is_ordinary(root: Path, pointer: Path) -> bool:
+    """Whether ``dvc add`` of the bag beside this pointer would do nothing that `add_bag` does not do.
+
+    Args:
+        root: the folder of the catalog, in a DVC repository.
+        pointer: the path of the bag's pointer, which need not exist.
+    """
+    return (
+        pointer.name[0].isalpha()  # a version such as 1e3 is a number to some parsers of YAML
+        and not any(read_setting(root, section, option) for section, option in _UNUSUAL)
+        and not any(_concerns_dvc(folder) for folder in _folders(root, pointer))
+        and (not has_pointer(pointer) or is_plain(pointer))
+        and (_without_git(root) or not is_ignored(pointer))
+    )
+
+
+def _folders(root: Path, pointer: Path) -> Iterator[Path]:
+    """Yield each folder from the bag's up to the top of the DVC repository."""
+    repository = find_repository(root)
+    for folder in pointer.parents:
+        yield folder
+        if repository is None or folder == repository.parent:
+            return
+
+
+def _concerns_dvc(folder: Path) -> bool:
+    """Whether a file here may keep DVC from tracking what is below, or may track it too."""
+    if (folder / "dvc.yaml").exists() or folder.with_name(f"{folder.name}.dvc").is_file():
+        return True
+    ignored = folder / ".dvcignore"
+    lines = read_limited(ignored, _LIMIT, VersioningError).splitlines() if ignored.exists() else []
+    return any(line.strip() and not line.startswith(b"#") for line in lines)
+
+
+def _without_git(root: Path) -> bool:
+    return read_setting(root, "core", "no_scm").lower() == "true"
+
+
+def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
+    """Link or copy every file of a bag into DVC's cache, let git ignore the bag, and write its pointer.
+
+    Raises:
+        VersioningError: DVC is at work, the disk can't be written to, or a shared cache is damaged.
+    """
+    cache, links = DvcCache.of(root), link_types(root)
+    names = sorted([*bag.manifest.hashes, *bag.tags])
+    size = bag.bytes + sum((bag.path / name).stat().st_size for name in bag.tags)
+    with disk_errors(cache.folder, VersioningError), _exclusive(root):
+        if cache.private:
+            remove_temporaries(cache.folder)  # left behind by a kill
+        with temporary_file(cache.folder) as (file, listing):
+            digest = hashlib.md5(usedforsecurity=False)
+
+            def write(part: bytes) -> None:
+                digest.update(part)
+                file.write(part)
+
+            with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
+                for name, md5 in hash_files(bag.path, names, algorithm="md5", advance=advance):
+                    cache.add(bag.path / name, md5, links)
+                    entry = json.dumps({"md5": md5, "relpath": name})
+                    write(f"{', ' if name is not names[0] else '['}{entry}".encode())
+            write(b"]")
+            file.flush()
+            md5 = f"{digest.hexdigest()}.dir"
+            cache.add(listing, md5, links)
+    with disk_errors(pointer, VersioningError):
+        if not (_without_git(root) or is_ignored(bag.path)):
+            _ignore(bag.path)
+        with atomic_writer(pointer) as out:
+            out.write(format_pointer(md5, size, len(names), bag.path.name))
+
+
+@contextlib.contextmanager
+def _exclusive(root: Path) -> Iterator[None]:
+    """Hold the lock of the DVC repository, so that no ``dvc gc`` removes objects that no pointer names yet."""
+    folder = (find_repository(root) or root / ".dvc") / "tmp"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("ab") as file:
+        for last in (*[False] * _TRIES, True):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if last:
+                    raise VersioningError(
+                        "DVC is at work in this repository", where=folder, fix="run the same command when it has ended"
+                    ) from error
+                time.sleep(_PAUSE)
+        yield
+
+
+def _ignore(bag: Path) -> None:
+    """Add a bag to ``.gitignore`` beside it."""
+    path = bag.with_name(".gitignore")
+    content = read_limited(path, _LIMIT, VersioningError) if path.exists() else b""
+    line = f"/{bag.name}\n".encode()
+    if line in content.splitlines(keepends=True):
+        return
+    with atomic_writer(path) as out:
+        out.write(content + (b"\n" if content and not content.endswith(b"\n") else b"") + line)

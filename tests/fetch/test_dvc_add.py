@@ -1,0 +1,233 @@
+"""What datapack writes for a new bag is what ``dvc add`` writes; where DVC would do more, DVC does it."""
+
+import fcntl
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datapack.errors import VersioningError
+from datapack.fetch import dvc_add
+from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc_repository import set_up
+from datapack.progress import Silent
+from tests.conftest import Catalog, make_catalog
+
+ODD_NAMES = (
+    "a-b/c",
+    "a/c",
+    "a.b",
+    "é",
+    "\U0001f41f",
+    "quo'te",
+    'quo"te',
+    "two  spaces",
+    "deep/er/and/er/x",
+    "Y",
+    "~y",
+)
+CACHE = ".dvc/cache"
+
+
+def dvc(catalog: Catalog, *arguments: str) -> str:
+    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    options = catalog.options()
+    return subprocess.run(command, **options, check=True, capture_output=True, text=True).stdout
+
+
+def git(catalog: Catalog, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=catalog.root, check=True, capture_output=True)
+
+
+def state(catalog: Catalog) -> dict[str, tuple[bytes, int]]:
+    """The bytes and the mode of everything that ``dvc add`` writes, apart from its own database."""
+    root = catalog.root
+    files = [path for path in (root / CACHE).rglob("*") if path.is_file()]
+    files += [path for path in (root / "data/reef").iterdir() if path.is_file()]
+    return {str(path.relative_to(root)): (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) for path in files}
+
+
+def forget(catalog: Catalog) -> None:
+    """Remove what ``dvc add`` wrote."""
+    shutil.rmtree(catalog.root / CACHE)
+    for path in (catalog.root / "data/reef").iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("types", ["hardlink,copy", "copy", "reflink,hardlink,copy"])
+@pytest.mark.parametrize("with_git", [True, False])
+def test_every_byte_is_that_of_dvc(tmp_path, types, with_git):
+    """The same objects with the same modes, the same listing, pointer and .gitignore; and DVC sees no change."""
+    catalog = make_catalog(tmp_path / "catalog")
+    for name in ODD_NAMES:
+        path = catalog.root / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    if with_git:
+        git(catalog, "init", "-q")
+    set_up(catalog.root)
+    (catalog.root / ".dvc/config.local").write_text(f"[cache]\n    type = {types}\n")
+    catalog.ok("fetch", "reef@v1")
+    ours = state(catalog)
+    assert not (catalog.root / ".dvc/tmp/btime").exists()  # DVC did not run
+    assert "data is up to date" in dvc(catalog, "status").lower().replace("and pipelines are", "is")
+    forget(catalog)
+    dvc(catalog, "add", "data/reef/v1")
+    assert state(catalog) == ours
+    assert ("data/reef/.gitignore" in ours) == with_git
+
+
+@pytest.mark.parametrize(("types", "linked"), [("hardlink,copy", True), ("copy", False)])
+def test_the_disk_holds_the_data_once_if_links_are_wanted(catalog, types, linked):
+    """With copies, a change of a file in the bag can't change the cache."""
+    set_up(catalog.root)
+    (catalog.root / ".dvc/config.local").write_text(f"[cache]\n    type = {types}\n")
+    catalog.ok("fetch", "reef@v1")
+    bag = catalog.root / "data/reef/v1"
+    assert ((bag / "data/z").stat().st_nlink > 1) == linked
+    assert bool((bag / "data/z").stat().st_mode & stat.S_IWUSR) != linked
+    assert not catalog.leftovers()
+
+
+def test_an_existing_gitignore_is_kept(catalog):
+    """Its last line may lack its end; a second version gets a line of its own, and no line is there twice."""
+    git(catalog, "init", "-q")
+    ignored = catalog.root / "data/reef/.gitignore"
+    ignored.parent.mkdir(parents=True)
+    ignored.write_text("/other")
+    catalog.ok("fetch", "reef@v1")
+    assert ignored.read_text() == "/other\n/v1\n"
+    (catalog.root / "data/reef/v1.dvc").unlink()
+    catalog.ok("fetch", "reef@v1")
+    assert ignored.read_text() == "/other\n/v1\n"
+
+
+def test_a_bag_that_git_ignores_needs_no_line(catalog):
+    """As in DVC, a pattern of the user's is enough."""
+    git(catalog, "init", "-q")
+    (catalog.root / ".gitignore").write_text("data/*/*/\n")
+    catalog.ok("fetch", "reef@v1")
+    assert not (catalog.root / "data/reef/.gitignore").exists()
+
+
+UNUSUAL = {
+    "a setting": (".dvc/config.local", "[core]\n    autostage = true\n"),
+    "a shared cache": (".dvc/config.local", "[cache]\n    shared = group\n"),
+    "another lock": (".dvc/config", "[core]\n    no_scm = True\n    hardlink_lock = true\n"),
+    "a .dvcignore": (".dvcignore", "# a remark\n*.tmp\n"),
+    "a .dvcignore below": ("data/.dvcignore", "*.tmp\n"),
+    "a pipeline": ("dvc.yaml", "stages: {}\n"),
+    "a pointer above": ("data/reef.dvc", "outs: []\n"),
+    "a remark": ("data/reef/v1.dvc", f"# mine\nouts:\n- md5: {'0' * 32}.dir\n  nfiles: 8\n  hash: md5\n  path: v1\n"),
+}
+
+
+@pytest.mark.parametrize("reason", UNUSUAL)
+def test_where_dvc_would_do_more_dvc_does_it(fetched, reason):
+    """Nothing that somebody wrote is passed over."""
+    pointer = fetched.root / "data/reef/v1.dvc"
+    assert dvc_add.is_ordinary(fetched.root, pointer)
+    name, content = UNUSUAL[reason]
+    (fetched.root / name).write_text(content)
+    assert not dvc_add.is_ordinary(fetched.root, pointer)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [(".dvcignore", "# DVC writes these\n\n   \n"), ("data/reef/v2.dvc", "outs: []\n")]
+)
+def test_what_does_not_concern_the_bag_is_ordinary(fetched, name, content):
+    """``dvc init`` writes a .dvcignore of remarks; another version has its own pointer."""
+    (fetched.root / name).write_text(content)
+    assert dvc_add.is_ordinary(fetched.root, fetched.root / "data/reef/v1.dvc")
+
+
+def test_pointer_that_git_ignores_is_left_to_dvc(fetched):
+    """DVC refuses it: git would never have it."""
+    git(fetched, "init", "-q")
+    (fetched.root / ".dvc/config").write_text("")
+    (fetched.root / ".gitignore").write_text("*.dvc\n")
+    (fetched.root / "data/reef/v1.dvc").unlink()
+    assert "is git-ignored" in fetched.fails("fetch", "reef@v1")
+
+
+@pytest.mark.slow
+def test_remarks_in_a_pointer_survive(fetched):
+    """A new version of the data changes the hash, and neither the comment nor the description."""
+    pointer = fetched.root / "data/reef/v1.dvc"
+    pointer.write_text("# mine\ndesc: all reefs\n" + pointer.read_text())
+    before = yaml.safe_load(pointer.read_text())["outs"][0]["md5"]
+    (fetched.root / "source/z").write_bytes(b"other")
+    (fetched.root / "datasets.lock").unlink()
+    fetched.ok("fetch", "reef@v1", "--refresh")
+    text = pointer.read_text()
+    assert text.startswith("# mine\ndesc: all reefs\n")
+    assert before not in text
+
+
+def test_a_running_dvc_is_waited_for_and_named(fetched, monkeypatch):
+    """``dvc gc`` in between would remove objects that no pointer names yet."""
+    monkeypatch.setattr(dvc_add, "_PAUSE", 0.01)
+    with (fetched.root / ".dvc/tmp/lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(VersioningError, match="DVC is at work in this repository; run the same command"):
+            track(fetched)
+    track(fetched)
+
+
+def track(catalog: Catalog) -> None:
+    from datapack.bag.bagit import Bag
+
+    bag = Bag.open(catalog.root / "data/reef/v1")
+    dvc_add.add_bag(catalog.root, bag, bag.path.with_name("v1.dvc"), Silent())
+
+
+def test_damaged_object_is_replaced_when_a_bag_is_added(fetched):
+    """DVC would trust its mode; the cache keeps what a pointer names."""
+    cache = DvcCache.of(fetched.root)
+    md5 = yaml.safe_load((fetched.root / "data/reef/v1.dvc").read_text())["outs"][0]["md5"]
+    victim = cache.path(cache.tree(md5)["data/images/a b.png"])
+    victim.unlink()
+    victim.write_bytes(b"damaged")
+    victim.chmod(0o444)
+    track(fetched)
+    assert victim.samefile(fetched.root / "data/reef/v1/data/images/a b.png")
+
+
+def test_damaged_object_of_a_shared_cache_stops_the_add(fetched, tmp_path):
+    """Nothing of others is removed, and no pointer says that the cache is whole."""
+    pointer = fetched.root / "data/reef/v1.dvc"
+    cache = DvcCache(fetched.root / CACHE, private=False)
+    victim = cache.path(cache.tree(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])["data/z"])
+    shared = tmp_path / "shared"
+    (fetched.root / CACHE).rename(shared)
+    with (fetched.root / ".dvc/config.local").open("a") as config:
+        config.write("    dir = ../../shared\n")
+    victim = shared / victim.relative_to(fetched.root / CACHE)
+    victim.unlink()
+    victim.write_bytes(b"damaged")
+    pointer.unlink()
+    assert "files in DVC's cache are damaged: found 1" in fetched.fails("fetch", "reef@v1")
+    assert victim.read_bytes() == b"damaged"
+    assert not pointer.exists()
+
+
+def test_a_disk_without_links_gets_copies(fetched, monkeypatch):
+    """The cache may be on another disk than the bag, or the disk may have no hard links."""
+
+    def refuse(*_):
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    before = state(fetched)
+    forget(fetched)
+    track(fetched)
+    assert state(fetched) == before
+    assert not any((fetched.root / CACHE).glob(".datapack-*"))
