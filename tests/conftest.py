@@ -212,7 +212,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 @pytest.fixture(scope="session")
 def fetched_once(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """A catalog whose version is fetched, to be copied: DVC takes a second to start, and a copy needs no DVC."""
+    """A catalog whose version is fetched, to be copied."""
     catalog = make_catalog(tmp_path_factory.mktemp("fetched") / "catalog")
     catalog.ok("fetch", "reef@v1")
     return catalog
