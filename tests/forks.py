@@ -1,7 +1,7 @@
-"""Runs datapack in a fork of a process that has imported it already: a start takes 0.3 CPU seconds, a fork almost none.
+"""Runs programs in a fork of a process that has imported them already, because a fork takes almost no time.
 
-A fork is a process like any other, with a folder, an environment and outputs of its own. `Catalog.start` still starts
-datapack as a shell does.
+A start of datapack takes 0.3 CPU seconds, one of a trainer, which imports torch, 3. A fork is a process like any other,
+with a folder, an environment and outputs of its own. `Catalog.start` and `Haven.start` still start what a shell does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from multiprocessing.connection import Connection
 
 #: What commands import: what one of them imports brings in the rest.
 IMPORTED = ("datapack.cli", "datapack.build.build", "datapack.build.diff", "datapack.targets", "datapack.verify")
@@ -52,3 +53,58 @@ def _main(
     os.environ.update(env)
     exec(change)
     sys.exit(main(arguments))
+
+
+class Trainer:
+    """A process that has imported torch, and forks for each job. It starts with the first one."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+
+    def run(self, arguments: Sequence[str], env: Mapping[str, str], timeout: float) -> tuple[int, str]:
+        """Run ``python -m trainers ARGUMENTS`` to its end; return its status, and both of its outputs in one."""
+        if self.connection is None:
+            self.connection, other = multiprocessing.Pipe()
+            context = multiprocessing.get_context("spawn")
+            context.Process(target=_fork_trainers, args=(other,), daemon=True).start()
+        with tempfile.NamedTemporaryFile("r", prefix="trainers-fork-", errors="surrogateescape") as output:
+            self.connection.send((list(arguments), dict(env), output.name))
+            if not self.connection.poll(timeout):
+                raise TimeoutError(f"the job takes more than {timeout} s: {output.read()}")
+            return self.connection.recv(), output.read()
+
+
+trainer = Trainer()
+
+
+def _fork_trainers(connection: Connection) -> None:
+    import trainers.__main__
+    import trainers.pytorch.jobs
+    import trainers.report.write
+
+    assert trainers.__main__
+    while True:
+        arguments, env, output = connection.recv()
+        process = os.fork()
+        if not process:
+            _be_trainer(arguments, env, output)
+        connection.send(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+
+
+def _be_trainer(arguments: Sequence[str], env: Mapping[str, str], output: str) -> NoReturn:
+    from trainers.__main__ import main
+
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    sys.stderr.reconfigure(errors="backslashreplace")
+    os.environ.clear()
+    os.environ.update(env)
+    status = 1
+    try:
+        status = main(arguments)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -144,4 +144,5 @@ def test_a_limit_on_processes(importer: Importer, tmp_path: Path, processes: int
     script = f"ulimit -u {processes} && exec /usr/local/bin/import"
     result = importer("-c", script, options=(f"--user={user}:{user}", "--cap-drop=all", "--entrypoint=/bin/sh"))
     assert (result.status == 0) == (result.last == importer.ok), result.log
-    assert result.status == 0 or result.last.startswith("IMPORT FAILED: "), result.log
+    # Before it on the line may be what another process could not write to its end: that it can't fork either.
+    assert result.status == 0 or "IMPORT FAILED: " in result.last, result.log

@@ -56,7 +56,7 @@ def _with_a_home(catalog: Catalog) -> Catalog:
     """Keep the user's own credentials out."""
     home = catalog.root.parent / "home"
     home.mkdir()
-    catalog.env |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PYTHON_KEYRING_BACKEND": "none"}
+    catalog.env |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
     return catalog
 
 

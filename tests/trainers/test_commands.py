@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     """Run a training to its end; return its haven and the finished process."""
     haven = Haven(tmp_path_factory.mktemp("trained"), with_eval(), {"data": {"eval": "eval.json"}})
     haven.configure(training={"epochs": 2})
-    done = haven.run("train")
+    done = haven.fork("train")
     assert done.returncode == 0, done.stdout
     return haven, done
 
@@ -79,7 +79,7 @@ def test_the_report_holds_no_image_of_the_data(trained):
 def test_evaluate_repeats_the_evaluation(trained):
     """`evaluate` gives the mAP that the best weights had in the training."""
     haven, done = trained
-    again = haven.run("evaluate")
+    again = haven.fork("evaluate")
     assert again.returncode == 0, again.stdout
     assert last(again) == last(done).replace("TRAINING", "EVALUATION")
 
@@ -87,7 +87,7 @@ def test_evaluate_repeats_the_evaluation(trained):
 def test_predict_writes_results_that_coco_tools_read(trained):
     """`predict` writes COCO results for a list without boxes, with its ids, and boxes inside the images."""
     haven, _ = trained
-    done = haven.run("predict")
+    done = haven.fork("predict")
     assert done.returncode == 0, done.stdout
     results = json.loads((haven.outputs / "run" / "predictions.json").read_bytes())
     assert last(done) == f"PREDICTION OK run {len(results):,} detections in 3 images"
@@ -107,7 +107,7 @@ def test_predict_writes_results_that_coco_tools_read(trained):
 def test_a_finished_run_has_nothing_left_to_do(trained):
     """The same job again recognises the finished training, reports the same result and loses nothing."""
     haven, done = trained
-    again = haven.run("train")
+    again = haven.fork("train")
     assert again.returncode == 0, again.stdout
     assert last(again) == last(done)
     assert len((haven.outputs / "run" / "metrics.jsonl").read_text().splitlines()) == 2
@@ -117,7 +117,7 @@ def test_a_model_is_not_evaluated_on_images_that_it_has_seen(trained):
     """With another seed the images for validation are others, of which most were for training."""
     haven, _ = trained
     haven.configure(seed=1, run="other", evaluation={"model": str(haven.outputs / "run" / "model.pt")})
-    done = haven.run("evaluate")
+    done = haven.fork("evaluate")
     haven.configure(training={"epochs": 2})
     assert done.returncode == 2
     assert last(done) == (
@@ -129,7 +129,7 @@ def test_a_model_is_not_evaluated_on_images_that_it_has_seen(trained):
 def test_the_last_line_says_that_the_time_was_up(haven):
     """A training that max_hours ended is no finished one."""
     haven.configure(training={"epochs": 2, "max_hours": 1e-9})
-    done = haven.run("train")
+    done = haven.fork("train")
     assert done.returncode == 0, done.stdout
     assert re.fullmatch(
         r"TRAINING OK run mAP=\S+, stopped by training\.max_hours; run the same job again to go on", last(done)
@@ -158,7 +158,7 @@ def test_full_outputs_end_the_job_with_one_line(haven):
         pytest.skip("only root mounts")
     try:
         haven.configure()
-        done = haven.run("train")
+        done = haven.fork("train")
         left = {path.name for path in (haven.outputs / "run").iterdir()}
     finally:
         subprocess.run(["umount", haven.outputs], check=True)
@@ -174,7 +174,7 @@ def test_missing_outputs_end_the_job_before_the_check(haven):
     """Without /safe_outputs the job fails at once and says what to mount."""
     haven.configure()
     haven.outputs.rmdir()
-    done = haven.run("train")
+    done = haven.fork("train")
     assert done.returncode == 1
     assert last(done).endswith(f"mount one at {haven.outputs}")
     assert "verified" not in done.stdout
