@@ -1,10 +1,10 @@
 """Decoded images in one file in ``/scratch``. What is read from it is what was written, or is decoded again.
 
-The file holds the pixels of all images, where their `Layout` says, then the sha256 of each image's pixels, then the
-sha256 of the layout's key and all these hashes. Every image is compared with its hash when it is read. One that fails,
+The file holds the pixels of all images, where their `Layout` says, then the BLAKE3 hash of each image's pixels, then
+that of the layout's key and all these hashes. Every image is compared with its hash when it is read. One that fails,
 because the disk or another process changed the file, is decoded from the dataset, so a cache can cost time but never
-changes what is trained on. It is read, not mapped: a process that reads a map of a file that another one cuts off is
-killed.
+changes what is trained on. BLAKE3 takes a third of the time of sha256, or a tenth if the CPU has no instructions for
+it. The file is read, not mapped: a process that reads a map of a file that another one cuts off is killed.
 
 Jobs may share ``/scratch``. Each writes to a file with a name of its own, and holds a lock on it as long as it lives: a
 file without a lock is of a job that was killed, and the next job removes it. Only a complete file gets its final name.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from blake3 import blake3
 
 from datapack.hashing import regular_opener
 from datapack.progress import size
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from trainers.dataset.pixels import Array, Decoded, Layout
 
-_HASH = 32  # bytes of a sha256
+_HASH = 32  # bytes
 _PARTIAL = ".tmp"
 _TRIES = 100
 
@@ -77,7 +77,7 @@ class Cached:
         width, height = self.sizes[index]
         pixels = np.empty((height, width, 3), np.uint8)
         _read(self.descriptor, pixels.data.cast("B"), int(self.source.layout.offsets[index]))
-        if hashlib.sha256(pixels.data).digest() == self.hashes[index * _HASH : (index + 1) * _HASH]:
+        if blake3(pixels.data).digest() == self.hashes[index * _HASH : (index + 1) * _HASH]:
             return pixels
         if not self._noted.is_set():
             self._noted.set()
@@ -130,7 +130,7 @@ class CacheWriter:
             _write(self.descriptor, content.data.cast("B"), int(self.layout.offsets[index]))
         except OSError as error:
             self.problem = self._describe(error)
-        self._hashes[index] = hashlib.sha256(content.data).digest()
+        self._hashes[index] = blake3(content.data).digest()
 
     def finish(self) -> bool:
         """Give the complete file its name; return whether it is complete. What is read is checked: it needs no sync."""
@@ -204,7 +204,7 @@ def _read_hashes(descriptor: int, layout: Layout) -> bytes | None:
 
 
 def _seal(layout: Layout, hashes: bytes) -> bytes:
-    return hashlib.sha256(layout.key.encode() + hashes).digest()
+    return blake3(layout.key.encode() + hashes).digest()
 
 
 def _read(descriptor: int, content: memoryview, at: int) -> None:

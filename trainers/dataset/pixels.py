@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.uint8]
 
-_FORM = 2  # of the file in scratch; it changes when older files can no longer be read
+_FORM = 3  # of the file in scratch; it changes when older files can no longer be read
 _ALIGNED = 64  # bytes, a cache line
 
 
