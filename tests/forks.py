@@ -78,6 +78,7 @@ trainer = Trainer()
 
 
 def _fork_trainers(connection: Connection) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: tests run beside each other
     import trainers.__main__
     import trainers.pytorch.jobs
     import trainers.report.write

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from tests.trainers.havens import Haven, png, small_files
 from tests.workplace import mount
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("trained")]  # one training for all
 
 FILES = {"checkpoint.pt", "coco_eval.json", "log.txt", "metrics.jsonl", "model.pt", "report.html", "run.json"}
 
