@@ -1,7 +1,7 @@
 # The developer's whole interface. Everything is installed into .venv; system packages only if we are root.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= $(shell expr $$(nproc) + 1) # one more than cores: the tests of engines and servers wait a lot
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
 IMAGES := nv-pyt pyt piped-pyt
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.hashing import digest_of
-from datapack.image.stand_in import refuse_stand_in
+from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import UNOBSERVED, Blob
 from datapack.oci.spec import CONFIG, MANIFEST
 from datapack.progress import size
-from datapack.registry import ImageName, RegistryClient, Repository
+from datapack.registry import ImageName, RegistryClient, Repository, is_loopback
 from datapack.registry.referrers import EMPTY, attach
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from datapack.image.config import Image
@@ -63,6 +64,25 @@ def _name(text: str, delivery: Delivery) -> ImageName:
     if name.digest:
         raise UsageError("a push can't take a digest: it returns one", where=text, expected="REGISTRY/NAME:TAG")
     return replace(name, tag=name.tag or reference.version)
+
+
+def refuse_stand_in(labels: Mapping[str, str], registry: str) -> None:
+    """Allow an image based on a stand-in only in a registry on this machine.
+
+    Args:
+        labels: the image's labels or annotations.
+        registry: ``host``, ``host:port`` or more, as at the start of an image's name.
+
+    Raises:
+        UsageError: the image would leave this machine.
+    """
+    if STAND_IN in labels and not is_loopback(registry):
+        raise UsageError(
+            f"this image is based on {STAND_IN_MEANS}",
+            where=registry,
+            expected="a registry on this machine, such as localhost:5000",
+            fix="build it on the catalog's base, without --base",
+        )
 
 
 class RegistryTarget:

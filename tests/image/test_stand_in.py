@@ -6,9 +6,10 @@ import tarfile
 import pytest
 
 from datapack.errors import UsageError
-from datapack.image.stand_in import STAND_IN, refuse_stand_in
+from datapack.image.stand_in import STAND_IN
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
+from datapack.targets.registry import refuse_stand_in
 from tests.conftest import make_base
 
 MEANS = "a stand-in base, for tests and the demo only"
