@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Bash splits a word at '@' and ':', and would complete 'reef@v' as three words. Here words end only at spaces.
+# Bash splits a word at '@', ':' and '=', and would complete 'reef@v' as three words. Here words end only at spaces.
 _datapack() {
-  local line=${COMP_LINE:0:COMP_POINT} COMP_WORDS COMP_CWORD word part
+  local line=${COMP_LINE:0:COMP_POINT} COMP_WORDS COMP_CWORD word mark start kept=
   read -ra COMP_WORDS <<< "$line"
   if [[ $line == *[[:space:]] ]]; then
     COMP_WORDS+=("")
@@ -9,12 +9,18 @@ _datapack() {
   COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
   _shtab_datapack
   word=${COMP_WORDS[COMP_CWORD]}
-  for part in @ :; do  # bash replaces only what follows the last of these
-    if [[ $COMP_WORDBREAKS == *"$part"* && $word == *"$part"* ]]; then
-      COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*"$part"}"}"}")
-      word=${word##*"$part"}
+  for mark in @ : =; do  # bash keeps what is before the last of these, and replaces the rest
+    if [[ $COMP_WORDBREAKS == *"$mark"* && $word == *"$mark"* ]]; then
+      start=${word%"${word##*"$mark"}"}
+      if [[ $mark == @ ]] && shopt -q hostcomplete; then  # names of hosts begin with '@', so it replaces that too
+        start=${start%@}
+      fi
+      if ((${#start} > ${#kept})); then
+        kept=$start
+      fi
     fi
   done
+  COMPREPLY=("${COMPREPLY[@]#"$kept"}")
 }
 
 _datapack_references() {

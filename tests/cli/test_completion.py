@@ -1,5 +1,6 @@
 """Shell completion: the scripts are valid, and bash completes commands, options, references and paths with one."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -89,10 +90,68 @@ def test_bash_completes(complete, line, offered):
     assert complete(line) == offered
 
 
-@pytest.mark.parametrize("line", ["datapack build reef@", "datapack build reef@v", "datapack diff reef@v1 reef@v"])
-def test_bash_completes_behind_the_at_sign(complete, line):
-    """Bash takes '@' as the start of a word, so only what follows it is offered."""
-    assert complete(line) == ["v1"]
+TERMINAL = r"""
+shopt {option} hostcomplete
+PROMPT_COMMAND='{marks}'
+source {script}
+bind -x '"\C-t": printf "%s\n" "$READLINE_LINE" >> {answer}'
+PS1='ready> '
+"""
+
+
+@pytest.fixture
+def type_line(bash_script, catalog, tmp_path):
+    """A function that types a line and TAB into an interactive bash, and returns the line that is there then."""
+
+    def type_line(line: str, option: str, marks: str = "") -> str:
+        answer, rc = tmp_path / "answer", tmp_path / "rc"
+        rc.write_text(TERMINAL.format(option=option, marks=marks, script=bash_script, answer=answer))
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**catalog.options()["env"], "PATH": path, "TERM": "dumb", "INPUTRC": os.devnull}
+        ours, terminal = os.openpty()
+        shell = subprocess.Popen(
+            ["bash", "--noprofile", "--rcfile", str(rc), "-i"],
+            cwd=catalog.root,
+            env=environment,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        try:
+            shown = b""
+            with contextlib.suppress(OSError):  # the terminal ends with the shell
+                while block := os.read(ours, 4096):
+                    shown += block
+                    if shown.endswith(b"ready> "):  # before that, the terminal would take Ctrl-U for itself
+                        os.write(ours, f"{line}\t\x14\x15exit\n".encode())  # Ctrl-T is bound above
+                        shown = b""
+            shell.wait(timeout=20)
+        finally:
+            shell.kill()
+            shell.wait()
+            os.close(ours)
+        return answer.read_text().rstrip("\n")
+
+    return type_line
+
+
+@pytest.mark.parametrize("option", ["-s", "-u"])
+@pytest.mark.parametrize(
+    "marks", ["", "COMP_WORDBREAKS=${COMP_WORDBREAKS//@}@", "COMP_WORDBREAKS=${COMP_WORDBREAKS//@}"]
+)
+@pytest.mark.parametrize("typed", ["r", "reef@", "reef@v", "reef@v1"])
+def test_bash_keeps_the_at_sign(type_line, typed, marks, option):
+    """Whether '@' begins a word, ends one or is a letter like others: the line has the whole reference."""
+    assert type_line(f"datapack build {typed}", option, marks) == "datapack build reef@v1 "
+
+
+@pytest.mark.parametrize("name", ["a:file", "a=file", "a@b:file", "a:b@file"])
+def test_bash_completes_names_with_marks(type_line, catalog, name):
+    """A file's name may have the marks at which bash splits words; bash itself may put a backslash before one."""
+    (catalog.root / name).touch()
+    assert type_line(f"datapack verify {name[:-2]}", "-s").replace("\\", "") == f"datapack verify {name} "
 
 
 def test_broken_catalog_completes_nothing(complete, catalog):
