@@ -221,6 +221,13 @@ BASES = {
     "a whiteout of what is above": archive(entry("a/.wh...")),
     "a file as a folder": archive(entry("etc/motd/x", EVIL)),
     "a loop of links": archive(link("a", "b"), link("b", "a"), entry("a/x", EVIL)),
+    "removed again in its layer": archive(entry("dataset/x", EVIL), entry("dataset/.wh.x")),
+    "its folder removed again": archive(entry("dataset/reef/data/extra", EVIL), entry(".wh.dataset")),
+    "an opaque folder after it": archive(entry("dataset/reef/data/extra", EVIL), entry("dataset/.wh..wh..opq")),
+    "a folder that overlayfs finds elsewhere": archive(
+        entry("evil/reef/data/extra", EVIL),
+        entry("dataset/", form=tarfile.DIRTYPE, pax_headers={"SCHILY.xattr.trusted.overlay.redirect": "/evil"}),
+    ),
     "no archive": b"not a tar archive",
     "one cut off": archive(entry("x", bytes(2000)))[:1024],
 }
@@ -238,7 +245,7 @@ def test_a_base_that_touches_what_is_not_its_own(forged, content, media_type, mo
 
 BENIGN = {
     "a file": archive(entry("opt/x", EVIL)),
-    "removed again": archive(entry("dataset/x", EVIL), entry("dataset/.wh.x")),
+    "a whiteout before its name": archive(entry("opt/.wh.x"), entry("opt/x")),
     "a folder of its own": archive(folder("dataset"), folder("safe_data"), folder("usr"), folder("usr/local")),
     "the links of today's Debian": archive(folder("usr"), folder("usr/bin"), link("bin", "usr/bin"), entry("bin/sh")),
     "global records": archive(
@@ -267,6 +274,17 @@ def test_an_opaque_folder_spares_what_its_own_layer_has(forged):
     forged.insert(3, archive(entry("dataset/y", EVIL), entry("dataset/.wh..wh..opq")))
     forged.write()
     assert "base     has something at /dataset" in refused(forged, "full")
+
+
+def test_a_base_that_removes_a_file_again(forged):
+    """A whiteout in the next layer hides it from every engine; one behind a link of a lower layer only from some."""
+    forged.insert(1, archive(link("d", "dataset"), entry("dataset/x", EVIL)))
+    forged.insert(2, archive(entry("dataset/.wh.x")))
+    forged.write()
+    forged.verify()
+    forged.replace(2, archive(entry("d/.wh.x")))
+    forged.write()
+    assert "'d' is a link of a lower layer, which engines follow or replace" in refused(forged, "full")
 
 
 @pytest.mark.parametrize("media_type", [LAYER, f"{LAYER}+gzip"])
