@@ -3,8 +3,8 @@
 Only names, kinds and links are kept. The rules are those of containerd and Docker: a name is below the root however it
 is written; folders on its way may be links; what is there is replaced, unless both are folders; a whiteout removes.
 
-Some engines unpack a layer onto those below it, others into a folder of its own that overlayfs puts on top of them. What
-comes out differently is an error: a whiteout of what its own layer has, and a link that is of a lower layer.
+Some engines unpack a layer onto those below it, others into a folder of its own, which overlayfs puts on top of them.
+What comes out differently is an error: a whiteout of what its own layer has, and a link that is of a lower layer.
 """
 
 from __future__ import annotations
