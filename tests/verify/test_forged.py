@@ -243,6 +243,35 @@ def test_a_base_that_touches_what_is_not_its_own(forged, content, media_type, mo
     assert any(words in refused(forged, mode) for words in ("base     ", "can't be read as a tar archive"))
 
 
+FOLDERS = {
+    "through a link into the dataset": ("/w/evil", archive(link("w", "/dataset/reef/data"))),
+    "a link to a mount point": ("/w", archive(link("w", "safe_outputs"))),
+    "in a loop of links": ("/w/x", archive(link("w", "w"))),
+    "in a file": ("/w/x", archive(entry("w", EVIL))),
+    "in place of the program": ("/usr/local/bin/import", archive(entry("opt/x", EVIL))),
+    "below the program": ("/usr/local/bin/import/x", archive(entry("opt/x", EVIL))),
+}
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+@pytest.mark.parametrize(("path", "content"), FOLDERS.values(), ids=FOLDERS.keys())
+def test_a_working_directory_that_is_made_elsewhere(forged, path, content, mode):
+    """An engine makes it where it is missing, following the base's links: it must be in real folders of the base."""
+    forged.insert(IN_BASE, content)
+    forged.runtime["WorkingDir"] = path
+    forged.write()
+    assert "base     has the working directory" in refused(forged, mode)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/opt", "/opt/new/er", "opt", "/usr/local", "/usr/local/bin"])
+def test_a_working_directory_of_the_base_s_own(forged, path):
+    """It may be missing, too."""
+    forged.insert(IN_BASE, archive(folder("opt")))
+    forged.runtime["WorkingDir"] = path
+    forged.write()
+    forged.verify()
+
+
 BENIGN = {
     "a file": archive(entry("opt/x", EVIL)),
     "a whiteout before its name": archive(entry("opt/.wh.x"), entry("opt/x")),
