@@ -13,12 +13,13 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from datapack.catalog.git import is_ignored
+from datapack.bag.manifest import PAYLOAD
+from datapack.catalog.git import is_ignored, tracked_files
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain
+from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain, is_written_alike
 from datapack.fetch.dvc_settings import find_repository, link_types, read_setting
-from datapack.files import atomic_writer, disk_errors, read_limited, remove_temporaries, temporary_file
+from datapack.files import atomic_writer, disk_errors, open_regular, read_limited, temporary_file
 from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
@@ -41,12 +42,18 @@ def is_ordinary(root: Path, pointer: Path) -> bool:
         pointer: the path of the bag's pointer, which need not exist.
     """
     return (
-        pointer.name[0].isalpha()  # a version such as 1e3 is a number to some parsers of YAML
+        is_written_alike(pointer.stem)
         and not any(read_setting(root, section, option) for section, option in _UNUSUAL)
         and not any(_concerns_dvc(folder) for folder in _folders(root, pointer))
         and (not has_pointer(pointer) or is_plain(pointer))
-        and (_without_git(root) or not is_ignored(pointer))
+        and not pointer.with_name(".gitignore").is_symlink()  # DVC follows it if it stays in the repository
+        and (_without_git(root) or _git_agrees(pointer))
     )
+
+
+def _git_agrees(pointer: Path) -> bool:
+    """Whether git is there, has no file of the bag, and will have its pointer."""
+    return tracked_files(pointer.with_suffix("")) == [] and not is_ignored(pointer)
 
 
 def _folders(root: Path, pointer: Path) -> Iterator[Path]:
@@ -75,15 +82,16 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
     """Link or copy every file of a bag into DVC's cache, let git ignore the bag, and write its pointer.
 
     Raises:
-        VersioningError: DVC is at work, the disk can't be written to, or a shared cache is damaged.
+        VersioningError: DVC is at work, the disk can't be written to, a shared cache is damaged, or somebody put
+            a file into the bag.
     """
+    _check_strangers(bag)
     cache, links = DvcCache.of(root), link_types(root)
     names = sorted([*bag.manifest.hashes, *bag.tags])
     size = bag.bytes + sum((bag.path / name).stat().st_size for name in bag.tags)
-    with disk_errors(cache.folder, VersioningError), _exclusive(root):
-        if cache.private:
-            remove_temporaries(cache.folder)  # left behind by a kill
-        with temporary_file(cache.folder) as (file, listing):
+    with _exclusive(root), disk_errors(cache.objects, VersioningError):
+        cache.remove_leftovers()
+        with temporary_file(cache.objects) as (file, listing):
             digest = hashlib.md5(usedforsecurity=False)
 
             def write(part: bytes) -> None:
@@ -106,12 +114,23 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
             out.write(format_pointer(md5, size, len(names), bag.path.name))
 
 
+def _check_strangers(bag: Bag) -> None:
+    """Refuse files beside the payload that are not the bag's: to DVC, they would be changes of it for ever."""
+    strangers = {path.name for path in bag.path.iterdir()} - {PAYLOAD, *bag.tags}
+    if strangers:
+        raise VersioningError("not a part of the bag", where=bag.path / min(strangers), fix="move it out of the bag")
+
+
 @contextlib.contextmanager
 def _exclusive(root: Path) -> Iterator[None]:
     """Hold the lock of the DVC repository, so that no ``dvc gc`` removes objects that no pointer names yet."""
     folder = (find_repository(root) or root / ".dvc") / "tmp"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("ab") as file:
+    with disk_errors(folder / "lock", VersioningError):
+        folder.mkdir(exist_ok=True)
+        if (folder / "lock").exists():
+            open_regular(folder / "lock", VersioningError).close()  # opening a FIFO to write would wait for ever
+        lock = (folder / "lock").open("ab")
+    with lock as file:
         for last in (*[False] * _TRIES, True):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,11 +145,11 @@ def _exclusive(root: Path) -> Iterator[None]:
 
 
 def _ignore(bag: Path) -> None:
-    """Add a bag to ``.gitignore`` beside it."""
+    """Add a bag to ``.gitignore`` beside it, which keeps its owner and mode."""
     path = bag.with_name(".gitignore")
     content = read_limited(path, _LIMIT, VersioningError) if path.exists() else b""
     line = f"/{bag.name}\n".encode()
     if line in content.splitlines(keepends=True):
         return
-    with atomic_writer(path) as out:
-        out.write(content + (b"\n" if content and not content.endswith(b"\n") else b"") + line)
+    with path.open("ab") as out:
+        out.write((b"\n" if content and not content.endswith(b"\n") else b"") + line)

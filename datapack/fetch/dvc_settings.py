@@ -64,7 +64,8 @@ def check_settings(root: Path, *, to_restore: bool = False) -> None:
         fix = "set cache.dir to its folder, and remove cache.local"
         raise VersioningError("cache.local is not supported", where=found[1], found=found[0], fix=fix)
     if repository := find_repository(root):
-        _check_access(repository, os.R_OK | os.W_OK | os.X_OK)
+        for folder in (repository, repository / "tmp"):
+            _check_access(folder, os.R_OK | os.W_OK | os.X_OK)
     _check_access(cache_folder(root), os.R_OK | os.X_OK | (0 if to_restore else os.W_OK))
 
 
