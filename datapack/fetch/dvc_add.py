@@ -23,7 +23,7 @@ from datapack.files import atomic_writer, disk_errors, open_regular, read_limite
 from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from datapack.bag.bagit import Bag
@@ -67,7 +67,7 @@ def _folders(root: Path, pointer: Path) -> Iterator[Path]:
 
 def _concerns_dvc(folder: Path) -> bool:
     """Whether a file here may keep DVC from tracking what is below, or may track it too."""
-    if (folder / "dvc.yaml").exists() or folder.with_name(f"{folder.name}.dvc").is_file():
+    if (folder / "dvc.yaml").exists() or (folder.parent / f"{folder.name}.dvc").is_file():
         return True
     ignored = folder / ".dvcignore"
     lines = read_limited(ignored, _LIMIT, VersioningError).splitlines() if ignored.exists() else []
@@ -86,10 +86,22 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
             a file into the bag.
     """
     _check_strangers(bag)
-    cache, links = DvcCache.of(root), link_types(root)
     names = sorted([*bag.manifest.hashes, *bag.tags])
     size = bag.bytes + sum((bag.path / name).stat().st_size for name in bag.tags)
-    with _exclusive(root), disk_errors(cache.objects, VersioningError):
+    with _exclusive(root):
+        with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
+            md5 = _store(root, bag.path, names, advance)
+        with disk_errors(pointer, VersioningError):
+            if not (_without_git(root) or is_ignored(bag.path)):
+                _ignore(bag.path)
+            with atomic_writer(pointer) as out:
+                out.write(format_pointer(md5, size, len(names), bag.path.name))
+
+
+def _store(root: Path, bag: Path, names: Sequence[str], advance: Callable[[int], None]) -> str:
+    """Put the files of a bag and their listing into DVC's cache; return DVC's name of the listing."""
+    cache, links = DvcCache.of(root), link_types(root)
+    with disk_errors(cache.objects, VersioningError):
         cache.remove_leftovers()
         with temporary_file(cache.objects) as (file, listing):
             digest = hashlib.md5(usedforsecurity=False)
@@ -98,20 +110,15 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
                 digest.update(part)
                 file.write(part)
 
-            with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
-                for name, md5 in hash_files(bag.path, names, algorithm="md5", advance=advance):
-                    cache.add(bag.path / name, md5, links)
-                    entry = json.dumps({"md5": md5, "relpath": name})
-                    write(f"{', ' if name is not names[0] else '['}{entry}".encode())
+            for name, md5 in hash_files(bag, names, algorithm="md5", advance=advance):
+                cache.add(bag / name, md5, links)
+                entry = json.dumps({"md5": md5, "relpath": name})
+                write(f"{', ' if name is not names[0] else '['}{entry}".encode())
             write(b"]")
             file.flush()
-            md5 = f"{digest.hexdigest()}.dir"
-            cache.add(listing, md5, links)
-    with disk_errors(pointer, VersioningError):
-        if not (_without_git(root) or is_ignored(bag.path)):
-            _ignore(bag.path)
-        with atomic_writer(pointer) as out:
-            out.write(format_pointer(md5, size, len(names), bag.path.name))
+            tree = f"{digest.hexdigest()}.dir"
+            cache.add(listing, tree, links)
+    return tree
 
 
 def _check_strangers(bag: Bag) -> None:

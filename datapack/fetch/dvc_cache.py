@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shutil
+import stat
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,7 +28,6 @@ _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 _LIMIT = 4 << 30  # bytes of a listing or a manifest: more than those of ten million files
 _BLOCK = 1 << 20  # bytes
 _PROTECTED = 0o444  # DVC takes an object of this mode for sound
-_WRITABLE = 0o222  # to anybody
 _DAY = 24 * 60 * 60  # seconds
 
 
@@ -121,7 +121,7 @@ class DvcCache:
                     if link == "copy":
                         raise
         with contextlib.suppress(OSError):  # as in DVC: the disk has no permissions, or the file is another user's
-            if path.stat().st_mode & _WRITABLE:  # also one that a kill left so
+            if stat.S_IMODE(path.stat().st_mode) != _PROTECTED:  # also one that a kill left so
                 path.chmod(_PROTECTED)
 
     def remove_leftovers(self) -> None:

@@ -231,7 +231,7 @@ def test_gitignore_keeps_its_mode_and_its_bytes(fetched):
 def test_a_file_that_somebody_put_into_the_bag_is_named(fetched):
     """DVC would call the bag changed for ever."""
     (fetched.root / "data/reef/v1/notes.txt").touch()
-    with pytest.raises(VersioningError, match="v1/notes.txt: not a part of the bag; move it out"):
+    with pytest.raises(VersioningError, match=r"v1/notes\.txt: not a part of the bag; move it out"):
         track(fetched)
 
 
@@ -282,6 +282,38 @@ def track(catalog: Catalog) -> None:
 
     bag = Bag.open(catalog.root / "data/reef/v1")
     dvc_add.add_bag(catalog.root, bag, bag.path.with_name("v1.dvc"), Silent())
+
+
+def test_dvc_is_kept_waiting_until_the_pointer_is_there(fetched, monkeypatch):
+    """``dvc gc`` right before that would remove every object of the bag."""
+    locks = []
+
+    def write(*_):
+        with (fetched.root / ".dvc/tmp/lock").open("ab") as lock, pytest.raises(BlockingIOError) as held:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.append(held)
+        return b"a pointer"
+
+    monkeypatch.setattr(dvc_add, "format_pointer", write)
+    track(fetched)
+    assert locks
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o640, 0o755])
+def test_an_object_gets_the_mode_that_dvc_trusts(fetched, mode):
+    """Whatever the mode of the file in the bag."""
+    before = state(fetched)
+    forget(fetched)
+    (fetched.root / "data/reef/v1/data/z").chmod(mode)
+    track(fetched)
+    assert state(fetched) == before
+
+
+def test_a_repository_at_the_top_of_the_disk(monkeypatch):
+    """Nothing is beside ``/``."""
+    monkeypatch.setattr(dvc_add, "find_repository", lambda _: Path("/.dvc"))
+    assert list(dvc_add._folders(Path("/"), Path("/data/reef/v1.dvc")))[-1] == Path("/")
+    assert not dvc_add._concerns_dvc(Path("/"))
 
 
 def test_damaged_object_is_replaced_when_a_bag_is_added(fetched):
@@ -348,7 +380,7 @@ def check_objects_behind_a_link(catalog: Catalog, linked: str, shared: Path) -> 
     shutil.move(folder, shared / "moved")
     folder.symlink_to(shared / "moved")
     content = victim.read_bytes()
-    victim.chmod(0o644)
+    victim.unlink()
     victim.write_bytes(b"damaged")
     with pytest.raises(VersioningError, match="files in DVC's cache are damaged: found 1"):
         track(catalog)
