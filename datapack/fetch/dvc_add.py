@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from datapack.catalog.git import is_ignored, tracked_files
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain, is_written_alike
-from datapack.fetch.dvc_settings import find_repository, link_types, read_setting
+from datapack.fetch.dvc_settings import all_settings, find_repository, link_types, read_setting
 from datapack.files import atomic_writer, disk_errors, open_regular, read_limited, temporary_file
 from datapack.hashing import hash_files
 
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
     from datapack.bag.bagit import Bag
     from datapack.progress import Reporter
 
-_UNUSUAL = (("core", "autostage"), ("core", "hardlink_lock"), ("cache", "shared"))  # settings that DVC must follow
+_TRUTH, _TEXT = re.compile("(?i:true|false)"), re.compile(".+")
+# Settings that `add_bag` follows, or that do not concern it, with the form in which DVC accepts them.
+_SETTINGS = {
+    ("core", "remote"): _TEXT,
+    ("core", "no_scm"): _TRUTH,
+    ("core", "analytics"): _TRUTH,
+    ("core", "check_update"): _TRUTH,
+    ("cache", "dir"): _TEXT,
+    ("cache", "type"): re.compile("[a-z, ]+"),
+}
+_SECTIONS = re.compile(r'remote ".+"|studio|exp', re.DOTALL)  # that do not concern it
 _LIMIT = 1 << 20  # bytes of a .dvcignore or .gitignore
 _TRIES, _PAUSE = 7, 0.5  # seconds; DVC waits as long for another DVC
 
@@ -43,12 +54,18 @@ def is_ordinary(root: Path, pointer: Path) -> bool:
     """
     return (
         is_written_alike(pointer.stem)
-        and not any(read_setting(root, section, option) for section, option in _UNUSUAL)
+        and all(_is_usual(*setting) for setting in all_settings(root))
         and not any(_concerns_dvc(folder) for folder in _folders(root, pointer))
         and (not has_pointer(pointer) or is_plain(pointer))
         and not pointer.with_name(".gitignore").is_symlink()  # DVC follows it if it stays in the repository
         and (_without_git(root) or _git_agrees(pointer))
     )
+
+
+def _is_usual(section: str, option: str, value: str) -> bool:
+    """Whether DVC accepts a setting, and `add_bag` follows it."""
+    form = _SETTINGS.get((section, option))
+    return form.fullmatch(value) is not None if form else _SECTIONS.fullmatch(section) is not None
 
 
 def _git_agrees(pointer: Path) -> bool:

@@ -120,6 +120,10 @@ def test_a_bag_that_git_ignores_needs_no_line(catalog):
 
 UNUSUAL = {
     "a setting": (".dvc/config.local", "[core]\n    autostage = true\n"),
+    "a setting that DVC does not know": (".dvc/config.local", "[core]\n    new = 1\n"),
+    "a setting without a section": (".dvc/config", "no_scm = true\n"),
+    "a truth that DVC refuses": (".dvc/config", "[core]\n    no_scm = True\n    analytics = yes\n"),
+    "a type of link that DVC refuses": (".dvc/config.local", "[cache]\n    type = Hardlink,copy\n"),
     "a shared cache": (".dvc/config.local", "[cache]\n    shared = group\n"),
     "another lock": (".dvc/config", "[core]\n    no_scm = True\n    hardlink_lock = true\n"),
     "a .dvcignore": (".dvcignore", "# a remark\n*.tmp\n"),
@@ -140,8 +144,22 @@ def test_where_dvc_would_do_more_dvc_does_it(fetched, reason):
     assert not dvc_add.is_ordinary(fetched.root, pointer)
 
 
+def test_a_pointer_that_is_a_link_is_left_to_dvc(fetched):
+    """DVC writes to where it leads."""
+    pointer = fetched.root / "data/reef/v1.dvc"
+    pointer.rename(fetched.root / "elsewhere")
+    pointer.symlink_to(fetched.root / "elsewhere")
+    assert not dvc_add.is_ordinary(fetched.root, pointer)
+
+
 @pytest.mark.parametrize(
-    ("name", "content"), [(".dvcignore", "# DVC writes these\n\n   \n"), ("data/reef/v2.dvc", "outs: []\n")]
+    ("name", "content"),
+    [
+        (".dvcignore", "# DVC writes these\n\n   \n"),
+        ("data/reef/v2.dvc", "outs: []\n"),
+        (".dvc/config.local", "[core]\nremote = a, b\nanalytics = False\n['remote \"a, b\"']\nurl = x\nuser = y\n"),
+        (".dvc/config.local", "[Cache]\nType = reflink, hardlink, copy\n"),
+    ],
 )
 def test_what_does_not_concern_the_bag_is_ordinary(fetched, name, content):
     """``dvc init`` writes a .dvcignore of remarks; another version has its own pointer."""
