@@ -20,7 +20,7 @@ from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain, is_written_alike
 from datapack.fetch.dvc_settings import all_settings, find_repository, link_types, read_setting
-from datapack.files import atomic_writer, disk_errors, open_regular, read_limited, temporary_file
+from datapack.files import atomic_writer, disk_errors, open_regular, read_limited, sync, temporary_file
 from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _store(root: Path, bag: Path, names: Sequence[str], advance: Callable[[int],
                 entry = json.dumps({"md5": md5, "relpath": name})
                 write(f"{', ' if name is not names[0] else '['}{entry}".encode())
             write(b"]")
-            file.flush()
+            sync(file)
             tree = f"{digest.hexdigest()}.dir"
             cache.add(listing, tree, links)
     return tree
