@@ -36,7 +36,9 @@ _FORMS = {
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: .*)?$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w.@-]+")
 _BYTE_ORDER_MARK = "\ufeff"
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # made by escapes
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # made by escapes
 _LIMIT = 16 << 20  # bytes
 _QUOTES, _INDENT = "put the value in quotes", "check the indentation, and quotes and brackets"
 # Words of PyYAML's and libyaml's errors, and what they mean: what was found, and what to do.

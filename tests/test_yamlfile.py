@@ -142,6 +142,7 @@ def test_empty_file_has_no_value(read):
         ('a:\n  - "b\\e[2J"\n', r"file.yml:2: control characters are not allowed: found '.x1b'"),
         ('"b\\x9b": 1\n', r"file.yml:1: control characters are not allowed: found '.x9b'"),
         ('"b\\L": 1\n', r"file.yml:1: control characters are not allowed: found '.u2028'"),
+        ("a: b\u202ec\n", r"file.yml:1: control characters are not allowed: found '.u202e'"),
         ('"b\\x7f": 1\n', r"file.yml:1: control characters are not allowed: found '.x7f'"),
         ("? [a, b]\n: 1\n", "file.yml:1: a key must be plain text: found a list or a mapping"),
         ("a: 1\nb: \x00\n", "file.yml:2: not valid YAML: found a control character; remove it"),

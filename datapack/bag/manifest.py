@@ -30,6 +30,7 @@ PAYLOAD = "data"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _FAULTS = {  # what a path must not contain
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]": "a control character or a backslash",
+    r"[\u202a-\u202e\u2066-\u2069]": "a bidirectional control character",  # in the log of the import too
     r"\A/": "a leading '/'",
     r"(?:\A|/)\.{0,2}(?:/|\Z)": "an empty, '.' or '..' part",
     r"\s\Z": "white space at its end",  # some tools strip it

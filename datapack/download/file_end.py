@@ -23,6 +23,8 @@ _MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")  # of a JPEG's segment: 00,
 _EOI, _SOS = 0xD9, 0xDA  # markers of JPEG: end of image, start of scan
 _ANY_BYTES = {0xDB, *range(0xE0, 0xF0), 0xFE}  # DQT, APP0 to APP15, COM: segments that may hold what looks like an end
 _ZIP_END = re.compile(rb"(?=PK\x05\x06.{8}(.{4})(.{4})(..))", re.DOTALL)  # the next may begin inside of what matches
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_LARGEST_JSON = 256 << 20  # bytes
 _ZIP_TAIL = 1 << 17  # bytes: the last record, its comment of at most 64 KiB, and as many bytes after it
 
 
@@ -31,7 +33,8 @@ def has_end(file: BinaryIO, form: str, *, length_known: bool = False) -> bool:
 
     Args:
         file: open for reading; its position changes. It begins as its format does.
-        form: ``PNG``, ``JPEG``, ``GIF``, ``WebP`` or ``ZIP``; others have no end, so that every file of them has it.
+        form: ``PNG``, ``JPEG``, ``GIF``, ``WebP``, ``ZIP`` or ``JSON``; of other formats, each file
+            has its end.
         length_known: whether its length was announced. Then a PNG's usual last bytes are enough: only a cut just
             where a PNG in it ends has them too. It saves going through each PNG of a folder.
     """
@@ -162,6 +165,15 @@ def _zip64(file: BinaryIO, end: int) -> bool:
     return bool(signature == b"PK\x06\x06" and offset + length == at and at + 12 + rest == end - 20)
 
 
+def _json(file: BinaryIO, size: int) -> bool:
+    """Whether every string, object and array is closed (RFC 8259, 2). Of a very large file, only its end is checked."""
+    if size > _LARGEST_JSON:
+        return _last(file, _BLOCK).rstrip().endswith((b"}", b"]"))
+    file.seek(0)
+    rest = _JSON_STRING.sub(b"", file.read())
+    return b'"' not in rest and all(rest.count(begin) == rest.count(end) for begin, end in (b"{}", b"[]"))
+
+
 def _last(file: BinaryIO, count: int) -> bytes:
     """Return the last bytes of a file."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - count))
@@ -174,4 +186,5 @@ _CHECKS: dict[str, Callable[[BinaryIO, int], bool]] = {
     "GIF": _gif,
     "WebP": _webp,
     "ZIP": _zip,
+    "JSON": _json,
 }

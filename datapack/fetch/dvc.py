@@ -25,6 +25,7 @@ from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
 from datapack.files import atomic_writer, read_limited
 from datapack.text import size
+from datapack.web.certificates import find_authorities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,7 +185,7 @@ def _run(workspace: Workspace, command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "dvc", *command],  # -P: no module beside the catalog takes the place of Python's
         cwd=root,
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        env={**os.environ, **find_authorities().environment(), "DVC_NO_ANALYTICS": "1"},
         stdin=subprocess.DEVNULL,  # a question that nobody sees would wait for ever
         capture_output=True,
         text=True,

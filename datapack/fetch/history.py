@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import MANIFEST, Manifest
+from datapack.bag.tag_file import read_tag_file
 from datapack.fetch import dvc
 from datapack.files import atomic_writer
 from datapack.hashing import digest_of
@@ -29,7 +30,7 @@ def find_manifest(workspace: Workspace, reference: Reference, digest: str, repor
     Return None if it is in none of them. No other file of the bag is fetched.
     """
     for path in (workspace.bag(reference) / MANIFEST, workspace.manifest(digest)):
-        if path.is_file() and digest_of(content := path.read_bytes()) == digest:
+        if path.is_file() and digest_of(content := read_tag_file(path)) == digest:
             return Manifest.parse(content, where=path)
     found = dvc.read(workspace, workspace.pointer(reference), MANIFEST, reporter)
     if found is None or digest_of(found) != digest:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from datapack.bag.changes import Changes
 from datapack.bag.manifest import Manifest
+from datapack.bag.tag_file import read_tag_file
 from datapack.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class FetchJob:
         if locked is None or self.options.update_lock or locked.digest == manifest.digest:
             return
         kept = self.workspace.manifest(locked.digest)
-        before = Manifest.parse(kept.read_bytes(), where=kept) if kept.exists() else None
+        before = Manifest.parse(read_tag_file(kept), where=kept) if kept.exists() else None
         raise MismatchError(
             "the data differs from the lock",
             where=self.entry.reference,

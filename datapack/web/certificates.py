@@ -32,6 +32,15 @@ class Authorities:
     folder: str = ""
     variable: str = ""
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which another program trusts the same; none for what the system trusts.
+
+        Requests and botocore read the first, and what uses OpenSSL without either reads the others.
+        """
+        names = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+        values = (self.file or self.folder, self.file, self.folder)
+        return {name: value for name, value in zip(names, values, strict=True) if value and self.variable}
+
 
 def find_authorities(environment: Mapping[str, str] = os.environ) -> Authorities:
     """Return what the environment names: REQUESTS_CA_BUNDLE, else CURL_CA_BUNDLE, else SSL_CERT_FILE and SSL_CERT_DIR.

@@ -102,6 +102,7 @@ def test_invalid_utf8_is_refused():
 @pytest.mark.parametrize(
     ("name", "why"),
     [
+        *((name, "a bidirectional control character") for name in ("a\u202egnp.exe", "\u2067a", "a\u202c")),
         *((name, "a control character or a backslash") for name in ("a\nb", "a\x7f", "a\x85", "a\u2028b", "a\\b")),
         *((name, "an empty, '.' or '..' part") for name in ("..", "a/../b", "", "a//b", "a/", "./a", "a/.")),
         ("/a", "a leading '/'"),

@@ -4,6 +4,7 @@ Each file here holds what looks like the end of its format. It is cut at every b
 """
 
 import io
+import json
 import struct
 import time
 import zipfile
@@ -19,7 +20,7 @@ from datapack.download.content import WrongContentError, check_content
 from datapack.download.file_end import has_end
 from tests.servers import png
 
-ENDINGS = {"PNG": ".png", "GIF": ".gif", "JPEG": ".jpg", "WebP": ".webp", "ZIP": ".zip"}
+ENDINGS = {"PNG": ".png", "GIF": ".gif", "JPEG": ".jpg", "WebP": ".webp", "ZIP": ".zip", "JSON": ".json"}
 
 
 def image(kind, size=(40, 30), **options):
@@ -102,6 +103,8 @@ FILES = {
     "ZIP64": ("ZIP", of_many_entries(IN_IT)),
     "ZIP64 with offsets": ("ZIP", far_on(IN_IT)),
     "ZIP with a name like an end": ("ZIP", archive(["a"]).replace(b"0.zip", b"PK\5\6p")),
+    "JSON": ("JSON", rb'{"a": [{"b": "}]"}, {"c\\": "\"]}"}], "d": []}'),
+    "JSON array": ("JSON", json.dumps([{"id": n, "text": "[{" * n} for n in range(9)], indent=1).encode()),
     "empty ZIP": ("ZIP", archive([])),
     "empty ZIP with a comment": ("ZIP", archive([], comment=b"nothing")),
 }
@@ -224,3 +227,11 @@ def test_a_file_that_is_accepted_has_one_end(pair, data):
     cut = data.draw(st.integers(0, len(content)))
     if form in {"PNG", "GIF"} and accepted(content[:cut], form):
         assert accepted(content, form)
+
+
+def test_of_a_very_large_json_file_the_end_is_checked(monkeypatch):
+    """It is not read into memory."""
+    monkeypatch.setattr(file_end, "_LARGEST_JSON", 10)
+    content = b'{"images": [{"id": 1, "name": "a"}]}\n'
+    assert accepted(content, "JSON")
+    assert not accepted(content[:-6], "JSON")

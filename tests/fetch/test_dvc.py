@@ -1,15 +1,27 @@
 """The real DVC: bags are tracked once, restored completely and pushed; and what can go wrong."""
 
+import functools
 import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Catalog, fact, make_catalog
+from tests.registries import self_signed
 
 pytestmark = pytest.mark.slow  # DVC starts in each test, in many of them several times
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, *_):
+        pass
 
 
 def git(catalog: Catalog, *arguments: str) -> str:
@@ -194,3 +206,26 @@ def test_dvc_repository_in_a_parent_folder_is_used(catalog, tmp_path):
     catalog.ok("build", "reef@v1")
     assert not (catalog.root / ".dvc").exists()
     assert any((tmp_path / ".dvc/cache").rglob("*.dir"))
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_dvc_trusts_what_datapack_trusts(published, tmp_path, monkeypatch, variable):
+    """A remote may have a certificate of one's own; whichever variable names it counts in every command."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in (".dvc/cache", "data/reef/v1", "source"):
+        shutil.rmtree(published.root / name)
+    certificate, key = self_signed(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    handler = functools.partial(QuietHandler, directory=str(tmp_path / "remote"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = published.root / ".dvc/config"
+        url = f"https://127.0.0.1:{server.server_port}"
+        config.write_text(config.read_text().replace("../../remote", url).replace("../remote", url))
+        assert "'dvc pull" in published.fails("fetch", "reef@v1")
+        published.env[variable] = str(certificate)
+        published.ok("fetch", "reef@v1")
+        server.shutdown()

@@ -126,6 +126,21 @@ def test_a_model_is_not_evaluated_on_images_that_it_has_seen(trained):
     )
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_the_results_of_a_run_are_not_replaced_by_those_of_another_model(trained, command):
+    """`coco_eval.json` and `predictions.json` are of the model beside them."""
+    haven, _ = trained
+    other = haven.data / "model.pt"
+    other.write_bytes((haven.outputs / "run" / "model.pt").read_bytes())
+    before = (haven.outputs / "run" / "coco_eval.json").read_bytes()
+    haven.configure(evaluation={"model": "model.pt"})
+    done = haven.fork(command)
+    haven.configure(training={"epochs": 2})
+    assert done.returncode == 2
+    assert f"{other}: evaluation.model is not the model of this run, whose own results would be lost" in last(done)
+    assert (haven.outputs / "run" / "coco_eval.json").read_bytes() == before
+
+
 def test_the_last_line_says_that_the_time_was_up(haven):
     """A training that max_hours ended is no finished one."""
     haven.configure(training={"epochs": 2, "max_hours": 1e-9})

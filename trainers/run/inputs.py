@@ -96,10 +96,18 @@ def find_model(model: str | None, run: Run, folder: Path) -> Path:
     """Return the `model.pt` that the configuration's `evaluation.model` names; by default the run's own.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or its results would replace those of this run's own model.
     """
-    path = run.path(MODEL) if model is None else folder / model
+    own = run.path(MODEL)
+    path = own if model is None else folder / model
     if not path.is_file():
         fix = "train first, or set evaluation.model to a model.pt" if model is None else "correct evaluation.model"
         raise ConfigError("there is no model", where=path, fix=fix)
+    if own.is_file() and not own.samefile(path):
+        raise ConfigError(
+            "evaluation.model is not the model of this run, whose own results would be lost",
+            where=path,
+            expected=own,
+            fix="give the configuration another 'run', or remove evaluation.model",
+        )
     return path
