@@ -21,7 +21,7 @@ from datapack.image.base import Base, open_base
 from datapack.image.config import Image, compose, dataset_folder, labels
 from datapack.image.layers import Layer, data_layers, program_layer, tag_layer
 from datapack.metadata import provenance
-from datapack.targets import Delivery, open_target
+from datapack.targets import Delivery, check_target, open_target
 from datapack.workspace.cache import HashCache
 from datapack.workspace.folder import keep_private
 
@@ -72,6 +72,8 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
     """
     catalog, commit = Catalog.read(workspace.catalog), last_commit(workspace.catalog)
     entry = catalog.entry(reference)
+    if options.target is not None:
+        check_target(options.target, entry)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         lock = Lock.read(workspace.lock)
         base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)

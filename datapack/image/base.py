@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datapack.errors import ImageError
+from datapack.errors import ImageError, UsageError
 from datapack.files import atomic_writer
 from datapack.hashing import is_digest
 from datapack.image.base_rules import BaseFiles, settings_problems
@@ -77,6 +77,7 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
         reporter: notified when something is fetched, and when the base is a stand-in.
 
     Raises:
+        UsageError: ``text`` names no base, or one without a digest.
         ImageError: the base can't be fetched or read, differs from its digest, is not for the Safe Haven's machines, or
             breaks the rules of a base.
     """
@@ -131,6 +132,8 @@ def resolve(name: str, cache: Path) -> str:
 
 
 def _open_layout(text: str, folder: Path) -> Base:
+    if text == "oci:":
+        raise UsageError("the base has no name", where=repr(text), expected="oci:DIR")
     layout = Layout.at(folder, text.removeprefix("oci:"))
     root = layout.image()
     return _base(text, root.digest, read_image(layout, root, text, PLATFORM), layout)
@@ -139,7 +142,13 @@ def _open_layout(text: str, folder: Path) -> Base:
 def _open_pinned(text: str, cache: Layout, reporter: Reporter) -> Base:
     name, _, digest = text.partition("@")
     if not is_digest(digest):
-        raise ImageError("the base is not pinned by its digest", where=text, expected="NAME:TAG@sha256:<64 hex digits>")
+        known = name if ":" in name else "NAME:TAG"
+        raise UsageError(
+            "the base is not pinned by its digest",
+            where=repr(text),
+            expected="NAME:TAG@sha256:<64 hex digits>, or oci:DIR for one on this disk",
+            fix=f"'datapack base {known}' looks up the digest and writes it into the catalog",
+        )
     image = _cached(cache, digest, text)
     if image is None:
         reporter.note(f"fetching the base {text}")

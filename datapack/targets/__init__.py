@@ -14,9 +14,32 @@ from datapack.targets.target import Delivery, Target
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-__all__ = ["FORMS", "Delivery", "Target", "open_target"]
+    from datapack.catalog.model import Entry
+
+__all__ = ["FORMS", "Delivery", "Target", "check_target", "open_target"]
 
 FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG], docker://[REGISTRY/NAME:TAG]"
+
+
+def check_target(text: str, entry: Entry) -> None:
+    """Check all that can be known of a target without its disk, engine or registry, before any work is done.
+
+    Raises:
+        UsageError: ``text`` names no target, or one that can't take this version's image.
+    """
+    form, name = _parse(text)
+    if form == "oci-archive" and name == "-":
+        from datapack.targets.archive import check_pipe
+
+        check_pipe()
+    elif form == "docker-daemon":
+        from datapack.targets.daemon import check_name
+
+        check_name(_name_in_engine(name, entry))
+    elif form == "docker":
+        from datapack.targets.registry import image_name
+
+        image_name(name, entry)
 
 
 def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]:
@@ -27,21 +50,33 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
         ImageError: it can't be written, or contains something else.
     """
     folder, reference = delivery.folder, delivery.entry.reference
-    form, _, name = text.partition(":")
-    if form == "oci" and name and ":" not in name:
+    form, name = _parse(text)
+    if form == "oci":
         from datapack.targets.layout import open_layout
 
         return open_layout(folder / name, reference, verify=delivery.verify)
-    if form == "oci-archive" and name and ":" not in name:
+    if form == "oci-archive":
         from datapack.targets.archive import open_archive, open_pipe
 
         return open_pipe() if name == "-" else open_archive(folder / name, reference)
     if form == "docker-daemon":
         from datapack.targets.daemon import open_daemon
 
-        return open_daemon(name or f"{reference.name}:{reference.version}")
-    if form == "docker" and name.startswith("//"):
-        from datapack.targets.registry import open_registry
+        return open_daemon(_name_in_engine(name, delivery.entry))
+    from datapack.targets.registry import open_registry
 
-        return open_registry(name.removeprefix("//"), delivery)
+    return open_registry(name, delivery)
+
+
+def _parse(text: str) -> tuple[str, str]:
+    """Split a target into its form and its name, which may be empty for an engine or a registry."""
+    form, _, name = text.partition(":")
+    if form == "docker" and name.startswith("//"):
+        return form, name.removeprefix("//")
+    if form == "docker-daemon" or (form in {"oci", "oci-archive"} and name and ":" not in name):
+        return form, name
     raise UsageError("not a target", where=repr(text), expected=FORMS)
+
+
+def _name_in_engine(name: str, entry: Entry) -> str:
+    return name or f"{entry.reference.name}:{entry.reference.version}"

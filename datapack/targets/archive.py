@@ -109,15 +109,20 @@ class ArchiveTarget:
             return start
 
 
-@contextlib.contextmanager
-def open_pipe() -> Iterator[PipeTarget]:
-    """Open standard output for an archive."""
+def check_pipe() -> None:
+    """Raise `UsageError` if standard output can't take an archive."""
     if sys.stdout is None:  # closed by the program that started datapack
         raise UsageError("there is no standard output", where="oci-archive:-", fix="redirect it to a file or a program")
     if sys.stdout.isatty():
         raise UsageError(
             "will not write an image to a terminal", where="oci-archive:-", fix="redirect it to a file or a program"
         )
+
+
+@contextlib.contextmanager
+def open_pipe() -> Iterator[PipeTarget]:
+    """Open standard output for an archive."""
+    check_pipe()
     yield PipeTarget(sys.stdout.buffer)
 
 

@@ -38,7 +38,7 @@ def open_daemon(name: str) -> Iterator[DaemonTarget]:
         UsageError: an engine would refuse the name, after all layers were sent.
         ImageError: no engine answers.
     """
-    _check_name(name)
+    check_name(name)
     with open_engine() as client:
         engine = Engine.ask(client)
         load = _Load(client)
@@ -48,7 +48,8 @@ def open_daemon(name: str) -> Iterator[DaemonTarget]:
             load.abandon()
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise `UsageError` if an engine would refuse a name."""
     parsed = None
     for text in (name, f"localhost/{name}"):  # an engine's name may lack the registry
         with contextlib.suppress(UsageError):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from datapack.catalog.model import Entry
     from datapack.image.config import Image
     from datapack.oci.blob import Observer
     from datapack.oci.spec import Descriptor
@@ -42,7 +43,7 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
         UsageError: ``text`` is not such a name, the image is for tests only, or everybody could read private data.
         ImageError: the registry can't be reached, or refuses the push.
     """
-    name = _name(text, delivery)
+    name = image_name(text, delivery.entry)
     refuse_stand_in(delivery.base.labels, name.registry)
     sources = [path for path in delivery.cache.repositories(name.registry) if path != name.repository]
     client = RegistryClient(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
@@ -52,14 +53,15 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
     return nullcontext(target)
 
 
-def _name(text: str, delivery: Delivery) -> ImageName:
-    reference = delivery.entry.reference
+def image_name(text: str, entry: Entry) -> ImageName:
+    """Return the name under which a version is pushed; raise `UsageError` if ``text`` gives none."""
+    reference = entry.reference
     if not text:
-        if delivery.entry.defaults.registry is None:
+        if entry.defaults.registry is None:
             raise UsageError(
                 "no registry to push to", where=reference, fix="set defaults.registry, or name one: --to docker://..."
             )
-        text = f"{delivery.entry.defaults.registry}/{reference.name}"
+        text = f"{entry.defaults.registry}/{reference.name}"
     name = ImageName.parse(text)
     if name.digest:
         raise UsageError("a push can't take a digest: it returns one", where=text, expected="REGISTRY/NAME:TAG")

@@ -338,6 +338,14 @@ def test_terminated_build_says_so(catalog):
         (["build", "riif@v1"], "did you mean 'reef@v1'?"),
         (["build", "reef@v1", "--to", "tar:x"], "'tar:x': not a target: expected oci:DIR"),
         (["build", "reef@v1", "--to", "oci:a:b"], "'oci:a:b': not a target"),
+        (
+            ["build", "reef@v1", "--base", "base"],
+            "'base': the base is not pinned by its digest: expected NAME:TAG@sha256:",
+        ),
+        (["build", "reef@v1", "--base", "base"], "or oci:DIR for one on this disk; 'datapack base NAME:TAG' looks up"),
+        (["build", "reef@v1", "--base", "alpine:3.22"], "; 'datapack base alpine:3.22' looks up the digest"),
+        (["build", "reef@v1", "--base", "alpine:3.22@sha256:0"], "; 'datapack base alpine:3.22' looks up the digest"),
+        (["build", "reef@v1", "--base", "oci:"], "'oci:': the base has no name: expected oci:DIR"),
         (["verify", "nothing"], "'nothing': not something that datapack can verify"),
     ],
 )

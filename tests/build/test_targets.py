@@ -1,6 +1,7 @@
 """Targets on disk that hold something of the user's: it is never lost."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -64,3 +65,46 @@ def test_closed_standard_output_is_one_line(built):
     done = subprocess.run(command, **built.options(), stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "error: oci-archive:-: there is no standard output" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("foo:bar", "'foo:bar': not a target: expected oci:DIR"),
+        ("", "'': not a target"),
+        ("oci:", "'oci:': not a target"),
+        ("oci-archive:", "'oci-archive:': not a target"),
+        ("oci-archive:a:b", "'oci-archive:a:b': not a target"),
+        ("docker:x", "'docker:x': not a target"),
+        ("docker-daemon:Reef", "'Reef': not the name of an image in an engine"),
+        ("docker://", "reef@v1: no registry to push to"),
+        ("docker://reef", "'reef': not the name of an image in a registry"),
+        (f"docker://ghcr.io/a/b@sha256:{64 * '0'}", "a push can't take a digest"),
+    ],
+)
+def test_a_wrong_target_is_refused_before_any_work(catalog, target, says):
+    """What is wrong with the text itself is said before the base is fetched, here from a registry that is not there."""
+    described = (catalog.root / "datasets.yml").read_text().replace(", registry: ghcr.io/example", "")
+    base = f"127.0.0.1:1/base:1@sha256:{64 * '0'}"
+    (catalog.root / "datasets.yml").write_text(described.replace("oci:base", base))
+    error = catalog.fails("build", "reef@v1", "--to", target, status=2)
+    assert says in error
+    assert "fetching the base" not in error
+    if target.startswith("docker:/"):
+        assert says in catalog.fails("push", "reef@v1", "--to", target, status=2)
+
+
+def test_a_terminal_takes_no_image_and_says_so_before_any_work(catalog):
+    """``oci-archive:-`` on a terminal ends before anything is fetched."""
+    ours, terminal = os.openpty()
+    try:
+        command = catalog.command("build", "reef@v1", "--to", "oci-archive:-")
+        done = subprocess.run(
+            command, **catalog.options(), stdout=terminal, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(terminal)
+        os.close(ours)
+    assert done.returncode == 2
+    assert "oci-archive:-: will not write an image to a terminal" in done.stderr
+    assert not (catalog.root / "data").exists()
