@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datapack.catalog.lock import Lock, LockedImage
+from datapack.catalog.model import Catalog
 from datapack.engine import Engine, engine_errors
 from datapack.errors import ImageError, UsageError
 from datapack.image.config import ENTRYPOINT, dataset_of
@@ -193,6 +194,7 @@ def _locked(reference: Reference, workspace: Workspace | None) -> tuple[Workspac
         raise UsageError("no datasets.yml here or in any folder above", where=reference, fix="name its folder with -C")
     entry = Lock.read(workspace.lock).entries.get(reference)
     if entry is None or entry.image is None:
+        Catalog.read(workspace.catalog).entry(reference)  # or it says that there is no such version to build
         raise ImageError(
             "its image has not been built", where=reference, fix=f"build it first: 'datapack build {reference}'"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from datapack.bag.bagit import DECLARATION
 from datapack.catalog.lock import Lock
 from datapack.errors import BagError, MismatchError, UsageError
 from datapack.reference import Reference
@@ -42,6 +43,8 @@ def verify(
         MismatchError: it differs; ``details`` has a line per difference, sorted.
         DatapackError: it can't be read at all.
     """
+    if text in {"", "oci:", "oci-archive:", "docker://"}:
+        raise UsageError("not something that datapack can verify", where=repr(text), expected=FORMS)
     if text.startswith(("oci:", "oci-archive:")):
         from datapack.verify.stored import verify_local
 
@@ -51,18 +54,38 @@ def verify(
 
         return verify_remote(text, workspace, mode, reporter, insecure=insecure)
     if (folder / text).is_dir():
-        if (folder / text / "index.json").is_file() and not (folder / text / "data").exists():
-            raise UsageError("an image's folder, not a bag's", where=text, fix=f"verify it as 'oci:{text}'")
+        _check_folder(folder / text, text)
         return replace(verify_bag(folder / text, mode, reporter), where=text)
-    if "@" not in text or workspace is None:
+    if "@" not in text:
         raise UsageError("not something that datapack can verify", where=repr(text), expected=FORMS)
     return _verify_reference(text, workspace, mode, reporter)
 
 
-def _verify_reference(text: str, workspace: Workspace, mode: Mode, reporter: Reporter) -> Verified:
+def _check_folder(path: Path, text: str) -> None:
+    """Raise an error for a folder that is no bag at all, and say what else may have been meant."""
+    if (path / "index.json").is_file() and not (path / "data").exists():
+        raise UsageError("an image's folder, not a bag's", where=text, fix=f"verify it as 'oci:{text}'")
+    try:
+        (path / DECLARATION).lstat()
+    except FileNotFoundError:
+        raise BagError(
+            "not a bag",
+            where=text,
+            expected=f"a folder with {DECLARATION} and data",
+            found=f"no {DECLARATION}",
+            fix="name a version, NAME@VERSION, or the folder of a bag, such as data/NAME/VERSION",
+        ) from None
+
+
+def _verify_reference(text: str, workspace: Workspace | None, mode: Mode, reporter: Reporter) -> Verified:
     reference = Reference.parse(text)
+    if workspace is None:
+        raise UsageError("no datasets.yml here or in any folder above", where=text, fix="name its folder with -C")
     locked = Lock.read(workspace.lock).entries.get(reference)
     if not workspace.bag(reference).exists():
+        from datapack.catalog.model import Catalog
+
+        Catalog.read(workspace.catalog).entry(reference)  # or it says that there is no such version to fetch
         raise BagError("its bag is not here", where=text, fix=f"fetch it with 'datapack fetch {text}'")
     verified = verify_bag(workspace.bag(reference), mode, reporter)
     if locked is not None and locked.digest != verified.digest:

@@ -286,7 +286,7 @@ def test_what_can_not_be_run_is_one_clear_line(stage: Stage) -> None:
     """A missing image, a missing program, an invalid name or a missing GPU gives one clear line."""
     assert "nope:latest: the engine has no such image; pull or load it" in stage.fails(1, "nope:latest")
     assert "the engine can't find this image" in stage.fails(1, "Not An Image")
-    assert "its image has not been built; build it first: 'datapack build reef@v2'" in stage.fails(1, "reef@v2")
+    assert "reef has no version v2: expected one of reef@v1" in stage.fails(2, "reef@v2")
     assert "the engine can't run this container: found" in stage.fails(1, STAND_IN, "--", "/no/such/program")
     assert "the engine can't create this container: found" in stage.fails(1, STAND_IN, "--name", "a b", "--", "true")
     gpu = stage.fails(1, STAND_IN, "--gpu", "--", "true")

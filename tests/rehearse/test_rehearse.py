@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,8 @@ from datapack.rehearse.arrival import imports_nothing, list_files, verify_arriva
 from datapack.rehearse.flags import FLAGS, read_opt_file, volumes
 from datapack.rehearse.folders import is_abandoned, open_folders, remove_abandoned
 from datapack.rehearse.settings import parse_bytes, read_env_file, read_words, show_bytes
-from datapack.rehearse.subject import Dataset, find_subject
+from datapack.rehearse.subject import Dataset, find_stored, find_subject
+from datapack.workspace.folder import Workspace
 from tests.conftest import PROJECT
 from tests.workplace import REFERENCE
 
@@ -38,6 +40,17 @@ def test_an_image_on_disk_is_for_apptainer(what):
     """The error says how to rehearse it; no engine is asked."""
     with pytest.raises(UsageError, match=r"an engine runs no image on disk; rehearse its name@version, .* apptainer"):
         find_subject(None, what, None, None, Silent())
+
+
+def test_only_a_version_of_the_catalog_is_to_be_built(catalog):
+    """The error for a version that does not exist is that of `build`; for another, it names the command."""
+    workspace = Workspace(catalog.root)
+    for launch in (partial(find_subject, None), partial(find_stored, folder=catalog.root)):
+        find = partial(launch, workspace=workspace, base=None, reporter=Silent())
+        with pytest.raises(UsageError, match="reef has no version v9: expected one of reef@v1"):
+            find(what="reef@v9")
+        with pytest.raises(ImageError, match="its image has not been built; build it first: 'datapack build reef@v1'"):
+            find(what="reef@v1")
 
 
 @pytest.mark.parametrize(
