@@ -36,3 +36,27 @@ def test_invalid_reference_is_refused(text):
     """A name that could not be a folder, an image name and a tag is refused, with a valid example."""
     with pytest.raises(UsageError, match="not a reference: expected name@version, such as fathom24@v1"):
         Reference.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("FISH@v1", "; 'FISH' can't be a name: it must be lower-case letters and digits, with single"),
+        ("two words@v1", "; 'two words' can't be a name"),
+        ("fish@v1/x", "; 'v1/x' can't be a version: it must be letters, digits, "),
+        ("fish@v1.dvc", "it can't end in .dvc or .partial"),
+    ],
+)
+def test_a_reference_with_both_parts_is_told_the_rule(text, rule):
+    """Who wrote name@version needs to know which part is wrong, and why."""
+    with pytest.raises(UsageError) as error:
+        Reference.parse(text)
+    assert rule in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["fish", "fish@", "@v1", "FISH@"])
+def test_a_reference_without_a_part_is_told_the_form(text):
+    """The form is all there is to say."""
+    with pytest.raises(UsageError) as error:
+        Reference.parse(text)
+    assert str(error.value) == f"{text!r}: not a reference: expected name@version, such as fathom24@v1"

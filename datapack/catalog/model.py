@@ -15,7 +15,7 @@ from datapack.catalog.validation import Vocabulary, first_problem, nearest
 from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
 from datapack.oci.spec import canonical_json
-from datapack.reference import NAME, VERSION, Reference
+from datapack.reference import NAME, NAME_FORM, VERSION, VERSION_FORM, Reference
 from datapack.yamlfile import Place, YamlFile, describe
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
 _URL = r"^https?://[^\s/]+\S*$"
 _FORMS = {  # each pattern in words, for errors
-    _NAME: "lower-case letters and digits, with single '.', '_' or '-' between them",
-    _VERSION: "letters, digits, '.', '_' and '-', such as v1; it can't end in .dvc or .partial",
+    _NAME: NAME_FORM,
+    _VERSION: VERSION_FORM,
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
     _URL: "an http or https URL",

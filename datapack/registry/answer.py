@@ -123,5 +123,5 @@ def unreachable(error: WebError, name: ImageName) -> UnreachableError:
             fix = "check the name; if it is right, ask the registry's operator"
             return _FinalError("the registry's answer can't be read", where=name, found=error, fix=fix)
     kind = _DownError if isinstance(error, NoConnectionError) else UnreachableError
-    fix = "check the network and run the same command again: it resumes"
+    fix = "check the network and run the same command again"
     return kind("the registry can't be reached", where=name, found=error, fix=fix)

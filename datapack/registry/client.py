@@ -155,7 +155,7 @@ class RegistryClient:
 
     def _fix(self, status: int) -> str:
         if may_pass(status):
-            return "try again later: the same command resumes"
+            return "try again later"
         if status != _UNAUTHORIZED:
             return _FIXES.get(status, "ask the registry's operator what is wrong")
         registry, login = (

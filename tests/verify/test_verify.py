@@ -111,7 +111,7 @@ def test_a_swapped_manifest_is_found(built):
         ("oci-archive:datasets.yml", "not an archive"),
         ("oci:base", "not an import container: found no DATAPACK_DATASET and DATAPACK_DIGEST in its environment"),
         ("source", "not a bag"),
-        ("reef@v9", "reef@v9: its bag is not here; fetch it with 'datapack fetch reef@v9'"),
+        (".", ".: not a bag: expected a folder with bagit.txt and data, found no bagit.txt; name a version"),
     ],
 )
 def test_what_is_no_image_or_bag(built, what, says):
@@ -131,4 +131,33 @@ def test_it_works_outside_any_catalog(built, tmp_path):
     shutil.move(built.root / "dist/reef-v1", tmp_path / "image")
     built.root = tmp_path
     assert built.ok("verify", "oci:image").startswith("verified")
-    assert "not something that datapack can verify" in built.fails("verify", "reef@v1", status=2)
+    assert "reef@v1: no datasets.yml here or in any folder above" in built.fails("verify", "reef@v1", status=2)
+
+
+@pytest.mark.parametrize("what", ["", "oci:", "oci-archive:", "docker://"])
+def test_a_form_without_a_name_is_wrong_usage(built, what):
+    """The error names the forms that there are."""
+    says = f"{what!r}: not something that datapack can verify: expected NAME@VERSION, oci:DIR"
+    assert says in built.fails("verify", what, status=2)
+
+
+def test_a_version_that_can_not_be_fetched_is_not_to_be_fetched(fetched):
+    """The error says what `fetch` would say; a bag whose version left the catalog is verified all the same."""
+    assert "reef has no version v9: expected one of reef@v1" in fetched.fails("verify", "reef@v9", status=2)
+    assert "no riif@v1 in the catalog: expected one of reef@v1" in fetched.fails("verify", "riif@v1", status=2)
+    described = fetched.root / "datasets.yml"
+    described.write_text(described.read_text().replace("v1:", "v2:"))
+    assert fetched.ok("verify", "reef@v1").startswith("verified")
+    assert "reef@v2: its bag is not here; fetch it with 'datapack fetch reef@v2'" in fetched.fails("verify", "reef@v2")
+    described.write_text("a: [")
+    assert fetched.ok("verify", "reef@v1").startswith("verified")
+    error = fetched.fails("verify", "reef@v2", status=2)
+    assert "datasets.yml:" in error
+    assert "fetch it" not in error
+
+
+def test_no_network_promises_no_resumption(built):
+    """Verifying starts anew each time."""
+    error = built.fails("verify", "docker://127.0.0.1:1/reef:v1")
+    assert "check the network and run the same command again" in error
+    assert "resume" not in error
