@@ -3,6 +3,7 @@
 import pytest
 
 from datapack.errors import DatapackError, brief, shown
+from datapack.text import counted
 
 HIDDEN = {
     "line feed": ("a\nIMPORT OK", r"a\nIMPORT OK"),
@@ -46,3 +47,9 @@ def test_no_foreign_text_fills_a_log():
     path = "a" * 4096
     assert brief(path) == path
     assert path in str(DatapackError("not here", where=path))
+
+
+def test_one_thing_is_not_plural():
+    """Only one file is a file; large numbers have commas."""
+    counts = {0: "0 files", 1: "1 file", 2: "2 files", 1000: "1,000 files"}
+    assert {number: counted(number, "file") for number in counts} == counts

@@ -22,7 +22,7 @@ from datapack.fetch.history import find_manifest
 from datapack.fetch.version import FetchedVersion
 from datapack.image.config import dataset_folder
 from datapack.image.layers import data_layers, program_layer, tag_layer
-from datapack.progress import size
+from datapack.text import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -228,7 +228,7 @@ def _names(changes: Changes, all_names: bool) -> list[str]:
 def _cost(found: Diff) -> list[str]:
     """Say what a push and a pull cost."""
     layers = found.shared.count + found.new.count
-    cost = f"push: {found.new.count:,} of {layers:,} layers, {found.new.size}"
+    cost = f"push: {found.new.count:,} of {counted(layers, 'layer')}, {found.new.size}"
     if found.new.bytes is not None and found.shared.bytes is not None:
         whole = found.new.bytes + found.shared.bytes
         cost += f", {_share(found.new.bytes, whole)} the whole {size(whole)}"

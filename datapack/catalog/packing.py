@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from datapack.errors import CatalogError
+from datapack.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def decode(packing: str, files: Sequence[File], where: object) -> list[list[File
     runs = [(int(number), int(count)) for number, _, count in (run.partition("*") for run in packing.split(" "))]
     total, used = sum(count for _, count in runs), {number for number, _ in runs}
     if total != len(files):
-        raise _wrong(where, f"{len(files):,} files, as in the manifest", f"{total:,}")
+        raise _wrong(where, f"{counted(len(files), 'file')}, as in the manifest", f"{total:,}")
     if used != set(range(len(used))):
         raise _wrong(where, f"layers from 0 to {len(used) - 1}", f"layer {max(used)}")
     layers: list[list[File]] = [[] for _ in used]

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
-from datapack.cli.commands import DETAILS_SHOWN, run
+from datapack.cli.commands import DETAILS_SHOWN, init, run
 from datapack.cli.output import complain, show_warning
 from datapack.cli.parser import make_parser
 from datapack.cli.signals import Signals
@@ -47,6 +47,7 @@ def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals
         signals.catch()
         _parse(arguments, options)
         _check_encoding()
+        _check_folder(options)
         options.command(options)
     except BaseException as error:
         signals.check()
@@ -63,6 +64,13 @@ def _check_encoding() -> None:
     if found != "utf-8":
         fix = "set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
         raise UsageError("file names would be read wrongly", where="the locale", expected="utf-8", found=found, fix=fix)
+
+
+def _check_folder(options: argparse.Namespace) -> None:
+    """Refuse a folder that is not there, which is not the same as one without a catalog; `init` makes it."""
+    if options.command is not init and not options.folder.is_dir():
+        what = "not a folder" if options.folder.exists() else "no such folder"
+        raise UsageError(what, where=options.folder, fix="choose another with -C")
 
 
 def _parse(arguments: Sequence[str], options: argparse.Namespace) -> None:

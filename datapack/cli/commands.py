@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from datapack.cli.output import say, say_text
 from datapack.errors import DatapackError, UsageError
+from datapack.text import counted, size
 
 if TYPE_CHECKING:
     import argparse
 
+    from datapack.bag.bagit import Bag
     from datapack.build.build import Built
     from datapack.workspace.folder import Workspace
 
@@ -60,24 +62,22 @@ def fetch(options: argparse.Namespace) -> None:
     """Fetch a version."""
     from datapack.fetch.job import FetchOptions
     from datapack.fetch.version import fetch as fetch_bag
-    from datapack.progress import Console, size
+    from datapack.progress import Console
     from datapack.reference import Reference
 
     workspace, reference = _workspace(options), Reference.parse(options.reference)
     chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
     bag = fetch_bag(workspace, reference, chosen, Console())
-    say(f"fetched    {reference}: {bag.files:,} files, {size(bag.bytes)}")
+    say(f"fetched    {reference}: {_amount(bag)}")
     say(f"dataset    {bag.manifest.digest}")
     say(f"bag        {_short(bag.path)}")
 
 
 def build(options: argparse.Namespace) -> None:
     """Build an import container."""
-    from datapack.progress import size
-
     built = _built(options)
     out = sys.stderr if options.target == "oci-archive:-" else sys.stdout
-    say(f"built      {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}", file=out)
+    say(f"built      {options.reference}: {_amount(built.bag)}", file=out)
     say(f"dataset    {built.bag.manifest.digest}", file=out)
     say(f"image      {built.image.digest}", file=out)
     say(f"target     {built.target.replace(f'{_workspace(options).root}/', '')}", file=out)
@@ -86,7 +86,6 @@ def build(options: argparse.Namespace) -> None:
 
 def push(options: argparse.Namespace) -> None:
     """Build an import container in a registry and print the commands to pull it."""
-    from datapack.progress import size
     from datapack.registry import ImageName
 
     if not options.target.startswith("docker://"):
@@ -94,7 +93,7 @@ def push(options: argparse.Namespace) -> None:
     built = _built(options)
     name = ImageName.parse(built.target.removeprefix("docker://"))
     tagged = f"{name.path}:{name.tag}"
-    say(f"pushed     {options.reference}: {built.bag.files:,} files, {size(built.bag.bytes)}")
+    say(f"pushed     {options.reference}: {_amount(built.bag)}")
     say(f"dataset    {built.bag.manifest.digest}")
     say(f"image      {name.path}@{name.digest}")
     say(f"provenance {_short(built.provenance)}")
@@ -129,7 +128,7 @@ def _built(options: argparse.Namespace) -> Built:
 
 def run(options: argparse.Namespace) -> None:
     """Rehearse an image."""
-    from datapack.progress import Console, size
+    from datapack.progress import Console
     from datapack.rehearse import Log, Options, rehearse
 
     folder = options.folder.resolve()
@@ -145,7 +144,7 @@ def run(options: argparse.Namespace) -> None:
         say(f"receipt  {done.arrived.receipt}")
     elif done.files:
         total = size(sum(count for _, count in done.files))
-        say(f"written  {len(done.files):,} files, {total}: {_short(done.folder)}")
+        say(f"written  {counted(len(done.files), 'file')}, {total}: {_short(done.folder)}")
         for path, count in done.files[:DETAILS_SHOWN]:
             say(f"  {size(count):>7}  {path}")
         if len(done.files) > DETAILS_SHOWN:
@@ -199,6 +198,10 @@ def completion(options: argparse.Namespace) -> None:
     from datapack.cli.completion import completion_script
 
     sys.stdout.write(completion_script(options.make_parser(), options.shell))
+
+
+def _amount(bag: Bag) -> str:
+    return f"{counted(bag.files, 'file')}, {size(bag.bytes)}"
 
 
 def _short(path: Path) -> str:

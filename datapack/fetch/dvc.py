@@ -24,7 +24,7 @@ from datapack.fetch.dvc_pointer import has_pointer, read_pointer
 from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
 from datapack.files import atomic_writer, read_limited
-from datapack.text import size
+from datapack.text import counted, size
 from datapack.web.certificates import find_authorities
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
         raise VersioningError(
             "DVC does not track every file of the bag",
             where=pointer,
-            expected=f"{files} files",
-            found=f"{tracked.files} files",
+            expected=counted(files, "file"),
+            found=counted(tracked.files, "file"),
             fix="check whether a .dvcignore excludes some",
         )
     return tracked.md5
@@ -120,7 +120,7 @@ def _lacking(cache: DvcCache, md5: str) -> str:
         return "the bag"
     tree = cache.tree(md5)
     absent = sum(not cache.has(file) for file in tree.values())
-    return f"{absent:,} of {len(tree):,} files" if absent else ""
+    return f"{absent:,} of {counted(len(tree), 'file')}" if absent else ""
 
 
 def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from datapack.download.responses import PRIVATE, PRIVATE_REDIRECT
 from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors
+from datapack.text import counted
 from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
     if not reasons.keys().isdisjoint({PRIVATE, PRIVATE_REDIRECT}):
         fix += "; a host that may have a private address belongs under 'hosts' of the source"
     raise FetchError(
-        f"{len(failed):,} of {total:,} files could not be fetched",
+        f"{len(failed):,} of {counted(total, 'file')} could not be fetched",
         where=reference,
         found="; ".join(f"{n:,} x {why}, such as {examples[why]}" for why, n in reasons.most_common(_REASONS)),
         fix=fix,

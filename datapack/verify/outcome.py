@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datapack.errors import MismatchError, shown
 from datapack.image.stand_in import STAND_IN_MEANS
-from datapack.text import size
+from datapack.text import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,8 @@ class Verified:
 
     def __str__(self) -> str:
         image = f", image {self.image}" if self.image else ""
-        lines = [f"{SCOPES[self.scope]}: {self.where}: {self.files:,} files, {size(self.bytes)}, {self.digest}{image}"]
+        amount = f"{counted(self.files, 'file')}, {size(self.bytes)}"
+        lines = [f"{SCOPES[self.scope]}: {self.where}: {amount}, {self.digest}{image}"]
         if self.statements is not None:
             lines.append(
                 f"provenance: {self.statements} attached, of this image" if self.statements else "no provenance"
@@ -75,6 +76,6 @@ def raise_if(difference: Difference, problems: Iterable[str], where: object) -> 
         raise MismatchError(
             "the data does not match its manifest" if difference else "not as datapack would have made it",
             where=where,
-            found=difference or ("1 problem" if len(details) == 1 else f"{len(details):,} problems"),
+            found=difference or counted(len(details), "problem"),
             details=details,
         )

@@ -124,6 +124,23 @@ def test_option_c_chooses_the_folder(catalog, tmp_path):
     assert elsewhere.stdout == from_here
 
 
+def test_option_c_names_a_folder_that_is_there(catalog):
+    """A folder that does not exist has no catalog either, but that is not what is wrong."""
+    assert "error: nope: no such folder; choose another with -C" in catalog.fails("-C", "nope", "list", status=2)
+    assert "datasets.yml: not a folder" in catalog.fails("-C", "datasets.yml", "verify", "reef@v1", status=2)
+    catalog.ok("-C", "new", "init")
+    assert (catalog.root / "new/datasets.yml").exists()
+
+
+def test_one_file_is_not_plural(catalog):
+    """Every command that counts files says "1 file" of one."""
+    for path in ("train.json", "images/a b.png", "images/ö.png"):
+        (catalog.root / "source" / path).unlink()
+    printed = catalog.ok("fetch", "reef@v1") + catalog.ok("build", "reef@v1")
+    printed += catalog.ok("verify", "reef@v1") + catalog.ok("verify", "oci:dist/reef-v1")
+    assert re.findall(r"\b1 files?\b", printed) == ["1 file"] * 4
+
+
 def test_locale_with_other_file_names_is_refused(catalog):
     """Read as ASCII or Latin-1, a name in UTF-8 is another name, and the dataset gets another digest."""
     catalog.env.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")

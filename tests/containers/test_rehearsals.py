@@ -131,7 +131,7 @@ def test_the_safe_havens_folders(stage: Stage, tmp_path: Path) -> None:
     """
     done = stage.ok(*stage.sh(script, "--data", str(tmp_path / "data"), "--outputs", str(tmp_path / "new" / "out")))
     assert done.stdout.splitlines()[:4] == ["epochs: 1", "x", "lo", f"rehearsed {STAND_IN}"]
-    assert f"written  1 files, 6 B: {tmp_path}/new/out" in done.stdout
+    assert f"written  1 file, 6 B: {tmp_path}/new/out" in done.stdout
     assert "6 B  run/log.txt" in done.stdout
     assert (tmp_path / "new/out/run/log.txt").read_text() == "12345\n"
     assert list((tmp_path / "data").iterdir()) == [tmp_path / "data" / "train.yml"]

@@ -103,7 +103,7 @@ def test_what_a_program_gets(researcher: Researcher) -> None:
     printed = done.stdout.splitlines()
     words = "[1] [two words, it's all] two words last"
     assert printed[:6] == [str(sid.RESEARCHER), "script", "home", "x", "    lo", words]
-    assert "written  1 files, 6 B" in done.stdout
+    assert "written  1 file, 6 B" in done.stdout
     assert (researcher.kept() / "safe_outputs/log.txt").read_text() == "12345\n"
 
 
