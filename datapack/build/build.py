@@ -130,7 +130,8 @@ def _open_target(
         replace=options.replace,
         allow_public=options.allow_public,
     )
-    return open_target(options.target or f"oci:{workspace.dist(entry.reference)}", delivery)
+    default = workspace.dist(entry.reference).relative_to(workspace.root)  # the name of the root may have a colon
+    return open_target(options.target or f"oci:{default}", delivery)
 
 
 def _keep_private(layout: Path) -> None:

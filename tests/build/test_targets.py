@@ -108,3 +108,10 @@ def test_a_terminal_takes_no_image_and_says_so_before_any_work(catalog):
     assert done.returncode == 2
     assert "oci-archive:-: will not write an image to a terminal" in done.stderr
     assert not (catalog.root / "data").exists()
+
+
+def test_the_folder_of_the_catalog_may_have_a_colon(catalog):
+    """Only a target that the user names is split at its colons."""
+    catalog.root = catalog.root.rename(catalog.root.with_name("a:b"))
+    assert "target     oci:dist/reef-v1" in catalog.ok("build", "reef@v1")
+    assert catalog.ok("verify", "oci:dist/reef-v1").startswith("verified")
