@@ -1,4 +1,4 @@
-"""Text for people: sizes in units, and streams that take every character."""
+"""Text for people: sizes in units, counts, and streams that take every character."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def size(count: int) -> str:
         if amount < 999.5:  # noqa: PLR2004 - anything larger rounds to the next unit
             return f"{amount:.3g} {unit}"
     return f"{amount / 1000:.3g} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Format a number of things: ``1 file``, ``4,000 files``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def escape_unknown(*streams: TextIO) -> None:

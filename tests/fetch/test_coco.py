@@ -216,7 +216,7 @@ def test_coco_file_must_come_from_an_earlier_source(place, server):
 
 def test_error_is_about_the_coco_file_that_could_not_be_fetched(place, server):
     """The error names the cause, not its consequence."""
-    with pytest.raises(FetchError, match="1 of 1 files could not be fetched: found 1 x 404 Not Found"):
+    with pytest.raises(FetchError, match="1 of 1 file could not be fetched: found 1 x 404 Not Found"):
         place.fetch(UrlSource(url=f"{server.url}/train.json"), CocoSource(coco="train.json", into="images"))
 
 
