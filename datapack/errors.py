@@ -4,6 +4,7 @@ import unicodedata
 
 # Control characters, invisible ones (zero width, change of direction), halves of a pair, ends of lines and paragraphs.
 _ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_LONGEST = 5000  # characters of a foreign text in a line: no path is longer
 
 
 def shown(text: str) -> str:
@@ -15,6 +16,11 @@ def shown(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(map(_escape, text))
+
+
+def brief(text: str) -> str:
+    """Cut a foreign text that is too long for a line of a log: a name can have a million characters."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 def _escape(letter: str) -> str:
@@ -45,16 +51,17 @@ class DatapackError(Exception):
         super().__init__(self._line())
 
     def _line(self) -> str:
-        line = self.what if self.where is None else f"{shown(str(self.where))}: {self.what}"
+        line = brief(self.what)
+        line = line if self.where is None else f"{shown(brief(str(self.where)))}: {line}"
         facts = [
-            f"{label} {value}"
+            f"{label} {brief(str(value))}"
             for label, value in (("expected", self.expected), ("found", self.found))
             if value is not None
         ]
         if facts:
             line += ": " + ", ".join(facts)
         if self.fix:
-            line += f"; {self.fix}"
+            line += f"; {brief(self.fix)}"
         return shown(" ".join(line.split()))
 
 

@@ -62,6 +62,14 @@ def raise_unless_held(raise_now: Callable[[], None]) -> None:
         raise_now()
 
 
+def forget_interrupt() -> None:
+    """Let Python end with its exit status after a `KeyboardInterrupt` that was caught.
+
+    If it came through ``exec``, as of the code that makes a dataclass, ``python -m`` would end itself by SIGINT.
+    """
+    exec("")  # noqa: S102 - nothing but this resets it
+
+
 class Stopped(Exception):  # noqa: N818 - not an error by itself: the user sees the error of another unit
     """Other work failed, so nobody needs this unit any more."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datapack.errors import shown
+from datapack.errors import DatapackError, brief, shown
 
 HIDDEN = {
     "line feed": ("a\nIMPORT OK", r"a\nIMPORT OK"),
@@ -35,3 +35,14 @@ def test_ordinary_text_stays_as_it_is():
     """Letters of any language, accents, emoji, spaces and backslashes stay."""
     for text in ("plain", "größe", "e\u0301", "日本語\u3000名前", "😀", "C:\\temp", "100 %", "a\u00a0b", ""):
         assert shown(text) == text
+
+
+def test_no_foreign_text_fills_a_log():
+    """A name of a million characters is cut wherever an error repeats it; a path that Linux can open is not."""
+    endless = "a" * 1_000_000
+    error = DatapackError(endless, where=endless, expected=endless, found=endless, fix=endless)
+    assert len(str(error)) < 26_000
+    assert str(error).endswith("aaa... (1,000,000 characters)")
+    path = "a" * 4096
+    assert brief(path) == path
+    assert path in str(DatapackError("not here", where=path))

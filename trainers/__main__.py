@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from datapack.executor import forget_interrupt
 from datapack.progress import Console
 from datapack.text import escape_unknown
 from trainers.errors import ConfigError, DatapackError, StoppedError, TrainingError
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, status = f"{job.word} FAILED: {error}", error.exit_code
         job.log_details(error)
     except KeyboardInterrupt:
+        forget_interrupt()
         line, status = f"{job.word} FAILED: stopped by Ctrl-C", StoppedError.exit_code
     except (Exception, SystemExit) as error:  # whatever happens, the last line must say that the job failed
         _show_traceback()

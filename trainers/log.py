@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from datapack.errors import shown
+from datapack.errors import brief, shown
 from datapack.hashing import regular_opener
 from datapack.progress import Console, Silent
 from trainers.errors import TrainingError
@@ -35,7 +35,7 @@ class Log(Console):
     def note(self, text: str) -> None:
         """Log a line."""
         if not self.quiet:
-            self._write(f"{time.strftime('%H:%M:%S')}  {shown(text)}")
+            self._write(f"{time.strftime('%H:%M:%S')}  {shown(brief(text))}")
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

@@ -122,6 +122,7 @@ def _open_target(
         base=base,
         cache=cache,
         reporter=reporter,
+        verify=options.verify,
         streams=options.streams,
         insecure=options.insecure,
         replace=options.replace,

@@ -55,6 +55,12 @@ def is_ignored(path: Path) -> bool:
     return _git(path, "check-ignore", "--quiet", path.name) is not None
 
 
+def tracked_files(folder: Path) -> list[str] | None:
+    """Return the files of a folder that git tracks; None without git or outside a repository."""
+    listed = _git(folder, "ls-files", "--", folder.name)
+    return None if listed is None else listed.splitlines()
+
+
 def _git(file: Path, *arguments: str) -> str | None:
     """Run git in the file's folder; return its output, or None if it failed."""
     program = shutil.which("git")

@@ -16,6 +16,7 @@ from datapack.cli.output import complain, show_warning
 from datapack.cli.parser import make_parser
 from datapack.cli.signals import Signals
 from datapack.errors import DatapackError, UsageError
+from datapack.executor import forget_interrupt
 from datapack.text import escape_unknown
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments, options, signals)
     except KeyboardInterrupt:
+        forget_interrupt()
         complain(f"stopped; {options.after_stop}")
         return STOPPED
     finally:

@@ -95,7 +95,11 @@ def _add_push(commands: Commands) -> None:
 def _add_build_options(command: argparse.ArgumentParser) -> None:
     _add_fetch_options(command)
     command.add_argument("--base", help=_BASE)
-    command.add_argument("--verify", action="store_true", help="hash every file again, even unchanged ones")
+    command.add_argument(
+        "--verify",
+        action="store_true",
+        help="read every file again, even unchanged ones, and what an oci: target has already",
+    )
     registry = command.add_argument_group("registry options")
     registry.add_argument("--streams", type=_count, default=4, metavar="N", help="parallel uploads (default: 4)")
     registry.add_argument("--insecure", action="store_true", help=_INSECURE)

@@ -10,25 +10,37 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
-from datapack.catalog.git import is_ignored
+from datapack.bag.manifest import PAYLOAD
+from datapack.catalog.git import is_ignored, tracked_files
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain
-from datapack.fetch.dvc_settings import find_repository, link_types, read_setting
-from datapack.files import atomic_writer, disk_errors, read_limited, remove_temporaries, temporary_file
+from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain, is_written_alike
+from datapack.fetch.dvc_settings import all_settings, find_repository, link_types, read_setting
+from datapack.files import atomic_writer, disk_errors, open_regular, read_limited, sync, temporary_file
 from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from datapack.bag.bagit import Bag
     from datapack.progress import Reporter
 
-_UNUSUAL = (("core", "autostage"), ("core", "hardlink_lock"), ("cache", "shared"))  # settings that DVC must follow
+_TRUTH, _TEXT = re.compile("(?i:true|false)"), re.compile(".+")
+# Settings that `add_bag` follows, or that do not concern it, with the form in which DVC accepts them.
+_SETTINGS = {
+    ("core", "remote"): _TEXT,
+    ("core", "no_scm"): _TRUTH,
+    ("core", "analytics"): _TRUTH,
+    ("core", "check_update"): _TRUTH,
+    ("cache", "dir"): _TEXT,
+    ("cache", "type"): re.compile("[a-z, ]+"),
+}
+_SECTIONS = re.compile(r'remote ".+"|studio|exp', re.DOTALL)  # that do not concern it
 _LIMIT = 1 << 20  # bytes of a .dvcignore or .gitignore
 _TRIES, _PAUSE = 7, 0.5  # seconds; DVC waits as long for another DVC
 
@@ -41,12 +53,24 @@ def is_ordinary(root: Path, pointer: Path) -> bool:
         pointer: the path of the bag's pointer, which need not exist.
     """
     return (
-        pointer.name[0].isalpha()  # a version such as 1e3 is a number to some parsers of YAML
-        and not any(read_setting(root, section, option) for section, option in _UNUSUAL)
+        is_written_alike(pointer.stem)
+        and all(_is_usual(*setting) for setting in all_settings(root))
         and not any(_concerns_dvc(folder) for folder in _folders(root, pointer))
         and (not has_pointer(pointer) or is_plain(pointer))
-        and (_without_git(root) or not is_ignored(pointer))
+        and not pointer.with_name(".gitignore").is_symlink()  # DVC follows it if it stays in the repository
+        and (_without_git(root) or _git_agrees(pointer))
     )
+
+
+def _is_usual(section: str, option: str, value: str) -> bool:
+    """Whether DVC accepts a setting, and `add_bag` follows it."""
+    form = _SETTINGS.get((section, option))
+    return form.fullmatch(value) is not None if form else _SECTIONS.fullmatch(section) is not None
+
+
+def _git_agrees(pointer: Path) -> bool:
+    """Whether git is there, has no file of the bag, and will have its pointer."""
+    return tracked_files(pointer.with_suffix("")) == [] and not is_ignored(pointer)
 
 
 def _folders(root: Path, pointer: Path) -> Iterator[Path]:
@@ -60,7 +84,7 @@ def _folders(root: Path, pointer: Path) -> Iterator[Path]:
 
 def _concerns_dvc(folder: Path) -> bool:
     """Whether a file here may keep DVC from tracking what is below, or may track it too."""
-    if (folder / "dvc.yaml").exists() or folder.with_name(f"{folder.name}.dvc").is_file():
+    if (folder / "dvc.yaml").exists() or (folder.parent / f"{folder.name}.dvc").is_file():
         return True
     ignored = folder / ".dvcignore"
     lines = read_limited(ignored, _LIMIT, VersioningError).splitlines() if ignored.exists() else []
@@ -75,43 +99,62 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
     """Link or copy every file of a bag into DVC's cache, let git ignore the bag, and write its pointer.
 
     Raises:
-        VersioningError: DVC is at work, the disk can't be written to, or a shared cache is damaged.
+        VersioningError: DVC is at work, the disk can't be written to, a shared cache is damaged, or somebody put
+            a file into the bag.
     """
-    cache, links = DvcCache.of(root), link_types(root)
+    _check_strangers(bag)
     names = sorted([*bag.manifest.hashes, *bag.tags])
     size = bag.bytes + sum((bag.path / name).stat().st_size for name in bag.tags)
-    with disk_errors(cache.folder, VersioningError), _exclusive(root):
-        if cache.private:
-            remove_temporaries(cache.folder)  # left behind by a kill
-        with temporary_file(cache.folder) as (file, listing):
+    with _exclusive(root):
+        with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
+            md5 = _store(root, bag.path, names, advance)
+        with disk_errors(pointer, VersioningError):
+            if not (_without_git(root) or is_ignored(bag.path)):
+                _ignore(bag.path)
+            with atomic_writer(pointer) as out:
+                out.write(format_pointer(md5, size, len(names), bag.path.name))
+
+
+def _store(root: Path, bag: Path, names: Sequence[str], advance: Callable[[int], None]) -> str:
+    """Put the files of a bag and their listing into DVC's cache; return DVC's name of the listing."""
+    cache, links = DvcCache.of(root), link_types(root)
+    with disk_errors(cache.objects, VersioningError):
+        cache.remove_leftovers()
+        with temporary_file(cache.objects) as (file, listing):
             digest = hashlib.md5(usedforsecurity=False)
 
             def write(part: bytes) -> None:
                 digest.update(part)
                 file.write(part)
 
-            with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
-                for name, md5 in hash_files(bag.path, names, algorithm="md5", advance=advance):
-                    cache.add(bag.path / name, md5, links)
-                    entry = json.dumps({"md5": md5, "relpath": name})
-                    write(f"{', ' if name is not names[0] else '['}{entry}".encode())
+            for name, md5 in hash_files(bag, names, algorithm="md5", advance=advance):
+                cache.add(bag / name, md5, links)
+                entry = json.dumps({"md5": md5, "relpath": name})
+                write(f"{', ' if name is not names[0] else '['}{entry}".encode())
             write(b"]")
-            file.flush()
-            md5 = f"{digest.hexdigest()}.dir"
-            cache.add(listing, md5, links)
-    with disk_errors(pointer, VersioningError):
-        if not (_without_git(root) or is_ignored(bag.path)):
-            _ignore(bag.path)
-        with atomic_writer(pointer) as out:
-            out.write(format_pointer(md5, size, len(names), bag.path.name))
+            sync(file)
+            tree = f"{digest.hexdigest()}.dir"
+            cache.add(listing, tree, links)
+    return tree
+
+
+def _check_strangers(bag: Bag) -> None:
+    """Refuse files beside the payload that are not the bag's: to DVC, they would be changes of it for ever."""
+    strangers = {path.name for path in bag.path.iterdir()} - {PAYLOAD, *bag.tags}
+    if strangers:
+        raise VersioningError("not a part of the bag", where=bag.path / min(strangers), fix="move it out of the bag")
 
 
 @contextlib.contextmanager
 def _exclusive(root: Path) -> Iterator[None]:
     """Hold the lock of the DVC repository, so that no ``dvc gc`` removes objects that no pointer names yet."""
     folder = (find_repository(root) or root / ".dvc") / "tmp"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("ab") as file:
+    with disk_errors(folder / "lock", VersioningError):
+        folder.mkdir(exist_ok=True)
+        if (folder / "lock").exists():
+            open_regular(folder / "lock", VersioningError).close()  # opening a FIFO to write would wait for ever
+        lock = (folder / "lock").open("ab")
+    with lock as file:
         for last in (*[False] * _TRIES, True):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,11 +169,11 @@ def _exclusive(root: Path) -> Iterator[None]:
 
 
 def _ignore(bag: Path) -> None:
-    """Add a bag to ``.gitignore`` beside it."""
+    """Add a bag to ``.gitignore`` beside it, which keeps its owner and mode."""
     path = bag.with_name(".gitignore")
     content = read_limited(path, _LIMIT, VersioningError) if path.exists() else b""
     line = f"/{bag.name}\n".encode()
     if line in content.splitlines(keepends=True):
         return
-    with atomic_writer(path) as out:
-        out.write(content + (b"\n" if content and not content.endswith(b"\n") else b"") + line)
+    with path.open("ab") as out:
+        out.write((b"\n" if content and not content.endswith(b"\n") else b"") + line)

@@ -11,12 +11,14 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import dataclass
+import stat
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_settings import cache_folder, find_repository
-from datapack.files import open_regular, read_limited, share_blocks, temporary_file
+from datapack.files import TEMPORARY_PREFIX, open_regular, read_limited, share_blocks, temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +28,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 _LIMIT = 4 << 30  # bytes of a listing or a manifest: more than those of ten million files
 _BLOCK = 1 << 20  # bytes
 _PROTECTED = 0o444  # DVC takes an object of this mode for sound
+_DAY = 24 * 60 * 60  # seconds
 
 
 def check_md5(text: object) -> str:
@@ -59,17 +62,24 @@ class DvcCache:
     """DVC 3's cache."""
 
     folder: Path
-    private: bool  # whether it is inside .dvc, so that it belongs to this repository alone
+    private: bool  # whether its objects are inside .dvc, so that they belong to this repository alone
 
     @classmethod
     def of(cls, root: Path) -> DvcCache:
         """Return the cache of the DVC repository that ``root`` is in."""
-        folder, repository = cache_folder(root), find_repository(root)
-        return cls(folder, repository is not None and repository.resolve() in folder.resolve().parents)
+        cache, repository = cls(cache_folder(root), private=False), find_repository(root)
+        return replace(
+            cache, private=repository is not None and repository.resolve() in cache.objects.resolve().parents
+        )
+
+    @property
+    def objects(self) -> Path:
+        """The folder of the objects, which may be on another disk than that of the cache."""
+        return self.folder / "files" / "md5"
 
     def path(self, md5: str) -> Path:
         """Return the path of an object."""
-        return self.folder / "files" / "md5" / md5[:2] / md5[2:]
+        return self.objects / md5[:2] / md5[2:]
 
     def has(self, md5: str) -> bool:
         return self.path(md5).exists()
@@ -101,18 +111,25 @@ class DvcCache:
             OSError: the disk can't be written to.
         """
         path = self.path(md5)
-        if path.exists() and (path.samefile(file) or not self.remove_damaged([md5])):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for link in links:
-            try:
-                _WAYS[link](file, path, self.folder)
-                break
-            except OSError:
-                if link == "copy":
-                    raise
+        if not path.exists() or (not path.samefile(file) and self.remove_damaged([md5])):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for link in links:
+                try:
+                    _WAYS[link](file, path, self.objects)
+                    break
+                except OSError:
+                    if link == "copy":
+                        raise
         with contextlib.suppress(OSError):  # as in DVC: the disk has no permissions, or the file is another user's
-            path.chmod(_PROTECTED)
+            if stat.S_IMODE(path.stat().st_mode) != _PROTECTED:  # also one that a kill left so
+                path.chmod(_PROTECTED)
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of killed runs; in a shared cache, those that nobody has written to for a day."""
+        for path in self.objects.glob(f"{TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(OSError):  # another user's, or removed by another run
+                if self.private or time.time() - path.stat().st_mtime > _DAY:
+                    path.unlink()
 
     def is_damaged(self, md5: str) -> bool:
         """Read an object and say whether its bytes are others than its name says."""
@@ -131,7 +148,7 @@ class DvcCache:
             VersioningError: some are damaged, and the cache may belong to others.
         """
         damaged = [self.path(md5) for md5 in dict.fromkeys(md5s) if self.is_damaged(md5)]
-        if damaged and not self.private:
+        if damaged and not (self.private and not any(path.parent.is_symlink() for path in damaged)):
             raise VersioningError(
                 "files in DVC's cache are damaged",
                 where=self.folder,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STAGE = {"outs", "desc", "meta"}
 _OUTPUT = {"md5", "size", "nfiles", "hash", "path", "desc", "labels", "meta", "push", "remote", "type"}
+_LONGEST = 64  # characters that fit on a line after "  path: "
 _EXPECTED = "one output, the bag, with its md5 and nfiles"
 
 
@@ -70,7 +71,17 @@ def format_pointer(md5: object, size: object, files: object, name: str) -> bytes
 def is_plain(path: Path) -> bool:
     """Whether a pointer holds nothing, not even a remark, that would be lost if it were written anew."""
     _, files, output = read_pointer(path)
-    return path.read_bytes() == format_pointer(output["md5"], output.get("size"), files, output["path"])
+    return not path.is_symlink() and path.read_bytes() == format_pointer(
+        output["md5"], output.get("size"), files, output["path"]
+    )
+
+
+def is_written_alike(name: str) -> bool:
+    """Whether the YAML libraries of DVC and of datapack write a name in the same way.
+
+    To one of them ``yes`` is a truth, and to both ``1e3`` is a number; one gives a long name a line of its own.
+    """
+    return name[0].isalpha() and len(name) <= _LONGEST and isinstance(yaml.safe_load(name), str)
 
 
 def _wrong(path: Path, found: str) -> VersioningError:

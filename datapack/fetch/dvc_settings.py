@@ -9,12 +9,15 @@ import io
 import itertools
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configobj import ConfigObj, ConfigObjError
 
 from datapack.errors import VersioningError
 from datapack.files import home_folder, read_limited
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LINKS = ("reflink", "hardlink", "symlink", "copy")  # that DVC knows
 _LIMIT = 1 << 20  # bytes of a configuration
@@ -36,6 +39,17 @@ def read_setting(root: Path, section: str, option: str) -> str:
     """
     found = _find(root, section, option)
     return found[0] if found else ""
+
+
+def all_settings(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the section, the option and the value of each setting in each file; no section for one that lacks it."""
+    for file in _files(root):
+        for section, values in _read(file).items():
+            if not isinstance(values, dict):
+                yield "", section, str(values)
+                continue
+            for option, value in _lower_keys(values).items():
+                yield section, option, ",".join(value) if isinstance(value, list) else str(value)
 
 
 def cache_folder(root: Path) -> Path:
@@ -64,7 +78,8 @@ def check_settings(root: Path, *, to_restore: bool = False) -> None:
         fix = "set cache.dir to its folder, and remove cache.local"
         raise VersioningError("cache.local is not supported", where=found[1], found=found[0], fix=fix)
     if repository := find_repository(root):
-        _check_access(repository, os.R_OK | os.W_OK | os.X_OK)
+        for folder in (repository, repository / "tmp"):
+            _check_access(folder, os.R_OK | os.W_OK | os.X_OK)
     _check_access(cache_folder(root), os.R_OK | os.X_OK | (0 if to_restore else os.W_OK))
 
 

@@ -94,7 +94,7 @@ def check_rules(base: Base, reporter: Reporter) -> None:
         files = BaseFiles()
         for layer in base.layers:
             files.add(_entries(base.layout, layer))
-        problems += files.problems()
+        problems += files.problems(base.config)
     else:
         reporter.note(f"the files of the base {base.name} are not checked: its layers can't be unpacked here")
     if problems:

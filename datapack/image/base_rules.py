@@ -34,10 +34,16 @@ def settings_problems(config: Mapping[str, Any]) -> list[str]:
             problems.append(f"sets {name!a}, which is not a variable")
         elif _DANGEROUS.fullmatch(name):
             problems.append(f"sets {name}, which changes what the import program runs")
-    folder = posixpath.normpath(f"/{runtime.get('WorkingDir') or ''}").strip("/")
-    if folder.partition("/")[0] in _OURS:  # an engine makes it where it is missing
-        problems.append(f"has the working directory {folder!a}")
+    folder = f"{_working_folder(config)}/"
+    if any(folder.startswith(f"{path}/") for path in (*_OURS, *PROGRAMS)):  # an engine makes it where it is missing
+        problems.append(f"has the working directory {folder[:-1]!a}")
     return problems
+
+
+def _working_folder(config: Mapping[str, Any]) -> str:
+    """Return the working directory of a config, without slashes around it."""
+    runtime = config.get("config") or {}
+    return posixpath.normpath(f"/{runtime.get('WorkingDir') or ''}").strip("/")
 
 
 class BaseFiles:
@@ -56,8 +62,20 @@ class BaseFiles:
             except TarError as error:
                 self._problem = f"can't be unpacked, or not by every engine: {error}"
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with the files."""
+    def problems(self, config: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the files, given the base's config."""
+        return [*self._misplaced(), *self._working_folder(_working_folder(config))]
+
+    def _working_folder(self, path: str) -> list[str]:
+        """Check the working directory: an engine follows links on the way to it, and makes what is missing."""
+        try:
+            found = self._files.find(path)
+        except TarError as error:
+            return [f"has the working directory {path!a}, but {error}"]
+        return [] if isinstance(found, dict) else [f"has the working directory {path!a}, but that is {describe(found)}"]
+
+    def _misplaced(self) -> list[str]:
+        """Return what is where an import container has something, or changes what runs."""
         try:
             found = [(path, self._files.find(path)) for path in (*_OURS, *PROGRAMS, _PRELOADED)]
         except TarError as error:

@@ -2,6 +2,9 @@
 
 Only names, kinds and links are kept. The rules are those of containerd and Docker: a name is below the root however it
 is written; folders on its way may be links; what is there is replaced, unless both are folders; a whiteout removes.
+
+Some engines unpack a layer onto those below it, others into a folder of its own, which overlayfs puts on top of them.
+What comes out differently is an error: a whiteout of what its own layer has, and a link that is of a lower layer.
 """
 
 from __future__ import annotations
@@ -59,16 +62,16 @@ class Filesystem:
             *parents, last = _parts(name) or ("",)
             if not last or (last.startswith(_METADATA) and last != _OPAQUE):
                 continue
-            folder = self._enter(parents, make=True)
+            folder = self._enter(parents, new, make=True)
             if last == _OPAQUE:
                 _empty(folder, new)
             elif last.startswith(_WHITEOUT):
-                folder.pop(_removed(last), None)
+                _remove(folder, _removed(last), new)
             else:
-                self._put(folder, last, kind, link)
+                self._put(folder, last, kind, link, new)
                 new.add(folder, last)
 
-    def _put(self, folder: Folder, name: str, kind: str, link: str) -> None:
+    def _put(self, folder: Folder, name: str, kind: str, link: str, new: _New) -> None:
         if kind == "a folder":
             if not isinstance(folder.get(name), dict):
                 folder[name] = {}
@@ -76,9 +79,9 @@ class Filesystem:
             folder[name] = link
         elif kind == "a hard link":
             *parents, last = _parts(link) or ("",)
-            target = self._enter(parents, make=False)
-            if last not in target or isinstance(target[last], dict):
-                raise TarError(f"{name!a} is a hard link to what is not there")
+            target = self._enter(parents, new, make=False)
+            if not new.has(target, last) or isinstance(target[last], dict):
+                raise TarError(f"{name!a} is a hard link to what its layer does not have")
             folder[name] = target[last]
         else:
             folder[name] = File
@@ -96,8 +99,8 @@ class Filesystem:
             node = node.get(part, {})
         return node
 
-    def _enter(self, parents: list[str], *, make: bool) -> Folder:
-        """Return a folder, following links on the way as if the image's root were the only one."""
+    def _enter(self, parents: list[str], new: _New, *, make: bool) -> Folder:
+        """Return a folder, following the layer's own links on the way as if the image's root were the only one."""
         pending, way, links = parents[::-1], [self.root], 0
         while pending:
             part = pending.pop()
@@ -108,7 +111,11 @@ class Filesystem:
                 way[-1][part] = {}
             node = way[-1].get(part)
             if isinstance(node, dict):
+                if make and not new.has(way[-1], part):
+                    new.pass_through(way)
                 way.append(node)
+            elif isinstance(node, str) and not new.has(way[-1], part):
+                raise TarError(f"the folder {part!a} is a link of a lower layer, which engines follow or replace")
             elif isinstance(node, str) and links < _MOST_LINKS:
                 links += 1
                 way = [self.root] if node.startswith("/") else way
@@ -120,16 +127,40 @@ class Filesystem:
 
 
 class _New:
-    """What this layer has unpacked so far: its own whiteout of a folder's content does not remove it."""
+    """What this layer has unpacked so far, by the folders that have entries of it, and those that only lead to some."""
 
     def __init__(self) -> None:
         self._names: dict[int, tuple[Folder, set[str]]] = {}  # with the folder, so that no other gets its number
+        self._passed: dict[int, Folder] = {}  # folders that lead to an entry through one without an entry of its own
+        self._emptied: dict[int, Folder] = {}  # folders without anything of a lower layer
 
     def add(self, folder: Folder, name: str) -> None:
         self._names.setdefault(id(folder), (folder, set()))[1].add(name)
 
-    def names(self, folder: Folder) -> set[str]:
-        return self._names.get(id(folder), (folder, set()))[1]
+    def has(self, folder: Folder, name: str) -> bool:
+        """Whether there is such an entry, and it is still there."""
+        return name in folder and id(folder) in self._names and name in self._names[id(folder)][1]
+
+    def pass_through(self, way: list[Folder]) -> None:
+        """Note the folders on the way to one without an entry of its own."""
+        for folder in reversed(way):
+            if id(folder) in self._passed:  # and so are those above it
+                break
+            self._passed[id(folder)] = folder
+
+    def passed(self, folder: Folder) -> bool:
+        """Whether something new is below, in a folder without an entry of its own."""
+        return id(folder) in self._passed
+
+    def below(self, folder: Folder) -> bool:
+        """Whether anything below is new."""
+        return id(folder) in self._names or id(folder) in self._passed
+
+    def mark_emptied(self, folder: Folder) -> bool:
+        """Note that a folder has nothing of a lower layer; return whether that is news."""
+        known = id(folder) in self._emptied
+        self._emptied[id(folder)] = folder
+        return not known
 
 
 def describe(node: Node) -> str:
@@ -153,11 +184,23 @@ def _removed(name: str) -> str:
     return removed
 
 
+def _remove(folder: Folder, name: str, new: _New) -> None:
+    """Remove what lower layers have under a name."""
+    node = folder.get(name)
+    if new.has(folder, name) or (isinstance(node, dict) and new.below(node)):
+        raise TarError(f"{name!a} is removed by its own layer, which engines do or do not")
+    folder.pop(name, None)
+
+
 def _empty(folder: Folder, new: _New) -> None:
     """Remove what lower layers have in a folder."""
+    if new.passed(folder):
+        raise TarError("a folder is emptied after its layer has put something below it, which engines remove or keep")
     pending = [folder]
     while pending:
         inside = pending.pop()
-        for name in inside.keys() - new.names(inside):
+        if not new.mark_emptied(inside):
+            continue
+        for name in [name for name in inside if not new.has(inside, name)]:
             del inside[name]
         pending += [node for node in inside.values() if isinstance(node, dict)]

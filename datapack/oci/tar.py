@@ -19,6 +19,8 @@ _EXTENSION_LIMIT = 1 << 20  # bytes of the records before a header; Go, and so D
 _LONGEST_PATH = 4096  # bytes: Linux opens no longer one
 _EXTENSIONS = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE}
 _MAGIC, _PREFIX, _TRAILER = slice(257, 265), slice(345, 500), slice(508, 512)  # fields of a header
+#: Attributes by which engines keep what overlayfs, or an ordinary user, can't: it is where, or what, they say.
+_OVERLAY = re.compile(r"(SCHILY|LIBARCHIVE)\.xattr\.[a-z]+\.(overlay|fuseoverlayfs|containers)\.")
 _RECORD = re.compile(rb"([1-9][0-9]{0,7}) ([^=\x00]+)=")
 _KINDS = {
     tarfile.LNKTYPE: "a hard link",
@@ -217,6 +219,8 @@ def _pax(content: bytes) -> Iterator[tuple[str, str]]:
         key, value = match[2].decode("utf-8", "replace"), content[match.end() : end - 1]
         if key.startswith("GNU.sparse"):
             raise TarError("a sparse file, which programs read differently")
+        if _OVERLAY.match(key):
+            raise TarError(f"the attribute {key!a}, which some engines obey")
         if value:
             yield key, value.decode("utf-8", "surrogateescape")
         place = end

@@ -31,7 +31,7 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
     if form == "oci" and name and ":" not in name:
         from datapack.targets.layout import open_layout
 
-        return open_layout(folder / name, reference)
+        return open_layout(folder / name, reference, verify=delivery.verify)
     if form == "oci-archive" and name and ":" not in name:
         from datapack.targets.archive import open_archive, open_pipe
 

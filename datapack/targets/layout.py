@@ -18,6 +18,7 @@ from datapack.files import (
     sync_folder,
     temporary_file,
 )
+from datapack.hashing import hash_file
 from datapack.oci.index import annotation, entries_of
 from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
@@ -32,11 +33,17 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
+def open_layout(folder: Path, reference: Reference, *, verify: bool = False) -> Iterator[LayoutTarget]:
     """Open a layout for one version's image.
 
     A new layout is written to ``DIR.partial`` and renamed when it is complete; what a killed run left there is reused.
     In an existing layout, the new image replaces the old one when ``index.json`` is renamed.
+
+    Args:
+        folder: the layout.
+        reference: the version.
+        verify: read the blobs that are there already, and replace those that are damaged. Without it, only the small
+            ones are read, and the size of a layer is enough.
     """
     final = Layout(folder)
     if final.index.exists():
@@ -54,7 +61,7 @@ def open_layout(folder: Path, reference: Reference) -> Iterator[LayoutTarget]:
     _check_own_folders(layout)
     layout.blobs.mkdir(parents=True, exist_ok=True)
     remove_temporaries(layout.blobs)
-    yield LayoutTarget(layout, final)
+    yield LayoutTarget(layout, final, verify)
 
 
 def _check_replaceable(layout: Layout, reference: Reference) -> None:
@@ -83,6 +90,7 @@ def _check_own_folders(layout: Layout) -> None:
             )
 
 
+_SMALL = 1 << 20  # bytes: the import program, most tag files, the configuration, the manifest
 _TITLE = "io.github.datapack.reference"
 
 
@@ -92,6 +100,7 @@ class LayoutTarget:
 
     layout: Layout
     final: Layout
+    verify: bool
 
     doing = "writing layers"
     checks = False
@@ -101,7 +110,7 @@ class LayoutTarget:
         return len(os.sched_getaffinity(0))
 
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
-        if blob.digest and self.layout.holds(blob.digest, blob.size):
+        if blob.digest and self._holds(blob.digest, blob.size):
             return blob.descriptor(blob.digest)
         check_space(self.layout.blobs, blob.size, ImageError)
         with temporary_file(self.layout.blobs) as (file, temporary):
@@ -109,6 +118,12 @@ class LayoutTarget:
             sync(file)
             temporary.replace(self.layout.blob(digest))
         return blob.descriptor(digest)
+
+    def _holds(self, digest: str, size: int) -> bool:
+        """Whether a sound blob is there; one that is damaged will be replaced."""
+        if not self.layout.holds(digest, size):
+            return False
+        return not (self.verify or size <= _SMALL) or f"sha256:{hash_file(self.layout.blob(digest))}" == digest
 
     def commit(self, image: Image, statement: bytes) -> str:
         self._write_blob(image.config_descriptor, image.config)
@@ -132,7 +147,7 @@ class LayoutTarget:
         return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
 
     def _write_blob(self, descriptor: Descriptor, content: bytes) -> None:
-        if not self.layout.holds(descriptor.digest, descriptor.size):
+        if not self._holds(descriptor.digest, descriptor.size):
             _write(self.layout.blob(descriptor.digest), content)
 
     def _remove_unused(self, image: Image) -> None:

@@ -26,6 +26,7 @@ class Delivery:
     base: Base  # what the image is based on
     cache: HashCache  # knows which blobs a registry has already
     reporter: Reporter
+    verify: bool = False  # read what a folder has already
     streams: int = 4  # uploads at once
     insecure: bool = False  # accept http and untrusted certificates
     replace: bool = False  # replace another image of the same name

@@ -96,7 +96,7 @@ def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> dict
     manifest = _manifest(content, where)
     info, problems = _check_tags(content.tags, manifest, carrier)
     problems += [*content.problems, *carrier.problems()]
-    problems += (f"base     {problem}" for problem in content.base.problems())
+    problems += (f"base     {problem}" for problem in content.base.problems(carrier.image.config))
     difference = Difference()
     if scope != "sizes":
         difference = _difference(manifest, content)

@@ -12,7 +12,7 @@ import pytest
 
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
-from tests.conftest import fact, make_base
+from tests.conftest import Catalog, fact, make_base
 
 OCI = "org.opencontainers.image"
 
@@ -266,6 +266,25 @@ def test_flipped_byte_in_a_layer_is_found(built):
     assert f"layer    {image['layers'][2]['digest']} is damaged" in error
     assert built.ok("verify", "--quick", "oci:dist/reef-v1").startswith("complete by names and sizes")
     built.ok("build", "reef@v1", "--verify")
+    assert built.ok("verify", "oci:dist/reef-v1").startswith("verified")
+
+
+class NoneSmall(Catalog):
+    """To this datapack, no blob is small."""
+
+    change = "import datapack.targets.layout as layout; layout._SMALL = 0"
+
+
+@pytest.mark.parametrize("options", [[], ["--verify"]])
+def test_every_damaged_blob_is_repaired(built, options):
+    """A build reads the small blobs of its target, with `--verify` all of them: what it says it built is there."""
+    if options:
+        built = NoneSmall(built.root)
+    for blob in sorted(layout(built).blobs.iterdir()):
+        content = blob.read_bytes()
+        blob.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        built.ok("build", "reef@v1", *options)
+        assert blob.read_bytes() == content
     assert built.ok("verify", "oci:dist/reef-v1").startswith("verified")
 
 

@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: the first one ends a command with one line, wherever it arrives."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -79,6 +80,34 @@ def test_a_signal_ends_a_command_with_one_line(place):
     status, printed, error = python(f"from datapack import cli\nend = sys.exit\n{PLACES[place]}")
     printed = "" if place == "a library that catches everything" else printed  # this command had printed its result
     assert (status, printed, error) == ONE_LINE
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "line"),
+    [
+        ("from datapack import cli\ncli._check_encoding = execute\nsys.exit(cli.main(['list']))", STOPPED, ONE_LINE[2]),
+        (
+            "import trainers.__main__ as t\nt._Job.run = execute\nsys.exit(t.main(['check']))",
+            75,
+            "CHECK FAILED: stopped by Ctrl-C\n",
+        ),
+    ],
+    ids=["datapack", "trainers"],
+)
+def test_ctrl_c_in_code_that_is_executed(tmp_path, program, status, line):
+    """As the code that makes a dataclass: Python would end ``python -m`` by SIGINT, not with the status."""
+    execute = "def execute(*_):\n    exec('send(number=signal.SIGINT)')\n"
+    (tmp_path / "stopped.py").write_text(START + execute + program)
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (status, line)
 
 
 # A function in which the main thread takes a lock that workers need, and which of its calls is interrupted.

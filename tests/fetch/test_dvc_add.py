@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,10 @@ def test_a_bag_that_git_ignores_needs_no_line(catalog):
 
 UNUSUAL = {
     "a setting": (".dvc/config.local", "[core]\n    autostage = true\n"),
+    "a setting that DVC does not know": (".dvc/config.local", "[core]\n    new = 1\n"),
+    "a setting without a section": (".dvc/config", "no_scm = true\n"),
+    "a truth that DVC refuses": (".dvc/config", "[core]\n    no_scm = True\n    analytics = yes\n"),
+    "a type of link that DVC refuses": (".dvc/config.local", "[cache]\n    type = Hardlink,copy\n"),
     "a shared cache": (".dvc/config.local", "[cache]\n    shared = group\n"),
     "another lock": (".dvc/config", "[core]\n    no_scm = True\n    hardlink_lock = true\n"),
     "a .dvcignore": (".dvcignore", "# a remark\n*.tmp\n"),
@@ -139,8 +144,22 @@ def test_where_dvc_would_do_more_dvc_does_it(fetched, reason):
     assert not dvc_add.is_ordinary(fetched.root, pointer)
 
 
+def test_a_pointer_that_is_a_link_is_left_to_dvc(fetched):
+    """DVC writes to where it leads."""
+    pointer = fetched.root / "data/reef/v1.dvc"
+    pointer.rename(fetched.root / "elsewhere")
+    pointer.symlink_to(fetched.root / "elsewhere")
+    assert not dvc_add.is_ordinary(fetched.root, pointer)
+
+
 @pytest.mark.parametrize(
-    ("name", "content"), [(".dvcignore", "# DVC writes these\n\n   \n"), ("data/reef/v2.dvc", "outs: []\n")]
+    ("name", "content"),
+    [
+        (".dvcignore", "# DVC writes these\n\n   \n"),
+        ("data/reef/v2.dvc", "outs: []\n"),
+        (".dvc/config.local", "[core]\nremote = a, b\nanalytics = False\n['remote \"a, b\"']\nurl = x\nuser = y\n"),
+        (".dvc/config.local", "[Cache]\nType = reflink, hardlink, copy\n"),
+    ],
 )
 def test_what_does_not_concern_the_bag_is_ordinary(fetched, name, content):
     """``dvc init`` writes a .dvcignore of remarks; another version has its own pointer."""
@@ -171,6 +190,101 @@ def test_remarks_in_a_pointer_survive(fetched):
     assert before not in text
 
 
+@pytest.mark.parametrize(
+    ("version", "alike"),
+    [
+        ("v1.5_a-b", True),
+        ("y", True),
+        *((name, False) for name in ("yes", "on", "null", "1e3", "2026-01-01", "v" * 80)),
+    ],
+)
+def test_a_version_that_is_no_plain_text_in_yaml_is_left_to_dvc(fetched, version, alike):
+    """Each YAML library writes it in its own way."""
+    assert dvc_add.is_ordinary(fetched.root, fetched.root / f"data/reef/{version}.dvc") == alike
+
+
+def with_git(catalog: Catalog) -> None:
+    """Let DVC expect git, and remove the pointer."""
+    git(catalog, "init", "-q")
+    (catalog.root / ".dvc/config").write_text("")
+    (catalog.root / "data/reef/v1.dvc").unlink()
+
+
+def test_a_bag_in_git_is_left_to_dvc(fetched):
+    """DVC refuses it, and so does each later command of DVC's."""
+    with_git(fetched)
+    git(fetched, "add", "--force", "data/reef/v1/data/z")
+    assert "already tracked by SCM" in fetched.fails("fetch", "reef@v1")
+    assert not (fetched.root / "data/reef/v1.dvc").exists()
+
+
+def test_git_that_is_expected_and_absent_is_left_to_dvc(fetched):
+    """DVC refuses every command in such a repository, so a pointer would be of no use."""
+    with_git(fetched)
+    shutil.rmtree(fetched.root / ".git")
+    assert "is not a git repository" in fetched.fails("fetch", "reef@v1")
+
+
+def test_gitignore_outside_the_repository_is_not_written_to(fetched, tmp_path):
+    """DVC follows a link, but not out of the repository."""
+    with_git(fetched)
+    (tmp_path / "elsewhere").write_text("precious")
+    (fetched.root / "data/reef/.gitignore").symlink_to(tmp_path / "elsewhere")
+    assert "is outside of git repository" in fetched.fails("fetch", "reef@v1")
+    assert (tmp_path / "elsewhere").read_text() == "precious"
+    assert (fetched.root / "data/reef/.gitignore").is_symlink()
+
+
+def test_gitignore_keeps_its_mode_and_its_bytes(fetched):
+    """They need not be UTF-8."""
+    with_git(fetched)
+    ignored = fetched.root / "data/reef/.gitignore"
+    ignored.write_bytes(b"\xe9\r\n")
+    ignored.chmod(0o660)
+    fetched.ok("fetch", "reef@v1")
+    assert ignored.read_bytes() == b"\xe9\r\n/v1\n"
+    assert stat.S_IMODE(ignored.stat().st_mode) == 0o660
+
+
+def test_a_file_that_somebody_put_into_the_bag_is_named(fetched):
+    """DVC would call the bag changed for ever."""
+    (fetched.root / "data/reef/v1/notes.txt").touch()
+    with pytest.raises(VersioningError, match=r"v1/notes\.txt: not a part of the bag; move it out"):
+        track(fetched)
+
+
+@pytest.mark.parametrize(("make", "found"), [(os.mkfifo, "a FIFO"), (os.mkdir, "a folder")])
+def test_a_lock_that_is_no_file_is_named(fetched, make, found):
+    """Opening a FIFO would wait for ever."""
+    lock = fetched.root / ".dvc/tmp/lock"
+    lock.unlink()
+    make(lock)
+    with pytest.raises(VersioningError, match=f"tmp/lock: not a regular file: found {found}"):
+        track(fetched)
+
+
+def test_an_object_that_a_kill_left_unprotected_is_protected(fetched):
+    """The kill came between the link and the mode."""
+    before = state(fetched)
+    for path in (fetched.root / CACHE).rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+    track(fetched)
+    assert state(fetched) == before
+
+
+@pytest.mark.parametrize(("private", "kept"), [(True, set()), (False, {"new"})])
+def test_temporary_files_of_a_kill_are_removed(fetched, monkeypatch, private, kept):
+    """In a shared cache, a new one may be another user's, who is at work."""
+    cache = DvcCache(fetched.root / CACHE, private=private)
+    monkeypatch.setattr(DvcCache, "of", lambda _: cache)
+    for name in ("new", "old"):
+        (cache.objects / f".datapack-{name}").touch()
+    os.utime(cache.objects / ".datapack-old", (0, 0))
+    track(fetched)
+    assert {path.name for path in cache.objects.glob(".datapack-*")} == {f".datapack-{name}" for name in kept}
+
+
 def test_a_running_dvc_is_waited_for_and_named(fetched, monkeypatch):
     """``dvc gc`` in between would remove objects that no pointer names yet."""
     monkeypatch.setattr(dvc_add, "_PAUSE", 0.01)
@@ -186,6 +300,38 @@ def track(catalog: Catalog) -> None:
 
     bag = Bag.open(catalog.root / "data/reef/v1")
     dvc_add.add_bag(catalog.root, bag, bag.path.with_name("v1.dvc"), Silent())
+
+
+def test_dvc_is_kept_waiting_until_the_pointer_is_there(fetched, monkeypatch):
+    """``dvc gc`` right before that would remove every object of the bag."""
+    locks = []
+
+    def write(*_):
+        with (fetched.root / ".dvc/tmp/lock").open("ab") as lock, pytest.raises(BlockingIOError) as held:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.append(held)
+        return b"a pointer"
+
+    monkeypatch.setattr(dvc_add, "format_pointer", write)
+    track(fetched)
+    assert locks
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o640, 0o755])
+def test_an_object_gets_the_mode_that_dvc_trusts(fetched, mode):
+    """Whatever the mode of the file in the bag."""
+    before = state(fetched)
+    forget(fetched)
+    (fetched.root / "data/reef/v1/data/z").chmod(mode)
+    track(fetched)
+    assert state(fetched) == before
+
+
+def test_a_repository_at_the_top_of_the_disk(monkeypatch):
+    """Nothing is beside ``/``."""
+    monkeypatch.setattr(dvc_add, "find_repository", lambda _: Path("/.dvc"))
+    assert list(dvc_add._folders(Path("/"), Path("/data/reef/v1.dvc")))[-1] == Path("/")
+    assert not dvc_add._concerns_dvc(Path("/"))
 
 
 def test_damaged_object_is_replaced_when_a_bag_is_added(fetched):
@@ -230,4 +376,33 @@ def test_a_disk_without_links_gets_copies(fetched, monkeypatch):
     forget(fetched)
     track(fetched)
     assert state(fetched) == before
-    assert not any((fetched.root / CACHE).glob(".datapack-*"))
+    assert not fetched.leftovers()
+
+
+@pytest.mark.parametrize("linked", ["files", "files/md5", "files/md5/{shard}"])
+def test_objects_behind_a_link_are_shared(fetched, linked):
+    """Nothing is removed there. All of them may be on another disk, where copies take the place of links."""
+    other_disk = Path("/dev/shm")
+    shared = Path(tempfile.mkdtemp(dir=other_disk if other_disk.is_dir() and "shard" not in linked else None))
+    try:
+        check_objects_behind_a_link(fetched, linked, shared)
+    finally:
+        shutil.rmtree(shared)
+
+
+def check_objects_behind_a_link(catalog: Catalog, linked: str, shared: Path) -> None:
+    cache = DvcCache.of(catalog.root)
+    listing = yaml.safe_load((catalog.root / "data/reef/v1.dvc").read_text())["outs"][0]["md5"]
+    victim = cache.path(cache.tree(listing)["data/images/a b.png"])
+    folder = cache.folder / linked.format(shard=victim.parent.name)
+    shutil.move(folder, shared / "moved")
+    folder.symlink_to(shared / "moved")
+    content = victim.read_bytes()
+    victim.unlink()
+    victim.write_bytes(b"damaged")
+    with pytest.raises(VersioningError, match="files in DVC's cache are damaged: found 1"):
+        track(catalog)
+    assert victim.read_bytes() == b"damaged"
+    victim.unlink()
+    track(catalog)
+    assert victim.read_bytes() == content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import time
 import tracemalloc
 
 import pytest
@@ -42,7 +43,8 @@ def test_what_is_there_is_replaced_unless_both_are_folders():
 
 def test_links_lead_below_the_root():
     """A link on the way to a name never leaves the root; the last part of a name is not followed."""
-    files = layer(("x", LINK, "/a/../b"), ("x/y", PLAIN, ""), ("up", LINK, "../../c"), ("up/z", PLAIN, ""))
+    files = Filesystem()
+    files.apply([("x", LINK, "/a/../b"), ("x/y", PLAIN, ""), ("up", LINK, "../../c"), ("up/z", PLAIN, "")])
     assert files.root == {"x": "/a/../b", "a": {}, "b": {"y": None}, "up": "../../c", "c": {"z": None}}
     files.apply([("x", PLAIN, "")])
     assert files.root["x"] is None
@@ -52,7 +54,7 @@ def test_whiteouts():
     """One removes a name; an opaque one removes what lower layers have, wherever it is in its layer."""
     files = layer(("a/b/c", PLAIN, ""), ("a/d", PLAIN, ""), ("a/.wh.b", PLAIN, ""), ("a/.wh.nothing", PLAIN, ""))
     assert files.root == {"a": {"d": None}}
-    files.apply([("a/new/e", PLAIN, ""), ("a/new", FOLDER, ""), ("a/.wh..wh..opq", PLAIN, ""), ("a/f", PLAIN, "")])
+    files.apply([("a/new", FOLDER, ""), ("a/new/e", PLAIN, ""), ("a/.wh..wh..opq", PLAIN, ""), ("a/f", PLAIN, "")])
     assert files.root == {"a": {"new": {"e": None}, "f": None}}
     files.apply([(".wh..wh.plnk", PLAIN, ""), ("a/.wh..wh.aufs", PLAIN, "")])
     assert files.root == {"a": {"new": {"e": None}, "f": None}}
@@ -78,6 +80,57 @@ def test_what_no_engine_unpacks_or_not_every_one(entries):
     """It is an error, not a guess."""
     with pytest.raises(TarError):
         Filesystem().apply(entries)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        ([], [("a", PLAIN, ""), (".wh.a", PLAIN, "")]),
+        ([], [("a/b/c", PLAIN, ""), (".wh.a", PLAIN, "")]),
+        ([("a", FOLDER, "")], [("a/b", PLAIN, ""), (".wh.a", PLAIN, "")]),
+        ([("a", LINK, "b")], [("b/x", PLAIN, ""), (".wh.b", PLAIN, "")]),
+        ([], [("a/b/c", PLAIN, ""), ("a/.wh..wh..opq", PLAIN, "")]),
+        ([], [("a/b/c", PLAIN, ""), (".wh..wh..opq", PLAIN, "")]),
+        ([("a/b", FOLDER, "")], [("a/b/c", PLAIN, ""), ("a/.wh..wh..opq", PLAIN, "")]),
+        ([("a", LINK, "b"), ("b/x", PLAIN, "")], [("a/.wh.x", PLAIN, "")]),
+        ([("a", LINK, "b"), ("b/x", PLAIN, "")], [("a/.wh..wh..opq", PLAIN, "")]),
+        ([("a", LINK, "b")], [("a/x", PLAIN, "")]),
+        ([("a", LINK, "b")], [("x", PLAIN, ""), ("y", HARD, "a/x")]),
+        ([("x", PLAIN, "")], [("y", HARD, "x")]),
+    ],
+)
+def test_what_engines_with_overlayfs_unpack_differently(lower, upper):
+    """They unpack a layer where nothing of the others is, and a whiteout hides only what is below its layer."""
+    files = Filesystem()
+    files.apply(lower)
+    with pytest.raises(TarError):
+        files.apply(upper)
+
+
+def test_whiteouts_come_before_what_replaces_them():
+    """In this order all engines agree."""
+    files = layer(("a/b", PLAIN, ""), ("c/d", PLAIN, ""), ("l", LINK, "a"))
+    files.apply([(".wh.a", PLAIN, ""), ("a/x", PLAIN, ""), ("c/.wh..wh..opq", PLAIN, ""), ("c/e/f", PLAIN, "")])
+    files.apply([("l", FOLDER, ""), ("l/y", PLAIN, "")])
+    assert files.root == {"a": {"x": None}, "c": {"e": {"f": None}}, "l": {"y": None}}
+
+
+def test_a_bomb_of_whiteouts():
+    """Each folder is emptied once, however many whiteouts a layer has for it."""
+    names = [(f"a/{number}", PLAIN, "") for number in range(20_000)]
+    start = time.process_time()
+    Filesystem().apply([("a", FOLDER, ""), *names, *[("a/.wh..wh..opq", PLAIN, "")] * 20_000])
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("key", ["trusted.overlay.redirect", "user.overlay.redirect", "user.fuseoverlayfs.opaque"])
+def test_attributes_that_overlayfs_obeys(key):
+    """A folder can be moved with one: what is in it then comes from elsewhere in the base."""
+    member = tarfile.TarInfo("dataset")
+    member.type, member.pax_headers = tarfile.DIRTYPE, {f"SCHILY.xattr.{key}": "/evil"}
+    content = member.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+    with pytest.raises(TarError, match="which some engines obey"):
+        list_entries(TarReader(io.BytesIO(content), len(content)))
 
 
 def test_a_bomb_of_entries(monkeypatch):

@@ -49,6 +49,12 @@ def test_no_text_can_forge_a_line_of_the_log(tmp_path, capsys):
     assert (tmp_path / "log.txt").read_text().splitlines() == lines
 
 
+def test_no_name_fills_the_log(capsys):
+    """A category's name can have a million characters."""
+    Log().note("a" * 1_000_000)
+    assert len(capsys.readouterr().out) < 6000
+
+
 RAISES = "import trainers.commands as c\ndef fail(*_): {}\nc.check_data = fail"
 FAILURES = {
     "a bug": "raise ZeroDivisionError('zero\\nCHECK OK reef')",

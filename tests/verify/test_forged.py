@@ -221,6 +221,13 @@ BASES = {
     "a whiteout of what is above": archive(entry("a/.wh...")),
     "a file as a folder": archive(entry("etc/motd/x", EVIL)),
     "a loop of links": archive(link("a", "b"), link("b", "a"), entry("a/x", EVIL)),
+    "removed again in its layer": archive(entry("dataset/x", EVIL), entry("dataset/.wh.x")),
+    "its folder removed again": archive(entry("dataset/reef/data/extra", EVIL), entry(".wh.dataset")),
+    "an opaque folder after it": archive(entry("dataset/reef/data/extra", EVIL), entry("dataset/.wh..wh..opq")),
+    "a folder that overlayfs finds elsewhere": archive(
+        entry("evil/reef/data/extra", EVIL),
+        entry("dataset/", form=tarfile.DIRTYPE, pax_headers={"SCHILY.xattr.trusted.overlay.redirect": "/evil"}),
+    ),
     "no archive": b"not a tar archive",
     "one cut off": archive(entry("x", bytes(2000)))[:1024],
 }
@@ -236,9 +243,38 @@ def test_a_base_that_touches_what_is_not_its_own(forged, content, media_type, mo
     assert any(words in refused(forged, mode) for words in ("base     ", "can't be read as a tar archive"))
 
 
+FOLDERS = {
+    "through a link into the dataset": ("/w/evil", archive(link("w", "/dataset/reef/data"))),
+    "a link to a mount point": ("/w", archive(link("w", "safe_outputs"))),
+    "in a loop of links": ("/w/x", archive(link("w", "w"))),
+    "in a file": ("/w/x", archive(entry("w", EVIL))),
+    "in place of the program": ("/usr/local/bin/import", archive(entry("opt/x", EVIL))),
+    "below the program": ("/usr/local/bin/import/x", archive(entry("opt/x", EVIL))),
+}
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+@pytest.mark.parametrize(("path", "content"), FOLDERS.values(), ids=FOLDERS.keys())
+def test_a_working_directory_that_is_made_elsewhere(forged, path, content, mode):
+    """An engine makes it where it is missing, following the base's links: it must be in real folders of the base."""
+    forged.insert(IN_BASE, content)
+    forged.runtime["WorkingDir"] = path
+    forged.write()
+    assert "base     has the working directory" in refused(forged, mode)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/opt", "/opt/new/er", "opt", "/usr/local", "/usr/local/bin"])
+def test_a_working_directory_of_the_base_s_own(forged, path):
+    """It may be missing, too."""
+    forged.insert(IN_BASE, archive(folder("opt")))
+    forged.runtime["WorkingDir"] = path
+    forged.write()
+    forged.verify()
+
+
 BENIGN = {
     "a file": archive(entry("opt/x", EVIL)),
-    "removed again": archive(entry("dataset/x", EVIL), entry("dataset/.wh.x")),
+    "a whiteout before its name": archive(entry("opt/.wh.x"), entry("opt/x")),
     "a folder of its own": archive(folder("dataset"), folder("safe_data"), folder("usr"), folder("usr/local")),
     "the links of today's Debian": archive(folder("usr"), folder("usr/bin"), link("bin", "usr/bin"), entry("bin/sh")),
     "global records": archive(
@@ -267,6 +303,17 @@ def test_an_opaque_folder_spares_what_its_own_layer_has(forged):
     forged.insert(3, archive(entry("dataset/y", EVIL), entry("dataset/.wh..wh..opq")))
     forged.write()
     assert "base     has something at /dataset" in refused(forged, "full")
+
+
+def test_a_base_that_removes_a_file_again(forged):
+    """A whiteout in the next layer hides it from every engine; one behind a link of a lower layer only from some."""
+    forged.insert(1, archive(link("d", "dataset"), entry("dataset/x", EVIL)))
+    forged.insert(2, archive(entry("dataset/.wh.x")))
+    forged.write()
+    forged.verify()
+    forged.replace(2, archive(entry("d/.wh.x")))
+    forged.write()
+    assert "'d' is a link of a lower layer, which engines follow or replace" in refused(forged, "full")
 
 
 @pytest.mark.parametrize("media_type", [LAYER, f"{LAYER}+gzip"])

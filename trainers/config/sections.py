@@ -78,11 +78,11 @@ class DataSection(_Section):
 
     sequences: Literal["url", "none"] = "url"
     """`url`: images whose `coco_url` is in the same folder are frames of one dive and look alike, so a split within
-    them would test memory; `none`: split image by image"""
+    them would measure memorization; `none`: split image by image"""
 
     skip_broken: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """known broken images to leave out, of both lists: a `file_name`, or a path as the error shows it; any other broken
-    image stops the run, so that nobody learns of it from the results"""
+    """known broken images to leave out, of both COCO files: a `file_name`, or a path as the error shows it. Any other
+    broken image stops the run, so that it can't be overlooked"""
 
 
 class ImageSection(_Section):
@@ -104,9 +104,10 @@ class ImageSection(_Section):
         return value
 
     exif: Literal["auto", "apply", "ignore"] = "auto"
-    """EXIF orientation of images that are mirrored, upside down, or square and on their side, whose size does not show
-    whether their boxes are on the turned image (`apply`) or on the stored one (`ignore`). `auto`: as the sizes of other
-    images in the list show; if they don't, the run stops. Where its own size shows it, an image needs no setting"""
+    """EXIF orientation of images that are mirrored, upside down, or square and turned, whose size does not show whether
+    their boxes belong to the turned image (`apply`) or to the stored one (`ignore`). `auto`: as the sizes of the other
+    images in the COCO file show; if they don't, the run stops. If an image's own size shows it, this setting is not
+    used for it"""
 
     cache: Literal["auto", "off"] = "auto"
     """`auto`: keep decoded images in `/scratch` if they fit, since decoding takes most of the time; `off`: decode them
@@ -183,33 +184,35 @@ class TrainingSection(_Section):
     weights"""
 
     learning_rate: Positive = 0.02
-    """for a step of 16 images; 0.02 as in torchvision's reference for `sgd`. It is scaled in proportion to the images
-    of a step (`batch_size` x `accumulate` x processes). `adamw` needs a smaller one"""
+    """learning rate for a step of 16 images; 0.02 as in torchvision's reference for `sgd`. It is scaled in proportion
+    to the images of a step (`batch_size` x `accumulate` x processes). `adamw` needs a smaller one"""
 
     weight_decay: NotNegative = 1e-4
-    """as in torchvision's reference; norms and biases are excluded"""
+    """weight decay, as in torchvision's reference; norms and biases are excluded"""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    """steps during which the learning rate rises from a thousandth, without which the loss soon is not finite; at most
-    a third of all steps"""
+    """steps during which the learning rate rises from a thousandth (without this, the loss soon becomes infinite or
+    NaN); at most a third of all steps"""
 
     schedule: Literal["cosine", "steps"] = "cosine"
-    """`cosine`: falls to a hundredth at the end; `steps`: falls to a tenth at each of `milestones`"""
+    """how the learning rate falls. `cosine`: to a hundredth at the end; `steps`: to a tenth at each of `milestones`"""
 
     milestones: Annotated[tuple[Share, ...], Field(strict=False)] = (0.6, 0.85)
-    """when `steps` falls, as shares of the training"""
+    """when the learning rate falls with `steps`, as shares of the training"""
 
     clip_norm: NotNegative = 10.0
     """maximum norm of the gradient, so that one odd batch does not undo an epoch; 0 turns clipping off"""
 
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """decay of a moving average of the weights, such as 0.999, which is then evaluated and saved; 0 turns it off"""
+    """decay of a moving average of the weights, such as 0.999. The averaged weights are evaluated and saved; 0 turns it
+    off"""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """of the forward pass; `auto`: bfloat16 on GPUs that support it, float16 on others, float32 on a CPU"""
+    """number type of the forward pass; `auto`: bfloat16 on GPUs that support it, float16 on others, float32 on a CPU"""
 
     channels_last: bool = True
-    """the memory format in which convolutions are fastest, on a GPU with half precision and on a CPU"""
+    """store images and weights in channels-last order, the fastest for convolutions on a CPU and, in half precision, on
+    a GPU"""
 
     compile: bool = False
     """compile the backbone with `torch.compile`; worth it in long runs on a GPU; needs a C compiler in the image"""
@@ -252,7 +255,7 @@ class Config(_Section):
     """the dataset digest, as `datapack build` printed it and `datasets.lock` holds it; any other dataset is refused"""
 
     verify: Literal["full", "quick"] = "full"
-    """`full`: check every byte; `quick`: check only names and the total size"""
+    """`full`: check every byte; `quick`: check only names, the total size, and the images that are decoded"""
 
     run: FolderName | None = None
     """folder of this run in `/safe_outputs`; by default named after the dataset, the model and this configuration"""
@@ -262,10 +265,10 @@ class Config(_Section):
     of a checkpoint, relative to the folder of this file"""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """of the split, the weights, the order of the images and their augmentation"""
+    """seed of the split, the weights, the order of the images and their augmentation"""
 
     device: Literal["cuda", "cpu"] = "cuda"
-    """a missing GPU is an error, so that nobody waits six hours for a CPU by mistake"""
+    """where to train; with `cuda`, a missing GPU is an error, so that a run never uses a CPU by mistake"""
 
     workers: Threads | None = None
     """reading threads per process; by default one for each core that the job may use, divided among the processes of a

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 _LARGEST = 2**63 - 1  # of an id
+_LARGEST_EXACT = 2**53 - 1  # of the whole numbers that a float holds, and none beside them
 _LARGEST_SIDE = 2**31 - 1  # pixels
 _MOST_CATEGORIES = 5_000  # the confusion matrix has the square of that
 _SHOWN = 10  # names of categories in a line of the log
@@ -162,6 +163,8 @@ def _whole(row: Row, key: str) -> int:
     value = row[key]
     if not _is_number(value) or value != int(value):
         raise ValueError(f"the {key} {_shown(value)}, which is not a whole number")
+    if isinstance(value, float) and abs(value) > _LARGEST_EXACT:
+        raise ValueError(f"the {key} {_shown(value)}, which is rounded: write it without a point or an exponent")
     if abs(int(value)) > _LARGEST:
         raise ValueError(f"the {key} {_shown(value)}, which needs more than 64 bits")
     return int(value)

@@ -95,6 +95,10 @@ def test_a_list_without_annotations_is_one():
         (b"[" * 200_000, "not a JSON file.*nested too deeply"),
         (json.dumps({"images": [{**IMAGE, "width": 2**31}]}).encode(), r"images\[0\].*2147483648 x 50"),
         (json.dumps({"images": [{**IMAGE, "id": 2**63}]}).encode(), r"images\[0\].*the id 9.* more than 64 bits"),
+        (
+            json.dumps({"images": [{**IMAGE, "id": float(2**53)}]}).encode(),
+            r"images\[0\].*the id 9.*, which is rounded",
+        ),
         (b"[]", "not a COCO file"),
         (b"{}", "not a COCO file"),
         (json.dumps({"images": [{"id": 1}]}).encode(), r"images\[0\]: invalid row: found no 'width'"),
