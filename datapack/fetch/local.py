@@ -78,8 +78,10 @@ def _nothing(source: LocalSource, empty: list[str], context: FetchContext) -> Fe
 
 def is_here(source: LocalSource, folder: Path) -> bool:
     """Whether what the source names is in this folder; of a glob, whether its fixed part is."""
-    names = [source.local, *([_fixed_part(source.local)] if _MAGIC.search(source.local) else [])]
-    return any(os.path.lexists(folder / name) for name in names)
+    path = folder / source.local
+    if not os.path.lexists(path) and _MAGIC.search(source.local):
+        path = folder / _fixed_part(source.local)
+    return os.path.lexists(path)
 
 
 def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) -> None:
