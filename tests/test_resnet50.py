@@ -52,7 +52,7 @@ def test_weights_become_a_bag_for_the_images(catalog):
 def test_other_weights_are_refused(catalog):
     """A file that torchvision did not publish leaves nothing behind that an image could use."""
     error = catalog.fails("fetch", "resnet50@imagenet1k-v2")
-    assert f"sha256 expected 11ad3fa6, found {DIGEST}" in error
+    assert f"wrong sha256 (expected 11ad3fa6, found {DIGEST})" in error
     assert not (catalog.root / "data/resnet50/imagenet1k-v2").exists()
 
 

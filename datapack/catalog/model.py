@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from datapack.catalog.sources import AnySource, Source
+from datapack.catalog.sources import FORMS, AnySource, Source
 from datapack.catalog.validation import Vocabulary, first_problem, nearest
 from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
@@ -37,6 +37,7 @@ _FORMS = {  # each pattern in words, for errors
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
     _URL: "an http or https URL",
+    **FORMS,
 }
 
 

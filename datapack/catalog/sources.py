@@ -45,6 +45,13 @@ def _check_host(host: str) -> str:
     return host
 
 
+_KAGGLE = r"^[\w-]+(/[\w-]+(/versions/[1-9][0-9]*)?)?$"
+_SHA256 = "^[0-9a-fA-F]{8,64}$"
+FORMS = {  # each pattern in words, for errors
+    _KAGGLE: "a competition's name, or a dataset as OWNER/NAME or OWNER/NAME/versions/NUMBER",
+    _SHA256: "8 to 64 hexadecimal digits",
+}
+
 #: A file's path in the payload.
 PayloadPath = Annotated[str, AfterValidator(_check_payload_path)]
 #: A folder's path in the payload; empty for the payload's top.
@@ -99,7 +106,7 @@ class KaggleSource(Source):
     """Files of a competition (``fathomnet2024``), or of a dataset (``owner/name``, ``owner/name/versions/3``)."""
 
     kaggle: str = Field(
-        pattern=r"^[\w-]+(/[\w-]+(/versions/[1-9][0-9]*)?)?$",
+        pattern=_KAGGLE,
         description="a competition's name, or a dataset's owner/name",
     )
     files: tuple[PayloadPath, ...] = Field(min_length=1, description="the files to fetch")
@@ -127,8 +134,8 @@ class UrlSource(Source):
     """A file by its URL, with its sha256 where that is known."""
 
     url: Url = Field(description="the file's http or https URL")
-    sha256: Annotated[str, AfterValidator(str.lower)] | None = Field(
-        None, pattern="^[0-9a-fA-F]{8,64}$", description="its sha256, whole or the first 8 or more digits"
+    sha256: Annotated[str, Field(pattern=_SHA256), AfterValidator(str.lower)] | None = Field(
+        None, description="its sha256, whole or the first 8 or more digits"
     )
     into: PayloadFolder = Field("", description="the payload folder for the file; by default the payload's top")
     name: PayloadPath | None = Field(None, description="the file's name; by default the last part of the URL")

@@ -48,7 +48,7 @@ _LONGEST = 60  # characters of a value that an error shows
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What an error may say about one type of file: the known keys at a place, its patterns in words, a general fix."""
+    """What an error may say about one type of file: known keys at a place, all its patterns in words, a general fix."""
 
     keys: Callable[[YamlFile, Place], Iterable[str]]
     forms: Mapping[str, str]
@@ -145,7 +145,7 @@ def _at(place: Place, what: str) -> str:
 def _expected(detail: ErrorDetails, vocabulary: Vocabulary) -> str:
     context = detail.get("ctx", {})
     if detail["type"] == "string_pattern_mismatch":
-        return vocabulary.forms.get(context["pattern"], f"text that matches {context['pattern']}")
+        return vocabulary.forms[context["pattern"]]
     if detail["type"] in _EXPECTED:
         return _EXPECTED[detail["type"]].format(**context)
     return str(context.get("expected") or detail["msg"].removeprefix("Input should be "))

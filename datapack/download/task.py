@@ -81,7 +81,7 @@ class Task:
         except WrongContentError as error:
             raise WrongFileError(str(error)) from error
         if not right:
-            raise WrongFileError(f"sha256 expected {request.sha256}, found {found}")
+            raise WrongFileError(f"wrong sha256 (expected {request.sha256}, found {found})")
 
 
 def first_host(request: Request) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.bag.bagit import Bag, info_fields, read_tags, write_tags
 from datapack.bag.changes import compare_bytes
 from datapack.bag.fetch_txt import FETCH
 from datapack.bag.listing import is_folder, list_payload
 from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
+from datapack.catalog.sources import LocalSource
 from datapack.download import Downloader
 from datapack.errors import BagError, FetchError, ManifestError, MismatchError
 from datapack.fetch import dvc
@@ -24,6 +25,7 @@ from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_pointer import has_pointer
 from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_settings
+from datapack.fetch.local import is_here
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
 from datapack.files import disk_errors, sync_folder
@@ -39,7 +41,14 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 
-def get_bag(job: FetchJob) -> Bag:
+class GotBag(NamedTuple):
+    """A version's bag, and where it is from."""
+
+    bag: Bag
+    is_new: bool  # made from its sources now; else it was here, or in DVC
+
+
+def get_bag(job: FetchJob) -> GotBag:
     """Return a version's bag; its names and sizes are checked.
 
     Raises:
@@ -52,16 +61,32 @@ def get_bag(job: FetchJob) -> Bag:
     bag = _open_present(job)
     if bag is not None:
         job.check_digest(bag.manifest)
-        return bag
+        _note_unread(job)
+        return GotBag(bag, is_new=False)
     if job.staging.exists():  # left behind by a kill
         shutil.rmtree(job.staging)
-    bag = None if job.must_ask_sources else _restore(job)
-    if bag is None:
-        check_settings(job.workspace.root)  # before anything is fetched that DVC can't keep
-        _reuse_files(job)
-        bag = _fetch(job)
+    restored = None if job.must_ask_sources else _restore(job)
+    bag = _make(job) if restored is None else restored
     job.check_digest(bag.manifest)
-    return _publish(bag, job.path)
+    bag = _publish(bag, job.path)
+    if restored is not None:
+        _note_unread(job)
+    return GotBag(bag, is_new=restored is None)
+
+
+def _note_unread(job: FetchJob) -> None:
+    """Say that local sources were not read: their files may have changed, which a fetch from the web can't miss."""
+    root = job.workspace.root
+    if any(isinstance(source, LocalSource) and is_here(source, root) for source in job.entry.sources):
+        bag = job.path.relative_to(root)
+        job.reporter.note(f"{job.entry.reference}: the bag in {bag} is used; --refresh reads its sources again")
+
+
+def _make(job: FetchJob) -> Bag:
+    """Make the bag from its sources, and from the files of an earlier one, under its temporary name."""
+    check_settings(job.workspace.root)  # before anything is fetched that DVC can't keep
+    _reuse_files(job)
+    return _fetch(job)
 
 
 def _check_folders(job: FetchJob) -> None:

@@ -13,7 +13,7 @@ from datapack.text import counted
 from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from datapack.download import Failure
@@ -41,17 +41,26 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
             return
         with atomic_writer(path) as out:
             out.write(_format(reference, failed))
-    reasons = Counter(failure.reason for failure in failed.values())
-    examples = {failure.reason: hide_secrets(file.url) for file, failure in reversed(list(failed.items()))}
+    reasons = {failure.reason for failure in failed.values()}
     fix = f"see {path} for all of them; run the same command again to retry only these"
-    if not reasons.keys().isdisjoint({PRIVATE, PRIVATE_REDIRECT}):
+    if not reasons.isdisjoint({PRIVATE, PRIVATE_REDIRECT}):
         fix += "; a host that may have a private address belongs under 'hosts' of the source"
     raise FetchError(
         f"{len(failed):,} of {counted(total, 'file')} could not be fetched",
         where=reference,
-        found="; ".join(f"{n:,} x {why}, such as {examples[why]}" for why, n in reasons.most_common(_REASONS)),
+        found="; ".join(_summary(failed)),
         fix=fix,
     )
+
+
+def _summary(failed: Mapping[WantedFile, Failure]) -> Iterator[str]:
+    """Yield the most frequent reasons, each with a file, and how many other reasons there are."""
+    reasons = Counter(failure.reason for failure in failed.values())
+    examples = {failure.reason: hide_secrets(file.url) for file, failure in reversed(list(failed.items()))}
+    for reason, number in reasons.most_common(_REASONS):
+        yield f"{number:,} x {reason}{', such as' if number > 1 else ':'} {examples[reason]}"
+    if len(reasons) > _REASONS:
+        yield f"and {counted(len(reasons) - _REASONS, 'other reason')}"
 
 
 def _format(reference: Reference, failed: Mapping[WantedFile, Failure]) -> bytes:

@@ -19,6 +19,7 @@ from datapack.fetch.context import SourceResult
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.files import FileStat, check_space, disk_errors, start_writeback, sync, sync_folder, temporary_file
 from datapack.hashing import new_buffer, read_blocks, regular_opener
+from datapack.text import counted
 
 if TYPE_CHECKING:
     import io
@@ -44,8 +45,8 @@ def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
         _LocalFile(WantedFile(payload_path(source.into, name), source.label), path, _stat_regular(path, source.label))
         for name, path in find_local(source, context, empty)
     ]
-    if not files and not source.exclude:
-        raise FetchError("no such file", where=source.label, fix=f"it must be below {context.catalog_folder}")
+    if not files and context.excluded.unused.issuperset(source.exclude):
+        raise _nothing(source, empty, context)
     _note_empty(source, empty, context)
     present = payload.claim([file.wanted for file in files])
     payload.keep({file.wanted: file.stat for file in files if present.get(file.wanted) == file.stat})
@@ -66,11 +67,28 @@ class _LocalFile(NamedTuple):
     stat: FileStat
 
 
+def _nothing(source: LocalSource, empty: list[str], context: FetchContext) -> FetchError:
+    """Return the error for a source that has no file, though it excludes none."""
+    path = context.catalog_folder / source.local
+    if not path.is_dir():
+        return FetchError("no such file", where=source.label, fix=f"it must be below {context.catalog_folder}")
+    found = "only empty folders" if empty else None
+    return FetchError("the folder holds no files", where=source.label, found=found, fix=f"put the files into {path}")
+
+
+def is_here(source: LocalSource, folder: Path) -> bool:
+    """Whether what the source names is in this folder; of a glob, whether its fixed part is."""
+    path = folder / source.local
+    if not os.path.lexists(path) and _MAGIC.search(source.local):
+        path = folder / _fixed_part(source.local)
+    return os.path.lexists(path)
+
+
 def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) -> None:
     if empty:
-        folders = "1 empty folder is" if len(empty) == 1 else f"{len(empty):,} empty folders are"
+        folders, are = counted(len(empty), "empty folder"), "is" if len(empty) == 1 else "are"
         context.reporter.note(
-            f"{source.label}: {folders} left out, such as {min(empty)}: a dataset holds only files; "
+            f"{source.label}: {folders} {are} left out, such as {min(empty)}: a dataset holds only files; "
             "to keep a folder, put a file into it"
         )
 

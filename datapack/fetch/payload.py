@@ -22,6 +22,7 @@ from datapack.download.content import WrongContentError, check_content
 from datapack.fetch.claims import Claims
 from datapack.files import TEMPORARY_PREFIX, FileStat, atomic_writer, disk_errors
 from datapack.hashing import hash_bytes, hash_files
+from datapack.text import counted
 from datapack.urls import quote_url
 
 if TYPE_CHECKING:
@@ -235,8 +236,10 @@ class Payload:
             for empty in sorted(listing.folders - needed, reverse=True):
                 (self.bag / empty).rmdir()
         if unnamed:
-            others = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
-            self.reporter.note(f"removed files that are in no source: {unnamed[0]}{others}")
+            self.reporter.note(
+                f"{self.reference}: the new bag leaves out {counted(len(unnamed), 'file')} of an earlier fetch that no "
+                f"source names now, such as {_in_payload(unnamed[0])}; the files of your sources stay as they are"
+            )
         files = listing.files
         if unnamed:
             files = {path: stat for path, stat in files.items() if _in_payload(path) in self.hashes}

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.catalog.lock import Lock, LockEntry
 from datapack.catalog.model import Catalog
+from datapack.errors import VersioningError
 from datapack.fetch import dvc
 from datapack.fetch.bag import get_bag
+from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.history import keep_manifest
 from datapack.fetch.job import FetchJob
+from datapack.files import disk_errors
 from datapack.workspace.cache import HashCache
 
 if TYPE_CHECKING:
@@ -45,22 +48,44 @@ def fetch(workspace: Workspace, reference: Reference, options: FetchOptions, rep
 
 def fetch_version(job: FetchJob) -> FetchedVersion:
     """Fetch a version into a workspace that the caller holds; the lock is on disk when this returns."""
-    bag = get_bag(job)
+    bag, is_new = get_bag(job)
     locked = job.locked
     if locked is None or locked.digest != bag.manifest.digest:
         locked = LockEntry(digest=bag.manifest.digest, bytes=bag.bytes, files=bag.files)
-    entry = replace(locked, dvc=_track(job, bag, locked), catalog=job.entry.fingerprint)
+    entry = replace(locked, dvc=_track(job, bag, locked, is_new=is_new), catalog=job.entry.fingerprint)
     lock = job.lock.with_entry(job.entry.reference, entry)
     lock.write_unless(job.lock, job.workspace.lock)
     keep_manifest(job.workspace, bag.manifest)
     return FetchedVersion(bag, lock)
 
 
-def _track(job: FetchJob, bag: Bag, locked: LockEntry) -> str:
-    """Track the bag with DVC if it is not tracked yet; return DVC's hash of it."""
+def _track(job: FetchJob, bag: Bag, locked: LockEntry, *, is_new: bool) -> str:
+    """Track the bag with DVC if it is not tracked yet, or if DVC's cache lost it; return DVC's hash of it."""
     tracked = dvc.tracked_hash(job.pointer)
     if job.options.push_data or tracked is None or tracked != locked.dvc:
         tracked = dvc.add(job.workspace, bag, job.reporter)
+    else:
+        tracked = _keep(job, bag, tracked, is_new=is_new)
     if job.options.push_data:
         dvc.push(job.workspace, job.pointer, job.reporter)
     return tracked
+
+
+def _keep(job: FetchJob, bag: Bag, tracked: str, *, is_new: bool) -> str:
+    """Add a tracked bag again if DVC's cache lacks it; return DVC's hash of it.
+
+    Of a bag that was here, only the listing is looked for: a build that changes nothing must not look for every file.
+    """
+    try:
+        cache = DvcCache.of(job.workspace.root)
+        with disk_errors(cache.folder, VersioningError):
+            kept = cache.has(tracked) and not (is_new and _lacks_files(cache, tracked))
+        return tracked if kept else dvc.add(job.workspace, bag, job.reporter)
+    except VersioningError as error:  # the bag is complete, and a remote may have it
+        job.reporter.note(f"can't make sure that {job.entry.reference} is in DVC's cache: {error}")
+        return tracked
+
+
+def _lacks_files(cache: DvcCache, tracked: str) -> bool:
+    files = cache.tree(tracked).values()
+    return not files or not all(map(cache.has, files))

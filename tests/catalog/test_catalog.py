@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datapack.catalog import lock, model
 from datapack.catalog.model import KINDS, Catalog, Version
 from datapack.catalog.schema import json_schema
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
@@ -194,7 +195,14 @@ COCO = {"coco": "a.json", "into": "images"}
         ({"kaggle": "x", "files": []}, r"\.files: invalid value: expected at least one entry, found an empty list"),
         ({"url": "ftp://example.org/a"}, r"\.url: "),
         ({"url": "file:///etc/passwd"}, r"\.url: "),
-        ({"url": "https://example.org/a", "sha256": "12"}, r"\.sha256: invalid value"),
+        (
+            {"url": "https://example.org/a", "sha256": "abc"},
+            r"\.sha256: invalid value: expected 8 to 64 hexadecimal digits, found 'abc'$",
+        ),
+        (
+            {"kaggle": "a b", "files": ["c"]},
+            r"\.kaggle: invalid value: expected a competition's name, or a dataset as OWNER/NAME or OWNER/NAME/v",
+        ),
         ({"local": "/etc/passwd"}, r"\.local: "),
         ({"local": "../a"}, r"\.local: "),
         ({"local": "a", "into": "/b"}, r"\.into: "),
@@ -206,6 +214,22 @@ def test_mistake_in_a_source_is_reported_with_its_place(read, source, says):
     with pytest.raises(CatalogError, match=r"datasets\.reef\.versions\.v1\.sources\[0\]" + says) as error:
         read(with_sources(source))
     assert error.value.details == ()
+
+
+def patterns(schema: object) -> set[str]:
+    """Every pattern that a JSON Schema holds, for values and for keys."""
+    if isinstance(schema, list):
+        return set().union(*map(patterns, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+    return own.union(schema.get("patternProperties", ()), *map(patterns, schema.values()))
+
+
+def test_every_pattern_has_words():
+    """No error shows a regular expression: each pattern of the catalog and of the lock is worded, and none besides."""
+    for schema, forms in ((Catalog.model_json_schema(), model._FORMS), (lock._adapter().json_schema(), lock._FORMS)):
+        assert patterns(schema) == forms.keys()
 
 
 def test_version_without_sources_is_refused(read):
@@ -340,6 +364,8 @@ def test_schema_accepts_valid_catalogs(schema):
         with_sources({"coco": "a.json", "into": "i", "mirrors": {"https://a.org": ["b.org"]}}),
         with_sources({"kaggle": "x", "files": ["../a"]}),
         with_sources({"url": "file:///etc/passwd"}),
+        with_sources({"url": "https://a.org/b", "sha256": "abc"}),
+        with_sources({"kaggle": "a b", "files": ["c"]}),
     ],
 )
 def test_schema_and_models_refuse_the_same(read, schema, text):

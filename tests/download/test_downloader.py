@@ -150,7 +150,7 @@ def test_file_with_another_hash_is_refused(server, tmp_path):
     server.reply("/a.bin", Reply(b"hello"))
     digest = hashlib.sha256(b"hello").hexdigest()
     failure = fetch(tmp_path / "a.bin", f"{server.url}/a.bin", sha256="0" * 8)
-    assert failure.reason == f"sha256 expected 00000000, found {digest}"
+    assert failure.reason == f"wrong sha256 (expected 00000000, found {digest})"
     assert fetch(tmp_path / "a.bin", f"{server.url}/a.bin", sha256=digest[:8]) is None
 
 

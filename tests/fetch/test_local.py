@@ -102,8 +102,15 @@ def test_missing_path_is_an_error(place, local):
 def test_empty_folder_is_an_error(place):
     """A dataset without its files must not be built by mistake."""
     (place.root / "catalog/empty").mkdir()
-    with pytest.raises(FetchError, match="local empty: no such file"):
+    for exclude in ((), ("*.bak",)):
+        with pytest.raises(FetchError, match=r"local empty: the folder holds no files; put the files into /.*/empty$"):
+            place.fetch(LocalSource(local="empty", exclude=exclude))
+    (place.root / "catalog/empty/below").mkdir()
+    with pytest.raises(FetchError, match="local empty: the folder holds no files: found only empty folders; "):
         place.fetch(LocalSource(local="empty"))
+    place.write("empty/a.bak")
+    with pytest.raises(FetchError, match="local empty: 'exclude' leaves out every file"):
+        place.fetch(LocalSource(local="empty", exclude=("*.bak",)))
 
 
 @pytest.mark.parametrize("local", ["/etc", "../x", "images/../../x", ".", ""])

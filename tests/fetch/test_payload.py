@@ -103,7 +103,11 @@ def test_files_in_no_source_are_removed_with_a_note(place, server):
     (place.bag / "data/link").symlink_to("/etc/passwd")
     place.fetch(LocalSource(local="a", into="a"))
     assert [path.name for path in (place.bag / "data").iterdir()] == ["a"]
-    assert place.notes == ["removed files that are in no source: data/b/two and 1 more"]
+    (note,) = place.notes
+    assert note == (
+        "reef@v1: the new bag leaves out 2 files of an earlier fetch that no source names now, such as b/two; "
+        "the files of your sources stay as they are"
+    )
     assert Path("/etc/passwd").exists()
 
 
@@ -207,6 +211,21 @@ def test_failures_give_one_line_and_a_report(place, server):
             {"url": f"{server.url}/mirror/03.png", "reason": "404 Not Found", "tries": 1},
         ],
     }
+
+
+def test_failures_of_many_kinds_say_how_many_kinds_are_left_out(place, server):
+    """Three kinds are shown, the most frequent first, and others are counted. A single file is no example."""
+    sources = coco(place, server, IMAGES)
+    statuses = {"01": 404, "02": 404, "03": 410, "04": 451, "05": 401, "06": 402}
+    for name, status in statuses.items():
+        server.reply(f"/{name}.png", Reply(status=status))
+    with pytest.raises(FetchError) as error:
+        place.fetch(*sources)
+    found = str(error.value).partition(": found ")[2].partition("; see ")[0]
+    shown = found.split("; ")
+    assert shown[0] == f"2 x 404 Not Found, such as {server.url}/01.png"
+    assert shown[1] == f"1 x 410 Gone: {server.url}/03.png"
+    assert shown[3] == "and 2 other reasons"
 
 
 def test_next_run_requests_only_failed_files(place, server):

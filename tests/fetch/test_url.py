@@ -44,7 +44,7 @@ def test_correct_hash_passes(place, server, digest):
 
 def test_wrong_hash_fails_and_leaves_nothing(place, server):
     """The error shows the expected and the found hash."""
-    with pytest.raises(FetchError, match=f"sha256 expected 12345678, found {DIGEST}"):
+    with pytest.raises(FetchError, match=rf"wrong sha256 \(expected 12345678, found {DIGEST}\)"):
         place.fetch(UrlSource(url=f"{server.url}/a%20b.bin", sha256="12345678"))
     assert place.hashes() == {}
 
