@@ -123,25 +123,29 @@ def join_group(place: Place, device: str) -> Iterator[Group]:
         ) from error
     try:
         yield Group(place, own, control)
-    except StoppedError:
-        dist.destroy_process_group()
-        raise
     except Exception as error:  # the reason is shared, and the first process reports it
-        raise _reason(error, store, place) from error
+        reason = _reason(error, store, place)
+        if isinstance(reason, StoppedError):
+            dist.destroy_process_group()
+        raise reason from error
     dist.destroy_process_group()
 
 
 def _reason(error: Exception, store: Any, place: Place) -> Exception:
-    """Return the error to end with: this process's own, which it shares, or the one that another process shared."""
+    """Return the error to end with: this process's own, which it shares, or the one that another process shared.
+
+    When a process fails, `torchrun` stops the others with SIGTERM. So a stop may only follow from a failure.
+    """
+    stopped = isinstance(error, StoppedError)
     lost = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and _is_of_network(error)
-    if not lost:
-        with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError):
+        if not stopped and not lost:
             why = str(error) if isinstance(error, DatapackError) else f"{type(error).__name__}: {_first_line(error)}"
             store.set(_REASON, f"process {place.rank}: {why}")
-        return error
-    with contextlib.suppress(RuntimeError):
-        if store.check([_REASON]):
+        elif store.check([_REASON]):
             return TrainingError(store.get(_REASON).decode())
+    if not lost:
+        return error
     return TrainingError(
         "another process of this training is gone: it was killed or ran out of memory",
         fix="start the same job again: with resume: auto it resumes from its last checkpoint",

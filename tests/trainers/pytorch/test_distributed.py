@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from tests.trainers.havens import Haven
 from tests.trainers.tiny import square_files
-from trainers.errors import TrainingError
+from trainers.errors import StoppedError, TrainingError
 from trainers.process import Place
 from trainers.pytorch import distributed
 from trainers.pytorch.distributed import Group, choose_device, join_group
@@ -114,6 +115,16 @@ def test_the_first_process_reports_why_another_failed(haven):
     assert process.returncode != 0
     assert last.startswith("TRAINING FAILED: process 1: out of memory"), said
     assert "set training.batch_size to 2" in last
+
+
+def test_a_stop_that_follows_from_a_failure_is_reported_as_that():
+    """`torchrun` stops the other processes, and its SIGTERM may arrive before they notice that one of them is gone."""
+    store, stop = dist.HashStore(), StoppedError("stopped by SIGTERM")
+    assert distributed._reason(stop, store, Place(0, 2, 0, 2)) is stop
+    distributed._reason(TrainingError("out of memory"), store, Place(1, 2, 1, 2))
+    found = distributed._reason(stop, store, Place(0, 2, 0, 2))
+    assert type(found) is TrainingError
+    assert str(found) == "process 1: out of memory"
 
 
 def test_a_missing_gpu_is_an_error(monkeypatch):
