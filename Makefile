@@ -1,7 +1,8 @@
 # The developer's whole interface. Everything is installed into .venv; system packages only if we are root.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= $(shell expr $$(nproc) + 1) # one more than cores: the tests of engines and servers wait a lot
+# One worker more than cores, as the tests of engines and servers wait a lot; at most 8, as each may import PyTorch.
+WORKERS ?= $(shell [ $$(nproc) -lt 7 ] && expr $$(nproc) + 1 || echo 8)
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
 IMAGES := nv-pyt pyt piped-pyt
 
