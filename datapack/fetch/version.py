@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from datapack.bag.changes import compare_bytes
 from datapack.catalog.lock import Lock, LockEntry
 from datapack.catalog.model import Catalog
-from datapack.errors import VersioningError
+from datapack.errors import MismatchError, VersioningError
 from datapack.fetch import dvc
 from datapack.fetch.bag import get_bag
 from datapack.fetch.dvc_cache import DvcCache
@@ -63,12 +64,28 @@ def _track(job: FetchJob, bag: Bag, locked: LockEntry, *, is_new: bool) -> str:
     """Track the bag with DVC if it is not tracked yet, or if DVC's cache lost it; return DVC's hash of it."""
     tracked = dvc.tracked_hash(job.pointer)
     if job.options.push_data or tracked is None or tracked != locked.dvc:
-        tracked = dvc.add(job.workspace, bag, job.reporter)
+        tracked = _add(job, bag, is_new=is_new)
     else:
         tracked = _keep(job, bag, tracked, is_new=is_new)
     if job.options.push_data:
         dvc.push(job.workspace, job.pointer, job.reporter)
     return tracked
+
+
+def _add(job: FetchJob, bag: Bag, *, is_new: bool) -> str:
+    """Add a bag to DVC; return DVC's hash of it. One that was here is read first, so that DVC keeps no damaged file."""
+    if not is_new:
+        with job.reporter.progress(f"checking {job.entry.reference}", bag.bytes, "B") as advance:
+            difference = compare_bytes(bag.manifest, bag.path, bag.listing, advance=advance)
+        if difference:
+            raise MismatchError(
+                "the data does not match its manifest, so it is not added to DVC",
+                where=bag.path,
+                found=difference,
+                fix="remove these files, and run the same command again to get them back",
+                details=difference.lines(),
+            )
+    return dvc.add(job.workspace, bag, job.reporter)
 
 
 def _keep(job: FetchJob, bag: Bag, tracked: str, *, is_new: bool) -> str:
@@ -80,7 +97,7 @@ def _keep(job: FetchJob, bag: Bag, tracked: str, *, is_new: bool) -> str:
         cache = DvcCache.of(job.workspace.root)
         with disk_errors(cache.folder, VersioningError):
             kept = cache.has(tracked) and not (is_new and _lacks_files(cache, tracked))
-        return tracked if kept else dvc.add(job.workspace, bag, job.reporter)
+        return tracked if kept else _add(job, bag, is_new=is_new)
     except VersioningError as error:  # the bag is complete, and a remote may have it
         job.reporter.note(f"can't make sure that {job.entry.reference} is in DVC's cache: {error}")
         return tracked

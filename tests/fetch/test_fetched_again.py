@@ -52,6 +52,28 @@ def test_lost_cache_is_filled_again(fetched, bag, remote):
     assert "versioning" not in fetched.run("fetch", "reef@v1").stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--push-data"]])
+def test_a_changed_file_is_not_added_to_dvc(fetched, options):
+    """DVC's copy is what restores the bag: it, the pointer and the lock stay those of the bytes in the manifest."""
+    pointer, lock = fetched.root / f"{BAG}.dvc", fetched.root / "datasets.lock"
+    before = pointer.read_bytes(), lock.read_bytes()
+    shutil.rmtree(fetched.root / CACHE)
+    (fetched.root / ".dvc/config").write_text(REMOTE)
+    victim = fetched.root / BAG / "data/z"
+    victim.chmod(0o644)
+    victim.write_bytes(b"Z")
+    error = fetched.fails("fetch", "reef@v1", *options, status=3)
+    assert "the data does not match its manifest, so it is not added to DVC" in error
+    assert "changed  data/z" in error
+    assert (pointer.read_bytes(), lock.read_bytes()) == before
+    assert not (fetched.root / CACHE).exists()
+    assert not (fetched.root.parent / "remote").exists()
+    victim.unlink()
+    fetched.ok("fetch", "reef@v1", *options)
+    assert lost(fetched) == []
+    assert pointer.read_bytes() == before[0]
+
+
 def test_lost_objects_are_there_again_after_a_new_fetch(fetched):
     """DVC could not restore the bag without them; that the listing is there is not enough for a new bag."""
     lose_objects(fetched, "data/train.json", "bagit.txt")
