@@ -29,7 +29,7 @@ SLOW_FILES = frozenset(
         "build/test_private.py",
         "build/test_targets.py",
         "download/test_downloader.py",
-        "fetch/test_coco_rows.py",
+        "fetch/test_rows.py",
         "fetch/test_dvc_foreign.py",
         "fetch/test_dvc_safety.py",
         "fetch/test_kaggle.py",

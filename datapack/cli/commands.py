@@ -53,7 +53,7 @@ def list_versions(options: argparse.Namespace) -> None:
         say(*(str(entry.reference) for entry in catalog.entries()))
     else:
         from datapack.catalog.lock import Lock
-        from datapack.listing import rows, table
+        from datapack.versions.listing import rows, table
 
         say_text(table(rows(workspace, catalog, Lock.read(workspace.lock))))
 

@@ -25,7 +25,7 @@ from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_pointer import has_pointer
 from datapack.fetch.dvc_repository import set_up
 from datapack.fetch.dvc_settings import check_settings
-from datapack.fetch.local import is_here
+from datapack.fetch.kinds.local import is_here
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
 from datapack.files import disk_errors, sync_folder

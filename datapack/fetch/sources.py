@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
 from datapack.errors import FetchError
-from datapack.fetch.coco import fetch_coco
 from datapack.fetch.context import named_hosts
 from datapack.fetch.failures import report_failures
-from datapack.fetch.kaggle import fetch_kaggle
-from datapack.fetch.local import fetch_local, find_local
+from datapack.fetch.kinds.coco import fetch_coco
+from datapack.fetch.kinds.kaggle import fetch_kaggle
+from datapack.fetch.kinds.local import fetch_local, find_local
+from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.names import check_name, note_suspects
 from datapack.fetch.payload import payload_path
-from datapack.fetch.url import fetch_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

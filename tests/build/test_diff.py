@@ -12,7 +12,7 @@ from datapack.bag.changes import Changes
 from datapack.build.diff import Amount, Diff, table
 from datapack.reference import Reference
 from tests.conftest import make_base, make_catalog
-from tests.versions import CORRECTED, FIRST, IMAGES, LABELS, SECOND, Reef, make_labelled, make_reef
+from tests.three_versions import CORRECTED, FIRST, IMAGES, LABELS, SECOND, Reef, make_labelled, make_reef
 
 
 def make_changed(root: Path) -> Reef:

@@ -22,7 +22,7 @@ from datapack.workspace.folder import Workspace
 from tests.conftest import fact, make_catalog
 from tests.fetch.test_dvc import clone, copy_published, dvc, git
 from tests.servers import Reply, Server
-from tests.versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
+from tests.three_versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
 
 pytestmark = pytest.mark.slow  # DVC starts in each test, in many of them several times
 

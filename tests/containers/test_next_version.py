@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tests.bags import contents
-from tests.versions import FIRST, SECOND, make_reef
+from tests.three_versions import FIRST, SECOND, make_reef
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import yaml
 
 from datapack.catalog.sources import LocalSource
 from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.local import is_here
+from datapack.fetch.kinds.local import is_here
 from tests.conftest import Catalog
 
 BAG, CACHE = "data/reef/v1", ".dvc/cache"

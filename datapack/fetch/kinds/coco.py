@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, TypeGuard
 
 from datapack.bag.missing import Missing
+from datapack.coco.rows import read_images
 from datapack.errors import FetchError
-from datapack.fetch.coco_rows import read_images
 from datapack.fetch.context import SourceResult
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.urls import quote_url

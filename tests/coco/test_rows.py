@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datapack.coco import rows as module
+from datapack.coco.rows import read_images
 from datapack.errors import FetchError
-from datapack.fetch import coco_rows
-from datapack.fetch.coco_rows import read_images
 from tests.servers import RawServer, png
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
@@ -38,7 +38,7 @@ def rows(folder, text):
 def test_the_rows_are_those_of_the_whole_file(tmp_path_factory, images, before, after, indent, block):
     """Wherever a block ends: in a number, in a letter's escape, between two brackets."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco_rows, "_BLOCK", block)
+        patch.setattr(module, "_BLOCK", block)
         text = json.dumps({**before, "images": images, "after": after}, indent=indent)
         found = rows(tmp_path_factory.mktemp("rows"), text)
     assert json.dumps(found) == json.dumps(images)
@@ -103,7 +103,7 @@ def test_what_is_no_coco_file_is_one_line(tmp_path, text, message):
 
 def test_a_value_has_a_largest_size(tmp_path, monkeypatch):
     """A file that is one endless text is not read into memory."""
-    monkeypatch.setattr(coco_rows, "_LARGEST", 5_000_000)
+    monkeypatch.setattr(module, "_LARGEST", 5_000_000)
     with pytest.raises(FetchError, match="found a value of over 5,000,000 characters"):
         rows(tmp_path, '{"images": ["' + "x" * 30_000_000 + '"]}')
 
@@ -118,7 +118,7 @@ def peak():
 
 SCRIPT = f"""{PEAK}
 import sys
-from datapack.fetch.coco_rows import read_images
+from datapack.coco.rows import read_images
 before = peak()
 count = sum(1 for _ in read_images(Path(sys.argv[1])))
 print(count, (peak() - before) // 1_000_000)

@@ -18,7 +18,7 @@ from datapack.download.content import WrongContentError, check_content
 from datapack.download.responses import parse_retry_after, status_line
 from datapack.errors import DatapackError, FetchError
 from datapack.fetch.context import SourceResult
-from datapack.fetch.kaggle_credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
+from datapack.fetch.kinds.kaggle_credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.files import TEMPORARY_PREFIX, FileStat, disk_errors, sync, sync_folder
 from datapack.hashing import hash_file

@@ -8,8 +8,8 @@ import pytest
 
 from datapack.catalog.lock import Lock, LockedImage, LockEntry
 from datapack.catalog.model import Catalog
-from datapack.listing import WIDTH, Row, rows, table
 from datapack.reference import Reference
+from datapack.versions.listing import WIDTH, Row, rows, table
 from datapack.workspace.folder import Workspace
 
 REEF = Reference("reef", "v1")

@@ -1,0 +1,17 @@
+"""The sources of a version, as the catalog describes them; `datapack.fetch.kinds` has a function to fetch each kind.
+
+To add a kind, add a module with its model here, list it in `AnySource`, and add a module to `datapack.fetch.kinds`. The
+key with the kind's name (``coco: train.json``) tells which kind an entry of the catalog has.
+"""
+
+from datapack.catalog.sources import kaggle, url
+from datapack.catalog.sources.base import Source
+from datapack.catalog.sources.coco import CocoSource
+from datapack.catalog.sources.kaggle import KaggleSource
+from datapack.catalog.sources.local import LocalSource
+from datapack.catalog.sources.url import UrlSource
+
+AnySource = CocoSource | KaggleSource | LocalSource | UrlSource
+FORMS = {**kaggle.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
+
+__all__ = ["FORMS", "AnySource", "CocoSource", "KaggleSource", "LocalSource", "Source", "UrlSource"]

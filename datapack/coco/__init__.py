@@ -1,0 +1,1 @@
+"""COCO files: read row by row, whatever their size, and cut to some of their images."""

@@ -1,0 +1,41 @@
+"""Findings: what may be wrong with a dataset. Each has a rule with a stable code, which docs/findings.md explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a check looks for. The code is never given to another rule."""
+
+    code: str  # DP and three digits: 1 files, 2 images, 3 COCO files, 4 several lists, 5 tables
+    severity: Severity  # error: training fails or data leaks; warning: results suffer; note: good to know
+    title: str  # what is wrong, in the plural: "boxes outside their image"
+    why: str  # one or two sentences: what it means for the user
+    fix: str  # one or two sentences: what to do, with the catalog's lines where these can fix it
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that a dataset breaks, and where."""
+
+    rule: Rule
+    count: int  # of files, images, boxes or rows
+    examples: tuple[str, ...]  # at most `EXAMPLES`, one line each
+    catalog: str = ""  # lines of YAML for this version that fix it; empty if the catalog can't
+    files: frozenset[str] = frozenset()  # the files concerned, by their paths in the payload; `drop` leaves them out
+    boxes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by COCO file, positions in ``annotations``
+    silenced: str = ""  # the reason that the catalog gives for accepting it
+
+
+EXAMPLES = 5

@@ -1,0 +1,120 @@
+"""What a bag contains: its files, its images, its COCO files and its tables, as values.
+
+All paths are below the payload, without ``data/``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from datapack.bag.bagit import PayloadFile
+    from datapack.bag.missing import Missing
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image, as far as its header and its metadata say; no pixel is decoded."""
+
+    path: str
+    form: str  # PNG, JPEG, ...; empty if it is broken
+    width: int  # pixels, as they are stored; 0 if it is broken
+    height: int
+    orientation: int = 1  # of EXIF, 1 to 8; from 5 on, the image is shown with its sides exchanged
+    has_position: bool = False  # whether the metadata has a position on Earth
+    identifying: tuple[str, ...] = ()  # the names of metadata fields that identify a camera or a person; no values
+    problem: str = ""  # why it can't be read
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height as viewers show the image."""
+        return (self.height, self.width) if self.orientation > 4 else (self.width, self.height)  # noqa: PLR2004
+
+
+class Category(NamedTuple):
+    """A category of a COCO file."""
+
+    id: int
+    name: str
+
+
+class BadRow(NamedTuple):
+    """A row of a COCO file that can't be used: its place, such as ``annotations[3]``, and why."""
+
+    place: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Coco:
+    """A COCO file: N images with M boxes, in the order of the file. Rows that can't be used are only in `bad_rows`."""
+
+    path: str
+    names: tuple[str, ...]  # N, each image's file_name in the file
+    images: tuple[str, ...]  # N, each image's path in the payload; empty if it is not there
+    urls: tuple[str, ...]  # N, empty if there is none
+    ids: NDArray[np.int64]  # N
+    sizes: NDArray[np.int64]  # (N, 2) width and height in the file, pixels; 0 where it gives none
+    sequences: NDArray[np.int64]  # N, the index in `sequence_names` of the image's sequence; -1 if it has none
+    sequence_names: tuple[str, ...]
+    times: NDArray[np.float64]  # N, seconds since the start of the sequence, or the frame's number; NaN if unknown
+    owners: NDArray[np.int64]  # M, the index of each box's image; -1 if the file has no such image
+    labels: NDArray[np.int64]  # M, the index of each box's category; -1 if the file has no such category
+    boxes: NDArray[np.float64]  # (M, 4) x, y, width, height, pixels, as in the file
+    crowd: NDArray[np.bool_]  # M
+    rows: NDArray[np.int64]  # M, the position of each box in the file's ``annotations``
+    categories: tuple[Category, ...]
+    bad_rows: tuple[BadRow, ...] = ()
+    has_boxes: bool = True  # whether the file has a list of annotations
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Column(NamedTuple):
+    """A column of a table. It says nothing about single values."""
+
+    name: str
+    type: str  # such as "whole number", "number", "date", "text", "empty", or the type that Parquet gives
+    missing: int  # rows without a value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV, TSV or Parquet file."""
+
+    path: str
+    rows: int
+    columns: tuple[Column, ...]
+    problem: str = ""  # why it can't be read, or what is wrong with its form
+
+
+@dataclass(frozen=True)
+class DeepImage:
+    """What only the pixels of an image show."""
+
+    path: str
+    likeness: int  # a perceptual hash of 64 bits: similar images differ in few bits
+    sharpness: float  # the variance of the Laplacian at a fixed size: low in blurred images
+    brightness: float  # the mean, 0 black to 1 white
+    contrast: float  # the standard deviation, 0 to 1: 0 where the image is of one colour
+    problem: str = ""  # why it can't be decoded
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Everything that is known about a bag's content."""
+
+    digest: str  # the dataset digest
+    files: tuple[PayloadFile, ...]  # all files, in the order of the manifest; their paths begin with data/
+    images: tuple[ImageFile, ...]  # sorted by path
+    cocos: tuple[Coco, ...]  # sorted by path
+    tables: tuple[Table, ...]  # sorted by path
+    missing: Mapping[str, Missing]  # what missing.csv lists
+    deep: tuple[DeepImage, ...] = ()  # sorted by path; empty unless the images were decoded
