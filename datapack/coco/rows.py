@@ -1,10 +1,10 @@
-"""Read the images of a COCO file row by row: parsed whole, a file needs about ten times its size in memory."""
+"""Read a COCO file row by row: parsed whole, a file needs about ten times its size in memory."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from datapack.errors import FetchError
 from datapack.files import disk_errors
@@ -20,11 +20,25 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _SHOWN = 40  # characters of the text in an error
 
 
-def read_images(path: Path) -> Iterator[Any]:
-    """Yield the rows of a COCO file's ``images``; the other rows are parsed, and dropped.
+class Row(NamedTuple):
+    """A row of a list of a COCO file, such as ``images[3]``.
+
+    Position -1 is the beginning of a key: the row is then the whole value, or an empty list whose rows follow.
+    """
+
+    key: str
+    position: int
+    value: Any
+
+
+START = -1
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield each key of a COCO file, or of another JSON file with an object, and each row of its lists, in order.
 
     Raises:
-        FetchError: it is not a JSON file, or not a COCO file. Rows may have been yielded before.
+        FetchError: it is not a JSON file, or not one with an object. Rows may have been yielded before.
     """
     with disk_errors(path), path.open(encoding="utf-8-sig") as file:
         reader = _Reader(file)
@@ -43,29 +57,45 @@ def read_images(path: Path) -> Iterator[Any]:
             raise FetchError("not a JSON file", where=path, found=str(error).partition(";")[0]) from error
 
 
-def _read(reader: _Reader, path: Path) -> Iterator[Any]:
+def read_images(path: Path) -> Iterator[Any]:
+    """Yield the rows of a COCO file's ``images``; the other rows are parsed, and dropped.
+
+    Raises:
+        FetchError: it is not a JSON file, or not a COCO file. Rows may have been yielded before.
+    """
     lists = 0
+    for key, position, value in read_rows(path):
+        if key == "images" and position != START:
+            yield value
+        elif key == "images":
+            lists += isinstance(value, list)
+    if lists != 1:
+        raise _no_coco(path, "two of them" if lists else None)
+
+
+def _read(reader: _Reader, path: Path) -> Iterator[Row]:
     is_object = reader.peek() == "{"
     for _ in reader.items("{", "}") if is_object else ():
         key = reader.value()
         if not isinstance(key, str):
             raise json.JSONDecodeError("no key", reader.text, reader.at)
         reader.take(":")
-        is_list = reader.peek() == "["
-        lists += is_list and key == "images"
-        for _ in reader.items("[", "]") if is_list else ():
-            row = reader.value()
-            if key == "images":
-                yield row
-        if not is_list:
-            reader.value()
+        if reader.peek() != "[":
+            yield Row(key, START, reader.value())
+            continue
+        yield Row(key, START, [])
+        for position, _ in enumerate(reader.items("[", "]")):
+            yield Row(key, position, reader.value())
     if not is_object:
         reader.value()
     if reader.peek():
         raise json.JSONDecodeError("more", reader.text, reader.at)
-    if lists != 1:
-        found = "two of them" if lists else None
-        raise FetchError("not a COCO file", where=path, expected="an object with a list 'images'", found=found)
+    if not is_object:
+        raise _no_coco(path)
+
+
+def _no_coco(path: Path, found: str | None = None) -> FetchError:
+    return FetchError("not a COCO file", where=path, expected="an object with a list 'images'", found=found)
 
 
 class _Reader:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapack.coco import rows as module
-from datapack.coco.rows import read_images
+from datapack.coco.rows import START, read_images, read_rows
 from datapack.errors import FetchError
 from tests.servers import RawServer, png
 
@@ -42,6 +42,24 @@ def test_the_rows_are_those_of_the_whole_file(tmp_path_factory, images, before, 
         text = json.dumps({**before, "images": images, "after": after}, indent=indent)
         found = rows(tmp_path_factory.mktemp("rows"), text)
     assert json.dumps(found) == json.dumps(images)
+
+
+@settings(deadline=None)
+@given(content=st.dictionaries(st.text(st.characters(codec="utf-8")), VALUES), block=st.sampled_from([1, 7, 1000]))
+def test_every_key_and_row_comes_in_its_order(tmp_path_factory, content, block):
+    """The rows of all lists and the values of all other keys make up the whole file again, empty lists included."""
+    path = tmp_path_factory.mktemp("rows") / "train.json"
+    path.write_text(json.dumps(content))
+    again = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", block)
+        for key, position, value in read_rows(path):
+            if position == START:
+                again[key] = value
+            else:
+                assert position == len(again[key])
+                again[key].append(value)
+    assert json.dumps(again) == json.dumps(content)
 
 
 TEXT = json.dumps({"info": {"a": [1.5e3, '\u00e4\\"']}, "images": [{"id": 1}, {"id": 2}], "z": None}, indent=1)
@@ -118,7 +136,7 @@ def peak():
 
 SCRIPT = f"""{PEAK}
 import sys
-from datapack.coco.rows import read_images
+from datapack.coco.rows import START, read_images, read_rows
 before = peak()
 count = sum(1 for _ in read_images(Path(sys.argv[1])))
 print(count, (peak() - before) // 1_000_000)
