@@ -6,6 +6,8 @@ an occasional line elsewhere, so that log files stay readable.
 
 from __future__ import annotations
 
+import enum
+import os
 import sys
 import threading
 import time
@@ -18,7 +20,25 @@ from datapack.text import size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Console", "Reporter", "Silent", "size"]
+__all__ = ["Console", "Level", "Reporter", "Silent", "is_terminal", "size", "takes_colour"]
+
+
+class Level(enum.IntEnum):
+    """How much is shown."""
+
+    QUIET = 0  # warnings
+    NORMAL = 1  # notes and progress too
+    VERBOSE = 2  # details too, and how long each step took
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal on which a line can change."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def takes_colour(stream: TextIO) -> bool:
+    """Whether to write in colour: on a terminal that can, and where ``NO_COLOR`` does not forbid it (no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 class Reporter(Protocol):
@@ -26,6 +46,9 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None:
         """Show one line that the user should see."""
+
+    def detail(self, text: str) -> None:
+        """Show one line to a user who asked for more than the notes."""
 
     def warn(self, text: str) -> None:
         """Show lines that nobody should miss."""
@@ -40,6 +63,9 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
+    def detail(self, text: str) -> None:
+        pass
+
     def warn(self, text: str) -> None:
         pass
 
@@ -51,17 +77,22 @@ class Silent:
 class Console:
     """Writes to standard error: progress bars on a terminal, lines elsewhere. No text can add a line of its own."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+    def __init__(self, stream: TextIO | None = None, level: Level = Level.NORMAL) -> None:
+        self.stream, self.level = stream or sys.stderr, level
 
     def note(self, text: str) -> None:
-        self._write_line(shown(text))
+        if self.level >= Level.NORMAL:
+            self._write_line(shown(text))
+
+    def detail(self, text: str) -> None:
+        if self.level >= Level.VERBOSE:
+            self._write_line(shown(text))
 
     def warn(self, text: str) -> None:
         lines = [shown(line) for line in text.split("\n")]
         rule = "!" * (max(map(len, lines)) + 6)
         box = "\n".join([rule, *(f"!! {line.ljust(len(rule) - 6)} !!" for line in lines), rule])
-        self._write_line(f"\033[1;31m{box}\033[0m" if self.stream.isatty() else box)
+        self._write_line(f"\033[1;31m{box}\033[0m" if takes_colour(self.stream) else box)
 
     def _write_line(self, line: str) -> None:
         self.stream.write(f"{line}\n")
@@ -69,9 +100,20 @@ class Console:
 
     @contextmanager
     def progress(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        if not self.stream.isatty():
-            yield _Lines(self, label, total, unit).advance
+        if self.level < Level.NORMAL:
+            yield lambda _: None
             return
+        started = time.monotonic()
+        with self._bar(label, total, unit) if is_terminal(self.stream) else self._lines(label, total, unit) as advance:
+            yield advance
+        self.detail(f"{label}: {time.monotonic() - started:.1f} s")
+
+    @contextmanager
+    def _lines(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        yield _Lines(self, label, total, unit).advance
+
+    @contextmanager
+    def _bar(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         from tqdm import tqdm
 
         lock = threading.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import os
 import signal
 import sys
@@ -11,16 +12,19 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
-from datapack.cli.commands import DETAILS_SHOWN, init, run
-from datapack.cli.output import complain, show_warning
+from datapack.cli.answer import failure
+from datapack.cli.options import SHOWN
+from datapack.cli.output import Marked, complain, say, say_json, show_warning
 from datapack.cli.parser import make_parser
 from datapack.cli.signals import Signals
 from datapack.errors import DatapackError, UsageError
 from datapack.executor import forget_interrupt
+from datapack.progress import Level
 from datapack.text import escape_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 STOPPED = 128 + signal.SIGINT
 
@@ -29,33 +33,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its status: 0 success, 1 failure, 2 wrong usage, 3 data or image differs, 130 stopped."""
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
-    options = argparse.Namespace(after_stop="run the same command again to continue")
+    given = sys.argv[1:] if arguments is None else arguments
+    options = argparse.Namespace(after_stop="run the same command again to continue", target=None, to=None)
     signals = Signals()
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments, options, signals)
+        return _run(given, options, signals)
     except KeyboardInterrupt:
         forget_interrupt()
         complain(f"stopped; {options.after_stop}")
+        if _wants_json(given):
+            say_json({"error": {"message": "stopped", "fix": options.after_stop, "status": STOPPED}}, _output(options))
         return STOPPED
     finally:
         signals.restore()
 
 
 def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals) -> int:
-    """Run one command; show its error, unless that may only follow from a signal."""
+    """Run one command and show its answer or its error, unless that may only follow from a signal."""
     try:
         signals.catch()
         _parse(arguments, options)
         _check_encoding()
         _check_folder(options)
-        options.command(options)
+        answer = options.command(options)
+        if options.json:
+            say_json(answer.value, _output(options))
+        else:
+            say(*answer.lines, file=_output(options))
     except BaseException as error:
         signals.check()
-        return _show(error)
+        return _show(error, options, as_json=_wants_json(arguments))
     else:
-        return 0
+        return int(answer.status)
     finally:
         signals.end()
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, even one that can't be parsed."""
+    return "--json" in list(itertools.takewhile(lambda word: word != "--", arguments))
+
+
+def _output(options: argparse.Namespace) -> TextIO:
+    """Return where the answer goes: standard output, unless that is the image."""
+    return sys.stderr if "oci-archive:-" in {options.target, options.to} else sys.stdout
 
 
 def _check_encoding() -> None:
@@ -68,7 +89,7 @@ def _check_encoding() -> None:
 
 def _check_folder(options: argparse.Namespace) -> None:
     """Refuse a folder that is not there, which is not the same as one without a catalog; `init` makes it."""
-    if options.command is not init and not options.folder.is_dir():
+    if not options.makes_folder and not options.folder.is_dir():
         what = "not a folder" if options.folder.exists() else "no such folder"
         raise UsageError(what, where=options.folder, fix="choose another with -C")
 
@@ -79,41 +100,44 @@ def _parse(arguments: Sequence[str], options: argparse.Namespace) -> None:
     if "--" in ours:
         cut = ours.index("--")
         ours, after = ours[:cut], ours[cut + 1 :]
-    parser = make_parser()
-    parser.parse_args(ours, options)
-    if after is not None and options.command is not run:
-        parser.error("only 'datapack run' accepts arguments after --")
+    make_parser().parse_args(ours, options)
+    if after is not None and not options.takes_arguments:
+        raise UsageError("only 'datapack run' accepts arguments after --", where="datapack")
     options.arguments = tuple(after or ())
 
 
-def _show(error: BaseException) -> int:
+def _show(error: BaseException, options: argparse.Namespace, *, as_json: bool) -> int:
     """Show the error that ended the command; return its exit status."""
     match error:
         case DatapackError():
-            return _fail(error)
+            shown = error
         case BrokenPipeError():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
             return 1
         case OSError():
-            return _fail(_readable(error))
+            shown = _readable(error)
         case Exception():
-            return _fail_with_bug(error)
-    raise error
+            shown = _bug(error)
+        case _:
+            raise error
+    _complain_of(shown, options)
+    if as_json:
+        say_json(failure(shown), _output(options))
+    return shown.exit_code
 
 
-def _fail(error: DatapackError) -> int:
-    complain(f"error: {error}")
-    for line in error.details[:DETAILS_SHOWN]:
-        complain(f"  {line}")
-    if len(error.details) > DETAILS_SHOWN:
-        complain(f"  and {len(error.details) - DETAILS_SHOWN:,} more")
-    return error.exit_code
+def _complain_of(error: DatapackError, options: argparse.Namespace) -> None:
+    complain(Marked("error:", "red", f" {error}"))
+    details = [f"  {line}" for line in error.details]
+    complain(*(details if getattr(options, "level", None) is Level.VERBOSE else details[:SHOWN]))
+    if len(error.details) > SHOWN and getattr(options, "level", None) is not Level.VERBOSE:
+        complain(f"  and {len(error.details) - SHOWN:,} more")
 
 
-def _fail_with_bug(error: Exception) -> int:
+def _bug(error: Exception) -> DatapackError:
     """Show the traceback, indented: no line of a message in it can look like one of ours."""
     complain(*(f"  {line}" for line in traceback.format_exc().splitlines()))
-    return _fail(DatapackError(f"a bug in datapack, please report the lines above: {type(error).__name__}: {error}"))
+    return DatapackError(f"a bug in datapack, please report the lines above: {type(error).__name__}: {error}")
 
 
 def _readable(error: OSError) -> DatapackError:

@@ -1,216 +1,111 @@
-"""The command-line options."""
+"""The command line: its parser, which knows every command, and says what a mistyped word was meant to be."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
+import shutil
+from typing import TYPE_CHECKING, NoReturn
 
 from datapack import __version__
-from datapack.cli.commands import base, build, completion, diff, fetch, init, list_versions, push, run, verify
-from datapack.cli.completion import SHELLS
+from datapack.cli.commands import base, build, completion, diff, fetch, init, push, run, verify
+from datapack.cli.commands import list as list_
+from datapack.cli.options import add_common
+from datapack.errors import UsageError
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from collections.abc import Iterable, Sequence
 
-_INSECURE = "accept plain http and untrusted certificates"
-_BASE = "use this base instead of the catalog's: NAME:TAG@sha256:... or oci:DIR"
+#: The modules of the commands, in the order in which a newcomer needs them; each has `add` and `run`.
+COMMANDS = (init, list_, fetch, build, push, run, verify, diff, base, completion)
+_WIDEST = 100  # columns of the help
+_EXAMPLES = """\
+examples:
+  datapack init                  # start a catalog here, with an example
+  datapack build my-dataset@v1   # fetch the data, build its import container
+  datapack push my-dataset@v1    # into a registry, with what to do next
+  datapack build --help          # all about one command"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of all commands; each sets ``command`` to the function that runs it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="datapack",
         description="Turn a dataset into a verified import container for a Trusted Research Environment.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"datapack {__version__}")
-    parser.add_argument(
-        "-C",
-        "--directory",
-        dest="folder",
-        metavar="DIR",
-        type=Path,
-        default=Path(),
-        help="run as if started in this folder",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_init(commands)
-    _add_list(commands)
-    _add_fetch(commands)
-    _add_build(commands)
-    _add_push(commands)
-    _add_run(commands)
-    _add_verify(commands)
-    _add_base(commands)
-    _add_diff(commands)
-    _add_completion(commands)
+    add_common(parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for module in COMMANDS:
+        module.add(commands)
+    for command in commands.choices.values():
+        add_common(command, given_only=True)
+    parser.set_defaults(parser=parser, takes_arguments=False, makes_folder=False)
     return parser
 
 
-def _add_init(commands: Commands) -> None:
-    command = commands.add_parser("init", help="create a catalog, datasets.yml, in this folder")
-    command.set_defaults(command=init)
+class _Formatter(argparse.HelpFormatter):
+    """Help of at most 100 columns; the lines of examples stay as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=min(shutil.get_terminal_size().columns, _WIDEST) - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:\n") else super()._fill_text(text, width, indent)
 
 
-def _add_list(commands: Commands) -> None:
-    command = commands.add_parser("list", help="list all versions: what is fetched, versioned and built")
-    command.add_argument("--names", action="store_true", help="print only the references, name@version, one per line")
-    command.set_defaults(command=list_versions)
+class _Parser(argparse.ArgumentParser):
+    """Raises `UsageError` for a wrong command line, with the nearest command or option."""
 
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"formatter_class": _Formatter, **options})  # type: ignore[arg-type]
 
-def _add_fetch(commands: Commands) -> None:
-    command = commands.add_parser("fetch", help="fetch a version as a bag and track it with DVC")
-    _add_fetch_options(command)
-    command.set_defaults(command=fetch)
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=self.prog, fix=self._see())
 
+    def parse_known_args(  # type: ignore[override] # argparse's overloads say the same of any class of namespace
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and raise an error for what is left. Each command does it for its own options, which it knows."""
+        options, rest = super().parse_known_args(args, namespace)
+        for word in rest:
+            if word.startswith("-") and word != "-":
+                given = word.partition("=")[0]
+                raise UsageError(f"no such option: {given}", where=self.prog, fix=self._nearest(given, self._options()))
+        rest = self._fill(options, rest)
+        if rest:
+            raise UsageError("unexpected argument", where=self.prog, found=repr(rest[0]), fix=self._see())
+        return options, []
 
-def _add_build(commands: Commands) -> None:
-    command = commands.add_parser("build", help="fetch a version and build its import container")
-    _add_build_options(command)
-    command.add_argument(
-        "--to",
-        dest="target",
-        metavar="TARGET",
-        help="oci:DIR (default: dist/<name>-<version>), oci-archive:FILE, docker-daemon:[NAME:TAG] or "
-        "docker://[REGISTRY/NAME:TAG]",
-    )
-    command.set_defaults(command=build)
+    def _fill(self, options: argparse.Namespace, rest: list[str]) -> list[str]:
+        """Give an optional argument its value: argparse takes it as missing if an option is in front of it."""
+        for action in self._get_positional_actions():
+            if rest and action.nargs == argparse.OPTIONAL and getattr(options, action.dest) == action.default:
+                self._check_value(action, value := self._get_value(action, rest[0]))
+                setattr(options, action.dest, value)
+                rest = rest[1:]
+        return rest
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        choices = list(map(str, action.choices))
+        if isinstance(action, argparse._SubParsersAction):
+            raise UsageError(f"no such command: {value}", where=self.prog, fix=self._nearest(str(value), choices))
+        name, expected = argparse._get_action_name(action), ", ".join(choices)
+        fix = self._nearest(str(value), choices)
+        raise UsageError(f"{name}: no such choice", where=self.prog, expected=expected, found=repr(value), fix=fix)
 
-def _add_push(commands: Commands) -> None:
-    command = commands.add_parser(
-        "push", help="build a version directly into a registry and print the commands to pull it"
-    )
-    _add_build_options(command)
-    command.add_argument(
-        "--to",
-        dest="target",
-        metavar="TARGET",
-        default="docker://",
-        help="docker://REGISTRY/NAME[:TAG] (default: the catalog's registry, the dataset's name and the version)",
-    )
-    command.set_defaults(command=push)
+    def _options(self) -> list[str]:
+        return [name for name in self._option_string_actions if name.startswith("--")]
 
+    def _nearest(self, word: str, known: Iterable[str]) -> str:
+        import difflib
 
-def _add_build_options(command: argparse.ArgumentParser) -> None:
-    _add_fetch_options(command)
-    command.add_argument("--base", help=_BASE)
-    command.add_argument(
-        "--verify",
-        action="store_true",
-        help="read every file again, even unchanged ones, and what an oci: target has already",
-    )
-    registry = command.add_argument_group("registry options")
-    registry.add_argument("--streams", type=_count, default=4, metavar="N", help="parallel uploads (default: 4)")
-    registry.add_argument("--insecure", action="store_true", help=_INSECURE)
-    registry.add_argument(
-        "--replace", action="store_true", help="replace a different image that has the same name and tag"
-    )
-    registry.add_argument(
-        "--allow-public", action="store_true", help="push a private dataset even where everybody can read it"
-    )
+        by_letters = {name.lstrip("-"): name for name in known}  # the dashes, which all options have, count for nothing
+        for nearest in difflib.get_close_matches(word.lstrip("-"), by_letters, n=1):
+            return f"did you mean {by_letters[nearest]}?"
+        return self._see()
 
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return int(text)
-
-
-def _add_fetch_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("reference", metavar="REF", help="name@version")
-    command.add_argument("--refresh", action="store_true", help="fetch from the sources again, even if the bag is here")
-    command.add_argument("--update-lock", action="store_true", help="accept a result that differs from datasets.lock")
-    command.add_argument("--push-data", action="store_true", help="push the bag to DVC's default remote")
-
-
-def _add_run(commands: Commands) -> None:
-    command = commands.add_parser(
-        "run",
-        help="rehearse: run an image here as the Safe Haven will, and verify what it imports",
-        usage="datapack run [-h] [OPTION ...] WHAT [OPTION ...] [-- ARGUMENT ...]",
-        epilog="Arguments after -- go to the program in the container: datapack run reef@v1 --strict -- --jobs 1",
-    )
-    command.add_argument(
-        "what",
-        metavar="WHAT",
-        help="name@version, the name or ID of an image in the engine, or, for apptainer, oci:DIR or oci-archive:FILE",
-    )
-    _add_launch_options(command)
-    command.add_argument(
-        "--strict", action="store_true", help="read-only root file system, a user ID without a name, no capabilities"
-    )
-    command.add_argument("--env-file", metavar="FILE", type=Path, help="environment variables, one KEY=VALUE per line")
-    command.add_argument(
-        "--arg-file", metavar="FILE", type=Path, help="arguments for the program, before those after --"
-    )
-    command.add_argument("--opt-file", metavar="FILE", type=Path, help="podman flags; docs/reference.md lists them")
-    command.add_argument("--base", help=f"if the version is not in the engine yet: {_BASE}")
-    command.set_defaults(command=run, after_stop="the container was removed")
-
-
-def _add_launch_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--launch",
-        choices=("ces", "podman", "apptainer"),
-        default="ces",
-        help="ces (default): as ces-run does, with /safe_data read-only, /safe_outputs and /scratch; "
-        "podman: as the newer launch pages do, with only a writable /safe_data; "
-        "apptainer: like ces, but a read-only SIF run by apptainer as your user, with your home",
-    )
-    command.add_argument("--data", metavar="DIR", type=Path, help="mounted as /safe_data (default: an empty folder)")
-    command.add_argument(
-        "--data-read-only", action="store_true", help="with --launch podman: mount /safe_data read-only"
-    )
-    command.add_argument(
-        "--outputs",
-        metavar="DIR",
-        type=Path,
-        help="mounted as /safe_outputs (default: a new folder in dist/rehearsals)",
-    )
-    command.add_argument("-m", "--memory", metavar="AMOUNT", help="memory limit (default: 4g, as in the Safe Haven)")
-    command.add_argument("-c", "--cores", metavar="N", type=float, help="CPU cores (default: all)")
-    command.add_argument("-n", "--name", help="the container's name")
-    command.add_argument("--gpu", action="store_true", help="use all GPUs of this machine")
-
-
-def _add_verify(commands: Commands) -> None:
-    command = commands.add_parser("verify", help="check a bag or an image against its manifest")
-    command.add_argument(
-        "what",
-        metavar="WHAT",
-        help="name@version, a bag's folder, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://...",
-    )
-    mode = command.add_mutually_exclusive_group()
-    mode.add_argument(
-        "--full", dest="mode", action="store_const", const="full", default="full", help="read every byte (default)"
-    )
-    mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="check only names and sizes")
-    command.add_argument("--insecure", action="store_true", help=_INSECURE)
-    command.set_defaults(command=verify)
-
-
-def _add_base(commands: Commands) -> None:
-    command = commands.add_parser("base", help="pin the catalog's base by the digest that its registry has now")
-    command.add_argument("image", metavar="NAME:TAG", nargs="?", help="pin this image instead of the catalog's")
-    command.set_defaults(command=base)
-
-
-def _add_diff(commands: Commands) -> None:
-    command = commands.add_parser("diff", help="compare two versions: their files, their layers, and what a push costs")
-    command.add_argument("before", metavar="A", help="name@version: what a registry or a user has")
-    command.add_argument("after", metavar="B", help="name@version: what should replace it")
-    command.add_argument("--all", dest="all_names", action="store_true", help="list every file, not just the first few")
-    command.add_argument("--json", action="store_true", help="write JSON")
-    command.set_defaults(command=diff)
-
-
-def _add_completion(commands: Commands) -> None:
-    command = commands.add_parser(
-        "completion",
-        help="print a script that completes commands, options and references in your shell",
-        epilog='To use it, add this line to ~/.bashrc (with "zsh", after compinit, to ~/.zshrc): '
-        'eval "$(datapack completion bash)"',
-    )
-    command.add_argument("shell", choices=SHELLS, help="your shell")
-    command.set_defaults(command=completion, make_parser=make_parser)
+    def _see(self) -> str:
+        return f"see '{self.prog} --help'"

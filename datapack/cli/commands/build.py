@@ -1,0 +1,105 @@
+"""`datapack build`: make the import container of a version."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from datapack.cli.answer import Answer
+from datapack.cli.commands.fetch import amount, facts
+from datapack.cli.options import BASE, INSECURE, add_command, add_fetch_options, console, short, workspace
+from datapack.errors import UsageError
+
+if TYPE_CHECKING:
+    from datapack.build.build import Built
+    from datapack.cli.options import Commands
+
+_EXAMPLES = (
+    "datapack build reef@v1                          # into dist/reef-v1",
+    "datapack build reef@v1 oci-archive:reef.tar     # into one file",
+    "datapack build reef@v1 docker-daemon:           # into Docker or Podman",
+)
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands, "build", run, summary="fetch a version and build its import container", examples=_EXAMPLES
+    )
+    forms = "oci:DIR (default: dist/<name>-<version>), oci-archive:FILE, docker-daemon:[NAME:TAG] or "
+    add_build_options(parser, f"{forms}docker://[REGISTRY/NAME:TAG]")
+
+
+def add_build_options(parser: argparse.ArgumentParser, target: str) -> None:
+    """Add the options of a build; ``target`` says what its target can be."""
+    add_fetch_options(parser)
+    parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
+    parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, in another place")
+    parser.add_argument("--base", help=BASE)
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read every file again, even unchanged ones, and what an oci: target has already",
+    )
+    registry = parser.add_argument_group("registry options")
+    registry.add_argument("--streams", type=_count, default=4, metavar="N", help="parallel uploads (default: 4)")
+    registry.add_argument("--insecure", action="store_true", help=INSECURE)
+    registry.add_argument(
+        "--replace", action="store_true", help="replace a different image that has the same name and tag"
+    )
+    registry.add_argument(
+        "--allow-public", action="store_true", help="push a private dataset even where everybody can read it"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Build an import container."""
+    made = built(options, target(options))
+    lines = [
+        f"built      {options.reference}: {amount(made.bag)}",
+        f"dataset    {made.bag.manifest.digest}",
+        f"image      {made.image.digest}",
+        f"target     {made.target.replace(f'{workspace(options).root}/', '')}",
+        f"provenance {short(made.provenance)}",
+    ]
+    return Answer(value(options, made), lines)
+
+
+def target(options: argparse.Namespace) -> str | None:
+    """Return the target, which can be an argument or the value of ``--to``."""
+    given: list[str] = [text for text in (options.target, options.to) if text is not None]
+    if len(given) > 1:
+        raise UsageError("two targets", where=options.reference, found=" and ".join(given), fix="name one")
+    return given[0] if given else None
+
+
+def built(options: argparse.Namespace, target: str | None) -> Built:
+    """Build the image that the options ask for."""
+    from datapack.build.build import Options, build
+    from datapack.reference import Reference
+
+    here, reference = workspace(options), Reference.parse(options.reference)
+    chosen = Options(
+        target=target,
+        base=options.base,
+        refresh=options.refresh,
+        update_lock=options.update_lock,
+        verify=options.verify,
+        push_data=options.push_data,
+        streams=options.streams,
+        insecure=options.insecure,
+        replace=options.replace,
+        allow_public=options.allow_public,
+    )
+    return build(here, reference, chosen, console(options))
+
+
+def value(options: argparse.Namespace, made: Built) -> dict[str, Any]:
+    """Return what was built, for JSON."""
+    where = {"target": made.target, "provenance": str(made.provenance)}
+    return {"reference": options.reference, **facts(made.bag), "image": made.image.digest, **where}

@@ -1,0 +1,43 @@
+"""`datapack list`: the state of every version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datapack.cli.answer import Answer
+from datapack.cli.options import add_command, workspace
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.cli.options import Commands
+
+_EXAMPLES = (
+    "datapack list",
+    "datapack list --names              # only the references, for scripts",
+    "datapack list --json | jq '.versions[] | select(.fetched) | .reference'",
+)
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands, "list", run, summary="list all versions: what is fetched, versioned and built", examples=_EXAMPLES
+    )
+    parser.add_argument("--names", action="store_true", help="print only the references, name@version, one per line")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """List all versions."""
+    from datapack.catalog.model import Catalog
+
+    here = workspace(options)
+    catalog = Catalog.read(here.catalog)
+    if options.names:
+        names = [str(entry.reference) for entry in catalog.entries()]
+        return Answer({"names": names}, names)
+    from datapack.catalog.lock import Lock
+    from datapack.versions.listing import rows, table
+
+    found = rows(here, catalog, Lock.read(here.lock))
+    versions = [{**vars(row), "reference": str(row.reference), "built": row.built or None} for row in found]
+    return Answer({"versions": versions}, table(found).split("\n"))

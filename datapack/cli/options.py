@@ -1,0 +1,110 @@
+"""The options: the parser of a command, and what several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapack.progress import Console, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from datapack.cli.answer import Answer
+    from datapack.workspace.folder import Workspace
+
+    Command = Callable[[argparse.Namespace], Answer]
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+SHOWN = 20  # lines of a list that may be long, without -v
+INSECURE = "accept plain http and untrusted certificates"
+BASE = "use this base instead of the catalog's: NAME:TAG@sha256:... or oci:DIR"
+
+
+def add_command(
+    commands: Commands, name: str, command: Command, *, summary: str, examples: Sequence[str], usage: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a command, and return its parser. ``command`` gets the parsed options and returns an answer.
+
+    Args:
+        commands: where to add it.
+        name: the command's name.
+        command: the function that runs it.
+        summary: one line, for ``datapack --help``.
+        examples: command lines, shown at the end of the command's own help; each can have a comment after ``  #``.
+        usage: the usage, where the generated one is not clear.
+    """
+    sentence = f"{summary[0].upper()}{summary[1:]}."
+    epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)])
+    parser = commands.add_parser(name, help=summary, description=sentence, epilog=epilog, usage=usage)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser, *, given_only: bool = False) -> None:
+    """Add what can be said before and after the command; after it, only what is given replaces what came before."""
+
+    def default(value: object) -> object:
+        return argparse.SUPPRESS if given_only else value
+
+    common = parser.add_argument_group("options of every command")
+    common.add_argument(
+        "-C",
+        "--directory",
+        dest="folder",
+        metavar="DIR",
+        type=Path,
+        default=default(Path()),
+        help="run as if started in this folder",
+    )
+    common.add_argument("--json", action="store_true", default=default(False), help="print one JSON document")
+    for short_name, name, level, text in (
+        ("-q", "--quiet", Level.QUIET, "no progress and no notes"),
+        ("-v", "--verbose", Level.VERBOSE, "whole lists, and more facts"),
+    ):
+        common.add_argument(
+            short_name, name, dest="level", action="store_const", const=level, default=default(Level.NORMAL), help=text
+        )
+
+
+def add_fetch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that fetches a version."""
+    parser.add_argument("reference", metavar="REF", help="name@version")
+    parser.add_argument("--refresh", action="store_true", help="fetch from the sources again, even if the bag is here")
+    parser.add_argument("--update-lock", action="store_true", help="accept a result that differs from datasets.lock")
+    parser.add_argument("--push-data", action="store_true", help="push the bag to DVC's default remote")
+
+
+def workspace(options: argparse.Namespace) -> Workspace:
+    """Find the workspace."""
+    from datapack.workspace.folder import Workspace
+
+    return Workspace.find(options.folder)
+
+
+def workspace_if_any(options: argparse.Namespace) -> Workspace | None:
+    """Return the workspace, or None outside one: an image or a bag can be checked anywhere."""
+    from datapack.errors import DatapackError
+
+    try:
+        return workspace(options)
+    except DatapackError:
+        return None
+
+
+def console(options: argparse.Namespace) -> Console:
+    """Return what shows notes and progress, as much of them as was asked for."""
+    return Console(level=options.level)
+
+
+def shortened(lines: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Return the first `SHOWN` lines of a list and how many more there are, or with -v all of them."""
+    if options.level is Level.VERBOSE or len(lines) <= SHOWN:
+        return list(lines)
+    return [*lines[:SHOWN], f"  and {len(lines) - SHOWN:,} more; -v lists them"]
+
+
+def short(path: Path) -> str:
+    """Return a path relative to the current folder if it is below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
