@@ -23,12 +23,13 @@ class ImageFile:
     """An image, as far as its header and its metadata say; no pixel is decoded."""
 
     path: str
-    form: str  # PNG, JPEG, ...; empty if it is broken
-    width: int  # pixels, as they are stored; 0 if it is broken
+    form: str  # PNG, JPEG, ..., as its content shows; empty if it is broken
+    width: int  # pixels, as they are stored; 0 if it is broken, or of a form whose header is not read
     height: int
     orientation: int = 1  # of EXIF, 1 to 8; from 5 on, the image is shown with its sides exchanged
     has_position: bool = False  # whether the metadata has a position on Earth
     identifying: tuple[str, ...] = ()  # the names of metadata fields that identify a camera or a person; no values
+    traits: tuple[str, ...] = ()  # what matters for training, sorted: alpha, animated, CMYK, fractions, 16 bits, ...
     problem: str = ""  # why it can't be read
 
     @property
