@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -39,3 +40,20 @@ class Finding:
 
 
 EXAMPLES = 5
+
+
+def few(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the examples of a finding: the first few lines."""
+    return tuple(islice(lines, EXAMPLES))
+
+
+def some(rule: Rule, lines: Iterable[str], catalog: str = "", files: Iterable[str] = ()) -> Iterator[Finding]:
+    """Yield a finding if there are any lines, one for each thing that the rule concerns."""
+    lines = list(lines)
+    if lines:
+        yield Finding(rule, len(lines), few(lines), catalog, frozenset(files))
+
+
+def drop_lines(reference: str, code: str) -> str:
+    """Return the lines of a new version that leaves out what a finding concerns in this one."""
+    return f"sources:\n  - subset: {reference or 'NAME@VERSION'}\n    drop: [{code}]"

@@ -5,13 +5,17 @@ All paths are below the payload, without ``data/``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from datapack.bag.manifest import PAYLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from datapack.bag.bagit import PayloadFile
@@ -36,6 +40,9 @@ class ImageFile:
     def shown_size(self) -> tuple[int, int]:
         """Width and height as viewers show the image."""
         return (self.height, self.width) if self.orientation > 4 else (self.width, self.height)  # noqa: PLR2004
+
+
+NO_ID = -(2**63)  # of a box: COCO's metrics need an id, training does not
 
 
 class Category(NamedTuple):
@@ -71,8 +78,12 @@ class Coco:
     crowd: NDArray[np.bool_]  # M
     rows: NDArray[np.int64]  # M, the position of each box in the file's ``annotations``
     categories: tuple[Category, ...]
-    bad_rows: tuple[BadRow, ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()  # at most a thousand of them
+    bad_count: int = 0  # how many there are
     has_boxes: bool = True  # whether the file has a list of annotations
+    numbered: frozenset[int] = frozenset()  # the sequences whose times are frames' numbers, not seconds
+    box_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # M, `NO_ID` where there is none
+    problem: str = ""  # why the file can't be read; then it has no rows
 
     def __len__(self) -> int:
         return len(self.names)
@@ -119,3 +130,9 @@ class Survey:
     tables: tuple[Table, ...]  # sorted by path
     missing: Mapping[str, Missing]  # what missing.csv lists
     deep: tuple[DeepImage, ...] = ()  # sorted by path; empty unless the images were decoded
+    reference: str = ""  # name@version, as the bag gives it
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """The sha256 of each file, by its path in the payload."""
+        return {file.path.removeprefix(f"{PAYLOAD}/"): file.sha256 for file in self.files}

@@ -1,0 +1,96 @@
+"""Survey a bag: read everything that the checks and the report need to know about its content."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from datapack.bag.bagit import IDENTIFIER
+from datapack.bag.manifest import PAYLOAD
+from datapack.bag.missing import MISSING, Missing, parse_missing
+from datapack.errors import BagError
+from datapack.files import disk_errors, read_limited
+from datapack.inspect.coco import may_be_coco, read_coco
+from datapack.inspect.locate import locate
+from datapack.inspect.model import Coco, Survey
+from datapack.inspect.sequences import find_sequences
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from datapack.bag.bagit import Bag, PayloadFile
+    from datapack.progress import Reporter
+
+_LARGEST_LIST = 64 << 20  # bytes of missing.csv
+_LARGEST_COCO = 4 << 30  # bytes
+_NO_FOLDERS: Mapping[str, str] = MappingProxyType({})
+
+
+def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOLDERS, deep: bool = False) -> Survey:
+    """Survey a bag.
+
+    Args:
+        bag: the bag; its names and sizes are those of its manifest.
+        reporter: shows progress.
+        folders: by the path of a COCO file, the payload folder of its images, as far as the catalog says so.
+        deep: whether to decode every image.
+    """
+    files = tuple(bag.payload())
+    paths = {path_in_payload(file): file for file in files}
+    return Survey(
+        digest=bag.manifest.digest,
+        files=files,
+        images=(),
+        cocos=tuple(_read_cocos(bag, paths, folders, reporter)),
+        tables=(),
+        missing=_read_missing(bag) if MISSING in paths else {},
+        deep=(),
+        reference=bag.info.get(IDENTIFIER, ""),
+    )
+
+
+def path_in_payload(file: PayloadFile) -> str:
+    """Return a file's path without ``data/``."""
+    return file.path.removeprefix(f"{PAYLOAD}/")
+
+
+def _read_cocos(
+    bag: Bag, paths: Mapping[str, PayloadFile], folders: Mapping[str, str], reporter: Reporter
+) -> Iterator[Coco]:
+    candidates = sorted(path for path in paths if path in folders or path.lower().endswith(".json"))
+    with reporter.progress("reading COCO files", sum(paths[path].size for path in candidates), "B") as advance:
+        for path in candidates:
+            found = _read_one(bag, path, paths[path].size, is_named=path in folders)
+            if found is not None:
+                yield _complete(found, paths, folders.get(path))
+            advance(paths[path].size)
+
+
+def _read_one(bag: Bag, path: str, size: int, *, is_named: bool) -> Coco | None:
+    place = bag.path / PAYLOAD / path
+    with disk_errors(place, BagError):
+        if not is_named and not (size <= _LARGEST_COCO and may_be_coco(place)):
+            return None
+        return read_coco(place, path, is_named=is_named)
+
+
+def _complete(coco: Coco, paths: Collection[str], folder: str | None) -> Coco:
+    """Find a COCO file's images in the payload, and their sequences."""
+    found = find_sequences(coco.names, coco.urls)
+    return replace(
+        coco,
+        images=locate(coco.path, coco.names, paths, folder),
+        sequences=found.sequences,
+        sequence_names=found.names,
+        times=found.times,
+        numbered=found.numbered,
+    )
+
+
+def _read_missing(bag: Bag) -> dict[str, Missing]:
+    """Read ``missing.csv``; a file of that name that a source brought may be anything."""
+    try:
+        return parse_missing(read_limited(bag.path / PAYLOAD / MISSING, _LARGEST_LIST, BagError))
+    except ValueError:
+        return {}
