@@ -7,10 +7,11 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from datapack.catalog.sources import FORMS, AnySource, Source
+from datapack.catalog.codes import CODES
+from datapack.catalog.sources import FORMS, AnySource, CocoSource, Source
 from datapack.catalog.validation import Vocabulary, first_problem, nearest
 from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
@@ -31,12 +32,14 @@ _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
 _URL = r"^https?://[^\s/]+\S*$"
+_CODE = "^DP[0-9]{3}$"
 _FORMS = {  # each pattern in words, for errors
     _NAME: NAME_FORM,
     _VERSION: VERSION_FORM,
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
     _URL: "an http or https URL",
+    _CODE: "a finding's code, such as DP309",
     **FORMS,
 }
 
@@ -115,6 +118,22 @@ else:
     ]
 
 
+def _check_code(code: str) -> str:
+    """Refuse the code of no rule, and suggest the nearest one."""
+    if code not in CODES:
+        raise PydanticCustomError(
+            "code",
+            "{what}",
+            {
+                "what": "no finding has this code",
+                "expected": "a code that 'datapack check' shows, such as DP309",
+                "found": repr(code),
+                "fix": nearest(code, CODES),
+            },
+        )
+    return code
+
+
 class Version(_Model):
     """One version of a dataset. Do not change a version once it is built; add a new one."""
 
@@ -130,6 +149,11 @@ class Version(_Model):
         False,
         strict=True,
         description="allow file names that differ only in case or in Unicode form: macOS and Windows take them for one",
+    )
+    silence: dict[
+        Annotated[str, Field(pattern=_CODE), AfterValidator(_check_code)], Annotated[str, Field(min_length=1)]
+    ] = Field(
+        default={}, description="findings of 'datapack check' that are accepted: the code of each, with the reason"
     )
 
 
@@ -174,6 +198,11 @@ class Entry:
     def parent(self) -> Reference | None:
         """The version that this one is based on."""
         return Reference(self.reference.name, self.version.parent) if self.version.parent else None
+
+    @property
+    def image_folders(self) -> dict[str, str]:
+        """The payload folder of the images of each COCO file, as far as the sources say it."""
+        return {source.coco: source.into for source in self.sources if isinstance(source, CocoSource)}
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from datapack.bag.missing import MISSING, Missing, parse_missing
 from datapack.errors import BagError
 from datapack.files import disk_errors, read_limited
 from datapack.inspect.coco import may_be_coco, read_coco
+from datapack.inspect.images import read_images
 from datapack.inspect.locate import locate
 from datapack.inspect.model import Coco, Survey
 from datapack.inspect.sequences import find_sequences
@@ -41,7 +42,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
     return Survey(
         digest=bag.manifest.digest,
         files=files,
-        images=(),
+        images=read_images(bag, reporter),
         cocos=tuple(_read_cocos(bag, paths, folders, reporter)),
         tables=(),
         missing=_read_missing(bag) if MISSING in paths else {},

@@ -35,13 +35,13 @@ class _Boxes(NamedTuple):
     @classmethod
     def of(cls, coco: Coco, sizes: NDArray[np.int64]) -> _Boxes:
         boxes = coco.boxes
-        finite: Mask = np.isfinite(boxes).all(axis=1)
+        finite: Mask = np.asarray(np.isfinite(boxes).all(axis=1))
         frames = np.full((len(boxes), 2), np.nan)
         owned = coco.owners >= 0
         frames[owned] = np.where(sizes > 0, sizes, np.nan)[coco.owners[owned]]
         with np.errstate(invalid="ignore", over="ignore"):
             corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-            sound: Mask = finite & (boxes[:, 2:] > 0).all(axis=1)
+            sound: Mask = finite & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
         return cls(coco, corners, frames, finite, sound)
 
 
