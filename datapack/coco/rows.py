@@ -40,6 +40,15 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         FetchError: it is not a JSON file, or not one with an object. Rows may have been yielded before.
     """
+    return (row for row, _ in read_texts(path))
+
+
+def read_texts(path: Path) -> Iterator[tuple[Row, str]]:
+    """Yield what `read_rows` yields, each with its text in the file; that of a list is empty, as its rows follow.
+
+    Raises:
+        FetchError: it is not a JSON file, or not one with an object. Rows may have been yielded before.
+    """
     with disk_errors(path), path.open(encoding="utf-8-sig") as file:
         reader = _Reader(file)
         try:
@@ -73,7 +82,7 @@ def read_images(path: Path) -> Iterator[Any]:
         raise _no_coco(path, "two of them" if lists else None)
 
 
-def _read(reader: _Reader, path: Path) -> Iterator[Row]:
+def _read(reader: _Reader, path: Path) -> Iterator[tuple[Row, str]]:
     is_object = reader.peek() == "{"
     for _ in reader.items("{", "}") if is_object else ():
         key = reader.value()
@@ -81,11 +90,11 @@ def _read(reader: _Reader, path: Path) -> Iterator[Row]:
             raise json.JSONDecodeError("no key", reader.text, reader.at)
         reader.take(":")
         if reader.peek() != "[":
-            yield Row(key, START, reader.value())
+            yield Row(key, START, reader.value()), reader.last
             continue
-        yield Row(key, START, [])
+        yield Row(key, START, []), ""
         for position, _ in enumerate(reader.items("[", "]")):
-            yield Row(key, position, reader.value())
+            yield Row(key, position, reader.value()), reader.last
     if not is_object:
         reader.value()
     if reader.peek():
@@ -103,8 +112,13 @@ class _Reader:
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._whole, self._lines = file, False, 1
-        self.text, self.at = "", 0
+        self.text, self.at, self._start = "", 0, 0
         self._scan = json.JSONDecoder().raw_decode
+
+    @property
+    def last(self) -> str:
+        """The text of the last value, until more is read."""
+        return self.text[self._start : self.at]
 
     def line(self, at: int) -> int:
         return self._lines + self.text.count("\n", 0, at)
@@ -143,7 +157,7 @@ class _Reader:
                     raise
             else:
                 if end <= len(self.text) - _MARGIN or not self._read_on():
-                    self.at = end
+                    self._start, self.at = self.at, end
                     return value
 
     def _read_on(self) -> bool:
