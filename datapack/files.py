@@ -86,6 +86,23 @@ def share_blocks(source: int, target: int) -> None:
     fcntl.ioctl(target, _FICLONE, source)
 
 
+def link_or_copy(path: Path, other: Path) -> None:
+    """Make ``other`` a hard link to a file; on a disk without them, or on another disk, a copy with the same time."""
+    try:
+        other.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:
+        with path.open("rb") as source, temporary_file(other.parent) as (file, temporary):
+            try:
+                share_blocks(source.fileno(), file.fileno())
+            except OSError:
+                shutil.copyfileobj(source, file)
+            sync(file)
+            shutil.copystat(path, temporary)
+            temporary.replace(other)
+
+
 def sync(file: BinaryIO) -> None:
     """Wait until a file's content is on disk."""
     file.flush()

@@ -91,7 +91,7 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
             made = _with_image(locked, image, base, entry.version.parent, encode(groups))
             _check_image(reference, locked, made, options)
-            statement = provenance.statement(entry, base, bag, image, locked.dvc, commit)
+            statement = provenance.statement(entry, base, bag, image, locked, commit)
             name = destination.commit(image, statement)
         lock.with_entry(reference, made).write_unless(lock, workspace.lock)
         written = provenance.write(workspace, reference, options.target, statement)

@@ -1,4 +1,16 @@
-"""The codes of findings, which a catalog may silence. A test holds them equal to the rules of `datapack.inspect`."""
+"""The codes of findings, which a catalog may name. A test holds them equal to the rules of `datapack.inspect`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from datapack.catalog.validation import nearest
+
+_CODE = "^DP[0-9]{3}$"
+FORMS = {_CODE: "a finding's code, such as DP309"}
 
 CODES = frozenset(
     (
@@ -7,3 +19,23 @@ CODES = frozenset(
         "DP401 DP402 DP403 DP404 DP405 DP406 "
     ).split()
 )
+
+
+def _check_code(code: str) -> str:
+    """Refuse the code of no rule, and suggest the nearest one."""
+    if code not in CODES:
+        raise PydanticCustomError(
+            "code",
+            "{what}",
+            {
+                "what": "no finding has this code",
+                "expected": "a code that 'datapack check' shows, such as DP309",
+                "found": repr(code),
+                "fix": nearest(code, CODES),
+            },
+        )
+    return code
+
+
+#: The code of a finding.
+Code = Annotated[str, Field(pattern=_CODE), AfterValidator(_check_code)]

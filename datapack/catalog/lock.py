@@ -33,6 +33,7 @@ _FORMS = {
     FORM: "a packing, such as 0*512 2*1 0*33",
 }
 _FIX = "restore the file from git"
+_UNSET: tuple[object, ...] = (None, (), {})
 _ONE_LINE = 10_000  # characters: lines are never folded, so that each line of a git diff is a complete value
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
@@ -58,6 +59,7 @@ class LockEntry:
     files: Count  # in the payload
     dvc: Annotated[str, Field(pattern=_DVC_HASH)] | None = None  # DVC's hash of the bag
     catalog: Digest | None = None  # the fingerprint of the catalog entry that the bag was made from
+    origins: dict[str, Digest] = field(default_factory=dict)  # the versions it is derived from, as they were then
     base: Digest | None = None  # of the base image
     stand_in: Literal[True] | None = None  # whether the base is a stand-in, only for tests and the demo
     parent: str | None = None  # the version whose layers the images keep as far as possible
@@ -101,7 +103,7 @@ class Lock:
     def write(self, path: Path) -> None:
         """Write the lock atomically. The same entries give the same bytes."""
         versions = {
-            str(reference): {key: value for key, value in asdict(entry).items() if value is not None and value != ()}
+            str(reference): {key: value for key, value in asdict(entry).items() if value not in _UNSET}
             for reference, entry in sorted(self.entries.items())
         }
         text = yaml.safe_dump(versions, sort_keys=False, width=_ONE_LINE) if versions else ""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
-from datapack.catalog.codes import CODES
-from datapack.catalog.sources import FORMS, AnySource, CocoSource, Source
+from datapack.catalog.codes import Code  # noqa: TC001 - pydantic needs it
+from datapack.catalog.origins import origin_problems
+from datapack.catalog.sources import FORMS, AnySource, CocoSource, Source, SplitSource, SubsetSource
+from datapack.catalog.sources.derived import inside
 from datapack.catalog.validation import Vocabulary, first_problem, nearest
 from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
@@ -32,14 +34,12 @@ _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
 _URL = r"^https?://[^\s/]+\S*$"
-_CODE = "^DP[0-9]{3}$"
 _FORMS = {  # each pattern in words, for errors
     _NAME: NAME_FORM,
     _VERSION: VERSION_FORM,
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
     _URL: "an http or https URL",
-    _CODE: "a finding's code, such as DP309",
     **FORMS,
 }
 
@@ -85,10 +85,17 @@ def _entry_keys(entry: Any) -> Iterable[str]:
     return entry.keys() if isinstance(entry, dict) else type(entry).model_fields if isinstance(entry, Source) else ()
 
 
+def _kinds(keys: Iterable[str]) -> list[str]:
+    """Return the kinds that a source with these keys may have: ``coco`` beside ``subset`` is a key of the subset."""
+    named = KINDS.keys() & keys
+    fitting = [kind for kind in named if named <= KINDS[kind].model_fields.keys()]
+    return sorted(fitting or named)
+
+
 def _check_kind(entry: Any) -> Any:
     """Refuse a source of no kind or of several kinds, before its keys are validated."""
     keys = _entry_keys(entry)
-    kinds = sorted(KINDS.keys() & keys)
+    kinds = _kinds(keys)
     if len(kinds) != 1:
         raise PydanticCustomError(
             "kind",
@@ -113,25 +120,9 @@ if TYPE_CHECKING:
 else:
     SourceEntry = Annotated[
         reduce(or_, (Annotated[source, Tag(_tag(kind))] for kind, source in KINDS.items())),
-        Discriminator(lambda entry: _tag(min(KINDS.keys() & _entry_keys(entry)))),
+        Discriminator(lambda entry: _tag(_kinds(_entry_keys(entry))[0])),
         BeforeValidator(_check_kind),
     ]
-
-
-def _check_code(code: str) -> str:
-    """Refuse the code of no rule, and suggest the nearest one."""
-    if code not in CODES:
-        raise PydanticCustomError(
-            "code",
-            "{what}",
-            {
-                "what": "no finding has this code",
-                "expected": "a code that 'datapack check' shows, such as DP309",
-                "found": repr(code),
-                "fix": nearest(code, CODES),
-            },
-        )
-    return code
 
 
 class Version(_Model):
@@ -150,9 +141,7 @@ class Version(_Model):
         strict=True,
         description="allow file names that differ only in case or in Unicode form: macOS and Windows take them for one",
     )
-    silence: dict[
-        Annotated[str, Field(pattern=_CODE), AfterValidator(_check_code)], Annotated[str, Field(min_length=1)]
-    ] = Field(
+    silence: dict[Code, Annotated[str, Field(min_length=1)]] = Field(
         default={}, description="findings of 'datapack check' that are accepted: the code of each, with the reason"
     )
 
@@ -181,6 +170,7 @@ class Entry:
     dataset: Dataset
     version: Version
     defaults: Defaults
+    origins: tuple[Entry, ...] = ()  # the versions that its sources take files from
 
     @property
     def base(self) -> str:
@@ -199,20 +189,33 @@ class Entry:
         """The version that this one is based on."""
         return Reference(self.reference.name, self.version.parent) if self.version.parent else None
 
-    @property
+    @cached_property
     def image_folders(self) -> dict[str, str]:
-        """The payload folder of the images of each COCO file, as far as the sources say it."""
-        return {source.coco: source.into for source in self.sources if isinstance(source, CocoSource)}
+        """The payload folder of the images of each COCO file, by its path, as far as the catalog says so."""
+        known = {origin.reference: origin.image_folders for origin in self.origins}
+        folders: dict[str, str] = {}
+        for source in self.sources:
+            match source:
+                case CocoSource():
+                    folders[source.coco] = source.into
+                case SubsetSource():
+                    of_origin = known[source.origin].items()
+                    folders |= {inside(source.into, path): inside(source.into, folder) for path, folder in of_origin}
+                case SplitSource(coco=str(coco)) if (folder := known[source.origin].get(coco)) is not None:
+                    lists = (inside(source.into, source.list_of(part)) for part in source.ratios)
+                    folders |= dict.fromkeys(lists, inside(source.into, folder))
+        return folders
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of the sources, which shows whether the entry changed since it was fetched.
 
-        It covers neither mirrors and hosts, which give the same files from other places, nor the parent.
+        It covers the sources of the versions that this one is derived from. It covers neither mirrors and hosts, which
+        give the same files from other places, nor the parent.
         """
         places = {"mirrors", "hosts"}
         sources = [source.model_dump(mode="json", exclude_defaults=True, exclude=places) for source in self.sources]
-        return digest_of(canonical_json(sources))
+        return digest_of(canonical_json([*sources, *(origin.fingerprint for origin in self.origins)]))
 
 
 class Catalog(_Model):
@@ -236,7 +239,11 @@ class Catalog(_Model):
             catalog = cls.model_validate(file.value)
         except ValidationError as error:
             raise first_problem(file, error, Vocabulary(_keys, _FORMS)) from error
-        if problems := [problem for entry in catalog.entries() if (problem := _parent_problem(entry, file))]:
+        entries = catalog._entries()  # without their origins, which may lead in a circle
+        problems = [problem for entry in entries if (problem := _parent_problem(entry, file))]
+        private = {entry.reference for entry in entries if entry.dataset.private}
+        versions = {entry.reference: entry.sources for entry in entries}
+        if problems := problems or list(origin_problems(versions, private, file)):
             first, *others = problems
             first.details = tuple(map(str, others))
             raise first
@@ -255,15 +262,29 @@ class Catalog(_Model):
                 expected=f"one of {', '.join(known)}",
                 fix=nearest(str(reference), known),
             )
-        return Entry(reference, dataset, version, self.defaults)
+        return self._with_origins(reference, {})
 
     def entries(self) -> list[Entry]:
         """Return every version, in the order of the file."""
+        known: dict[Reference, Entry] = {}
+        return [self._with_origins(entry.reference, known) for entry in self._entries()]
+
+    def _entries(self) -> list[Entry]:
         return [
             Entry(Reference(name, tag), dataset, version, self.defaults)
             for name, dataset in self.datasets.items()
             for tag, version in dataset.versions.items()
         ]
+
+    def _with_origins(self, reference: Reference, known: dict[Reference, Entry]) -> Entry:
+        """Return the entry of a version, with those that it is derived from; each is made once, and is in ``known``."""
+        if reference not in known:
+            dataset = self.datasets[reference.name]
+            version = dataset.versions[reference.version]
+            others = dict.fromkeys(source.origin for source in version.sources if source.origin)
+            origins = tuple(self._with_origins(other, known) for other in others)
+            known[reference] = Entry(reference, dataset, version, self.defaults, origins)
+        return known[reference]
 
 
 def _parent_problem(entry: Entry, file: YamlFile) -> CatalogError | None:
@@ -306,5 +327,5 @@ def _keys(file: YamlFile, place: Place) -> Iterable[str]:
         case ("datasets", _, "versions", _):
             return Version.model_fields
         case ("datasets", _, "versions", _, "sources", _):
-            return KINDS[min(KINDS.keys() & file.get(place).keys())].model_fields
+            return KINDS[_kinds(file.get(place))[0]].model_fields
     return ()

@@ -15,7 +15,7 @@ from datapack.bag.changes import compare_bytes
 from datapack.bag.fetch_txt import FETCH
 from datapack.bag.listing import is_folder, list_payload
 from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
-from datapack.catalog.sources import LocalSource
+from datapack.catalog.sources import LocalSource, SubsetSource
 from datapack.download import Downloader
 from datapack.errors import BagError, FetchError, ManifestError, MismatchError
 from datapack.fetch import dvc
@@ -28,28 +28,43 @@ from datapack.fetch.dvc_settings import check_settings
 from datapack.fetch.kinds.local import is_here
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
-from datapack.files import disk_errors, sync_folder
+from datapack.files import disk_errors, link_or_copy, sync_folder
 from datapack.hashing import hash_files
 from datapack.workspace.cache import KnownFile
 from datapack.workspace.folder import is_open_to_all, keep_private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from datapack.catalog.lock import Lock
+    from datapack.catalog.sources import AnySource
+    from datapack.fetch.context import Origin
     from datapack.fetch.job import FetchJob
     from datapack.reference import Reference
 
 
 class GotBag(NamedTuple):
-    """A version's bag, and where it is from."""
+    """A version's bag, where it is from, and the lock, which has what was fetched for it."""
 
     bag: Bag
     is_new: bool  # made from its sources now; else it was here, or in DVC
+    lock: Lock
 
 
-def get_bag(job: FetchJob) -> GotBag:
+class FetchedOrigins(NamedTuple):
+    """The bags that a version is derived from, and the lock that describes them."""
+
+    origins: Mapping[Reference, Origin]
+    lock: Lock
+
+
+def get_bag(job: FetchJob, fetch_origins: Callable[[FetchJob], FetchedOrigins]) -> GotBag:
     """Return a version's bag; its names and sizes are checked.
+
+    Args:
+        job: what to fetch.
+        fetch_origins: fetches the versions that this one is derived from; called only if it must be made.
 
     Raises:
         FetchError: a source failed. Complete files are kept for the next run.
@@ -62,31 +77,44 @@ def get_bag(job: FetchJob) -> GotBag:
     if bag is not None:
         job.check_digest(bag.manifest)
         _note_unread(job)
-        return GotBag(bag, is_new=False)
+        return GotBag(bag, False, job.lock)
     if job.staging.exists():  # left behind by a kill
         shutil.rmtree(job.staging)
     restored = None if job.must_ask_sources else _restore(job)
-    bag = _make(job) if restored is None else restored
-    job.check_digest(bag.manifest)
-    bag = _publish(bag, job.path)
     if restored is not None:
+        job.check_digest(restored.manifest)
+        bag = _publish(restored, job.path)
         _note_unread(job)
-    return GotBag(bag, is_new=restored is None)
+        return GotBag(bag, False, job.lock)
+    origins, lock = fetch_origins(job)
+    bag = _make(job, origins)
+    job.check_digest(bag.manifest)
+    return GotBag(_publish(bag, job.path), True, lock)
 
 
 def _note_unread(job: FetchJob) -> None:
     """Say that local sources were not read: their files may have changed, which a fetch from the web can't miss."""
     root = job.workspace.root
-    if any(isinstance(source, LocalSource) and is_here(source, root) for source in job.entry.sources):
+    if any(_is_beside_catalog(source, root) for source in job.entry.sources):
         bag = job.path.relative_to(root)
         job.reporter.note(f"{job.entry.reference}: the bag in {bag} is used; --refresh reads its sources again")
 
 
-def _make(job: FetchJob) -> Bag:
+def _is_beside_catalog(source: AnySource, root: Path) -> bool:
+    """Whether a source reads a file beside the catalog, which may have changed."""
+    match source:
+        case LocalSource():
+            return is_here(source, root)
+        case SubsetSource(names=str(names)):
+            return (root / names).exists()
+    return False
+
+
+def _make(job: FetchJob, origins: Mapping[Reference, Origin]) -> Bag:
     """Make the bag from its sources, and from the files of an earlier one, under its temporary name."""
     check_settings(job.workspace.root)  # before anything is fetched that DVC can't keep
     _reuse_files(job)
-    return _fetch(job)
+    return _fetch(job, origins)
 
 
 def _check_folders(job: FetchJob) -> None:
@@ -151,18 +179,11 @@ def _reuse_files(job: FetchJob) -> None:
     for folder in {(staging / path).parent for path in sound}:
         folder.mkdir(parents=True, exist_ok=True)
     for path, known in sound.items():
-        _link(bag / path, staging / path)
+        link_or_copy(bag / path, staging / path)
         job.cache.record(own, path, *known)
     if (bag / FETCH).exists():  # it has the URL of each file
-        _link(bag / FETCH, staging / FETCH)
+        link_or_copy(bag / FETCH, staging / FETCH)
     staging.rename(job.partial)
-
-
-def _link(path: Path, other: Path) -> None:
-    try:
-        os.link(path, other)
-    except OSError:  # a disk without hard links
-        shutil.copy2(path, other)
 
 
 def _sound_files(job: FetchJob, earlier: Reference) -> dict[str, KnownFile]:
@@ -224,9 +245,9 @@ def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tup
     return MismatchError(fault, where=job.pointer, found=found, fix=fix, details=details)
 
 
-def _fetch(job: FetchJob) -> Bag:
+def _fetch(job: FetchJob, origins: Mapping[Reference, Origin]) -> Bag:
     """Make the bag from its sources, under its temporary name."""
-    contents = fetch_sources(job.entry.sources, _context(job), job.workspace.failures(job.entry.reference))
+    contents = fetch_sources(job.entry.sources, _context(job, origins), job.workspace.failures(job.entry.reference))
     job.check_digest(contents.manifest)
     entry, dataset = job.entry, job.entry.dataset
     facts = {
@@ -240,14 +261,14 @@ def _fetch(job: FetchJob) -> Bag:
     return write_tags(job.partial, contents.manifest, contents.listing, info, contents.urls)
 
 
-def _context(job: FetchJob) -> FetchContext:
+def _context(job: FetchJob, origins: Mapping[Reference, Origin]) -> FetchContext:
     """Return the context of a fetch; what it knows about the payload does not outlive that."""
     entry = job.entry
     claims = Claims(similar_names=entry.version.similar_names)
     payload = Payload(entry.reference, job.partial, job.cache, job.reporter, claims)
     contact = entry.dataset.contact or ""
     downloader = Downloader(connections=entry.connections, contact=contact, reporter=job.reporter)
-    return FetchContext(payload, downloader, job.workspace.root, job.reporter)
+    return FetchContext(payload, downloader, job.workspace.root, job.reporter, origins=origins)
 
 
 def _replaced(path: Path) -> Path:

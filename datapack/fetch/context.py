@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from datapack.bag.bagit import Bag
     from datapack.bag.missing import Missing
+    from datapack.catalog.model import Entry
     from datapack.catalog.sources import Source
     from datapack.download import Downloader, Failure, Fetched
     from datapack.fetch.payload import Payload, WantedFile
     from datapack.progress import Reporter
+    from datapack.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,14 @@ class SourceResult:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """A version that others are derived from: its entry in the catalog, and its bag."""
+
+    entry: Entry
+    bag: Bag
+
+
+@dataclass(frozen=True)
 class FetchContext:
     """The payload that sources are fetched into, and what fetching needs."""
 
@@ -42,6 +53,7 @@ class FetchContext:
     excluded: Patterns = field(default_factory=lambda: Patterns(()))  # of the source that is being fetched
     into: str = ""  # the source's folder in the payload
     named: frozenset[str] = frozenset()  # hosts that the catalog names, which may be private
+    origins: Mapping[Reference, Origin] = field(default_factory=dict)  # the versions that derived sources read
 
     def excludes(self, file: WantedFile) -> bool:
         """Whether the source's ``exclude`` leaves a file out."""

@@ -28,7 +28,7 @@ from datapack.text import counted, size
 from datapack.web.certificates import find_authorities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from datapack.bag.bagit import Bag
     from datapack.progress import Reporter
@@ -40,8 +40,14 @@ _ERROR = "ERROR: "
 _RECORD_LIMIT = 1 << 20  # bytes
 
 
-def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
+def add(workspace: Workspace, bag: Bag, reporter: Reporter, alike: Sequence[str] = ()) -> str:
     """Track a bag with DVC; return DVC's hash of it, such as ``8eb474....dir``.
+
+    Args:
+        workspace: held by the caller.
+        bag: the bag.
+        reporter: shows the progress.
+        alike: DVC's hashes of tracked bags that it shares files with: links to these files are not read again.
 
     Raises:
         VersioningError: DVC failed, or does not track every file.
@@ -56,7 +62,7 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter) -> str:
         pointer.unlink(missing_ok=True)
     set_up(root)
     if is_ordinary(root, pointer):
-        add_bag(root, bag, pointer, reporter)
+        add_bag(root, bag, pointer, reporter, alike)
     else:
         _run(workspace, ["add", path])
     tracked = read_pointer(pointer)

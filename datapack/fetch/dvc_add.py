@@ -24,7 +24,7 @@ from datapack.files import atomic_writer, disk_errors, open_regular, read_limite
 from datapack.hashing import hash_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from datapack.bag.bagit import Bag
@@ -95,8 +95,10 @@ def _without_git(root: Path) -> bool:
     return read_setting(root, "core", "no_scm").lower() == "true"
 
 
-def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
+def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter, alike: Sequence[str] = ()) -> None:
     """Link or copy every file of a bag into DVC's cache, let git ignore the bag, and write its pointer.
+
+    Files that are links to those of ``alike``, tracked bags by their md5, are in the cache already, and not read.
 
     Raises:
         VersioningError: DVC is at work, the disk can't be written to, a shared cache is damaged, or somebody put
@@ -107,7 +109,7 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
     size = bag.bytes + sum((bag.path / name).stat().st_size for name in bag.tags)
     with _exclusive(root):
         with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
-            md5 = _store(root, bag.path, names, advance)
+            md5 = _store(root, bag.path, names, DvcCache.of(root).linked(bag.path, names, alike), advance)
         with disk_errors(pointer, VersioningError):
             if not (_without_git(root) or is_ignored(bag.path)):
                 _ignore(bag.path)
@@ -115,8 +117,13 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter) -> None:
                 out.write(format_pointer(md5, size, len(names), bag.path.name))
 
 
-def _store(root: Path, bag: Path, names: Sequence[str], advance: Callable[[int], None]) -> str:
-    """Put the files of a bag and their listing into DVC's cache; return DVC's name of the listing."""
+def _store(
+    root: Path, bag: Path, names: Sequence[str], known: Mapping[str, str], advance: Callable[[int], None]
+) -> str:
+    """Put the files of a bag and their listing into DVC's cache; return DVC's name of the listing.
+
+    The md5 of some files may be known.
+    """
     cache, links = DvcCache.of(root), link_types(root)
     with disk_errors(cache.objects, VersioningError):
         cache.remove_leftovers()
@@ -127,7 +134,9 @@ def _store(root: Path, bag: Path, names: Sequence[str], advance: Callable[[int],
                 digest.update(part)
                 file.write(part)
 
-            for name, md5 in hash_files(bag, names, algorithm="md5", advance=advance):
+            hashed = hash_files(bag, (name for name in names if name not in known), algorithm="md5", advance=advance)
+            for name in names:
+                md5 = known.get(name) or next(hashed)[1]
                 cache.add(bag / name, md5, links)
                 entry = json.dumps({"md5": md5, "relpath": name})
                 write(f"{', ' if name is not names[0] else '['}{entry}".encode())

@@ -96,6 +96,18 @@ class DvcCache:
         except (ValueError, RecursionError, LookupError, TypeError):
             return {}
 
+    def linked(self, folder: Path, names: Iterable[str], trees: Iterable[str]) -> dict[str, str]:
+        """Return the md5 of those files in a folder that are links to objects of tracked bags; no file is read."""
+        objects: dict[tuple[int, int], str] = {}
+        for md5 in {md5 for tree in trees for md5 in self.tree(tree).values()}:
+            with contextlib.suppress(FileNotFoundError):
+                found = self.path(md5).stat()
+                objects[found.st_dev, found.st_ino] = md5
+        if not objects:
+            return {}
+        stats = ((name, (folder / name).stat()) for name in names)
+        return {name: objects[key] for name, found in stats if (key := (found.st_dev, found.st_ino)) in objects}
+
     def add(self, file: Path, md5: str, links: Sequence[str]) -> None:
         """Make a file an object, linked or copied in the first of these ways that the disk supports.
 

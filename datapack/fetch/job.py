@@ -65,9 +65,7 @@ class FetchJob:
     @property
     def must_ask_sources(self) -> bool:
         """Whether the bag here or in DVC may differ from what the catalog describes now."""
-        locked = self.locked
-        changed = locked is not None and locked.catalog not in {None, self.entry.fingerprint}
-        return self.options.refresh or changed
+        return self.options.refresh or _is_stale(self.entry, self.lock)
 
     def check_digest(self, manifest: Manifest) -> None:
         """Raise `MismatchError`, with a line per file, if a manifest is not the one in the lock."""
@@ -84,3 +82,16 @@ class FetchJob:
             fix="add a new version, or accept the change with --update-lock",
             details=Changes.between(before, manifest).lines() if before else (),
         )
+
+
+def _is_stale(entry: Entry, lock: Lock) -> bool:
+    """Whether the sources of a version, or the versions that it is derived from, changed since it was locked."""
+    locked = lock.entries.get(entry.reference)
+    if locked is None:
+        return False
+    now = {origin.reference: lock.entries.get(origin.reference) for origin in entry.origins}
+    return (
+        locked.catalog not in {None, entry.fingerprint}
+        or any(other and locked.origins.get(str(origin)) != other.digest for origin, other in now.items())
+        or any(_is_stale(origin, lock) for origin in entry.origins)
+    )

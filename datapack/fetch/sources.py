@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
+from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, SplitSource, SubsetSource, UrlSource
 from datapack.errors import FetchError
 from datapack.fetch.context import named_hosts
 from datapack.fetch.failures import report_failures
 from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
+from datapack.fetch.kinds.split import fetch_split
+from datapack.fetch.kinds.subset import fetch_subset
 from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.names import check_name, note_suspects
 from datapack.fetch.payload import payload_path
@@ -31,6 +33,8 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     CocoSource: fetch_coco,
     KaggleSource: fetch_kaggle,
     LocalSource: fetch_local,
+    SplitSource: fetch_split,
+    SubsetSource: fetch_subset,
     UrlSource: fetch_url,
 }
 # The names of a source's files, as far as they are known before anything is fetched.
@@ -38,6 +42,8 @@ _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
     CocoSource: lambda source, context: (),
     KaggleSource: lambda source, context: source.files,
     LocalSource: lambda source, context: (name for name, _ in find_local(source, context)),
+    SplitSource: lambda source, context: (),
+    SubsetSource: lambda source, context: (),
     UrlSource: lambda source, context: (source.file_name,),
 }
 

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from datapack.bag.changes import compare_bytes
 from datapack.catalog.lock import Lock, LockEntry
 from datapack.catalog.model import Catalog
-from datapack.errors import MismatchError, VersioningError
+from datapack.catalog.origins import forbids_adaptations
+from datapack.errors import DatapackError, MismatchError, VersioningError
 from datapack.fetch import dvc
-from datapack.fetch.bag import get_bag
+from datapack.fetch.bag import FetchedOrigins, get_bag
+from datapack.fetch.context import Origin
 from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.history import keep_manifest
-from datapack.fetch.job import FetchJob
+from datapack.fetch.job import FetchJob, FetchOptions
 from datapack.files import disk_errors
 from datapack.workspace.cache import HashCache
 
 if TYPE_CHECKING:
     from datapack.bag.bagit import Bag
-    from datapack.fetch.job import FetchOptions
     from datapack.progress import Reporter
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
@@ -49,15 +50,52 @@ def fetch(workspace: Workspace, reference: Reference, options: FetchOptions, rep
 
 def fetch_version(job: FetchJob) -> FetchedVersion:
     """Fetch a version into a workspace that the caller holds; the lock is on disk when this returns."""
-    bag, is_new = get_bag(job)
+    _note_licences(job)
+    got = get_bag(job, _fetch_origins)
+    bag, job = got.bag, replace(job, lock=got.lock)
     locked = job.locked
     if locked is None or locked.digest != bag.manifest.digest:
         locked = LockEntry(digest=bag.manifest.digest, bytes=bag.bytes, files=bag.files)
-    entry = replace(locked, dvc=_track(job, bag, locked, is_new=is_new), catalog=job.entry.fingerprint)
+    if got.is_new:
+        locked = replace(locked, origins=_digests(job))
+    entry = replace(locked, dvc=_track(job, bag, locked, is_new=got.is_new), catalog=job.entry.fingerprint)
     lock = job.lock.with_entry(job.entry.reference, entry)
     lock.write_unless(job.lock, job.workspace.lock)
     keep_manifest(job.workspace, bag.manifest)
     return FetchedVersion(bag, lock)
+
+
+def _note_licences(job: FetchJob) -> None:
+    """Say that a derived version must not be shared where the licence of what it is derived from forbids that."""
+    for origin in job.entry.origins:
+        if forbids_adaptations(origin.dataset.licence):
+            job.reporter.note(
+                f"{job.entry.reference} is an adaptation of {origin.reference}, whose licence does not let you share "
+                f"adaptations: {origin.dataset.licence}"
+            )
+
+
+def _fetch_origins(job: FetchJob) -> FetchedOrigins:
+    """Fetch the versions that a version is derived from, as far as they are not here."""
+    origins: dict[Reference, Origin] = {}
+    for entry in job.entry.origins:
+        try:
+            fetched = fetch_version(replace(job, entry=entry, options=FetchOptions()))
+        except DatapackError as error:
+            raise type(error)(  # of the same type, and so with the same exit status
+                f"{entry.reference}, which it is derived from, can't be fetched",
+                where=job.entry.reference,
+                found=error,
+                details=error.details,
+            ) from error
+        job = replace(job, lock=fetched.lock)
+        origins[entry.reference] = Origin(entry, fetched.bag)
+    return FetchedOrigins(origins, job.lock)
+
+
+def _digests(job: FetchJob) -> dict[str, str]:
+    """Return the dataset digests of the versions that a new bag is derived from."""
+    return {str(entry.reference): job.lock.entries[entry.reference].digest for entry in job.entry.origins}
 
 
 def _track(job: FetchJob, bag: Bag, locked: LockEntry, *, is_new: bool) -> str:
@@ -85,7 +123,10 @@ def _add(job: FetchJob, bag: Bag, *, is_new: bool) -> str:
                 fix="remove these files, and run the same command again to get them back",
                 details=difference.lines(),
             )
-    return dvc.add(job.workspace, bag, job.reporter)
+    trees = [
+        job.lock.entries[origin.reference].dvc for origin in job.entry.origins if origin.reference in job.lock.entries
+    ]
+    return dvc.add(job.workspace, bag, job.reporter, tuple(filter(None, trees)))
 
 
 def _keep(job: FetchJob, bag: Bag, tracked: str, *, is_new: bool) -> str:

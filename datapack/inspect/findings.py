@@ -24,6 +24,7 @@ class Rule:
     title: str  # what is wrong, in the plural: "boxes outside their image"
     why: str  # one or two sentences: what it means for the user
     fix: str  # one or two sentences: what to do, with the catalog's lines where these can fix it
+    deep: bool = False  # whether only a deep survey, which decodes every image, finds it
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         digest=bag.manifest.digest,
         files=files,
         images=read_images(bag, reporter),
-        cocos=tuple(_read_cocos(bag, paths, folders, reporter)),
+        cocos=read_cocos(bag, reporter, folders=folders),
         tables=(),
         missing=_read_missing(bag) if MISSING in paths else {},
         deep=(),
@@ -54,6 +54,12 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
 def path_in_payload(file: PayloadFile) -> str:
     """Return a file's path without ``data/``."""
     return file.path.removeprefix(f"{PAYLOAD}/")
+
+
+def read_cocos(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOLDERS) -> tuple[Coco, ...]:
+    """Read the COCO files of a bag, sorted by path; the arguments are those of `survey`."""
+    paths = {path_in_payload(file): file for file in bag.payload()}
+    return tuple(_read_cocos(bag, paths, folders, reporter))
 
 
 def _read_cocos(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from datapack.bag.bagit import Bag
     from datapack.catalog.git import Commit
+    from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
     from datapack.image.base import Base
     from datapack.image.config import Image
@@ -37,7 +38,7 @@ BUILDER = "https://datapack.github.io/provenance/builder/v1"
 _ON_DISK = {"oci", "oci-archive"}  # targets on disk: the provenance is written beside them
 
 
-def statement(entry: Entry, base: Base, bag: Bag, image: Image, tracked: str | None, commit: Commit | None) -> bytes:
+def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntry, commit: Commit | None) -> bytes:
     """Return the statement of what an image was made from.
 
     Args:
@@ -45,10 +46,11 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, tracked: str | N
         base: the base image.
         bag: the version's bag.
         image: the image, which is the statement's subject.
-        tracked: DVC's hash of the bag, ``<32 hex digits>.dir``.
+        locked: the lock of the bag: DVC's hash of it, and the versions that it is derived from.
         commit: the catalog's commit when it was read, if git knows it.
     """
-    dependencies = [_base(base), _manifest(bag), *_dvc(entry.reference, tracked), *_catalog(commit)]
+    found = [_base(base), _manifest(bag), *_dvc(entry.reference, locked.dvc)]
+    dependencies = [*found, *_origins(locked), *_catalog(commit)]
     return canonical_json(
         {
             "_type": STATEMENT,
@@ -143,6 +145,10 @@ def _dvc(reference: Reference, tracked: str | None) -> list[dict[str, Any]]:
     if tracked is None:
         return []
     return [{"name": f"data/{reference.name}/{reference.version}", "digest": {"md5": tracked.removesuffix(".dir")}}]
+
+
+def _origins(locked: LockEntry) -> list[dict[str, Any]]:
+    return [{"name": name, "digest": _digest(digest)} for name, digest in sorted(locked.origins.items())]
 
 
 def _catalog(commit: Commit | None) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from datapack.catalog import lock, model
 from datapack.catalog.model import KINDS, Catalog, Version
 from datapack.catalog.schema import json_schema
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, UrlSource
+from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, SplitSource, SubsetSource, UrlSource
 from datapack.errors import CatalogError, UsageError
 from datapack.reference import Reference
 
@@ -79,9 +79,12 @@ def test_each_kind_of_source_is_read(read):
         {"coco": "train.json", "into": "images", "missing": ["a.png"]},
         {"url": "https://example.org/a.csv", "sha256": "0123abcd"},
         {"local": "notes.txt"},
+        {"subset": "reef@v0", "coco": ["train.json"], "count": 2},
+        {"split": "reef@v0", "coco": "train.json", "ratios": {"train": 0.8, "val": 0.2}},
     ]
-    kinds = [type(source) for source in read(with_sources(*sources)).entry(Reference("reef", "v1")).sources]
-    assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource]
+    text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
+    kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
+    assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource, SubsetSource, SplitSource]
     assert set(KINDS.values()) == set(kinds)
 
 
@@ -170,7 +173,10 @@ COCO = {"coco": "a.json", "into": "images"}
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ({}, ": unknown kind of source: expected one of the keys coco, kaggle, local, url, found no key"),
+        (
+            {},
+            ": unknown kind of source: expected one of the keys coco, kaggle, local, split, subset, url, found no key",
+        ),
         ("a.txt", ": unknown kind of source"),
         ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),
         ({"local": "a", "url": "https://a.org/b"}, ": the source has more than one kind: .*, found local and url"),

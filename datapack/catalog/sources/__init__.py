@@ -4,14 +4,27 @@ To add a kind, add a module with its model here, list it in `AnySource`, and add
 key with the kind's name (``coco: train.json``) tells which kind an entry of the catalog has.
 """
 
-from datapack.catalog.sources import kaggle, url
+from datapack.catalog import codes
+from datapack.catalog.sources import kaggle, split, url
 from datapack.catalog.sources.base import Source
 from datapack.catalog.sources.coco import CocoSource
 from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
+from datapack.catalog.sources.split import SplitSource
+from datapack.catalog.sources.subset import SubsetSource
 from datapack.catalog.sources.url import UrlSource
 
-AnySource = CocoSource | KaggleSource | LocalSource | UrlSource
-FORMS = {**kaggle.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
+AnySource = CocoSource | KaggleSource | LocalSource | SplitSource | SubsetSource | UrlSource
+FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
 
-__all__ = ["FORMS", "AnySource", "CocoSource", "KaggleSource", "LocalSource", "Source", "UrlSource"]
+__all__ = [
+    "FORMS",
+    "AnySource",
+    "CocoSource",
+    "KaggleSource",
+    "LocalSource",
+    "Source",
+    "SplitSource",
+    "SubsetSource",
+    "UrlSource",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -12,6 +12,9 @@ from datapack.bag.manifest import check_path
 from datapack.catalog.patterns import check_pattern
 from datapack.errors import ManifestError
 from datapack.urls import check_url
+
+if TYPE_CHECKING:
+    from datapack.reference import Reference
 
 
 def _check_payload_path(path: str) -> str:
@@ -67,4 +70,9 @@ class Source(BaseModel):
     @property
     def reads(self) -> str | None:
         """The path in the payload of the file that this source reads, which an earlier source must have fetched."""
+        return None
+
+    @property
+    def origin(self) -> Reference | None:
+        """The version of the catalog that the files are from, if they are from another one."""
         return None
