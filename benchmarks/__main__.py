@@ -9,6 +9,7 @@ import argparse
 
 from benchmarks import (
     building,
+    deriving,
     fetching,
     importing,
     kills,
@@ -24,6 +25,7 @@ from benchmarks import (
 SUBJECTS = {
     "start": starting.bench,
     "fetch": fetching.bench,
+    "derive": deriving.bench,
     "verify": verifying.bench,
     "build": building.bench,
     "push": pushing.bench,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
 import stat
@@ -21,7 +22,7 @@ from datapack.fetch.dvc_settings import cache_folder, find_repository
 from datapack.files import TEMPORARY_PREFIX, open_regular, read_limited, share_blocks, temporary_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
@@ -36,6 +37,17 @@ def check_md5(text: object) -> str:
     if not isinstance(text, str) or not _MD5.fullmatch(text):
         raise ValueError("not an md5")
     return text
+
+
+def _places(paths: Iterable[str]) -> Iterator[tuple[int, int] | None]:
+    """Yield each file's place on its disk, which links have in common; None for a file that is not there."""
+    for path in paths:  # no `Path` for each: there may be hundreds of thousands
+        try:
+            found = os.stat(path)  # noqa: PTH116
+        except FileNotFoundError:
+            yield None
+        else:
+            yield found.st_dev, found.st_ino
 
 
 def _hardlink(file: Path, path: Path, _: Path) -> None:
@@ -96,17 +108,13 @@ class DvcCache:
         except (ValueError, RecursionError, LookupError, TypeError):
             return {}
 
-    def linked(self, folder: Path, names: Iterable[str], trees: Iterable[str]) -> dict[str, str]:
+    def linked(self, folder: Path, names: Sequence[str], trees: Iterable[str]) -> dict[str, str]:
         """Return the md5 of those files in a folder that are links to objects of tracked bags; no file is read."""
-        objects: dict[tuple[int, int], str] = {}
-        for md5 in {md5 for tree in trees for md5 in self.tree(tree).values()}:
-            with contextlib.suppress(FileNotFoundError):
-                found = self.path(md5).stat()
-                objects[found.st_dev, found.st_ino] = md5
-        if not objects:
-            return {}
-        stats = ((name, (folder / name).stat()) for name in names)
-        return {name: objects[key] for name, found in stats if (key := (found.st_dev, found.st_ino)) in objects}
+        known = sorted({md5 for tree in trees for md5 in self.tree(tree).values()})
+        objects = dict(zip(_places(f"{self.objects}/{md5[:2]}/{md5[2:]}" for md5 in known), known, strict=True))
+        objects.pop(None, None)
+        found = zip(names, _places(f"{folder}/{name}" for name in names), strict=True) if objects else ()
+        return {name: objects[place] for name, place in found if place in objects}
 
     def add(self, file: Path, md5: str, links: Sequence[str]) -> None:
         """Make a file an object, linked or copied in the first of these ways that the disk supports.
