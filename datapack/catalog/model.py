@@ -14,6 +14,7 @@ from datapack.catalog.codes import Code  # noqa: TC001 - pydantic needs it
 from datapack.catalog.origins import origin_problems
 from datapack.catalog.sources import FORMS, AnySource, CocoSource, Source, SplitSource, SubsetSource
 from datapack.catalog.sources.derived import inside
+from datapack.catalog.sources.split import list_of
 from datapack.catalog.validation import Vocabulary, first_problem, nearest
 from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
@@ -202,7 +203,7 @@ class Entry:
                     of_origin = known[source.origin].items()
                     folders |= {inside(source.into, path): inside(source.into, folder) for path, folder in of_origin}
                 case SplitSource(coco=str(coco)) if (folder := known[source.origin].get(coco)) is not None:
-                    lists = (inside(source.into, source.list_of(part)) for part in source.ratios)
+                    lists = (inside(source.into, list_of(part, coco)) for part in source.ratios)
                     folders |= dict.fromkeys(lists, inside(source.into, folder))
         return folders
 

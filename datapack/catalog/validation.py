@@ -67,7 +67,8 @@ def first_problem(file: YamlFile, error: ValidationError, vocabulary: Vocabulary
             values.setdefault(place, []).append(detail)
     # For a value that may have several types, pydantic reports why each of them fails. If one of them nearly fits, only
     # the problems deeper inside it are of interest.
-    deepest = [(place, values[place]) for place in values if not any(_is_inside(other, place) for other in values)]
+    places = [*values, *(place for place, _ in names)]
+    deepest = [(place, values[place]) for place in values if not any(_is_inside(other, place) for other in places)]
     ordered = sorted([*names, *deepest], key=lambda found: _order(file, *found))
     first, *others = (_problem(file, place, details, vocabulary) for place, details in ordered)
     first.details = tuple(str(other) for other in others)

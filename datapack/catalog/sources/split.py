@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -45,6 +46,7 @@ class SplitSource(Source):
     def origin(self) -> Reference:
         return Reference.parse(self.split)
 
-    def list_of(self, part: str) -> str:
-        """Return the path of a part's COCO file, below `into`."""
-        return f"{part}.json"
+
+def list_of(part: str, coco: str) -> str:
+    """Return the path of a part's COCO file: beside the one that is divided, as names in it may be relative to it."""
+    return "/".join(filter(None, (posixpath.dirname(coco), f"{part}.json")))

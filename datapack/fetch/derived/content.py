@@ -89,7 +89,7 @@ def _chosen(
             found=None if known else "no COCO file",
         )
     chosen = tuple(coco for coco in known.values() if not names or coco.path in names)
-    if broken := next((coco for coco in chosen if coco.problem), None):
+    for broken in (coco for coco in chosen if coco.problem):
         raise FetchError(
             f"the COCO file {broken.path} can't be cut",
             where=source.label,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from datapack.catalog.sources.split import list_of
 from datapack.errors import FetchError
 from datapack.fetch.context import SourceResult
 from datapack.fetch.derived.content import read_content
@@ -40,12 +41,12 @@ def fetch_split(source: SplitSource, context: FetchContext) -> SourceResult:
         )
     parts = divide(groups.counts, groups.names, source.ratios, source.seed)[groups.of_images]
     links = Links(source, origin, context)
-    lists = {source.list_of(part) for part in source.ratios}
+    lists = {list_of(part, coco.path) for part in source.ratios}
     for number, part in enumerate(source.ratios):
         members = {groups.images[place] for place in np.flatnonzero(parts == number).tolist()}
-        links.add_cut(coco, source.list_of(part), members, content)
+        links.add_cut(coco, list_of(part, coco.path), members, content)
     links.add([*content.images, *(path for path in content.others if path not in lists)])
-    for line in _report(source, groups, parts):
+    for line in _report(source, coco, groups, parts):
         context.reporter.note(f"{source.label}: {line}")
     return SourceResult()
 
@@ -103,16 +104,18 @@ def _group(source: SplitSource, coco: Coco, content: Content) -> _Groups:
     )
 
 
-def _report(source: SplitSource, groups: _Groups, parts: NDArray[np.int64]) -> list[str]:
+def _report(source: SplitSource, coco: Coco, groups: _Groups, parts: NDArray[np.int64]) -> list[str]:
     """Say which shares were reached, and which categories a part lacks."""
     number = len(source.ratios)
     images = np.bincount(parts, minlength=number).tolist()
     shares = (
-        f"{source.list_of(part)} {counted(count, 'image')} ({count / len(parts):.1%} for {ratio:.0%})"
+        f"{list_of(part, coco.path)} {counted(count, 'image')} ({count / len(parts):.1%} for {ratio:.0%})"
         for (part, ratio), count in zip(source.ratios.items(), images, strict=True)
     )
     alone = len(groups.names) - groups.sequences
-    kept = f"{counted(groups.sequences, 'sequence')} and {counted(alone, 'single image')}"
+    kept = " and ".join(
+        counted(count, what) for count, what in ((groups.sequences, "sequence"), (alone, "single image")) if count
+    )
     boxes = np.zeros((number, len(groups.categories)), np.int64)
     np.add.at(boxes, (parts[groups.box_images], groups.labels), 1)
     there = boxes[:, boxes.any(axis=0)]
