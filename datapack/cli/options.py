@@ -74,6 +74,7 @@ def add_fetch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refresh", action="store_true", help="fetch from the sources again, even if the bag is here")
     parser.add_argument("--update-lock", action="store_true", help="accept a result that differs from datasets.lock")
     parser.add_argument("--push-data", action="store_true", help="push the bag to DVC's default remote")
+    parser.add_argument("--strict", action="store_true", help="fail if 'datapack check' finds errors or warnings")
 
 
 def workspace(options: argparse.Namespace) -> Workspace:

@@ -27,6 +27,7 @@ class FetchOptions:
     refresh: bool = False  # fetch from the sources even if the bag is here
     update_lock: bool = False  # accept a result that differs from the lock
     push_data: bool = False  # push the bag to DVC's remote
+    strict: bool = False  # fail if the checks find errors or warnings that the catalog does not silence
 
 
 @dataclass(frozen=True)

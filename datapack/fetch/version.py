@@ -17,6 +17,7 @@ from datapack.fetch import dvc
 from datapack.fetch.bag import FetchedOrigins, get_bag
 from datapack.fetch.context import Origin
 from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.findings import note_findings
 from datapack.fetch.history import keep_manifest
 from datapack.fetch.job import FetchJob, FetchOptions
 from datapack.files import disk_errors
@@ -49,7 +50,10 @@ def fetch(workspace: Workspace, reference: Reference, options: FetchOptions, rep
 
 
 def fetch_version(job: FetchJob) -> FetchedVersion:
-    """Fetch a version into a workspace that the caller holds; the lock is on disk when this returns."""
+    """Fetch a version into a workspace that the caller holds; the lock is on disk when this returns.
+
+    What the checks find in the data is noted; with ``strict`` it is an error, and the bag stays.
+    """
     _note_licences(job)
     got = get_bag(job, _fetch_origins)
     bag, job = got.bag, replace(job, lock=got.lock)
@@ -62,6 +66,7 @@ def fetch_version(job: FetchJob) -> FetchedVersion:
     lock = job.lock.with_entry(job.entry.reference, entry)
     lock.write_unless(job.lock, job.workspace.lock)
     keep_manifest(job.workspace, bag.manifest)
+    note_findings(job, bag)
     return FetchedVersion(bag, lock)
 
 

@@ -86,6 +86,10 @@ class Workspace:
         """Return the path of a copy of a locked manifest, which shows later what changed."""
         return self.cache / "manifests" / f"{digest.removeprefix('sha256:')}.txt"
 
+    def findings(self, digest: str, rules: str) -> Path:
+        """Return where the findings of a dataset are kept, by its digest and a hash of the rules."""
+        return self.cache / "findings" / f"{digest.removeprefix('sha256:')}-{rules[:16]}.json"
+
     def bag(self, reference: Reference) -> Path:
         return self.root / "data" / reference.name / reference.version
 

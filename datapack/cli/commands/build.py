@@ -91,6 +91,7 @@ def built(options: argparse.Namespace, target: str | None) -> Built:
         update_lock=options.update_lock,
         verify=options.verify,
         push_data=options.push_data,
+        strict=options.strict,
         streams=options.streams,
         insecure=options.insecure,
         replace=options.replace,

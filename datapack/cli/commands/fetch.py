@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> Answer:
     from datapack.reference import Reference
 
     here, reference = workspace(options), Reference.parse(options.reference)
-    chosen = FetchOptions(options.refresh, options.update_lock, options.push_data)
+    chosen = FetchOptions(options.refresh, options.update_lock, options.push_data, options.strict)
     bag = fetch(here, reference, chosen, console(options))
     lines = [
         f"fetched    {reference}: {amount(bag)}",

@@ -1,0 +1,105 @@
+"""What a fetch says about the data once the bag is here: the findings of its checks, in short.
+
+They are kept by the dataset's digest, so that a fetch or a build that changes nothing does not look again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import datapack.coco
+import datapack.inspect
+from datapack.errors import DatapackError, FetchError
+from datapack.files import atomic_writer, disk_errors, read_limited
+from datapack.hashing import hash_bytes
+from datapack.jsonfile import parse_json
+from datapack.oci.spec import canonical_json
+from datapack.text import counted
+
+if TYPE_CHECKING:
+    from datapack.bag.bagit import Bag
+    from datapack.fetch.job import FetchJob
+
+_LARGEST = 1 << 20  # bytes of what is kept
+_SHOWN = 10  # findings
+_SHOWN_SEVERITIES = ("error", "warning")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A finding in short."""
+
+    code: str
+    severity: str
+    title: str
+    count: int
+    example: str
+
+    def __str__(self) -> str:
+        example = f", such as {self.example}" if self.example else ""
+        return f"{self.severity} {self.code}: {self.title}: {self.count:,}{example}"
+
+
+def note_findings(job: FetchJob, bag: Bag) -> None:
+    """Note the errors and warnings that the catalog does not silence.
+
+    Raises:
+        FetchError: there are any, and the job is strict.
+    """
+    silence = job.entry.version.silence
+    found = [one for one in _find(job, bag) if one.severity in _SHOWN_SEVERITIES and one.code not in silence]
+    if not found:
+        return
+    reference = job.entry.reference
+    if job.options.strict:
+        raise FetchError(
+            "--strict does not accept what the checks found",
+            where=reference,
+            found=" and ".join(filter(None, (_count(found, severity) for severity in _SHOWN_SEVERITIES))),
+            fix=f"'datapack check {reference}' shows how to mend or silence them",
+            details=tuple(map(str, found)),
+        )
+    for one in found[:_SHOWN]:
+        job.reporter.note(f"{reference}: {one}")
+    more = f"{len(found) - _SHOWN} more findings, and " if len(found) > _SHOWN else ""
+    job.reporter.note(f"'datapack check {reference}' shows {more}what to do about them")
+
+
+def _count(found: list[_Kept], severity: str) -> str:
+    count = sum(one.severity == severity for one in found)
+    return counted(count, severity) if count else ""
+
+
+def _find(job: FetchJob, bag: Bag) -> list[_Kept]:
+    """Return what the checks find, as kept if these checks looked at the same data before."""
+    folders = job.entry.image_folders
+    path = job.workspace.findings(bag.manifest.digest, _rules(folders))
+    try:
+        rows = parse_json(read_limited(path, _LARGEST, FetchError), path, FetchError)
+        return [_Kept(**{**row, "count": int(row["count"])}) for row in rows]
+    except (DatapackError, TypeError, ValueError, KeyError):  # it isn't there, or damaged
+        found = _check(job, bag, folders)
+    with disk_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        with atomic_writer(path) as file:
+            file.write(canonical_json([asdict(one) for one in found]))
+    return found
+
+
+def _check(job: FetchJob, bag: Bag, folders: dict[str, str]) -> list[_Kept]:
+    from datapack.inspect.check import check  # here: a build that changes nothing needs neither numpy nor Pillow
+    from datapack.inspect.survey import survey
+
+    return [
+        _Kept(found.rule.code, found.rule.severity, found.rule.title, found.count, next(iter(found.examples), ""))
+        for found in check(survey(bag, job.reporter, folders=folders))
+    ]
+
+
+def _rules(folders: dict[str, str]) -> str:
+    """Return a hash of what the findings depend on beside the data: the code of the checks, and the folders."""
+    packages = [Path(package.__path__[0]) for package in (datapack.coco, datapack.inspect)]
+    modules = sorted(path for package in packages for path in package.rglob("*.py"))
+    return hash_bytes(b"".join(map(Path.read_bytes, modules)) + canonical_json(folders))
