@@ -57,6 +57,7 @@ class _Moment(NamedTuple):
     time: float
     is_number: bool
     is_sure: bool = False  # it has a time, or the number of a frame: not just a number
+    has_folder: bool = False
 
 
 _NONE = _Moment("", np.nan, is_number=True)
@@ -70,8 +71,10 @@ def find_sequences(names: Sequence[str], urls: Sequence[str]) -> Sequences:
     """
     moments = [_moment(name, url) for name, url in zip(names, urls, strict=True)]
     unsure = Counter(moment.sequence for moment in moments if moment.sequence and not moment.is_sure)
-    no_sequence = {name for name, count in unsure.items() if len(unsure) == 1 or (count == 1 and "/" not in name)}
-    moments = [moment if moment.is_sure or moment.sequence not in no_sequence else _NONE for moment in moments]
+    moments = [
+        moment if moment.is_sure or (len(unsure) > 1 and (moment.has_folder or unsure[moment.sequence] > 1)) else _NONE
+        for moment in moments
+    ]
     index: dict[tuple[str, bool], int] = {}
     places = [
         index.setdefault((moment.sequence, moment.is_number), len(index)) if moment.sequence else -1
@@ -109,11 +112,11 @@ def _numbered(folder: str, stem: str) -> _Moment:
     start = stem[: match.start()] if match else ""
     is_plain = not folder or bool(_PLAIN_FOLDER.fullmatch(folder.rpartition("/")[2]))
     if match is None or len(match[0]) > _LONGEST_NUMBER:
-        return _Moment("" if is_plain else folder, np.nan, is_number=True)
+        return _Moment("" if is_plain else folder, np.nan, is_number=True, has_folder=True)
     is_frame = bool(_FRAME.search(start))
     if is_plain and not start:
         return _NONE
-    return _Moment(_joined(folder, start), float(match[0]), is_number=True, is_sure=is_frame)
+    return _Moment(_joined(folder, start), float(match[0]), is_number=True, is_sure=is_frame, has_folder=bool(folder))
 
 
 def _joined(folder: str, start: str) -> str:
