@@ -156,14 +156,14 @@ def exported(folder, listed, there, at, **options):
 
 @pytest.mark.parametrize(
     ("at", "listed", "there"),
-    [
-        ("annotations/instances_default.json", ["a.jpg", "sub/b c.jpg"], ["images/a.jpg", "images/sub/b c.jpg"]),  # CVAT
-        ("result.json", ["images/0f-a.jpg", "images/1e-b.jpg"], ["images/0f-a.jpg", "images/1e-b.jpg"]),  # Label Studio
+    [  # CVAT, Label Studio, Roboflow and others
+        ("annotations/instances_default.json", ["a.jpg", "sub/b c.jpg"], ["images/a.jpg", "images/sub/b c.jpg"]),
+        ("result.json", ["images/0f-a.jpg", "images/1e-b.jpg"], ["images/0f-a.jpg", "images/1e-b.jpg"]),
         ("result.json", ["images\\0f-a.jpg", "images\\é.jpg"], ["images/0f-a.jpg", "images/é.jpg"]),
         ("x/result.json", ["/data/local-files/?d=reef/a%20b.jpg"], ["x/images/a b.jpg"]),
         ("x/result.json", ["/home/me/reef/images/a.jpg", "/home/me/reef/images/s/b.jpg"], ["i/a.jpg", "i/s/b.jpg"]),
         ("x/result.json", ["../../files/media/upload/1/a.jpg"], ["x/images/a.jpg"]),
-        ("train/_annotations.coco.json", ["a_jpg.rf.0a.jpg"], ["train/a_jpg.rf.0a.jpg"]),  # Roboflow
+        ("train/_annotations.coco.json", ["a_jpg.rf.0a.jpg"], ["train/a_jpg.rf.0a.jpg"]),
         ("train.json", ["./a.png"], ["a.png"]),
         ("train.json", ["a.png"], ["deep/down/here/a.png"]),
         ("train.json", ["https://host.example/x/a.png"], ["images/a.png"]),
