@@ -73,7 +73,4 @@ def test_numbers_alone_are_no_frames(names):
 def test_public_collections_are_no_sequences():
     """The numbers of COCO's own images are drawn by chance."""
     urls = [f"http://images.cocodataset.org/train2017/{number:012}.jpg" for number in (9, 25)]
-    assert (
-        moments("a", "b", urls=urls) == [(None, None, True)] * 2
-        or moments("a", "b", urls=urls) == [(None, None, False)] * 2
-    )
+    assert [sequence for sequence, _, _ in moments("a", "b", urls=urls)] == [None, None]
