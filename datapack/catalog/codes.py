@@ -1,3 +1,35 @@
-"""The codes of findings, which a catalog may silence. A test holds them equal to the rules of `datapack.inspect`."""
+"""The codes of findings, which a catalog may name. A test holds them equal to the rules of `datapack.inspect`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from datapack.catalog.validation import nearest
+
+_CODE = "^DP[0-9]{3}$"
+FORMS = {_CODE: "a finding's code, such as DP309"}
 
 CODES = frozenset(f"DP{number}" for number in (*range(300, 326), *range(401, 407)))
+
+
+def _check_code(code: str) -> str:
+    """Refuse the code of no rule, and suggest the nearest one."""
+    if code not in CODES:
+        raise PydanticCustomError(
+            "code",
+            "{what}",
+            {
+                "what": "no finding has this code",
+                "expected": "a code that 'datapack check' shows, such as DP309",
+                "found": repr(code),
+                "fix": nearest(code, CODES),
+            },
+        )
+    return code
+
+
+#: The code of a finding.
+Code = Annotated[str, Field(pattern=_CODE), AfterValidator(_check_code)]
