@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import datapack.coco
 import datapack.inspect
-from datapack.errors import DatapackError, FetchError
+from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors, read_limited
 from datapack.hashing import hash_bytes
 from datapack.jsonfile import parse_json
@@ -76,16 +76,24 @@ def _find(job: FetchJob, bag: Bag) -> list[_Kept]:
     """Return what the checks find, as kept if these checks looked at the same data before."""
     folders = job.entry.image_folders
     path = job.workspace.findings(bag.manifest.digest, _rules(folders))
-    try:
-        rows = parse_json(read_limited(path, _LARGEST, FetchError), path, FetchError)
-        return [_Kept(**{**row, "count": int(row["count"])}) for row in rows]
-    except (DatapackError, TypeError, ValueError, KeyError):  # it isn't there, or damaged
-        found = _check(job, bag, folders)
+    kept = _read(path)
+    if kept is not None:
+        return kept
+    found = _check(job, bag, folders)
     with disk_errors(path):
         path.parent.mkdir(exist_ok=True)
         with atomic_writer(path) as file:
             file.write(canonical_json([asdict(one) for one in found]))
     return found
+
+
+def _read(path: Path) -> list[_Kept] | None:
+    """Return what is kept, or None if there is nothing, or if it is damaged."""
+    try:
+        rows = parse_json(read_limited(path, _LARGEST, FetchError), path, FetchError)
+        return [_Kept(**{**row, "count": int(row["count"])}) for row in rows] if isinstance(rows, list) else None
+    except (FetchError, TypeError, ValueError, KeyError):
+        return None
 
 
 def _check(job: FetchJob, bag: Bag, folders: dict[str, str]) -> list[_Kept]:
