@@ -92,19 +92,22 @@ class Coco:
 class Column(NamedTuple):
     """A column of a table. It says nothing about single values."""
 
-    name: str
+    name: str  # empty if it has none
     type: str  # such as "whole number", "number", "date", "text", "empty", or the type that Parquet gives
-    missing: int  # rows without a value
+    missing: int  # rows without a value; -1 if the file does not tell
 
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV, TSV or Parquet file."""
+    """A CSV, TSV or Parquet file, as far as it can be read."""
 
     path: str
-    rows: int
+    rows: int  # without the header
     columns: tuple[Column, ...]
-    problem: str = ""  # why it can't be read, or what is wrong with its form
+    ragged: int = 0  # rows with more or fewer values than the table has columns
+    first_ragged: int = 0  # the line in which the first of them ends
+    has_header: bool = True
+    problem: str = ""  # why it, or what follows the rows that are counted, can't be read
 
 
 @dataclass(frozen=True)
