@@ -105,7 +105,7 @@ def _jpeg_traits(file: BinaryIO) -> set[str]:
     for marker, _ in segments(file):
         if marker in _START_OF_FRAME:
             frame = file.read(6).ljust(6, b"\0")
-            deep = {f"{frame[0]} bits"} if frame[0] != _JPEG_BITS else set()
+            deep = {f"{frame[0]}-bit JPEG"} if frame[0] != _JPEG_BITS else set()
             return deep | ({"CMYK"} if frame[5] == _JPEG_CMYK else set())
     return set()
 

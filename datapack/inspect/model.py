@@ -45,6 +45,16 @@ class ImageFile:
 NO_ID = -(2**63)  # of a box: COCO's metrics need an id, training does not
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file that is no image holds, as far as somebody should know it."""
+
+    path: str
+    form: str = ""  # archive, program, pickle, web page
+    secrets: tuple[str, ...] = ()  # the kinds of secrets in it; no values
+    problem: str = ""  # how it differs from what its name says
+
+
 class Category(NamedTuple):
     """A category of a COCO file."""
 
@@ -134,6 +144,7 @@ class Survey:
     missing: Mapping[str, Missing]  # what missing.csv lists
     deep: tuple[DeepImage, ...] = ()  # sorted by path; empty unless the images were decoded
     reference: str = ""  # name@version, as the bag gives it
+    contents: tuple[Content, ...] = ()  # sorted by path; only files about which there is something to say
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
