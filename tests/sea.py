@@ -1,7 +1,6 @@
 """A catalog with a small dataset of dives, from which tests derive others: two COCO files, images, and other files."""
 
 import json
-import os
 from pathlib import Path
 
 import yaml
@@ -42,7 +41,8 @@ def coco_text(rows, annotations=None) -> str:
     """A COCO file whose numbers have the forms that programs write."""
     categories = [{"id": number, "name": f"animal {number}"} for number in (1, 2, 3, 4, RARE, 9)]
     more = "" if annotations is None else f', "annotations": {json.dumps(annotations)}'
-    return f'{{"info": {INFO}, "images": {json.dumps(rows)}, "licenses": []{more}, "categories": {json.dumps(categories)}}}'
+    lists = f'"images": {json.dumps(rows)}, "licenses": []{more}, "categories": {json.dumps(categories)}'
+    return f'{{"info": {INFO}, {lists}}}'
 
 
 class Sea(Catalog):
@@ -123,5 +123,5 @@ def below(payload: Path) -> set[str]:
 
 def place(path: Path) -> tuple[int, int]:
     """What two names of one file have in common."""
-    found = os.stat(path)
+    found = path.stat()
     return found.st_dev, found.st_ino

@@ -14,7 +14,7 @@ SIZES = [(1920, 1080), (720, 486), (720, 368)]
 
 
 def listing(kind: str) -> dict:
-    """A COCO file like Fathom24's, with images under two paths of fathomnet.org."""
+    """A COCO file like Fathom24's, with images of six dives at fathomnet.org; only the list for training has boxes."""
     rows = [
         {
             "id": 3 * number,
@@ -22,12 +22,19 @@ def listing(kind: str) -> dict:
             "height": height,
             "file_name": f"{kind}-{number}.png",
             "license": 0,
-            "coco_url": f"https://fathomnet.org/static/m3/staging/Doc%20Ricketts/images/{kind}/{number}.png",
+            "coco_url": f"https://fathomnet.org/static/m3/staging/Doc%20R/images/{kind}{number // 2}/00_0{number % 2}_19_06.png",
             "date_captured": "2016-06-16 00:00:00",
         }
         for number, (width, height) in enumerate(SIZES * 4)
     ]
-    return {"info": {}, "images": rows, "licenses": []}
+    if kind == "eval":
+        return {"info": {}, "images": rows, "licenses": []}
+    boxes = [
+        {"id": number, "image_id": row["id"], "category_id": 1, "bbox": [291.0, 167.0, 205.0, 144.0], "iscrowd": 0}
+        for number, row in enumerate(rows)
+    ]
+    categories = [{"id": 1, "name": "Holothuria", "supercategory": "Holothuria"}]
+    return {"info": {}, "images": rows, "licenses": [], "annotations": boxes, "categories": categories}
 
 
 @pytest.fixture
@@ -87,3 +94,29 @@ def test_nothing_starts_without_a_credential(fathom24, tmp_path):
     error = fathom24.fails("build", "fathom24@v1")
     assert "KAGGLE_API_TOKEN" in error
     assert not (fathom24.root / "data/fathom24/v1").exists()
+
+
+def test_a_part_and_a_split_of_fathom24(fathom24):
+    """The catalog's two derived datasets are made of links: fathom24 is fetched once, and no dive is in two parts."""
+    text = (fathom24.root / "datasets.yml").read_text()
+    assert "count: 200" in text
+    (fathom24.root / "datasets.yml").write_text(text.replace("count: 200", "count: 8"))  # of the 24 images here
+    with FakeKaggle({f"{kind}.json": json.dumps(listing(kind)).encode() for kind in ("train", "eval")}) as kaggle:
+        fathom24.env = kaggle.environment
+        fathom24.ok("build", "fathom24-mini@v1")
+    fathom24.env = {}
+    fathom24.ok("build", "fathom24-split@v1")
+    assert fathom24.ok("verify", "oci:dist/fathom24-split-v1").startswith("verified")
+    whole, mini, split = (fathom24.root / f"data/fathom24{end}/v1/data" for end in ("", "-mini", "-split"))
+    for part, number in ((mini, 8), (split, 12)):
+        images = list((part / "images").rglob("*.png"))
+        assert len(images) == number
+        assert all(image.samefile(whole / image.relative_to(part)) for image in images)
+        urls = (part.parent / "fetch.txt").read_text().splitlines()
+        assert len(urls) == number
+        assert all(url.startswith("https://fathomnet.org/static/") for url in urls)
+    parts = [json.loads((split / f"{name}.json").read_text()) for name in ("train", "val", "test")]
+    dives = [{row["coco_url"].split("/")[-2] for row in part["images"]} for part in parts]
+    assert [len(part["images"]) for part in parts] == [8, 2, 2]
+    assert len(set().union(*dives)) == sum(map(len, dives)) == 6
+    assert all(part["annotations"] for part in parts)
