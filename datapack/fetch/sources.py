@@ -13,8 +13,6 @@ from datapack.fetch.failures import report_failures
 from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
-from datapack.fetch.kinds.split import fetch_split
-from datapack.fetch.kinds.subset import fetch_subset
 from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.names import check_name, note_suspects
 from datapack.fetch.payload import payload_path
@@ -29,12 +27,25 @@ if TYPE_CHECKING:
     from datapack.fetch.context import FetchContext, SourceResult
     from datapack.fetch.payload import Contents, WantedFile
 
+
+def _fetch_split(source: SplitSource, context: FetchContext) -> SourceResult:
+    from datapack.fetch.kinds.split import fetch_split  # here: others need no numpy
+
+    return fetch_split(source, context)
+
+
+def _fetch_subset(source: SubsetSource, context: FetchContext) -> SourceResult:
+    from datapack.fetch.kinds.subset import fetch_subset  # here: others need no numpy
+
+    return fetch_subset(source, context)
+
+
 _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     CocoSource: fetch_coco,
     KaggleSource: fetch_kaggle,
     LocalSource: fetch_local,
-    SplitSource: fetch_split,
-    SubsetSource: fetch_subset,
+    SplitSource: _fetch_split,
+    SubsetSource: _fetch_subset,
     UrlSource: fetch_url,
 }
 # The names of a source's files, as far as they are known before anything is fetched.

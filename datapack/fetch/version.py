@@ -54,6 +54,13 @@ def fetch_version(job: FetchJob) -> FetchedVersion:
 
     What the checks find in the data is noted; with ``strict`` it is an error, and the bag stays.
     """
+    fetched = _fetch_unchecked(job)
+    note_findings(job, fetched.bag)
+    return fetched
+
+
+def _fetch_unchecked(job: FetchJob) -> FetchedVersion:
+    """Fetch a version without a look at its data."""
     _note_licences(job)
     got = get_bag(job, _fetch_origins)
     bag, job = got.bag, replace(job, lock=got.lock)
@@ -66,7 +73,6 @@ def fetch_version(job: FetchJob) -> FetchedVersion:
     lock = job.lock.with_entry(job.entry.reference, entry)
     lock.write_unless(job.lock, job.workspace.lock)
     keep_manifest(job.workspace, bag.manifest)
-    note_findings(job, bag)
     return FetchedVersion(bag, lock)
 
 
@@ -85,7 +91,7 @@ def _fetch_origins(job: FetchJob) -> FetchedOrigins:
     origins: dict[Reference, Origin] = {}
     for entry in job.entry.origins:
         try:
-            fetched = fetch_version(replace(job, entry=entry, options=FetchOptions()))
+            fetched = _fetch_unchecked(replace(job, entry=entry, options=FetchOptions()))
         except DatapackError as error:
             raise type(error)(  # of the same type, and so with the same exit status
                 f"{entry.reference}, which it is derived from, can't be fetched",

@@ -299,7 +299,8 @@ def test_unknown_reference_suggests_a_similar_one(read, reference, says):
 def test_entries_come_in_the_order_of_the_file():
     """The project's own catalog lists its versions in the order of the file."""
     entries = Catalog.read(ROOT / "datasets.yml").entries()
-    assert [str(entry.reference) for entry in entries] == ["fathom24@v1", "resnet50@imagenet1k-v2", "reef@v1"]
+    fathom = ["fathom24@v1", "fathom24-mini@v1", "fathom24-split@v1"]
+    assert [str(entry.reference) for entry in entries] == [*fathom, "resnet50@imagenet1k-v2", "reef@v1"]
     assert [entry.dataset.private for entry in entries] == [True, False, False]
 
 

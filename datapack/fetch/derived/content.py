@@ -108,7 +108,8 @@ def _note_left(
         if absent:
             context.reporter.note(
                 f"{source.label}: {len(absent):,} of the {counted(len(coco), 'image')} that {coco.path} lists are left "
-                f"out or not there, such as {absent[0]}; their rows go too"
+                f"out or not there, such as {absent[0]}; so are their rows"
             )
     if unlisted > 0:
-        context.reporter.note(f"{source.label}: {counted(unlisted, 'image')} that no chosen COCO file lists go too")
+        images = f"{counted(unlisted, 'image')} that no chosen COCO file lists"
+        context.reporter.note(f"{source.label}: {images} {'is' if unlisted == 1 else 'are'} left out")
