@@ -55,9 +55,10 @@ docs: .venv/dev  ## write the pages of docs/ to build/docs
 schema: .venv/ready  ## generate the JSON Schema of datasets.yml
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json
 
-reference: .venv/ready  ## generate the table of train.yml in docs/training.md
+reference: .venv/ready  ## generate the table of train.yml in docs/training.md, and docs/findings.md
 	sed -i '/^<!-- made by/q' docs/training.md
 	$(BIN)/python -m trainers.config >> docs/training.md
+	$(BIN)/python -m datapack.inspect.reference > docs/findings.md
 
 pin: .venv/ready  ## write the current digests of all base images into datasets.yml and the Dockerfiles
 	$(BIN)/datapack base

@@ -9,6 +9,7 @@ import argparse
 
 from benchmarks import (
     building,
+    checking,
     deriving,
     fetching,
     importing,
@@ -27,6 +28,7 @@ SUBJECTS = {
     "fetch": fetching.bench,
     "derive": deriving.bench,
     "verify": verifying.bench,
+    "check": checking.bench,
     "build": building.bench,
     "push": pushing.bench,
     "import": importing.bench,

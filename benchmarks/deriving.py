@@ -59,7 +59,7 @@ def bench(count: int, repeats: int) -> None:
     del count  # the claim is about the number of images that Fathom24 has
     with TemporaryDirectory(prefix="datapack-bench-") as folder:
         root = Path(folder)
-        _write(root)
+        write_sea(root)
         run(Contender("fetch", [*DATAPACK, "fetch", "sea@whole"], cwd=root, env=PROJECT))
         script = SCRIPT.replace("COUNT", str(CHOSEN))
         copy = Contender("a script that copies", [sys.executable, "-c", script], lambda: _forget(root), root)
@@ -87,7 +87,8 @@ def _entries(lock: str) -> Iterator[str]:
             yield line
 
 
-def _write(root: Path) -> None:
+def write_sea(root: Path) -> None:
+    """Write the catalog and the source of ``sea``."""
     (root / "datasets.yml").write_text(CATALOG.replace("COUNT", str(CHOSEN)))
     build_stand_in_base(root / "base")
     chance = random.Random(24)

@@ -7,6 +7,7 @@ import pytest
 from datapack.bag.missing import Missing, format_missing
 from datapack.catalog.codes import CODES
 from datapack.inspect.check import RULES, check, open_findings
+from datapack.inspect.reference import reference
 from datapack.inspect.survey import survey
 from datapack.progress import Silent
 from tests.inspect.planted import CATEGORIES, box_row, coco_file, find, image_row, look, open_bag, picture
@@ -232,3 +233,10 @@ def test_foreign_missing_csv_and_unreadable_json_are_no_obstacle(tmp_path):
     """A source can bring a file of that name."""
     files = dataset(**{"missing.csv": b"\xff\0name,reason\n", "x.json": json.dumps([1]).encode()})
     assert survey(open_bag(tmp_path, files), Silent()).missing == {}
+
+
+def test_the_docs_explain_every_rule():
+    """docs/findings.md is what `make reference` writes."""
+    written = (ROOT / "docs/findings.md").read_text()
+    assert written == reference(), "run 'make reference'"
+    assert all(f"### {code}\n" in written for code in RULES)
