@@ -12,7 +12,8 @@ from datapack.catalog.validation import nearest
 _CODE = "^DP[0-9]{3}$"
 FORMS = {_CODE: "a finding's code, such as DP309"}
 
-CODES = frozenset(f"DP{number}" for number in (*range(300, 326), *range(401, 407)))
+_RANGES = ((101, 112), (201, 213), (300, 325), (401, 406), (501, 507))  # the first and the last code of each group
+CODES = frozenset(f"DP{number}" for first, last in _RANGES for number in range(first, last + 1))
 
 
 def _check_code(code: str) -> str:

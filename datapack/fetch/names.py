@@ -1,17 +1,10 @@
-"""Names of files: those that DVC can't keep, and those that are probably in a dataset by mistake."""
+"""Names of files that DVC can't keep."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from datapack.errors import FetchError
-from datapack.inspect.suspects import LEFTOVERS, SECRETS, suspect_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from datapack.progress import Reporter
 
 # DVC skips .git, .hg/ and .dvc, and every folder that holds a .dvc; it obeys .dvcignore, and reads dvc.yaml and *.dvc
 # as its own. To it, other names, such as .gitignore, .gitattributes and dvc.lock, are files like any other.
@@ -35,18 +28,3 @@ def check_name(path: str, where: object) -> None:
             found=f"the name {name}, which DVC keeps for itself or ignores",
             fix=f"leave it out with 'exclude: [{name}]', or give it another name",
         )
-
-
-def note_suspects(paths: Iterable[str], reporter: Reporter) -> None:
-    """Note, in one line, how many files of a payload have names that are seldom meant to be in a dataset."""
-    found: dict[str, list[str]] = {}
-    for path in paths:
-        if suspect := suspect_of(path):
-            found.setdefault(suspect[0].what, []).append(path)
-    if found:
-        parts = [
-            f"{len(found[kind.what]):,} {kind.what}, such as {found[kind.what][0]}"
-            for kind in (SECRETS, LEFTOVERS)
-            if kind.what in found
-        ]
-        reporter.note(f"check the payload: {'; '.join(parts)}; 'exclude:' in the catalog leaves files out")

@@ -14,7 +14,7 @@ from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
 from datapack.fetch.kinds.url import fetch_url
-from datapack.fetch.names import check_name, note_suspects
+from datapack.fetch.names import check_name
 from datapack.fetch.payload import payload_path
 
 if TYPE_CHECKING:
@@ -93,7 +93,6 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         missing.update(result.missing)
         failed.update(result.failed)
     check_failures()
-    note_suspects(payload.hashes, context.reporter)
     payload.add_missing(missing)
     return payload.finish()
 

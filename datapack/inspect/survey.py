@@ -12,10 +12,11 @@ from datapack.bag.missing import MISSING, Missing, parse_missing
 from datapack.errors import BagError
 from datapack.files import disk_errors, read_limited
 from datapack.inspect.coco import may_be_coco, read_coco
-from datapack.inspect.images import read_images
+from datapack.inspect.images import read_files
 from datapack.inspect.locate import locate
 from datapack.inspect.model import Coco, Survey
 from datapack.inspect.sequences import find_sequences
+from datapack.inspect.tables import read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -39,15 +40,17 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
     """
     files = tuple(bag.payload())
     paths = {path_in_payload(file): file for file in files}
+    images, contents = read_files(bag, reporter)
     return Survey(
         digest=bag.manifest.digest,
         files=files,
-        images=read_images(bag, reporter),
+        images=images,
         cocos=read_cocos(bag, reporter, folders=folders),
-        tables=(),
+        tables=read_tables(bag, reporter),
         missing=_read_missing(bag) if MISSING in paths else {},
         deep=(),
         reference=bag.info.get(IDENTIFIER, ""),
+        contents=contents,
     )
 
 

@@ -1,4 +1,4 @@
-"""Names that DVC can't keep, files that are in a dataset by mistake, and what `exclude` leaves out."""
+"""Names that DVC can't keep, and what `exclude` leaves out."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from datapack.catalog.sources import CocoSource, LocalSource, UrlSource
 from datapack.errors import FetchError
-from datapack.fetch.names import check_name, note_suspects
+from datapack.fetch.names import check_name
 from tests.servers import Reply, Server, png
 from tests.workplace import Workplace
 
@@ -101,29 +101,6 @@ def test_names_in_a_coco_file_are_refused_before_its_images(place, server):
     with pytest.raises(FetchError, match=r"images\[1\].*images/b\.dvc can't be in a dataset"):
         place.fetch(LocalSource(local="train.json"), CocoSource(coco="train.json", into="images"))
     assert not server.requests
-
-
-def test_suspicious_names_give_one_note(place):
-    """The note has a count, an example and the way out, for secrets and for what other programs leave behind."""
-    for name in ("a.png", ".env", "keys/id_rsa", "keys/Server.PEM", ".aws/credentials", "x/kaggle.json", "Thumbs.db"):
-        place.write(f"source/{name}")
-    for name in ("x/.DS_Store", "__MACOSX/._a.png", "notes.txt~", "table.CSV.bak", "monkey.png", "environment.yml"):
-        place.write(f"source/{name}")
-    place.fetch(LocalSource(local="source"))
-    assert len(place.notes) == 1
-    assert place.notes[0].endswith("; 'exclude:' in the catalog leaves files out")
-    assert re.search(r"5 may hold secrets, such as \S+; 5 look like leftovers of other programs, such", place.notes[0])
-
-
-def test_ordinary_names_give_no_note():
-    """Nobody reads a note that comes with every dataset."""
-    notes = []
-
-    class Notes:
-        note = staticmethod(notes.append)
-
-    note_suspects(["images/a.png", "train.json", "README.md", "LICENSE", "keys/x.csv", "a.keys", "tmp/a", "-"], Notes)
-    assert notes == []
 
 
 def test_exclude_leaves_files_out_of_a_folder(place):

@@ -35,7 +35,7 @@ SECRET_NAMES = Rule(
 )
 JUNK = Rule(
     "DP102",
-    "note",
+    "warning",
     "leftovers of other programs",
     "Nobody needs them in a dataset; some show the names of people and of other files.",
     "Leave them out with 'exclude'.",
