@@ -162,7 +162,7 @@ def test_same_image_in_two_lists_is_leakage(tmp_path):
     """Under another name too, and also if every image of the evaluation is in the training list."""
     train = [("1.png", "", 1), ("2.png", "", 2)]
     found = find(tmp_path / "one", lists(train, [("x.png", "", 2), ("y.png", "", 3)]))
-    assert found["DP401"].examples == ("train.json and val.json: 1 images, such as train/2.png, which is val/x.png",)
+    assert found["DP401"].examples == ("train.json and val.json: 1 image, such as train/2.png, which is val/x.png",)
     assert find(tmp_path / "all", lists(train, [("x.png", "", 2)]))["DP401"].count == 1
 
 
