@@ -135,6 +135,21 @@ def test_exclude_and_into(sea):
     assert not (payload / "deep/sea/README.md").exists()
 
 
+def test_a_list_of_names_is_no_way_out_of_the_folder(sea):
+    """A link to another place is not followed: the error would show what is in the file there."""
+    (sea.root / "names.txt").symlink_to("/etc/passwd")
+    assert "names.txt: a link that leads out of the folder" in sea.refuses({"subset": "sea@v1", "names": "names.txt"})
+
+
+def test_two_sources_may_bring_the_same_file(sea):
+    """Subsets of two lists both have the README; two cuts of one list are an error."""
+    payload = sea.derive(*({"subset": "sea@v1", "coco": [f"{kind}.json"], "count": 4} for kind in ("train", "eval")))
+    assert len(list(payload.rglob("*.png"))) == 8
+    assert (payload / "README.md").exists()
+    error = sea.refuses(*({"subset": "sea@v1", "count": count} for count in (4, 5)), name="twice")
+    assert "two files would be train.json" in error
+
+
 def test_a_list_that_loses_nothing_stays_the_same_file(sea):
     """Without any condition, the COCO files are links like the images."""
     payload = sea.derive({"subset": "sea@v1"})
