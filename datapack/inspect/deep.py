@@ -14,7 +14,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import datapack
 from datapack.bag.manifest import PAYLOAD
@@ -95,20 +95,20 @@ class _Worker:
         """
         if self._process is None:
             self._process = self._start()
-            if not self._exchange("", ""):
+            if not self._exchange([_SECONDS, _MEMORY, str(self._payload)]):
                 self.end()
                 raise BagError("can't start a process to decode images", where=self._payload, found=sys.executable)
-        line = self._exchange(json.dumps(paths), "\n")
+        line = self._exchange(paths)
         if not line:
             self.end()
             return None
         return [DeepImage(*fields) for fields in json.loads(line)]
 
-    def _exchange(self, question: str, end: str) -> str:
-        """Write a line; return the line that answers it, and nothing if the process has ended."""
+    def _exchange(self, question: list[Any]) -> str:
+        """Write a list; return the line that answers it, and nothing if the process has ended."""
         process = cast("subprocess.Popen[str]", self._process)
         try:
-            cast("IO[str]", process.stdin).write(question + end)
+            cast("IO[str]", process.stdin).write(json.dumps(question) + "\n")
             cast("IO[str]", process.stdin).flush()
             line = cast("IO[str]", process.stdout).readline()
         except BrokenPipeError:
@@ -119,7 +119,7 @@ class _Worker:
         above = [str(Path(datapack.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, above))}
         return subprocess.Popen(
-            [sys.executable, "-m", "datapack.inspect.deep_worker", str(_SECONDS), str(_MEMORY), str(self._payload)],
+            [sys.executable, "-m", "datapack.inspect.deep_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

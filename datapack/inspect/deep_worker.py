@@ -1,7 +1,7 @@
-"""The process that decodes images for `deep`: ``python -m datapack.inspect.deep_worker SECONDS MEMORY PAYLOAD``.
+"""The process that decodes images for `deep`: ``python -m datapack.inspect.deep_worker``.
 
-It says that it is ready. Then it reads a list of paths per line, and answers with the results as a list in one line. It
-ends with its input.
+Its first line of input is a list: seconds for an image, bytes of memory, the payload's folder. It answers that it is
+ready. Each further line is a list of paths, and the answer a list of the results. It ends with its input.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ from pathlib import Path
 from datapack.inspect.pixels import deep_image
 
 
-def main(seconds: int, memory: int, payload: Path) -> None:
+def main() -> None:
     """Answer until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which the terminal stops too, ends this process
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends it, whatever a decoder does
+    seconds, memory, payload = json.loads(sys.stdin.readline())
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    _answer("ready")
     for line in sys.stdin:
         found = []
         for path in json.loads(line):
             signal.alarm(seconds)
-            found.append(dataclasses.astuple(deep_image(payload / path, path)))
+            found.append(dataclasses.astuple(deep_image(Path(payload) / path, path)))
             signal.alarm(0)
-        sys.stdout.write(json.dumps(found) + "\n")
-        sys.stdout.flush()
+        _answer(found)
+
+
+def _answer(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main()

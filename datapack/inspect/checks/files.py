@@ -175,7 +175,7 @@ def _unpack(paths: Iterable[str]) -> str:
 
 
 def _other_content(survey: Survey) -> Iterator[Finding]:
-    known = {one.path for one in (*survey.cocos, *survey.tables)}  # whose own checks say it
+    known = {coco.path for coco in survey.cocos} | {table.path for table in survey.tables}  # whose own checks say it
     other: list[Content] = [one for one in survey.contents if one.problem and one.path not in known]
     lines = [f"{content.path}: {content.problem}" for content in other]
     paths = [content.path for content in other]
