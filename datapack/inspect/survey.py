@@ -12,6 +12,7 @@ from datapack.bag.missing import MISSING, Missing, parse_missing
 from datapack.errors import BagError
 from datapack.files import disk_errors, read_limited
 from datapack.inspect.coco import may_be_coco, read_coco, unread_coco
+from datapack.inspect.deep import read_deep
 from datapack.inspect.images import read_files
 from datapack.inspect.locate import locate
 from datapack.inspect.model import Coco, Survey
@@ -49,7 +50,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         cocos=read_cocos(bag, reporter, folders=folders),
         tables=read_tables(bag, reporter),
         missing=_read_missing(bag) if MISSING in paths and paths[MISSING].size <= _LARGEST_LIST else {},
-        deep=(),
+        deep=read_deep(bag, images, reporter) if deep else (),
         reference=bag.info.get(IDENTIFIER, ""),
         contents=contents,
     )

@@ -301,7 +301,7 @@ def test_entries_come_in_the_order_of_the_file():
     entries = Catalog.read(ROOT / "datasets.yml").entries()
     fathom = ["fathom24@v1", "fathom24-mini@v1", "fathom24-split@v1"]
     assert [str(entry.reference) for entry in entries] == [*fathom, "resnet50@imagenet1k-v2", "reef@v1"]
-    assert [entry.dataset.private for entry in entries] == [True, False, False]
+    assert [entry.dataset.private for entry in entries] == [True, True, True, False, False]
 
 
 def fingerprint(read, *sources: object) -> str:

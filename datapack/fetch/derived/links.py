@@ -34,6 +34,8 @@ class Links:
     def add(self, paths: Iterable[str]) -> None:
         """Link files to those of the other version, at the same paths below ``into``, with the URLs they came from.
 
+        A file that an earlier source has brought here is not brought again.
+
         Raises:
             FetchError: a file is not what the other bag's manifest says.
         """
@@ -42,9 +44,9 @@ class Links:
         wanted = {}
         for path in paths:
             inside = f"{PAYLOAD}/{path}"
-            target = payload_path(self.source.into, path)
-            file = WantedFile(target, self.source.label, urls.get(inside, ""), bag.manifest.hashes[inside])
-            wanted[file] = inside
+            target, sha256 = payload_path(self.source.into, path), bag.manifest.hashes[inside]
+            if payload.hashes.get(target) != sha256:
+                wanted[WantedFile(target, self.source.label, urls.get(inside, ""), sha256)] = inside
         payload.keep(payload.claim(list(wanted)))
         new = {file: inside for file, inside in wanted.items() if not payload.has(file.path)}
         self._check(list(new.values()))
