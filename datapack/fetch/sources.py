@@ -80,13 +80,14 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         report_failures(payload.reference, failed, payload.downloaded + len(missing) + len(failed), failures)
 
     _check_names(sources, context)
+    _note_outside(sources, context)
     payload.begin()
     for source in sources:
         if source.reads is not None and not payload.has(source.reads):
             check_failures()
             raise FetchError(
                 "no such file in the payload",
-                where=f"coco {source.reads}",
+                where=source.label,
                 fix="list the source that provides it before the one that reads it",
             )
         result = _fetch(source, context)
@@ -95,6 +96,16 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     check_failures()
     payload.add_missing(missing)
     return payload.finish()
+
+
+def _note_outside(sources: Sequence[AnySource], context: FetchContext) -> None:
+    """Say that nobody else can fetch the version from these sources."""
+    outside = [source.label for source in sources if isinstance(source, LocalSource) and source.is_outside]
+    if outside:
+        context.reporter.note(
+            f"{', '.join(outside)}: outside the catalog's folder, so others can't rebuild the version from there; "
+            "--push-data gives them the bag"
+        )
 
 
 def _fetch(source: AnySource, context: FetchContext) -> SourceResult:

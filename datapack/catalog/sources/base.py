@@ -29,6 +29,7 @@ def _check_payload_folder(path: str) -> str:
 
 
 def check_below_catalog(path: str) -> str:
+    """Return a path if it is below the catalog's folder; raise `ValueError` if not."""
     plain = PurePosixPath(path)
     if plain.is_absolute() or ".." in plain.parts or plain == PurePosixPath():
         raise ValueError("not a path below the catalog's folder: put the files there, or datasets.yml above them")
