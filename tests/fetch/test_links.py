@@ -1,6 +1,7 @@
 """Local data that is on the disk once: hard links where the catalog says so, shared blocks where the disk can."""
 
 import os
+import shutil
 import stat
 import subprocess
 
@@ -22,7 +23,7 @@ def used(*folders) -> int:
 
 
 def same(path, other) -> bool:
-    return os.path.samefile(path, other)
+    return path.samefile(other)
 
 
 @pytest.fixture
@@ -163,21 +164,14 @@ def btrfs(tmp_path):
     folder.mkdir()
     image.touch()
     os.truncate(image, 120 << 20)
-    try:
-        made = subprocess.run(["mkfs.btrfs", "-q", image], check=False, capture_output=True).returncode == 0
-        made = (
-            made
-            and subprocess.run(["mount", "-o", "loop", image, folder], check=False, capture_output=True).returncode == 0
-        )
-    except FileNotFoundError:
-        made = False
-    if not made:
-        pytest.skip("needs root and btrfs-progs")
+    for command in (["mkfs.btrfs", "-q", image], ["mount", "-o", "loop", image, folder]):
+        if not shutil.which(command[0]) or subprocess.run(command, check=False, capture_output=True).returncode:
+            pytest.skip("needs root and btrfs-progs")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_copies_share_blocks_where_the_disk_can(btrfs, linked, monkeypatch):
+def test_copies_share_blocks_where_the_disk_can(btrfs, linked):
     """Nobody has to ask for it: the file in the bag is another one, whose bytes were read, and takes no space."""
     file = linked.root / "datasets.yml"
     file.write_text(file.read_text().replace("{local: source, link: true}", "local: source"))

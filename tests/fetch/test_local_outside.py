@@ -47,7 +47,7 @@ def test_files_outside_are_copied_where_the_catalog_says_so(place, tmp_path, loc
 def test_path_outside_is_refused_without_the_key(local):
     """The error names the key that allows it."""
     for keys in ({}, {"outside": False}):
-        with pytest.raises(ValidationError, match="not a path below the catalog's folder.*'outside: true'"):
+        with pytest.raises(ValidationError, match=r"not a path below the catalog's folder.*'outside: true'"):
             LocalSource(local=local, **keys)
 
 

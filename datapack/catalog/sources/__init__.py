@@ -12,9 +12,10 @@ from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
 from datapack.catalog.sources.split import SplitSource
 from datapack.catalog.sources.subset import SubsetSource
+from datapack.catalog.sources.unpack import UnpackSource
 from datapack.catalog.sources.url import UrlSource
 
-AnySource = CocoSource | KaggleSource | LocalSource | SplitSource | SubsetSource | UrlSource
+AnySource = CocoSource | KaggleSource | LocalSource | SplitSource | SubsetSource | UnpackSource | UrlSource
 FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "Source",
     "SplitSource",
     "SubsetSource",
+    "UnpackSource",
     "UrlSource",
 ]
