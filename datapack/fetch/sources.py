@@ -11,6 +11,7 @@ from datapack.catalog.sources import (
     KaggleSource,
     LocalSource,
     SplitSource,
+    StorageSource,
     SubsetSource,
     UnpackSource,
     UrlSource,
@@ -21,6 +22,7 @@ from datapack.fetch.failures import report_failures
 from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
+from datapack.fetch.kinds.storage import fetch_storage
 from datapack.fetch.kinds.unpack import fetch_unpack
 from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.names import check_name
@@ -54,6 +56,7 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     KaggleSource: fetch_kaggle,
     LocalSource: fetch_local,
     SplitSource: _fetch_split,
+    StorageSource: fetch_storage,
     SubsetSource: _fetch_subset,
     UnpackSource: fetch_unpack,
     UrlSource: fetch_url,

@@ -21,6 +21,7 @@ from datapack.catalog.sources import (
     KaggleSource,
     LocalSource,
     SplitSource,
+    StorageSource,
     SubsetSource,
     UnpackSource,
     UrlSource,
@@ -89,11 +90,21 @@ def test_each_kind_of_source_is_read(read):
         {"local": "notes.txt"},
         {"subset": "reef@v0", "coco": ["train.json"], "count": 2},
         {"split": "reef@v0", "coco": "train.json", "ratios": {"train": 0.8, "val": 0.2}},
+        {"storage": "s3://bucket/folder/"},
         {"unpack": "data.zip"},
     ]
     text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
     kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
-    assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource, SubsetSource, SplitSource, UnpackSource]
+    assert kinds == [
+        KaggleSource,
+        CocoSource,
+        UrlSource,
+        LocalSource,
+        SubsetSource,
+        SplitSource,
+        StorageSource,
+        UnpackSource,
+    ]
     assert set(KINDS.values()) == set(kinds)
 
 
@@ -184,7 +195,7 @@ COCO = {"coco": "a.json", "into": "images"}
     [
         (
             {},
-            ": unknown kind of source: expected one of the keys coco, kaggle, local, split, subset, unpack, url, found no key",
+            ": unknown kind of source: expected one of the keys coco, kaggle, local, split, storage, subset, unpack, url, found no key",
         ),
         ("a.txt", ": unknown kind of source"),
         ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),
