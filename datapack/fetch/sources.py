@@ -139,6 +139,7 @@ def _check_names(sources: Sequence[AnySource], context: FetchContext) -> None:
     """
     for source in sources if len(sources) > 1 else ():
         chosen = replace(context, excluded=Patterns(source.exclude), into=source.into)
-        for name in _NAMES.get(type(source), lambda source, context: ())(source, chosen):
+        names = _NAMES.get(type(source))
+        for name in names(source, chosen) if names else ():
             if not chosen.excluded.match(name):
                 check_name(payload_path(source.into, name), where=source.label)

@@ -195,7 +195,7 @@ COCO = {"coco": "a.json", "into": "images"}
     [
         (
             {},
-            ": unknown kind of source: expected one of the keys coco, kaggle, local, split, storage, subset, unpack, url, found no key",
+            r": unknown kind of source: expected one of the keys coco, .*, storage, subset, unpack, url, found no key",
         ),
         ("a.txt", ": unknown kind of source"),
         ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),

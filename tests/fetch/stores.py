@@ -7,6 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import boto3
 from moto.server import ThreadedMotoServer
 
+from datapack.catalog.sources import StorageSource
+from datapack.fetch import stores
+from tests.workplace import Workplace
+
 SECRET = "wJalrXUtnFEMI-this-is-a-secret"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
@@ -16,6 +20,7 @@ CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+FILES = {"images/a b.png": b"a" * 3000, "images/deep/ö.png": b"", "train.json": b"{}"}
 
 
 class S3:
@@ -80,3 +85,26 @@ def s3_error(status: int, code: str):
     body = f"<Error><Code>{code}</Code><Message>The key {SECRET} of AKIDEXAMPLE is bad</Message></Error>".encode()
     headers = {"Content-Type": "application/xml", "x-amz-bucket-region": "eu-west-1"}
     return lambda handler: (status, headers, body)
+
+
+def source(s3: S3, url: str = "s3://bucket/data/", **keys) -> StorageSource:
+    """Return a source with the bucket's objects."""
+    return StorageSource(storage=url, endpoint=s3.endpoint, **keys)
+
+
+def contents(place: Workplace) -> dict[str, bytes]:
+    """Return the files of a payload."""
+    top = place.bag / "data"
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def spy_on_reads(monkeypatch) -> list[str]:
+    """Return a list that gets the path of each object that is read."""
+    read, found = stores.Store.read, []
+
+    def spy(self, file):
+        found.append(file.path)
+        return read(self, file)
+
+    monkeypatch.setattr(stores.Store, "read", spy)
+    return found
