@@ -1,6 +1,5 @@
 """Shell completion: the scripts are valid, and each shell completes commands, options, references and paths."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.terminals import in_terminal
 
 # What bash does on TAB, without a terminal: it sets the COMP variables and calls the function that `complete` names.
 COMPLETE = r"""
@@ -104,28 +105,6 @@ PS1='ready> '
 """
 
 
-def in_terminal(command: list[str], typed: str, folder: Path, environment: dict[str, str]) -> None:
-    """Run a shell in a terminal of its own, and type a text when its prompt, ``ready> ``, is there."""
-    ours, terminal = os.openpty()
-    shell = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
-    )
-    os.close(terminal)
-    try:
-        shown = b""
-        with contextlib.suppress(OSError):  # the terminal ends with the shell
-            while block := os.read(ours, 4096):
-                shown += block
-                if shown.rstrip(b"\x1b[?2004hK").endswith(b"ready> "):  # before that, it would take Ctrl-U for itself
-                    os.write(ours, typed.encode())
-                    shown = b""
-        shell.wait(timeout=20)
-    finally:
-        shell.kill()
-        shell.wait()
-        os.close(ours)
-
-
 @pytest.fixture
 def type_line(bash_script, catalog, tmp_path):
     """A function that types a line and TAB into an interactive bash, and returns the line that is there then."""
@@ -136,7 +115,7 @@ def type_line(bash_script, catalog, tmp_path):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**catalog.options()["env"], "PATH": path, "TERM": "dumb", "INPUTRC": os.devnull}
         in_terminal(
-            ["bash", "--noprofile", "--rcfile", str(rc), "-i"], f"{line}\t\x14\x15exit\n", catalog.root, environment
+            ["bash", "--noprofile", "--rcfile", str(rc), "-i"], catalog.root, environment, f"{line}\t\x14\x15exit\n"
         )  # Ctrl-T is bound above
         return answer.read_text().rstrip("\n")
 
@@ -237,7 +216,7 @@ def test_zsh_completes(catalog, tmp_path, typed, completed):
     (tmp_path / ".zshrc").write_text(ZSH.format(dump=tmp_path / "dump", script=path, answer=answer))
     environment = {**catalog.options()["env"], "ZDOTDIR": str(tmp_path), "TERM": "dumb"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    in_terminal(["zsh", "--no-globalrcs", "-i"], f"{typed}\t\x14\x15exit\n", catalog.root, environment)
+    in_terminal(["zsh", "--no-globalrcs", "-i"], catalog.root, environment, f"{typed}\t\x14\x15exit\n")
     assert answer.read_text() == f"{completed}\n"
 
 
