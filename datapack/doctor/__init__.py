@@ -88,6 +88,9 @@ class _Running:
             self._found.append(problem(self._name, *_parts(error)))
         except ImportError as error:
             self._found.append(problem(self._name, f"not checked: {error}", "install datapack again"))
+        except OSError as error:
+            what = f"{error.filename or 'not checked'}: {error.strerror or type(error).__name__}"
+            self._found.append(problem(self._name, what, "check its owner and permissions"))
         except Exception as error:
             what = f"the check failed: {type(error).__name__}"
             self._found.append(problem(self._name, what, "please report this as a bug in datapack"))

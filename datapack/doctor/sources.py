@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from typing import TYPE_CHECKING
 
 from datapack.catalog.model import KINDS
@@ -24,6 +26,7 @@ _EXTRAS = {
     "gcs": ("gcsfs", "gs"),
     "huggingface": ("huggingface_hub", "huggingface"),
 }
+_VARIABLE = re.compile(r"\$\{(\w+)\}")  # in the headers of a source
 
 
 def catalog(place: Place) -> Iterator[Result]:
@@ -45,17 +48,32 @@ def needs(place: Place) -> Iterator[Result]:
         for need in _needs(entry):
             wanted[need] = wanted.get(need, False) or not is_here
     for need, is_urgent in sorted(wanted.items()):
-        found = _kaggle() if need == "kaggle" else _extra(*_EXTRAS[need])
+        found = _look_for(need)
         if found.mark == "problem" and not is_urgent:
             found = note(found.check, f"{found.found}; every version that needs it is here", found.fix)
         yield found
 
 
 def _needs(entry: Entry) -> Iterator[str]:
+    """Yield what a version's sources need: a kind or a scheme, or the name of a variable after a ``$``."""
     for source in entry.sources:
         kind, value = _kind(source)
         scheme = value.partition("://")[0] if "://" in value else ""
         yield from (name for name in (kind, scheme) if name in _EXTRAS or name == "kaggle")
+        for header in getattr(source, "headers", {}).values():
+            yield from (f"${name}" for name in _VARIABLE.findall(header))
+
+
+def _look_for(need: str) -> Result:
+    if need.startswith("$"):
+        return _variable(need[1:])
+    return _kaggle() if need == "kaggle" else _extra(*_EXTRAS[need])
+
+
+def _variable(name: str) -> Result:
+    if os.environ.get(name):
+        return ok("variable", f"{name} is set, for the headers of a source")
+    return problem("variable", f"{name} is not set, and a source's headers need it", f"set {name} before a fetch")
 
 
 def _kind(source: Source) -> tuple[str, str]:

@@ -32,7 +32,10 @@ def git(place: Place) -> Iterator[Result]:
     root = place.root
     changed = uncommitted(root, _KEPT)
     if changed is None:
-        yield note("git", f"not a repository: {root}", "run 'git init', to keep the catalog and the lock")
+        if any((folder / ".git").exists() for folder in (root, *root.parents)):
+            yield problem("git", f"git can't read the repository of {root}", "run 'git status' there: it says why")
+        else:
+            yield note("git", f"not a repository: {root}", "run 'git init', to keep the catalog and the lock")
         return
     if ignored := [name for name in _KEPT[:2] if (root / name).exists() and is_ignored(root / name)]:
         yield problem("git", f"git ignores {' and '.join(ignored)}", "change .gitignore: others need these files")

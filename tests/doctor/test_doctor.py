@@ -268,3 +268,19 @@ def test_a_proxy_that_can_not_be_used_is_a_problem(catalog):
     catalog.env["HTTPS_PROXY"] = ""
     catalog.env["REQUESTS_CA_BUNDLE"] = os.devnull
     assert "certificates can't be read" in results(catalog, status=1)["web"]["found"]
+
+
+def test_a_repository_that_git_refuses(catalog):
+    """A repository that git can't read, as that of another user, is not taken for none."""
+    git(catalog, "init", "-q")
+    (catalog.root / ".git/config").write_text("[core\n")
+    assert results(catalog, status=1)["git"]["found"] == f"git can't read the repository of {catalog.root}"
+
+
+def test_variables_of_headers_have_values(catalog):
+    """A variable that a source's headers name is looked for; its value is not shown."""
+    edit(catalog, "- local: source", "- {url: https://127.0.0.1:1/x, headers: {Authorization: 'Bearer ${REEF_TOKEN}'}}")
+    assert "REEF_TOKEN is not set" in results(catalog, status=1)["variable"]["found"]
+    catalog.env["REEF_TOKEN"] = "a-secret"
+    found = results(catalog)["variable"]
+    assert (found["mark"], "a-secret" in str(found)) == ("ok", False)
