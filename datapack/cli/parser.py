@@ -8,7 +8,19 @@ import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 from datapack import __version__
-from datapack.cli.commands import base, build, check, completion, diff, doctor, fetch, init, push, run, verify
+from datapack.cli.commands import (
+    base,
+    build,
+    check,
+    completion,
+    diff,
+    doctor,
+    fetch,
+    init,
+    push,
+    run,
+    verify,
+)
 from datapack.cli.commands import list as list_
 from datapack.cli.options import add_common
 from datapack.errors import UsageError
@@ -17,7 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 #: The modules of the commands, in the order in which a newcomer needs them; each has `add` and `run`.
-COMMANDS = (init, list_, fetch, check, build, push, run, verify, diff, base, doctor, completion)
+COMMANDS = (
+    init,
+    list_,
+    fetch,
+    check,
+    build,
+    push,
+    run,
+    verify,
+    diff,
+    base,
+    doctor,
+    completion,
+)
 _WIDEST = 100  # columns of the help
 _EXAMPLES = """\
 examples:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # By the kind of a source, or the scheme of its URL: the module that it needs, and the extra of datapack that has it.
 _EXTRAS = {
     "s3": ("s3fs", "s3"),
+    "s3a": ("s3fs", "s3"),
     "gs": ("gcsfs", "gs"),
     "gcs": ("gcsfs", "gs"),
     "huggingface": ("huggingface_hub", "huggingface"),
@@ -78,7 +79,7 @@ def _variable(name: str) -> Result:
 
 def _kind(source: Source) -> tuple[str, str]:
     """Return the key that says what kind a source is, and its value."""
-    key = next(key for key, kind in KINDS.items() if type(source) is kind)
+    key = next(key for key, kind in KINDS.items() if isinstance(source, kind))
     return key, str(getattr(source, key))
 
 

@@ -11,7 +11,20 @@ from datapack.cli import STOPPED, main
 from datapack.cli.options import SHOWN
 from tests.conftest import PROJECT
 
-COMMANDS = ("init", "list", "fetch", "check", "build", "push", "run", "verify", "diff", "base", "doctor", "completion")
+COMMANDS = (
+    "init",
+    "list",
+    "fetch",
+    "check",
+    "build",
+    "push",
+    "run",
+    "verify",
+    "diff",
+    "base",
+    "doctor",
+    "completion",
+)
 
 
 def test_help_names_every_command(capsys):

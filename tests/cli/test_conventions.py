@@ -169,7 +169,7 @@ def test_every_help_has_examples_that_can_be_parsed(name):
     _, _, examples = parsers()[name].epilog.partition("examples:\n")
     assert examples
     for line in examples.splitlines():
-        assert len(line) <= 80
+        assert len(line) <= WIDEST
         words = shlex.split(line.replace('eval "$(', "").replace(')"', ""), comments=True)
         words = words[: words.index("|")] if "|" in words else words
         words = words[: words.index("--")] if "--" in words else words

@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from datapack.doctor import examine
+from datapack.catalog.sources import UrlSource
+from datapack.doctor import examine, sources
 from tests import registries
 from tests.conftest import PROJECT, make_base
 from tests.registries import PASSWORD, USER
@@ -277,10 +279,17 @@ def test_a_repository_that_git_refuses(catalog):
     assert results(catalog, status=1)["git"]["found"] == f"git can't read the repository of {catalog.root}"
 
 
-def test_variables_of_headers_have_values(catalog):
+def test_variables_of_headers_have_values(monkeypatch):
     """A variable that a source's headers name is looked for; its value is not shown."""
-    edit(catalog, "- local: source", "- {url: https://127.0.0.1:1/x, headers: {Authorization: 'Bearer ${REEF_TOKEN}'}}")
-    assert "REEF_TOKEN is not set" in results(catalog, status=1)["variable"]["found"]
-    catalog.env["REEF_TOKEN"] = "a-secret"
-    found = results(catalog)["variable"]
-    assert (found["mark"], "a-secret" in str(found)) == ("ok", False)
+
+    class Authenticated(UrlSource):
+        headers: dict[str, str]
+
+    source = Authenticated(url="https://127.0.0.1/x", headers={"Authorization": "Bearer ${REEF_TOKEN}"})
+    (need,) = sources._needs(SimpleNamespace(sources=[source]))
+    monkeypatch.delenv("REEF_TOKEN", raising=False)
+    found = sources._look_for(need)
+    assert (found.mark, found.found) == ("problem", "REEF_TOKEN is not set, and a source's headers need it")
+    monkeypatch.setenv("REEF_TOKEN", "a-secret")
+    found = sources._look_for(need)
+    assert (found.mark, "a-secret" in str(found)) == ("ok", False)
