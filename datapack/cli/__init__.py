@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import failure
@@ -89,6 +90,11 @@ def _check_encoding() -> None:
 
 def _check_folder(options: argparse.Namespace) -> None:
     """Refuse a folder that is not there, which is not the same as one without a catalog; `init` makes it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        fix = "change to another folder, or to the new one of this name"
+        raise UsageError("it was removed", where="the current folder", fix=fix) from None
     if not options.makes_folder and not options.folder.is_dir():
         what = "not a folder" if options.folder.exists() else "no such folder"
         raise UsageError(what, where=options.folder, fix="choose another with -C")

@@ -77,11 +77,15 @@ def _kinds(folder: Path) -> list[str]:
 
 def engine(_: Place) -> Iterator[Result]:
     """Check that a container engine answers, which rehearsals need."""
-    named = os.environ.get("DOCKER_HOST")
-    where = hide_secrets(named) if named else _USUAL
+    where = _USUAL
     try:
+        if named := os.environ.get("DOCKER_HOST"):
+            where = named if named.startswith("unix:") else hide_secrets(named)
         with open_engine() as client:
             found = Engine.ask(client)
+    except ValueError:  # of the parser of URLs
+        yield note("engine", "DOCKER_HOST names no address", "set it as in unix:///run/podman/podman.sock, or unset it")
+        return
     except ImageError:
         yield note("engine", f"none answers at {where}: only 'datapack run' and docker-daemon: need one", _start(where))
         return

@@ -117,6 +117,32 @@ def test_what_never_answers_is_reported_in_time(catalog, monkeypatch, setting):
     assert took < 6
 
 
+@pytest.mark.parametrize(
+    "host", ["foo", "ssh://127.0.0.1:1", "tcp://127.0.0.1:1", "unix://", "http://[::1", "tcp://a\nb"]
+)
+def test_an_engine_at_no_address(catalog, host):
+    """Whatever DOCKER_HOST is, that no engine answers there is a note in one line."""
+    catalog.env["DOCKER_HOST"] = host
+    found = results(catalog)["engine"]
+    assert (found["mark"], "DOCKER_HOST" in found["found"] + found["fix"]) == ("note", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ('{"auths": {"127.0.0.1:1": {"auth": "c2VjcmV0"}}}', "is not base64 of USER:PASSWORD"),
+        ('{"credsStore": "nope"}', "docker-credential-nope"),
+        ("{", "no JSON"),
+    ],
+)
+def test_a_damaged_login_is_a_problem(catalog, settings, found):
+    """What `docker login` left and nobody can read is named, and the other checks do their work."""
+    path = catalog.root.parent / "home/.docker/config.json"
+    path.parent.mkdir()
+    path.write_text(settings)
+    assert found in results(catalog, status=1)["registry"]["found"]
+
+
 def test_no_secret_is_shown(catalog):
     """Passwords in the environment, in DVC's settings and in credentials are in no line, with -v and as JSON."""
     secrets = [f"secret-{number}" for number in range(5)]
