@@ -24,7 +24,7 @@ class Place:
     workspace: Workspace | None = None
     catalog: Catalog | None = None
     lock: Lock | None = None
-    error: DatapackError | None = None  # why there is no workspace, catalog or lock
+    error: DatapackError | None = None  # why what is there can't be read
 
     @classmethod
     def of(cls, folder: Path) -> Place:
@@ -40,7 +40,10 @@ class Place:
             catalog = Catalog.read(workspace.catalog)
             lock = Lock.read(workspace.lock)
         except DatapackError as found:
-            error = found
+            error = found if workspace else None  # otherwise there is no datasets.yml
+        except OSError as found:
+            what, fix = found.strerror or type(found).__name__, "check its owner and permissions"
+            error = DatapackError(what, where=found.filename, fix=fix)
         except ImportError as found:
             error = DatapackError(f"not read: {found}", where=workspace and workspace.catalog)
         return cls(folder, workspace, catalog, lock, error)

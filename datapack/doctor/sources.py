@@ -32,10 +32,10 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")  # in the headers of a source
 
 def catalog(place: Place) -> Iterator[Result]:
     """Check that there is a catalog and a lock, and that both can be read."""
+    if place.error is not None:
+        raise place.error
     if place.workspace is None:
         yield note("catalog", f"no datasets.yml in {place.folder} or above", "run 'datapack init' to start one")
-    elif place.error is not None:
-        raise place.error
     elif place.catalog is not None:
         versions = [is_here for _, is_here in place.entries()]
         datasets = counted(len(place.catalog.datasets), "dataset")

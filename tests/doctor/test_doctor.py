@@ -319,3 +319,21 @@ def test_variables_of_headers_have_values(monkeypatch):
     monkeypatch.setenv("REEF_TOKEN", "a-secret")
     found = sources._look_for(need)
     assert (found.mark, "a-secret" in str(found)) == ("ok", False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_that_is_closed(tmp_path):
+    """In a folder that may not be read, doctor says so in its lines, as in any other."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "datasets.yml").touch()
+    os.chown(folder, 65534, 65534)
+    folder.chmod(0)
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "datapack"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DOCKER_HOST": "unix:///nowhere.sock"}
+    done = subprocess.run(
+        [*command, "-C", str(folder), "doctor"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"problem  catalog   {folder}/datasets.yml: Permission denied" in done.stdout
+    assert f"problem  disk      can't write in {folder}" in done.stdout
