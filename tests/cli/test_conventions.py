@@ -13,7 +13,8 @@ from datapack.cli import main
 from datapack.cli.output import Marked, say
 from datapack.cli.parser import COMMANDS, make_parser
 from datapack.progress import Console, Level
-from tests.conftest import PROJECT
+from tests import registries
+from tests.conftest import PROJECT, make_base
 from tests.terminals import in_terminal
 
 NAMES = [module.__name__.rpartition(".")[2] for module in COMMANDS]
@@ -267,3 +268,21 @@ def test_what_init_says_to_commit_is_all_that_git_lists(tmp_path):
     assert [line for line in status if not line.startswith("A ")] == ["?? my-dataset/README.txt"]
     assert "data/my-dataset/v1.dvc" in "".join(status)
     assert "manifest-sha256.txt" not in "".join(status)
+
+
+@pytest.mark.registry
+def test_the_json_of_push_and_base(fetched, tmp_path):
+    """A push gives the commands for the data manager, and a pinned base what it was before."""
+    make_base(tmp_path / "tiny")
+    with registries.serve(tmp_path) as registry:
+        pushed = json.loads(fetched.ok("push", "reef@v1", f"docker://{registry}/reef", "--json"))
+        assert pushed["commands"][1] == f"ces-run {registry}/reef:v1"
+        assert pushed["last_line"] == f"IMPORT OK reef@v1 {pushed['digest']}"
+        assert pushed["target"] == f"docker://{registry}/reef:v1@{pushed['image']}"
+        name, _, digest = registries.push(tmp_path / "tiny", registry, "tiny:1").partition("@")
+        catalog = fetched.root / "datasets.yml"
+        catalog.write_text(catalog.read_text().replace('"oci:base"', f"{name}@sha256:{'0' * 64}"))
+        assert json.loads(fetched.ok("base", "--json")) == {
+            "old": f"{name}@sha256:{'0' * 64}",
+            "new": f"{name}@{digest}",
+        }
