@@ -30,20 +30,26 @@ if TYPE_CHECKING:
 STOPPED = 128 + signal.SIGINT
 
 
+class _StoppedError(DatapackError):
+    exit_code = STOPPED
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its status: 0 success, 1 failure, 2 wrong usage, 3 data or image differs, 130 stopped."""
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
     given = sys.argv[1:] if arguments is None else arguments
-    options = argparse.Namespace(after_stop="run the same command again to continue", target=None, to=None)
+    again = "run the same command again to continue"
+    options = argparse.Namespace(after_stop=again, target=None, to=None, answered=False)
     signals = Signals()
     try:
         return _run(given, options, signals)
     except KeyboardInterrupt:
         forget_interrupt()
-        complain(f"stopped; {options.after_stop}")
-        if _wants_json(given):
-            say_json({"error": {"message": "stopped", "fix": options.after_stop, "status": STOPPED}}, _output(options))
+        stopped = _StoppedError("stopped", fix=options.after_stop)
+        complain(str(stopped))
+        if _wants_json(given) and not options.answered:
+            say_json(failure(stopped), _output(options))
         return STOPPED
     finally:
         signals.restore()
@@ -57,6 +63,7 @@ def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals
         _check_encoding()
         _check_folder(options)
         answer = options.command(options)
+        options.answered = True
         if options.json:
             say_json(answer.value, _output(options))
         else:

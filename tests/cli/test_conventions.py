@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from datapack.cli import main
+from datapack.cli import STOPPED, main
 from datapack.cli.output import Marked, say
 from datapack.cli.parser import COMMANDS, make_parser
 from datapack.progress import Console, Level
@@ -77,6 +77,38 @@ def test_an_error_is_json_too(catalog, arguments, status, what):
     assert error.keys() == {"message", "what", "where", "expected", "found", "fix", "details", "status"}
     assert (done.returncode, error["status"], error["what"]) == (status, status, what)
     assert done.stderr == f"error: {error['message']}\n"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_stop_is_json_unless_the_answer_is_there(moment):
+    """A command that is stopped answers with an error; where the signal came after the answer, there is no second."""
+    code = f"""
+import os, signal, sys
+from datapack import cli
+def send(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+real = cli.say_json
+def say(*arguments):
+    real(*arguments)
+    try:
+        send()
+    except BaseException:  # as a library may
+        pass
+if {moment!r} == "before":
+    cli._check_encoding = send
+else:
+    cli.say_json = say
+sys.exit(cli.main(["completion", "bash", "--json"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == STOPPED
+    assert done.stderr == "stopped; run the same command again to continue\n"
+    found = json.loads(done.stdout)  # fails for two documents
+    assert ("error" in found) == (moment == "before")
+    if moment == "before":
+        assert found["error"]["status"] == STOPPED
 
 
 def test_the_details_of_an_error_are_whole_in_json(fetched):
