@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import itertools
 import os
@@ -48,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forget_interrupt()
         stopped = _StoppedError("stopped", fix=options.after_stop)
         complain(str(stopped))
-        if _wants_json(given) and not options.answered:
-            say_json(failure(stopped), _output(options))
+        _answer_with(stopped, given, options)
         return STOPPED
     finally:
         signals.restore()
@@ -68,18 +68,23 @@ def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals
             say_json(answer.value, _output(options))
         else:
             say(*answer.lines, file=_output(options))
+        if sys.stdout:
+            sys.stdout.flush()
     except BaseException as error:
         signals.check()
-        return _show(error, options, as_json=_wants_json(arguments))
+        return _show(error, arguments, options)
     else:
         return int(answer.status)
     finally:
         signals.end()
 
 
-def _wants_json(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for JSON, even one that can't be parsed."""
-    return "--json" in list(itertools.takewhile(lambda word: word != "--", arguments))
+def _answer_with(error: DatapackError, arguments: Sequence[str], options: argparse.Namespace) -> None:
+    """Answer with an error if JSON is asked for, even by a command line that can't be parsed; one answer is enough."""
+    asked = "--json" in list(itertools.takewhile(lambda word: word != "--", arguments))
+    if asked and not options.answered:
+        with contextlib.suppress(OSError):  # the error has been shown
+            say_json(failure(error), _output(options))
 
 
 def _output(options: argparse.Namespace) -> TextIO:
@@ -119,24 +124,29 @@ def _parse(arguments: Sequence[str], options: argparse.Namespace) -> None:
     options.arguments = tuple(after or ())
 
 
-def _show(error: BaseException, options: argparse.Namespace, *, as_json: bool) -> int:
+def _show(error: BaseException, arguments: Sequence[str], options: argparse.Namespace) -> int:
     """Show the error that ended the command; return its exit status."""
     match error:
         case DatapackError():
             shown = error
-        case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
+        case BrokenPipeError():  # the reader of our output is gone
+            _drop_output()
             return 1
         case OSError():
             shown = _readable(error)
+            if options.answered:  # the answer could not be written, and Python would try again at its end
+                _drop_output()
         case Exception():
             shown = _bug(error)
         case _:
             raise error
     _complain_of(shown, options)
-    if as_json:
-        say_json(failure(shown), _output(options))
+    _answer_with(shown, arguments, options)
     return shown.exit_code
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain_of(error: DatapackError, options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,22 @@ sys.exit(cli.main(["completion", "bash", "--json"]))
     assert ("error" in found) == (moment == "before")
     if moment == "before":
         assert found["error"]["status"] == STOPPED
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["completion", "bash"], ["nope", "--json"]])
+def test_an_answer_that_can_not_be_written(catalog, arguments):
+    """On a full disk there is one line and a status, and no traceback at Python's end either."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            catalog.command(*arguments),
+            **catalog.options(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert re.fullmatch("error: [^\n]*\n", done.stderr)
+    assert done.returncode == (2 if "nope" in arguments else 1)
 
 
 def test_the_details_of_an_error_are_whole_in_json(fetched):
