@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 from datapack.doctor.result import Result, note, ok, problem
@@ -87,7 +88,7 @@ def engine(_: Place) -> Iterator[Result]:
         yield note("engine", "DOCKER_HOST names no address", "set it as in unix:///run/podman/podman.sock, or unset it")
         return
     except ImageError:
-        yield note("engine", f"none answers at {where}: only 'datapack run' and docker-daemon: need one", _start(where))
+        yield _without_service(where)
         return
     if found.limits_memory:
         yield ok("engine", f"{found} at {where}")
@@ -96,14 +97,17 @@ def engine(_: Place) -> Iterator[Result]:
         yield note("engine", f"{found} at {where}, which can't limit a container's memory", fix)
 
 
-def _start(where: str) -> str:
-    """Say how to start an engine, with what is installed here."""
+def _without_service(where: str) -> Result:
+    """Say which engine can be started, and how, where none answers."""
+    found = f"none answers at {where}: only 'datapack run' and docker-daemon: need one"
     if where != _USUAL:
-        return "start the engine that DOCKER_HOST names, or unset DOCKER_HOST"
-    if shutil.which("podman"):
-        folder = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108 - a proposal to the user
-        socket = f"unix://{folder}/podman.sock"
-        return f"run 'podman system service --time 0 {socket} &' and 'export DOCKER_HOST={socket}'"
+        return note("engine", found, "start the engine that DOCKER_HOST names, or unset DOCKER_HOST")
+    if program := shutil.which("podman"):
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return ok("engine", f"{done.stdout.strip()}; 'datapack run' starts its API service when it needs it")
+        return note("engine", "podman is installed, but does not run", "run 'podman --version': it says why")
     if shutil.which("dockerd"):
-        return "start Docker, for example with 'sudo systemctl start docker', and let your user use it"
-    return "install podman or Docker"
+        fix = "start Docker, for example with 'sudo systemctl start docker', and let your user use it"
+        return note("engine", found, fix)
+    return note("engine", found, "install podman or Docker")

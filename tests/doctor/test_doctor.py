@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -125,6 +126,30 @@ def test_an_engine_at_no_address(catalog, host):
     catalog.env["DOCKER_HOST"] = host
     found = results(catalog)["engine"]
     assert (found["mark"], "DOCKER_HOST" in found["found"] + found["fix"]) == ("note", True)
+
+
+@pytest.mark.skipif(Path("/var/run/docker.sock").exists(), reason="an engine answers at the usual socket")
+@pytest.mark.parametrize(
+    ("program", "script", "mark", "text"),
+    [
+        ("podman", "echo podman version 5.4.0", "ok", "podman version 5.4.0; 'datapack run' starts its API service"),
+        ("podman", "exit 125", "note", "run 'podman --version': it says why"),
+        ("dockerd", "", "note", "sudo systemctl start docker"),
+        ("other", "", "note", "install podman or Docker"),
+    ],
+)
+def test_how_to_start_what_is_installed(catalog, tmp_path, program, script, mark, text):
+    """Without DOCKER_HOST and without an answer, the next step is that of the engine that is installed."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / program).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / program).chmod(0o755)
+    (folder / "sh").symlink_to("/bin/sh")
+    catalog.env["DOCKER_HOST"] = ""
+    catalog.env["PATH"] = str(folder)
+    found = results(catalog)["engine"]
+    assert found["mark"] == mark
+    assert text in f"{found['found']} {found['fix']}"
 
 
 @pytest.mark.parametrize(
