@@ -28,6 +28,8 @@ SLOW_FILES = frozenset(
         "build/test_diff.py",
         "build/test_private.py",
         "build/test_targets.py",
+        "cli/test_completion.py",
+        "doctor/test_doctor.py",
         "download/test_downloader.py",
         "fetch/test_rows.py",
         "fetch/test_dvc_foreign.py",
