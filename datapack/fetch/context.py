@@ -32,6 +32,8 @@ class SourceResult:
         default_factory=dict
     )  # files that may be missing, by their path in the payload
     failed: Mapping[WantedFile, Failure] = field(default_factory=dict)  # files that must not be missing
+    # Files of the payload that others were made of, by their path, and whether they stay in it.
+    used: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, SplitSource, SubsetSource, UrlSource
+from datapack.catalog.sources import (
+    CocoSource,
+    KaggleSource,
+    LocalSource,
+    SplitSource,
+    StorageSource,
+    SubsetSource,
+    UnpackSource,
+    UrlSource,
+)
 from datapack.errors import FetchError
 from datapack.fetch.context import named_hosts
 from datapack.fetch.failures import report_failures
 from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
+from datapack.fetch.kinds.storage import fetch_storage
+from datapack.fetch.kinds.unpack import fetch_unpack
 from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.names import check_name
 from datapack.fetch.payload import payload_path
@@ -45,16 +56,15 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     KaggleSource: fetch_kaggle,
     LocalSource: fetch_local,
     SplitSource: _fetch_split,
+    StorageSource: fetch_storage,
     SubsetSource: _fetch_subset,
+    UnpackSource: fetch_unpack,
     UrlSource: fetch_url,
 }
-# The names of a source's files, as far as they are known before anything is fetched.
+# The names of a source's files, where they are known before anything is fetched.
 _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
-    CocoSource: lambda source, context: (),
     KaggleSource: lambda source, context: source.files,
     LocalSource: lambda source, context: (name for name, _ in find_local(source, context)),
-    SplitSource: lambda source, context: (),
-    SubsetSource: lambda source, context: (),
     UrlSource: lambda source, context: (source.file_name,),
 }
 
@@ -75,26 +85,40 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     payload = context.payload
     missing: dict[str, Missing] = {}
     failed: dict[WantedFile, Failure] = {}
+    used: dict[str, bool] = {}
 
     def check_failures() -> None:
         report_failures(payload.reference, failed, payload.downloaded + len(missing) + len(failed), failures)
 
     _check_names(sources, context)
+    _note_outside(sources, context)
     payload.begin()
     for source in sources:
         if source.reads is not None and not payload.has(source.reads):
             check_failures()
             raise FetchError(
                 "no such file in the payload",
-                where=f"coco {source.reads}",
+                where=source.label,
                 fix="list the source that provides it before the one that reads it",
             )
         result = _fetch(source, context)
         missing.update(result.missing)
         failed.update(result.failed)
+        used.update({path: keep or used.get(path, False) for path, keep in result.used.items()})
     check_failures()
+    payload.drop(path for path, keep in used.items() if not keep)
     payload.add_missing(missing)
     return payload.finish()
+
+
+def _note_outside(sources: Sequence[AnySource], context: FetchContext) -> None:
+    """Say that nobody else can fetch the version from these sources."""
+    outside = [source.label for source in sources if isinstance(source, LocalSource) and source.is_outside]
+    if outside:
+        context.reporter.note(
+            f"{', '.join(outside)}: outside the catalog's folder, so others can't rebuild the version from there; "
+            "--push-data gives them the bag"
+        )
 
 
 def _fetch(source: AnySource, context: FetchContext) -> SourceResult:
@@ -115,6 +139,7 @@ def _check_names(sources: Sequence[AnySource], context: FetchContext) -> None:
     """
     for source in sources if len(sources) > 1 else ():
         chosen = replace(context, excluded=Patterns(source.exclude), into=source.into)
-        for name in _NAMES[type(source)](source, chosen):
+        names = _NAMES.get(type(source))
+        for name in names(source, chosen) if names else ():
             if not chosen.excluded.match(name):
                 check_name(payload_path(source.into, name), where=source.label)

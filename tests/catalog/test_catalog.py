@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from datapack.catalog import lock, model
 from datapack.catalog.model import KINDS, Catalog, Version
 from datapack.catalog.schema import json_schema
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, SplitSource, SubsetSource, UrlSource
+from datapack.catalog.sources import (
+    CocoSource,
+    KaggleSource,
+    LocalSource,
+    SplitSource,
+    StorageSource,
+    SubsetSource,
+    UnpackSource,
+    UrlSource,
+)
 from datapack.errors import CatalogError, UsageError
 from datapack.reference import Reference
 
@@ -81,10 +90,21 @@ def test_each_kind_of_source_is_read(read):
         {"local": "notes.txt"},
         {"subset": "reef@v0", "coco": ["train.json"], "count": 2},
         {"split": "reef@v0", "coco": "train.json", "ratios": {"train": 0.8, "val": 0.2}},
+        {"storage": "s3://bucket/folder/"},
+        {"unpack": "data.zip"},
     ]
     text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
     kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
-    assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource, SubsetSource, SplitSource]
+    assert kinds == [
+        KaggleSource,
+        CocoSource,
+        UrlSource,
+        LocalSource,
+        SubsetSource,
+        SplitSource,
+        StorageSource,
+        UnpackSource,
+    ]
     assert set(KINDS.values()) == set(kinds)
 
 
@@ -175,7 +195,7 @@ COCO = {"coco": "a.json", "into": "images"}
     [
         (
             {},
-            ": unknown kind of source: expected one of the keys coco, kaggle, local, split, subset, url, found no key",
+            r": unknown kind of source: expected one of the keys coco, .*, storage, subset, unpack, url, found no key",
         ),
         ("a.txt", ": unknown kind of source"),
         ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),

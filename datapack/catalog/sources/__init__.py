@@ -11,10 +11,14 @@ from datapack.catalog.sources.coco import CocoSource
 from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
 from datapack.catalog.sources.split import SplitSource
+from datapack.catalog.sources.storage import StorageSource
 from datapack.catalog.sources.subset import SubsetSource
+from datapack.catalog.sources.unpack import UnpackSource
 from datapack.catalog.sources.url import UrlSource
 
-AnySource = CocoSource | KaggleSource | LocalSource | SplitSource | SubsetSource | UrlSource
+AnySource = (
+    CocoSource | KaggleSource | LocalSource | SplitSource | StorageSource | SubsetSource | UnpackSource | UrlSource
+)
 FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
 
 __all__ = [
@@ -25,6 +29,8 @@ __all__ = [
     "LocalSource",
     "Source",
     "SplitSource",
+    "StorageSource",
     "SubsetSource",
+    "UnpackSource",
     "UrlSource",
 ]
