@@ -41,11 +41,12 @@ class Finding:
 
 
 EXAMPLES = 5
+_LONGEST = 500  # characters of an example: a name in a COCO file may have any number
 
 
 def few(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the examples of a finding: the first few lines."""
-    return tuple(islice(lines, EXAMPLES))
+    """Return the examples of a finding: the first few lines, without the end of those that are too long to read."""
+    return tuple(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..." for line in islice(lines, EXAMPLES))
 
 
 def some(rule: Rule, lines: Iterable[str], catalog: str = "", files: Iterable[str] = ()) -> Iterator[Finding]:

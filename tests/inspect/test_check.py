@@ -87,6 +87,12 @@ def test_boxes_and_files_of_a_finding_are_named(tmp_path):
     assert found["DP305"].examples == ("train.json: 80 x 60; images/2.png: 40 x 30",)
 
 
+def test_long_names_are_cut_in_examples(tmp_path):
+    """A page or a terminal can't show a name of thousands of characters."""
+    found = find(tmp_path, dataset([image_row(1, "a" * 4000)], [box_row(1, 1, (200, 0, 9, 9)), box_row(2, 1)]))
+    assert {len(found[code].examples[0]) for code in ("DP302", "DP310")} == {503}
+
+
 def test_rounding_at_an_edge_is_no_finding(tmp_path):
     """Most tools write boxes that reach a fraction of a pixel too far."""
     assert find(tmp_path, with_boxes(box_row(3, 1, (-0.5, 40.2, 30, 20.5)))) == {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from datapack.inspect.findings import EXAMPLES, Finding, Rule, drop_lines
+from datapack.inspect.findings import EXAMPLES, Finding, Rule, drop_lines, few
 from datapack.inspect.frames import frame_sizes
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def check_boxes(survey: Survey) -> Iterator[Finding]:
         if rows:
             catalog = "" if rule.code in _CANT_DROP else drop_lines(survey.reference, rule.code)
             count = sum(map(len, rows.values()))
-            yield Finding(rule, count, tuple(examples[rule]), catalog, boxes=rows)
+            yield Finding(rule, count, few(examples[rule]), catalog, boxes=rows)
 
 
 def _describe(boxes: _Boxes, place: int) -> str:
