@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from datapack.bag.missing import Missing, format_missing
 from datapack.catalog.codes import CODES
@@ -176,6 +177,14 @@ def test_same_image_in_two_lists_is_leakage(tmp_path):
     found = find(tmp_path / "same", {name: content for name, content in files.items() if name != "val.json"})
     assert (found["DP401"].count, found["DP401"].files) == (1, frozenset())
     assert "drop" not in found["DP401"].catalog
+
+
+def test_lines_for_the_catalog_are_yaml(tmp_path):
+    """Whatever the names of the files are."""
+    files = lists([("1.png", "", 1), ("2.png", "", 2)], [("3.png", "", 2)])
+    files = {name.replace("train.json", "#a: 'b'.json"): content for name, content in files.items()}
+    (lines,) = {one.catalog.partition("# or")[0] for one in find(tmp_path, files).values() if "split" in one.catalog}
+    assert yaml.safe_load(lines)["sources"][0]["coco"] == "#a: 'b'.json"
 
 
 def test_sample_of_a_list_is_no_leakage(tmp_path):

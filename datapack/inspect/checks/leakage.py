@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from itertools import combinations, islice
@@ -51,6 +52,7 @@ CONTAINED = Rule(
 )
 _MOST_PAIRS = 2000  # of lists that are compared: a folder may have a COCO file for each image
 _MOST_LISTS = 20  # that one image is looked for in
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # a path that YAML needs no quotes for
 _TRAINING, _EVALUATION = re.compile("train", re.IGNORECASE), re.compile("val|test|eval", re.IGNORECASE)
 
 
@@ -204,7 +206,8 @@ def _sorted(one: Coco, other: Coco) -> tuple[Coco, Coco]:
 def _split_lines(survey: Survey, coco: Coco) -> str:
     """Return the lines of a new version that divides a list anew."""
     reference = survey.reference or "NAME@VERSION"
-    return f"sources:\n  - split: {reference}\n    coco: {coco.path}\n    ratios: {{train: 0.8, val: 0.2}}"
+    path = coco.path if _PLAIN.fullmatch(coco.path) else json.dumps(coco.path, ensure_ascii=False)
+    return f"sources:\n  - split: {reference}\n    coco: {path}\n    ratios: {{train: 0.8, val: 0.2}}"
 
 
 RULES = (SAME_IMAGES, NEIGHBOURS, NEAR_NUMBERS, CONTAINED)
