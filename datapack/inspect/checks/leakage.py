@@ -66,6 +66,12 @@ class _Pair(NamedTuple):
         """Whether one list is a part of the other, as far as nothing in their names contradicts that."""
         return len(self.shared) == len(self.small) and not _opposed(self.small.path, self.large.path)
 
+    def copies(self, hashes: Mapping[str, str]) -> set[str]:
+        """Return the images of the larger list that the smaller one has too, under another name."""
+        return {path for path in self.large.images if path and hashes[path] in self.shared}.difference(
+            self.small.images
+        )
+
 
 def _opposed(path: str, other: str) -> bool:
     return any(
@@ -84,7 +90,11 @@ def check_same_images(survey: Survey) -> Iterator[Finding]:
     if shared:
         images = frozenset().union(*(pair.shared for pair in shared))
         lines = few(_describe_shared(pair, survey.hashes) for pair in shared)
-        yield Finding(SAME_IMAGES, len(images), lines, _split_lines(survey, shared[0].large))
+        files = frozenset().union(*(pair.copies(survey.hashes) for pair in shared))
+        catalog = _split_lines(survey, shared[0].large)
+        if files:
+            catalog += "\n# or\n" + drop_lines(survey.reference, SAME_IMAGES.code)
+        yield Finding(SAME_IMAGES, len(images), lines, catalog, files)
 
 
 def _describe_shared(pair: _Pair, hashes: Mapping[str, str]) -> str:
