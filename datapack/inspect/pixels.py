@@ -93,7 +93,7 @@ def _fit(grey: Image.Image) -> Image.Image:
     if longer <= _LONGER_SIDE:
         return grey
     width, height = (max(1, (side * _LONGER_SIDE + longer // 2) // longer) for side in grey.size)
-    return grey.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.5)
+    return grey.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
 
 
 def _sharpness(values: NDArray[np.int32]) -> float:

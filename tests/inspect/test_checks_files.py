@@ -169,7 +169,7 @@ IMAGES = [
     ("DP202", "a.dcm", bytes(128) + b"DICM", "a.dcm: DICOM"),
     ("DP203", "a.jpg", photo(exif=exif(6, "", "", position=False)), "a.jpg: orientation 6"),
     ("DP204", "a.jpg", photo(exif=exif(1, "", "")), "a.jpg"),
-    ("DP205", "a.jpg", photo(exif=exif(1, "Bob", "123", position=False)), "Artist: 1 images"),
+    ("DP205", "a.jpg", photo(exif=exif(1, "Bob", "123", position=False)), "a.jpg: Artist, BodySerialNumber"),
     ("DP206", "a.png", photo("JPEG"), "a.png: its content is JPEG"),
     ("DP208", "a.tif", photo("TIFF", "F"), "a.tif: fractions"),
     ("DP209", "a.png", encode("PNG", mode="I;16"), "a.png: PNG"),
@@ -196,10 +196,10 @@ def test_an_image_with_a_fault(check, code, name, content, example):
 
 
 def test_values_of_metadata_are_never_shown(check):
-    """Only the names of fields, and how often they occur."""
+    """Only the names of fields."""
     found = check({f"{number}.jpg": photo(exif=exif(1, "Bob", "S4711")) for number in range(3)})
     assert found["DP205"].count == 3
-    assert found["DP205"].examples == ("Artist: 3 images", "BodySerialNumber: 3 images")
+    assert found["DP205"].examples[0] == "0.jpg: Artist, BodySerialNumber"
     assert "S4711" not in repr(found)
     assert yaml.safe_load(found["DP204"].catalog)["silence"].keys() == {"DP204"}
 

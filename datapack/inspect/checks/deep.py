@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # or with noise changes 0 to 2 of them, cutting off 2 % of each side up to 6; different images differ in 14 or more.
 DISTANCE = 6
 # The variance of the Laplacian at 512 pixels: rounding to 8 bits alone gives 1 to 2. Sharp images have 50 to 3,000,
-# those in fog or turbid water 14 and more, those blurred by a radius of a hundredth of their width less than 5.
+# those in fog or turbid water 13 and more, those blurred by a radius of a hundredth of their width less than 5.
 BLURRED = 5.0
 DARK, BRIGHT = 0.04, 0.96  # of white: a mean of 10 of 255. Images of the deep sea have 0.1 and more
 PLAIN = 0.005  # of white: about one step of 255
