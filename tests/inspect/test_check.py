@@ -181,7 +181,7 @@ def test_same_image_in_two_lists_is_leakage(tmp_path):
 
 def test_lines_for_the_catalog_are_yaml(tmp_path):
     """Whatever the names of the files are."""
-    files = lists([("1.png", "", 1), ("2.png", "", 2)], [("3.png", "", 2)])
+    files = lists([(f"{n}.png", "", n) for n in (1, 2, 3)], [("x.png", "", 2), ("y.png", "", 4)])
     files = {name.replace("train.json", "#a: 'b'.json"): content for name, content in files.items()}
     (lines,) = {one.catalog.partition("# or")[0] for one in find(tmp_path, files).values() if "split" in one.catalog}
     assert yaml.safe_load(lines)["sources"][0]["coco"] == "#a: 'b'.json"
