@@ -22,8 +22,7 @@ LISTS = {"train": 8058, "eval": 2686}
 CHOSEN = 1000
 BOXES, CATEGORIES = 4.6, 18  # boxes of an image on average
 FRAMES = 25  # images of a dive
-SHARE = 0.1  # of Fathom24's pixels, as a side: the images are not read
-SIZES = ((1920, 1080), (1920, 1080), (720, 486))
+SIZES = ((48, 27), (48, 27), (36, 24))  # of two kinds, as in Fathom24
 CATALOG = """\
 defaults: {base: "oci:base", connections: 5}
 datasets:
@@ -99,8 +98,8 @@ def write_sea(root: Path) -> None:
         folder = root / "source/images" / name
         folder.mkdir(parents=True)
         for row in images:
-            width, height = int(row["width"] * SHARE), int(row["height"] * SHARE)
-            (folder / str(row["file_name"])).write_bytes(png(width // 4, height // 4, chance.randbytes))
+            content = png(int(str(row["width"])), int(str(row["height"])), chance.randbytes)
+            (folder / str(row["file_name"])).write_bytes(content)
         whole = {"info": {"version": "0"}, "images": images, "licenses": []}
         if name == "train":
             categories = [{"id": at, "name": f"animal {at}"} for at in range(1, CATEGORIES + 1)]
@@ -127,5 +126,6 @@ def _rows(chance: random.Random, first: int, number: int) -> tuple[list[dict[str
         for _ in range(min(198, int(chance.expovariate(1 / BOXES)))):
             category = min(CATEGORIES, 1 + int(chance.expovariate(0.3)))
             box = {"id": len(boxes) + 1, "image_id": row["id"], "category_id": category, "segmentation": []}
-            boxes.append({**box, "area": 29520.0, "bbox": [291.0, 167.0, 205.0, 144.0], "iscrowd": 0})
+            left, top = float(chance.randrange(24)), float(chance.randrange(15))
+            boxes.append({**box, "area": 108.0, "bbox": [left, top, 12.0, 9.0], "iscrowd": 0})
     return images, boxes

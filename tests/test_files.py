@@ -13,6 +13,7 @@ from datapack.files import (
     FileStat,
     WriteBehind,
     atomic_writer,
+    link_or_copy,
     open_regular,
     read_limited,
     remove_temporaries,
@@ -149,3 +150,26 @@ def test_full_disk_is_named(tmp_path, number):
         raise OSError(number, os.strerror(number))
     assert caught.value.filename == str(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_a_copy_where_the_disk_has_no_links(tmp_path, monkeypatch):
+    """The copy has the same bytes and time, and never half of them under its name; a name in use stays as it is."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content" * 1000)
+    os.utime(path, ns=(1, 1_700_000_000_123_456_789))
+    link_or_copy(path, tmp_path / "link")
+    assert path.samefile(tmp_path / "link")
+
+    def fail(self, other):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", fail)
+    link_or_copy(path, tmp_path / "copy")
+    assert not path.samefile(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+    assert (tmp_path / "copy").stat().st_mtime_ns == path.stat().st_mtime_ns
+    monkeypatch.undo()
+    (tmp_path / "other").write_bytes(b"other")
+    with pytest.raises(FileExistsError):
+        link_or_copy(path, tmp_path / "other")
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["copy", "file", "link", "other"]

@@ -112,7 +112,8 @@ class DvcCache:
     def linked(self, folder: Path, names: Sequence[str], trees: Iterable[str]) -> dict[str, str]:
         """Return the md5 of those files in a folder that are links to objects of tracked bags; no file is read."""
         known = sorted({md5 for tree in trees for md5 in self.tree(tree).values()})
-        objects = dict(zip(_places(f"{self.objects}/{md5[:2]}/{md5[2:]}" for md5 in known), known, strict=True))
+        top = str(self.objects)
+        objects = dict(zip(_places(f"{top}/{md5[:2]}/{md5[2:]}" for md5 in known), known, strict=True))
         objects.pop(None, None)
         found = zip(names, _places(f"{folder}/{name}" for name in names), strict=True) if objects else ()
         return {name: objects[place] for name, place in found if place in objects}
