@@ -27,7 +27,7 @@ def _check_code(code: str) -> str:
                 "what": "no finding has this code",
                 "expected": "a code that 'datapack check' shows, such as DP309",
                 "found": repr(code),
-                "fix": nearest(code, CODES),
+                "fix": nearest(code, sorted(CODES)),
             },
         )
     return code

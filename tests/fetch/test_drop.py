@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from tests.sea import Sea, make_sea, names, read
 
@@ -65,6 +66,15 @@ def test_files_go(sea):
     payload = sea.derive({"subset": "sea@v1", "count": 3, "drop": ["DP300"]})
     assert not (payload / "broken.json").exists()
     assert (payload / "README.md").exists()
+
+
+def test_what_only_pixels_show_is_looked_for_in_them(sea):
+    """A code of ``check --deep`` decodes the images: here all but one are of one colour."""
+    Image.effect_noise((43, 30), 90).save(sea.root / "source/images/train/train 3.png")
+    sea.ok("fetch", "--refresh", "--update-lock", "sea@v1")
+    payload = sea.derive({"subset": "sea@v1", "drop": ["DP225"]})
+    assert names(payload) == ["train 3.png"]
+    assert not (payload / "eval.json").exists()
 
 
 def test_a_split_drops_too(sea):

@@ -65,7 +65,7 @@ def read_content(
     listed = {path for coco in cocos for path in coco.images if path in there}
     if cocos and not listed:
         raise FetchError(
-            "none of the images that the COCO files list is in the other version",
+            "of the images that the COCO files list, none is there, or all are left out",
             where=source.label,
             found=f"{cocos[0].path} names {next((name for coco in cocos for name in coco.names), 'none')}",
         )
