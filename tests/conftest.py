@@ -35,6 +35,7 @@ SLOW_FILES = frozenset(
         "fetch/test_dvc_foreign.py",
         "fetch/test_dvc_safety.py",
         "fetch/test_kaggle.py",
+        "fetch/test_subset.py",
         "fetch/test_storage.py",
         "fetch/test_storage_errors.py",
         "image/test_stand_in.py",
