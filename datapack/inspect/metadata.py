@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
@@ -158,5 +157,5 @@ def inflate(content: bytes) -> bytes:
     """Return compressed text, at most `LARGEST_BLOCK` bytes of it; nothing if it is broken."""
     try:
         return zlib.decompressobj().decompress(content, LARGEST_BLOCK)
-    except (zlib.error, struct.error):
+    except zlib.error:
         return b""
