@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 from datapack import __version__
-from datapack.cli.commands import base, build, check, completion, diff, fetch, init, push, run, verify
+from datapack.cli.commands import base, build, check, completion, diff, fetch, init, push, report, run, verify
 from datapack.cli.commands import list as list_
 from datapack.cli.options import add_common
 from datapack.errors import UsageError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 #: The modules of the commands, in the order in which a newcomer needs them; each has `add` and `run`.
-COMMANDS = (init, list_, fetch, check, build, push, run, verify, diff, base, completion)
+COMMANDS = (init, list_, fetch, check, report, build, push, run, verify, diff, base, completion)
 _WIDEST = 100  # columns of the help
 _EXAMPLES = """\
 examples:

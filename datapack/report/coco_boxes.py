@@ -110,6 +110,8 @@ def _on_categories(totals: Counter[str], ordered: list[str]) -> str:
         text += f"; {_categories_have(few)} under {_FEW} boxes, too few for a score that means something"
     elif totals[largest] > 10 * totals[smallest]:
         text += ": judge a detector by category, as its average hides the rare ones"
+    else:
+        text += ": they are balanced"
     unused = ordered[len(used) :]
     if unused:
         named = ", ".join(short(label, 40) for label in unused[:_NAMED])
@@ -179,12 +181,13 @@ def box_sizes(lists: Lists) -> Plot | None:
         f"Once images are {SHORT_SIDE} pixels on their short side, {small:,} of {counted(len(values), 'box', 'boxes')} "
         f"({share(small, len(values))}) are under {SMALL} pixels, and {tiny:,} of these under {TINY}"
     )
-    if small > len(values) / 20:
+    if not small:
+        every = f"all {len(values):,} boxes have" if len(values) > 1 else "the box has"
+        text = f"Once images are {SHORT_SIDE} pixels on their short side, {every} {SMALL} pixels or more: large enough"
+    elif small > len(values) / 20:
         text += ": a detector will miss many of them; train on larger images, or on parts of them"
-    elif small:
-        text += ": few enough to hardly change the average"
     else:
-        text += ": all are large enough to be found"
+        text += ": few enough to hardly change the average"
     title = "Box sizes for training"
     description = f"Columns of boxes by the side of a square of their area, in pixels: {_in_words(bins, values)}."
     axis = "√ of the area, pixels after resizing"

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
-from datapack.page.cells import Listing, code
+from datapack.page.cells import Listing, code, name
 from datapack.page.svg import MOST_SERIES, Series
 from datapack.text import counted
 
@@ -123,7 +124,7 @@ class Lists:
     def _row(self, coco: Coco) -> list[Cell]:
         has_boxes = coco.has_boxes
         return [
-            code(coco.path),
+            Markup("{} {}").format(code(coco.path), name(coco.problem)) if coco.problem else code(coco.path),
             len(coco),
             sum(not path for path in coco.images),
             len(coco.boxes),

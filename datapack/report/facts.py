@@ -64,7 +64,11 @@ def _catalog(workspace: Workspace) -> str | None:
 
 def sources(entry: Entry) -> Listing:
     """Return the table of the sources in the catalog."""
-    rows = [(code(_label(source)), code(getattr(source, "into", "") or "the top")) for source in entry.sources]
+    folders = [getattr(source, "into", "") for source in entry.sources]
+    rows = [
+        (code(_label(source)), code(folder) if folder else "the top")
+        for source, folder in zip(entry.sources, folders, strict=True)
+    ]
     return Listing("Sources, in their order", ("Source", "Into"), rows)
 
 

@@ -59,7 +59,8 @@ def image_facts(bag: Bag, reference: Reference, locked: LockEntry, parent: LockE
     ]
     new = [layer.size for layer, digest in zip(made, digests, strict=True) if digest not in known]
     total = sum(layer.size for layer in made)
-    kept = f"{len(made) - len(new)} of {counted(len(made), 'layer')} are the parent's: a push sends {size(sum(new))}."
+    same = len(made) - len(new)
+    kept = f"The parent has {same:,} of {counted(len(made), 'layer')} too: a push sends {size(sum(new))}."
     heads = ("Layer, lowest first", "Size", "Files", "In the parent", "Digest")
     return ImageFacts(
         digest=locked.image.digest,

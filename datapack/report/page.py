@@ -108,9 +108,8 @@ def _coco_summary(lists: Lists) -> str:
     if empty := sum(int((lists.per_image(coco) == 0).sum()) for coco in lists.labelled):
         text += f" {counted(empty, 'image')} in files with boxes {'has' if empty == 1 else 'have'} none."
     if unlabelled := [coco for coco in lists.cocos if not coco.has_boxes]:
-        text += (
-            f" {counted(len(unlabelled), 'file')} without a list of boxes: a detector can't be trained or judged on it."
-        )
+        has = "has" if len(unlabelled) == 1 else "have"
+        text += f" {counted(len(unlabelled), 'file')} {has} no list of boxes, so nothing to train a detector on."
     if lists.repeated:
         text += f" {counted(lists.repeated, 'image')} in several files: their boxes count more than once."
     return text

@@ -59,6 +59,7 @@ class Sample:
     caption: Markup
     alternative: str  # for those who can't see it
     source: str
+    shown: tuple[int, int]  # width and height of the small copy, pixels
     width: int  # pixels that the boxes refer to
     height: int
     boxes: Sequence[Box]
@@ -92,10 +93,10 @@ def draw(bag: Path, chosen: Sequence[Chosen], images: Sequence[ImageFile], lists
     found: list[Sample] = []
     drawn: list[Chosen] = []
     used = 0
-    for each, content in zip(chosen, run_all(_thumbnail, jobs), strict=True):
-        used += len(content)
-        if content and used <= _BUDGET:
-            found.append(_sample(each, content, by_path[each.path]))
+    for each, thumbnail in zip(chosen, run_all(_thumbnail, jobs), strict=True):
+        if thumbnail is not None and used + len(thumbnail.content) <= _BUDGET:
+            used += len(thumbnail.content)
+            found.append(_sample(each, thumbnail, by_path[each.path]))
             drawn.append(each)
     every = {label for coco in lists.labelled for label, count in lists.per_category(coco).items() if count}
     return Shown(tuple(found), "", len(categories_shown(drawn)), len(every))
@@ -114,8 +115,13 @@ def _is_turned(chosen: Chosen, image: ImageFile) -> bool:
     return stored == image.shown_size or tuple(chosen.coco.sizes[chosen.row].tolist()) != stored
 
 
-def _thumbnail(job: _Job, _advance: object) -> bytes:
-    """Return a small copy of an image as JPEG, without its metadata; nothing if it can't be read."""
+class _Thumbnail(NamedTuple):
+    content: bytes  # a JPEG
+    size: tuple[int, int]
+
+
+def _thumbnail(job: _Job, _advance: object) -> _Thumbnail | None:
+    """Return a small copy of an image as JPEG, without its metadata; None if it can't be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -124,10 +130,10 @@ def _thumbnail(job: _Job, _advance: object) -> bytes:
                 small = _small(opened)
                 turned = ImageOps.exif_transpose(small) if job.turn else small
     except (OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, Image.DecompressionBombError):
-        return b""
+        return None
     out = io.BytesIO()
     turned.convert("RGB").save(out, "JPEG", quality=_QUALITY, optimize=True, exif=b"", icc_profile=None, comment=b"")
-    return out.getvalue()
+    return _Thumbnail(out.getvalue(), turned.size)
 
 
 def _small(opened: Image.Image) -> Image.Image:
@@ -146,7 +152,7 @@ def _small(opened: Image.Image) -> Image.Image:
     return opened
 
 
-def _sample(chosen: Chosen, content: bytes, image: ImageFile) -> Sample:
+def _sample(chosen: Chosen, thumbnail: _Thumbnail, image: ImageFile) -> Sample:
     boxes: list[Box] = []
     counts: Counter[str] = Counter()
     size = image.shown_size
@@ -161,7 +167,8 @@ def _sample(chosen: Chosen, content: bytes, image: ImageFile) -> Sample:
         path=name(chosen.path, 60),
         caption=name(caption, 200),
         alternative=f"{short(chosen.path)}: {caption or 'an image'}",
-        source=f"data:image/jpeg;base64,{b64encode(content).decode()}",
+        source=f"data:image/jpeg;base64,{b64encode(thumbnail.content).decode()}",
+        shown=thumbnail.size,
         width=size[0],
         height=size[1],
         boxes=boxes,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from datapack.bag.bagit import Bag
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
-from datapack.catalog.sources import CocoSource
 from datapack.errors import BagError, DatapackError
 from datapack.files import atomic_writer, disk_errors
 from datapack.inspect.check import check
@@ -70,7 +69,7 @@ def write_report(
     """
     entry, lock = Catalog.read(workspace.catalog).entry(reference), Lock.read(workspace.lock)
     bag = _open(workspace, reference)
-    found = look(bag, reporter, folders=_folders(entry), deep=deep)
+    found = look(bag, reporter, folders=entry.image_folders, deep=deep)
     results = check(found, entry.version.silence)
     head = _head(workspace, entry, bag, lock, found, reporter)
     shown = _samples(entry, bag, found, samples)
@@ -78,11 +77,6 @@ def write_report(
     path = path or workspace.dist(reference).with_name(f"{reference.name}-{reference.version}.report.html")
     _write(path, page, private=entry.dataset.private)
     return Written(path, len(page), found.digest, results, shown)
-
-
-def _folders(entry: Entry) -> dict[str, str]:
-    """Return the folder of the images that each COCO file lists, as far as the catalog says it."""
-    return {source.coco: source.into for source in entry.sources if isinstance(source, CocoSource)}
 
 
 def _open(workspace: Workspace, reference: Reference) -> Bag:
