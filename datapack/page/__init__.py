@@ -2,8 +2,8 @@
 
 A report is a jinja2 template that extends ``base.html.j2``. It fills the blocks ``title``, ``content`` and ``footer``,
 imports the macros of ``parts.html.j2``, and uses the classes of ``style.css``. Values are text, never markup: jinja2
-escapes them, and a value that the template misses is an error. A page has no script, or only the one that sorts tables,
-``sort.js``: its policy lets no other script run.
+escapes them, control characters are spelled out, and a value that the template misses is an error. A page has no
+script, or only the one that sorts tables, ``sort.js``: its policy lets no other script run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from datapack.errors import shown
 
 _HERE = Path(__file__).parent
 
@@ -52,6 +54,7 @@ def render(template: Path, *, sortable: bool = False, **values: Any) -> str:
         loader=jinja2.FileSystemLoader([template.parent, _HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -60,6 +63,13 @@ def render(template: Path, *, sortable: bool = False, **values: Any) -> str:
     environment.filters["short"] = short
     environment.globals |= {**ours, "policy": _policy(style, script)}
     return environment.get_template(template.name).render(values)
+
+
+def _visible(value: Any) -> Any:
+    """Spell out what a text has of control characters and of changes of direction; lines stay lines."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "\n".join(map(shown, value.split("\n")))
 
 
 def _policy(style: str, script: str) -> str:

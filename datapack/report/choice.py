@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from datapack.inspect.model import Coco, Survey
     from datapack.report.coco_lists import Lists
 
 MOST = 48
 ENOUGH = 12  # images, if fewer show every category
+_FULL = 12  # boxes: in an image with more, single ones are hard to see
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,39 @@ def _places(lists: Lists) -> dict[str, tuple[Coco, int]]:
 def _for_categories(lists: Lists, whole: set[str]) -> Iterator[Chosen]:
     """Yield images until each category that any of them has was shown, or `MOST` were."""
     images = [
-        (Chosen(coco.images[row], coco, row), shown)
+        _Candidate(Chosen(coco.images[row], coco, row), shown, int(counts[row]))
         for coco in lists.labelled
+        if len(counts := lists.per_image(coco))
         for row, shown in _categories_by_image(coco)
         if coco.images[row] in whole
     ]
-    having: dict[str, list[int]] = {}
-    for number, (_, shown) in enumerate(images):
-        for category in shown:
-            having.setdefault(category, []).append(number)
-    yield from islice(_cover(images, having), MOST)
+    having: dict[str, list[_Candidate]] = {}
+    for image in images:
+        for category in image.categories:
+            having.setdefault(category, []).append(image)
+    yield from islice(_cover(having), MOST)
 
 
-def _cover(images: Sequence[tuple[Chosen, frozenset[str]]], having: dict[str, list[int]]) -> Iterator[Chosen]:
-    """Yield an image for each category not shown yet: the one with most such categories, and of these the first."""
+class _Candidate(NamedTuple):
+    chosen: Chosen
+    categories: frozenset[str]
+    boxes: int
+
+
+def _cover(having: Mapping[str, Sequence[_Candidate]]) -> Iterator[Chosen]:
+    """Yield an image for each category not shown yet.
+
+    It is one that is not too full to see anything, with most such categories, and of these the first.
+    """
     seen: set[str] = set()
     for category in sorted(having, key=lambda one: (len(having[one]), one)):
         if category not in seen:
-            chosen, shown = min(
-                (images[number] for number in having[category]),
-                key=lambda image: (-len(image[1] - seen), image[0].path),
+            best = min(
+                having[category],
+                key=lambda image: (image.boxes > _FULL, -len(image.categories - seen), image.boxes, image.chosen.path),
             )
-            seen |= shown
-            yield chosen
+            seen |= best.categories
+            yield best.chosen
 
 
 def _categories_by_image(coco: Coco) -> Iterable[tuple[int, frozenset[str]]]:

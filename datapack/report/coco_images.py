@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _MOST_DOTS = 200
 _RATIOS = (0, 0.5, 0.7, 0.9, 1.1, 1.3, 1.4, 1.6, 1.7, 1.8, 2)
 _NAMED = 3
+_ALIKE = 1.5  # times
 
 Sizes = Counter[tuple[int, int]]  # images by width and height
 
@@ -70,7 +71,10 @@ def shape_plot(sizes: Sizes) -> Plot | None:
         text = f"All images have nearly the same shape, {first:.2f}"
     else:
         text = f"Width by height goes from {first:.2f} to {last:.2f}"
-        text += "; some images are wide and some high: group them by shape in training" if wide and high else ""
+        if wide and high:
+            text += "; some images are wide and some high: group them by shape in training"
+        elif last < _ALIKE * first:
+            text += ": similar enough for batches with little padding"
     title = "Aspect ratios"
     description = f"Columns of images by width divided by height. {wide:,} are wide, {high:,} high. {text}."
     axis = "width ÷ height"

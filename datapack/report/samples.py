@@ -128,12 +128,12 @@ def _thumbnail(job: _Job, _advance: object) -> _Thumbnail | None:
             with Image.open(job.file) as opened:
                 opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
                 small = _small(opened)
-                turned = ImageOps.exif_transpose(small) if job.turn else small
+                copy = (ImageOps.exif_transpose(small) if job.turn else small).convert("RGB")
     except (OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, Image.DecompressionBombError):
         return None
     out = io.BytesIO()
-    turned.convert("RGB").save(out, "JPEG", quality=_QUALITY, optimize=True, exif=b"", icc_profile=None, comment=b"")
-    return _Thumbnail(out.getvalue(), turned.size)
+    copy.save(out, "JPEG", quality=_QUALITY, optimize=True, exif=b"", icc_profile=None, comment=b"")
+    return _Thumbnail(out.getvalue(), copy.size)
 
 
 def _small(opened: Image.Image) -> Image.Image:
