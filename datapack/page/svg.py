@@ -153,7 +153,7 @@ def _draw_labels(drawing: _Drawing, labels: Sequence[str], step: float, y: float
 def heat_map(title: str, description: str, rows: Sequence[Sequence[int]]) -> Markup:
     """Draw counts as shades of one colour; a shade for each eighth of the largest count, none where it is 0."""
     most = max((count for row in rows for count in row), default=0) or 1
-    scale = WIDTH / (_CELL * max((len(row) for row in rows), default=1))
+    scale = WIDTH / (_CELL * max(1, *map(len, rows)))
     cells: dict[int, list[str]] = {}
     for y, row in enumerate(rows):
         for x, count in enumerate(row):

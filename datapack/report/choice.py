@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST = 48
 ENOUGH = 12  # images, if fewer show every category
+_LARGEST = 64_000_000  # pixels: decoded they take up to 250 MB
 _FULL = 12  # boxes: in an image with more, single ones are hard to see
 
 
@@ -30,7 +31,7 @@ class Chosen:
 
 def choose(survey: Survey, lists: Lists) -> list[Chosen]:
     """Choose images: first those that show every category, the rarest first; then some from everywhere."""
-    whole = {image.path for image in survey.images if not image.problem}
+    whole = {image.path for image in survey.images if not image.problem and image.width * image.height <= _LARGEST}
     found = {chosen.path: chosen for chosen in _for_categories(lists, whole)}
     if len(found) < ENOUGH:
         left = sorted(whole - found.keys())

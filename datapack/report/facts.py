@@ -11,7 +11,7 @@ from datapack.bag.bagit import reread_tags
 from datapack.bag.changes import Changes
 from datapack.bag.fetch_txt import FETCH, parse_fetch
 from datapack.catalog.git import commit_date, last_commit
-from datapack.fetch.history import find_manifest
+from datapack.fetch.history import manifest_here
 from datapack.page.cells import Listing, bytes_of, code, link, name
 from datapack.report.files import below_payload
 from datapack.text import counted, size
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from datapack.catalog.lock import Lock
     from datapack.catalog.model import Entry
     from datapack.catalog.sources import Source
-    from datapack.progress import Reporter
     from datapack.workspace.folder import Workspace
 
 MOST_ROWS, EXAMPLES = 50, 5
@@ -104,19 +103,19 @@ def _host(url: str) -> str:
 class Since:
     """What changed since the parent version."""
 
-    parent: str
     summary: str
     listing: Listing
 
 
-def changes(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, reporter: Reporter) -> Since | None:
-    """Compare a version with its parent; None if it has none, or if the parent's manifest can't be found."""
-    parent = lock.entries.get(entry.parent) if entry.parent else None
-    if entry.parent is None or parent is None:
+def changes(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock) -> Since | None:
+    """Compare a version with its parent, as far as this machine knows the parent; None if it has none."""
+    if entry.parent is None:
         return None
-    manifest = find_manifest(workspace, entry.parent, parent.digest, reporter)
+    parent = lock.entries.get(entry.parent)
+    manifest = manifest_here(workspace, entry.parent, parent.digest) if parent else None
     if manifest is None:
-        return None
+        unknown = f"What {entry.parent} contains is not known on this machine, so what changed since is not either."
+        return Since(unknown, Listing("Changes", ("Change", "File"), []))
     found = Changes.between(manifest, bag.manifest)
     kinds = (("added", found.added), ("removed", found.removed), ("changed", found.changed))
     rows = [(kind, code(below_payload(path))) for kind, paths in kinds for path in paths[:EXAMPLES]]
@@ -124,9 +123,7 @@ def changes(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, reporter: 
     summary = f"Since {entry.parent}: {', '.join(parts) or 'no file'}{'' if parts else ' changed'}."
     most = max(map(len, (found.added, found.removed, found.changed)))
     more = f"At most {EXAMPLES} of each; 'datapack diff {entry.parent} {entry.reference} --all' lists every file."
-    return Since(
-        str(entry.parent), summary, Listing("Changes", ("Change", "File"), rows, more if most > EXAMPLES else "")
-    )
+    return Since(summary, Listing("Changes", ("Change", "File"), rows, more if most > EXAMPLES else ""))
 
 
 def missing(files: Mapping[str, Missing]) -> Listing:

@@ -51,6 +51,8 @@ def image_facts(bag: Bag, reference: Reference, locked: LockEntry, parent: LockE
     folder = dataset_folder(reference)
     made = [program_layer(), *data_layers(groups, Path(), folder), tag_layer(reread_tags(bag), folder)]
     digests = locked.image.layers[-len(made) :]
+    if len(digests) < len(made):  # somebody changed the lock
+        return None
     inside = ["the import program", *map(_inside, groups), "the bag's tag files"]
     known = {digest for image in (parent.images if parent else ()) for digest in image.layers}
     rows: list[Sequence[Cell]] = [

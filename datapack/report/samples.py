@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from datapack.bag.manifest import PAYLOAD
-from datapack.executor import run_all
+from datapack.executor import cores, run_all
 from datapack.page.cells import name
 from datapack.page.svg import MOST_SERIES, short
 from datapack.report.choice import categories_shown
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SIDE = 400  # pixels, the longer one
 _QUALITY = 75
+_WORKERS = 4  # each holds a whole image
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # for EPS, Pillow runs a program
 _BUDGET = 3_300_000  # bytes of all thumbnails: as text in a page they take a third more
 _MOST_BOXES = 120  # of one sample
 _ORIENTATION = 274  # of EXIF
@@ -93,7 +95,7 @@ def draw(bag: Path, chosen: Sequence[Chosen], images: Sequence[ImageFile], lists
     found: list[Sample] = []
     drawn: list[Chosen] = []
     used = 0
-    for each, thumbnail in zip(chosen, run_all(_thumbnail, jobs), strict=True):
+    for each, thumbnail in zip(chosen, run_all(_thumbnail, jobs, workers=min(cores(), _WORKERS)), strict=True):
         if thumbnail is not None and used + len(thumbnail.content) <= _BUDGET:
             used += len(thumbnail.content)
             found.append(_sample(each, thumbnail, by_path[each.path]))
@@ -125,7 +127,7 @@ def _thumbnail(job: _Job, _advance: object) -> _Thumbnail | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(job.file) as opened:
+            with Image.open(job.file, formats=_FORMATS) as opened:
                 opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
                 small = _small(opened)
                 copy = (ImageOps.exif_transpose(small) if job.turn else small).convert("RGB")
@@ -139,7 +141,8 @@ def _thumbnail(job: _Job, _advance: object) -> _Thumbnail | None:
 def _small(opened: Image.Image) -> Image.Image:
     """Return a small copy in eight bits a channel, transparent parts grey."""
     if opened.mode.startswith(("I", "F")):  # 16 bits, or measured values: from the least to the largest
-        values = np.nan_to_num(np.asarray(opened, np.float64))
+        step = max(1, max(opened.size) // (2 * SIDE))
+        values = np.nan_to_num(np.asarray(opened)[::step, ::step].astype(np.float64))
         least, most = values.min(), values.max()
         opened = Image.fromarray(((values - least) * (255 / max(most - least, 1e-9))).astype(np.uint8))
     elif opened.mode not in {"RGB", "L"}:

@@ -71,7 +71,7 @@ def write_report(
     bag = _open(workspace, reference)
     found = look(bag, reporter, folders=entry.image_folders, deep=deep)
     results = check(found, entry.version.silence)
-    head = _head(workspace, entry, bag, lock, found, reporter)
+    head = _head(workspace, entry, bag, lock, found)
     shown = _samples(entry, bag, found, samples)
     page = make_page(head, found, results, shown, deep=deep).encode()
     path = path or workspace.dist(reference).with_name(f"{reference.name}-{reference.version}.report.html")
@@ -87,7 +87,7 @@ def _open(workspace: Workspace, reference: Reference) -> Bag:
     return Bag.open(path)
 
 
-def _head(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, found: Survey, reporter: Reporter) -> Head:
+def _head(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, found: Survey) -> Head:
     locked = lock.entries.get(entry.reference)
     parent = lock.entries.get(entry.parent) if entry.parent else None
     differs = locked is not None and locked.digest != bag.manifest.digest
@@ -100,7 +100,7 @@ def _head(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, found: Surve
         warning=f"datasets.lock has another content for this version: {locked.digest}" if locked and differs else "",
         sources=facts.sources(entry),
         hosts=facts.hosts(bag),
-        since=facts.changes(workspace, entry, bag, lock, reporter),
+        since=facts.changes(workspace, entry, bag, lock),
         image=image_facts(bag, entry.reference, locked, parent) if locked else None,
         missing=facts.missing(found.missing),
         missing_reasons=facts.missing_reasons(found.missing),

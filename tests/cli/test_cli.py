@@ -11,7 +11,7 @@ from datapack.cli import STOPPED, main
 from datapack.cli.options import SHOWN
 from tests.conftest import PROJECT
 
-COMMANDS = ("init", "list", "fetch", "check", "build", "push", "run", "verify", "diff", "base", "completion")
+COMMANDS = ("init", "list", "fetch", "check", "report", "build", "push", "run", "verify", "diff", "base", "completion")
 
 
 def test_help_names_every_command(capsys):
