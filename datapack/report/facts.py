@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from datapack.bag.bagit import reread_tags
 from datapack.bag.changes import Changes
 from datapack.bag.fetch_txt import FETCH, parse_fetch
 from datapack.catalog.git import commit_date, last_commit
+from datapack.errors import DatapackError
 from datapack.fetch.history import manifest_here
+from datapack.files import read_limited
 from datapack.page.cells import Listing, bytes_of, code, link, name
 from datapack.report.files import below_payload
 from datapack.text import counted, size
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS, EXAMPLES = 50, 5
 _DIGEST_SHOWN = 12  # of a commit
+_LARGEST_STATEMENT = 16 << 20  # bytes
 
 Fact = tuple[str, "str | Markup | None"]
 
@@ -50,7 +54,20 @@ def about(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock) -> list[Fact
         ("Based on", name(str(entry.parent)) if entry.parent else None),
         ("Catalog", _catalog(workspace)),
         ("DVC", code(locked.dvc) if locked and locked.dvc else None),
+        ("Provenance", _provenance(workspace, entry, locked.image.digest) if locked and locked.image else None),
     ]
+
+
+def _provenance(workspace: Workspace, entry: Entry, image: str) -> Markup | None:
+    """Return where the statement of the image's origin is, if it is beside the default target and of this image."""
+    path = workspace.dist(entry.reference)
+    path = path.with_name(f"{path.name}.provenance.json")
+    try:
+        statement = json.loads(read_limited(path, _LARGEST_STATEMENT, DatapackError))
+        (digest,) = statement["subject"][0]["digest"].values()
+    except (DatapackError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return code(str(path.relative_to(workspace.root))) if image == f"sha256:{digest}" else None
 
 
 def _catalog(workspace: Workspace) -> str | None:

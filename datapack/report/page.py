@@ -59,7 +59,7 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
         sortable=True,
         version=__version__,
         head=head,
-        headline=_headline(survey, lists),
+        headline=_headline(survey, lists, len(findings.by_severity(results))),
         findings=findings.by_severity(results),
         silenced=findings.silenced(results),
         findings_summary=findings.summary(results),
@@ -77,7 +77,7 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
     )
 
 
-def _headline(survey: Survey, lists: Lists) -> list[tuple[str, str]]:
+def _headline(survey: Survey, lists: Lists, found: int) -> list[tuple[str, str]]:
     """Return the numbers that describe the data best."""
     numbers: list[tuple[str, str]] = []
     if survey.cocos or survey.images:
@@ -87,7 +87,7 @@ def _headline(survey: Survey, lists: Lists) -> list[tuple[str, str]]:
     if survey.tables:
         numbers.append(("Tables", f"{len(survey.tables):,}"))
     numbers.append(("Files", f"{len(survey.files):,}"))
-    return [*numbers, ("Size", size(sum(file.size for file in survey.files)))]
+    return [*numbers, ("Size", size(sum(file.size for file in survey.files))), ("Findings", f"{found:,}")]
 
 
 def _coco_values(lists: Lists) -> dict[str, Any]:

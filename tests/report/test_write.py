@@ -182,6 +182,7 @@ def test_a_built_child_shows_its_changes_and_its_layers(reef):
     assert "Since reef@v1: 1 added, 1 removed, 1 changed." in page.text
     assert "added new.txt removed table.csv changed train.json" in page.text
     assert fact(out, "image") in page.text
+    assert "Provenance dist/reef-v2.provenance.json" in page.text
     assert "The parent has 2 of 4 layers too: a push sends" in page.text
     assert re.search(r"images/a.png, images/b c.png, images/ü.png [\d.]+ kB 3 yes sha256:[0-9a-f]{12}", page.text)
     sizes = [path.stat().st_size for path in (reef.root / "dist/reef-v2/blobs/sha256").iterdir()]
@@ -190,6 +191,24 @@ def test_a_built_child_shows_its_changes_and_its_layers(reef):
         for value in re.findall(r'data-value="(\d+)">[\d.]+ k?B</td><td class="number" data-value="\d', page.html)
     ]
     assert {*shown[:4]} <= {*sizes}
+
+
+def test_an_unknown_parent_and_an_odd_lock_do_not_stop_the_page(reef):
+    """If the parent was never here, the page says that changes are not known; layers that don't fit are not shown."""
+    describe(
+        reef, versions={"v0": {"sources": [{"local": "z"}]}, "v1": {"parent": "v0", "sources": [{"local": "source"}]}}
+    )
+    lock = yaml.safe_load((reef.root / "datasets.lock").read_text())
+    digest = f"sha256:{'1' * 64}"
+    image = {"digest": digest, "id": digest, "layers": [digest]}
+    lock["reef@v1"] |= {"base": digest, "packing": f"0*{lock['reef@v1']['files']}", "images": [image]}
+    (reef.root / "datasets.lock").write_text(yaml.safe_dump(lock))
+    page = page_of(reef)
+    assert "What reef@v0 contains is not known on this machine" in page.text
+    assert "No image of this content was built yet." in page.text
+    lock["reef@v1"]["packing"] = "0*1"
+    (reef.root / "datasets.lock").write_text(yaml.safe_dump(lock))
+    assert "the packing does not fit the files" in reef.fails("report", "reef@v1", status=2)
 
 
 def test_missing_files_have_their_reasons(reef):
