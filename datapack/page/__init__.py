@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datapack.errors import shown
-
 _HERE = Path(__file__).parent
 
 
@@ -66,10 +64,10 @@ def render(template: Path, *, sortable: bool = False, **values: Any) -> str:
 
 
 def _visible(value: Any) -> Any:
-    """Spell out what a text has of control characters and of changes of direction; lines stay lines."""
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value
-    return "\n".join(map(shown, value.split("\n")))
+    """Spell out the control characters of a text; markup stays as it is."""
+    from datapack.page.svg import visible
+
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _policy(style: str, script: str) -> str:

@@ -46,8 +46,10 @@ def name(text: str, longest: int = 120) -> Markup:
 
 
 def code(text: str, longest: int = 160) -> Markup:
-    """Return a path, a digest or a line as markup, in a fixed width."""
-    return Markup("<code><bdi>{}</bdi></code>").format(short(text, longest))
+    """Return a path, a digest or a line as markup, in a fixed width; the parts of a path keep their order."""
+    plain = short(text, longest)
+    parts = [plain] if plain.isascii() else plain.split("/")
+    return Markup("<code>{}</code>").format(Markup("/").join(Markup("<bdi>{}</bdi>").format(part) for part in parts))
 
 
 def link(url: str, text: str) -> Markup:

@@ -7,6 +7,7 @@ most `WIDTH` units wide, which is a phone's width, so that its text stays as lar
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
@@ -22,6 +23,9 @@ NO_NAME = "(no name)"
 WIDTH = 360
 MOST_BARS = 40
 MOST_SERIES = 6  # colours in the style sheet
+_ISOLATE, _END = "\u2068", "\u2069"  # of Unicode: the text between them does not change the direction around it
+_KEPT = frozenset({"\n", _ISOLATE, _END})
+_AT_KEPT = re.compile(f"([\n{_ISOLATE}{_END}])")
 _LONGEST = 44  # characters of a label
 _LEFT, _TOP, _HEIGHT = 44, 12, 170  # of the area of a plot with axes
 _ROW, _BAR = 30, 8  # of a horizontal bar with its label above it
@@ -52,8 +56,8 @@ class _Drawing:
     def __init__(self, title: str, description: str, height: float) -> None:
         size = {"viewBox": f"0 0 {WIDTH} {_number(height)}", "width": str(WIDTH), "height": _number(height)}
         self._root = ET.Element("svg", {"class": "plot", "role": "img", **size})
-        ET.SubElement(self._root, "title").text = shown(title)
-        ET.SubElement(self._root, "desc").text = shown(description)
+        ET.SubElement(self._root, "title").text = visible(title)
+        ET.SubElement(self._root, "desc").text = visible(description)
 
     def rectangle(self, x: float, y: float, width: float, height: float, kind: str, tip: str = "") -> None:
         self._shape("rect", kind, tip, x=x, y=y, width=width, height=height)
@@ -75,7 +79,7 @@ class _Drawing:
         values = {key: _number(value) for key, value in numbers.items()}
         element = ET.SubElement(self._root, name, {"class": kind, **values})
         if tip:
-            ET.SubElement(element, "title").text = short(tip, 10 * _LONGEST)
+            ET.SubElement(element, "title").text = visible(tip)
 
     def markup(self) -> Markup:
         return Markup(ET.tostring(self._root, encoding="unicode"))  # noqa: S704 - ElementTree escapes every text
@@ -100,7 +104,9 @@ def bars(title: str, description: str, labels: Sequence[str], series: Sequence[S
         for number, one in enumerate(series):
             width = WIDTH * one.values[row] / most
             if width:
-                drawing.rectangle(x, y + 18, max(width, 0.5), _BAR, f"s{number}", f"{one.name}: {one.values[row]:,}")
+                drawing.rectangle(
+                    x, y + 18, max(width, 0.5), _BAR, f"s{number}", f"{isolated(one.name)}: {one.values[row]:,}"
+                )
             x += width
     if more:
         drawing.text(0, top + len(drawn) * _ROW + 16, more, "muted")
@@ -136,7 +142,7 @@ def histogram(
             height = _HEIGHT * one.values[place] / most
             if height:
                 y -= height
-                named = f"{tip}{f', {one.name}' if len(series) > 1 else ''}: {one.values[place]:,}"
+                named = f"{tip}{f', {isolated(one.name)}' if len(series) > 1 else ''}: {one.values[place]:,}"
                 drawing.rectangle(_LEFT + step * place + 1, y, max(step - 2, 1), max(height, 0.7), f"s{number}", named)
     _draw_labels(drawing, labels, step, top + _HEIGHT + 16)
     drawing.text((WIDTH + _LEFT) / 2, top + _HEIGHT + 34, axis, "middle muted")
@@ -216,6 +222,19 @@ def _draw_legend(drawing: _Drawing, series: Sequence[Series]) -> None:
     for number, one in enumerate(series if len(series) > 1 else ()):
         drawing.rectangle(0, 20 * number + 3, 11, 11, f"s{number}")
         drawing.text(18, 20 * number + 13, one.name)
+
+
+def isolated(text: str, longest: int = 120) -> str:
+    """Return a foreign name for a sentence: one from right to left can't turn the words around it."""
+    plain = short(text, longest)
+    return plain if plain.isascii() else f"{_ISOLATE}{plain}{_END}"
+
+
+def visible(text: str) -> str:
+    """Spell out control characters and changes of direction, but for the ends of lines and those of `isolated`."""
+    if text.isprintable():
+        return text
+    return "".join(part if part in _KEPT else shown(part) for part in _AT_KEPT.split(text))
 
 
 def short(text: str, longest: int = 120) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datapack.page.cells import Amount, Listing, code, name, share
-from datapack.page.svg import MOST_BARS, Plot, bars, heat_map, histogram, short
+from datapack.page.svg import MOST_BARS, Plot, bars, heat_map, histogram, isolated
 from datapack.report.bins import Bins, count_bins
 from datapack.text import counted
 
@@ -42,7 +42,7 @@ def boxes_per_category(lists: Lists) -> Plot | None:
     series = lists.series(lambda coco: [counts[coco.path][label] for label in ordered], lists.labelled)
     left = len(ordered) - MOST_BARS
     more = f"and {counted(left, 'more category', 'more categories')}" if left > 0 else ""
-    largest = ", ".join(f"{short(label, 40)} {totals[label]:,}" for label in ordered[:_NAMED])
+    largest = ", ".join(f"{isolated(label, 40)} {totals[label]:,}" for label in ordered[:_NAMED])
     description = f"A bar for each of {counted(len(ordered), 'category', 'categories')}, the largest first: {largest}."
     title = "Boxes per category"
     return Plot(title, _on_categories(totals, ordered), bars(title, description, ordered, series, more))
@@ -100,11 +100,11 @@ def _on_categories(totals: Counter[str], ordered: list[str]) -> str:
     if not used:
         return "No category has a box: this data can't train a detector."
     if len(ordered) == 1:
-        return f"There is only one category, {short(used[0], 40)}."
+        return f"There is only one category, {isolated(used[0], 40)}."
     largest, smallest = used[0], used[-1]
     text = (
-        f"{short(largest, 40)} has {share(totals[largest], sum(totals.values()))} of the boxes, "
-        f"{short(smallest, 40)} {share(totals[smallest], sum(totals.values()))}"
+        f"{isolated(largest, 40)} has {share(totals[largest], sum(totals.values()))} of the boxes, "
+        f"{isolated(smallest, 40)} {share(totals[smallest], sum(totals.values()))}"
     )
     if few := sum(totals[label] < _FEW for label in used):
         text += f"; {_categories_have(few)} under {_FEW} boxes, too few for a score that means something"
@@ -114,7 +114,7 @@ def _on_categories(totals: Counter[str], ordered: list[str]) -> str:
         text += ": they are balanced"
     unused = ordered[len(used) :]
     if unused:
-        named = ", ".join(short(label, 40) for label in unused[:_NAMED])
+        named = ", ".join(isolated(label, 40) for label in unused[:_NAMED])
         text += f". {_categories_have(len(unused))} no box, such as {named}"
     return f"{text}."
 

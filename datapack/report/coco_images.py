@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datapack.page.svg import Dot, Plot, Series, histogram, scatter, short
+from datapack.page.svg import Dot, Plot, Series, histogram, isolated, scatter
 from datapack.report.bins import Bins, count_bins
 from datapack.text import counted
 
@@ -95,7 +95,7 @@ def sequence_plot(lists: Lists) -> Plot | None:
     elif len(values) == values.sum():
         text = f"{counted(len(images), 'sequence')} with one image each"
     if split:
-        named = ", ".join(short(sequence, 60) for sequence in split[:_NAMED])
+        named = ", ".join(isolated(sequence, 60) for sequence in split[:_NAMED])
         text += (
             f". {counted(len(split), 'sequence')} {'is' if len(split) == 1 else 'are'} in several COCO files, such as "
             f"{named}: neighbouring frames look alike, so a score on one file would be too good for a detector "

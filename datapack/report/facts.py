@@ -16,6 +16,7 @@ from datapack.errors import DatapackError
 from datapack.fetch.history import manifest_here
 from datapack.files import read_limited
 from datapack.page.cells import Listing, bytes_of, code, link, name
+from datapack.page.svg import isolated
 from datapack.report.files import below_payload
 from datapack.text import counted, size
 from datapack.urls import hide_secrets, strip_signature
@@ -154,4 +155,4 @@ def missing(files: Mapping[str, Missing]) -> Listing:
 def missing_reasons(files: Mapping[str, Missing]) -> str:
     """Say how often there is which reason."""
     reasons: Sequence[tuple[str, int]] = Counter(each.reason for each in files.values()).most_common(EXAMPLES)
-    return "; ".join(f"{reason} ({count:,})" for reason, count in reasons)
+    return "; ".join(f"{isolated(reason, 100)} ({count:,})" for reason, count in reasons)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from datapack.bag.bagit import reread_tags
 from datapack.catalog.packing import decode
 from datapack.image.config import dataset_folder
 from datapack.image.layers import data_layers, program_layer, tag_layer
-from datapack.page.cells import Listing, bytes_of, name
+from datapack.page.cells import Listing, bytes_of, code
 from datapack.report.files import below_payload
 from datapack.text import counted, size
 
@@ -53,10 +55,10 @@ def image_facts(bag: Bag, reference: Reference, locked: LockEntry, parent: LockE
     digests = locked.image.layers[-len(made) :]
     if len(digests) < len(made):  # somebody changed the lock
         return None
-    inside = ["the import program", *map(_inside, groups), "the bag's tag files"]
+    inside: list[Cell] = ["the import program", *map(_inside, groups), "the bag's tag files"]
     known = {digest for image in (parent.images if parent else ()) for digest in image.layers}
     rows: list[Sequence[Cell]] = [
-        (name(what, 160), bytes_of(layer.size), len(group), "yes" if digest in known else "no", digest[:_DIGEST_SHOWN])
+        (what, bytes_of(layer.size), len(group), "yes" if digest in known else "no", digest[:_DIGEST_SHOWN])
         for what, layer, group, digest in zip(inside, made, [[], *groups, []], digests, strict=True)
     ]
     new = [layer.size for layer, digest in zip(made, digests, strict=True) if digest not in known]
@@ -74,12 +76,12 @@ def image_facts(bag: Bag, reference: Reference, locked: LockEntry, parent: LockE
     )
 
 
-def _inside(group: Sequence[PayloadFile]) -> str:
+def _inside(group: Sequence[PayloadFile]) -> Markup:
     """Say in which folders the files of a layer are."""
     folders = Counter(below_payload(file.path).rpartition("/")[0] for file in group)
     ordered = sorted(folders, key=lambda folder: (-folders[folder], folder))
     if len(group) <= _NAMED:
-        return ", ".join(below_payload(file.path) for file in group)
-    named = ", ".join(f"{folder or 'the top'}/" if folder else "the top folder" for folder in ordered[:_NAMED])
+        return Markup(", ").join(code(below_payload(file.path), 60) for file in group)
+    named = Markup(", ").join(code(f"{folder}/", 60) if folder else "the top folder" for folder in ordered[:_NAMED])
     left = len(ordered) - _NAMED
-    return f"{named} and {counted(left, 'more folder')}" if left > 0 else named
+    return Markup("{} and {}").format(named, counted(left, "more folder")) if left > 0 else named

@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.executor import cores, run_all
-from datapack.page.cells import name
-from datapack.page.svg import MOST_SERIES, short
+from datapack.page.cells import code
+from datapack.page.svg import MOST_SERIES, isolated, short
 from datapack.report.choice import categories_shown
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Sample:
     """An image as the page shows it."""
 
     path: Markup
-    caption: Markup
+    caption: str
     alternative: str  # for those who can't see it
     source: str
     shown: tuple[int, int]  # width and height of the small copy, pixels
@@ -163,13 +163,13 @@ def _sample(chosen: Chosen, thumbnail: _Thumbnail, image: ImageFile) -> Sample:
         boxes, counts = _boxes(chosen)
         listed = chosen.coco.sizes[chosen.row].tolist()
         size = (listed[0], listed[1]) if min(listed) > 0 else size
-    named = [f"{short(label, 40)} {count:,}" for label, count in counts.most_common(_NAMED)]
+    named = [f"{isolated(label, 40)} {count:,}" for label, count in counts.most_common(_NAMED)]
     named += [f"and {len(counts) - _NAMED:,} more"] if len(counts) > _NAMED else []
     caption = ", ".join(named) or ("no boxes" if chosen.coco is not None and chosen.coco.has_boxes else "")
     return Sample(
-        path=name(chosen.path, 60),
-        caption=name(caption, 200),
-        alternative=f"{short(chosen.path)}: {caption or 'an image'}",
+        path=code(chosen.path, 60),
+        caption=caption,
+        alternative=f"{isolated(chosen.path)}: {caption or 'an image'}",
         source=f"data:image/jpeg;base64,{b64encode(thumbnail.content).decode()}",
         shown=thumbnail.size,
         width=size[0],

@@ -97,6 +97,7 @@ def test_a_click_sorts(template, tmp_path, column, clicks, order, state):
 def test_cells_of_foreign_names_are_isolated():
     """Names are escaped, spelled out and isolated; a link goes only to the web."""
     assert name("<b>\u202e") == r"<bdi>&lt;b&gt;\u202e</bdi>"
+    assert code("a/قنديل.jpg") == "<code><bdi>a</bdi>/<bdi>قنديل.jpg</bdi></code>"
     assert code("a&b") == "<code><bdi>a&amp;b</bdi></code>"
     assert link("javascript:alert(1)", "x") == "<bdi>x</bdi>"
     assert link('https://a.org/"><script>', "x").count("<") == 4

@@ -6,7 +6,20 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from datapack.page.svg import MOST_BARS, WIDTH, Dot, Series, bars, heat_map, histogram, scatter, short
+from datapack.errors import shown
+from datapack.page.svg import (
+    MOST_BARS,
+    WIDTH,
+    Dot,
+    Series,
+    bars,
+    heat_map,
+    histogram,
+    isolated,
+    scatter,
+    short,
+    visible,
+)
 
 EVIL = "</title><script>alert('x')</script>\" & \x1b[2J\u202egnp"
 SPACE = "{http://www.w3.org/2000/svg}"
@@ -33,7 +46,7 @@ def test_names_are_text(kind):
     root = ET.fromstring(svg)
     assert not root.findall(".//script")
     assert not {"\x1b", "\u202e"} & set(svg)
-    assert root.find("title").text == root.find("desc").text == short(EVIL)
+    assert root.find("title").text == root.find("desc").text == shown(EVIL)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,6 +98,14 @@ def test_a_heat_map_has_a_path_for_each_shade():
     svg = heat_map("t", "d", [[0, 1], [8, 8]])
     cells = {shade: len(re.findall("M", path)) for shade, path in re.findall(r'<path class="h(\d)" d="([^"]*)"', svg)}
     assert cells == {"1": 1, "8": 2}
+
+
+def test_a_name_in_a_sentence_keeps_its_direction_to_itself():
+    """It is between the characters that isolate it, which only we can write; others are spelled out."""
+    assert isolated("fish") == "fish"
+    assert visible(f"{isolated('قنديل')}: 3") == "\u2068قنديل\u2069: 3"
+    assert isolated("\u2069x") == r"\u2069x"
+    assert visible("a\nb\x1b\u202e") == "a\nb\\x1b\\u202e"
 
 
 def test_a_long_label_is_cut_but_can_be_read():

@@ -103,8 +103,11 @@ def test_names_can_neither_add_markup_nor_hide_text():
 
 def test_a_name_from_right_to_left_is_kept_apart():
     """It is isolated, so that the numbers after it stay where they are."""
-    page = a_page(a_survey(a_coco(categories=("قنديل البحر", "crab"))))
+    page = a_page(
+        a_survey(a_coco(categories=("قنديل البحر", "crab"), boxes=[(0, 0, (1, 1, 9, 9)), (0, 1, (1, 1, 9, 9))]))
+    )
     assert "<bdi>قنديل البحر</bdi>" in page.html
+    assert "\u2068قنديل البحر\u2069 50 %" in page.text
 
 
 def test_a_category_without_a_name_can_be_seen():
