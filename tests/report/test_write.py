@@ -107,6 +107,8 @@ def test_private_data_has_no_images_unless_asked_for(reef):
     assert "img" not in page.tags
     assert "This page shows no images of the data: the dataset is private." in page.text
     assert "secret-value" not in page.html
+    assert "1 table with 2 rows in all." in page.text
+    assert "name text 1 50 % depth whole number 0 0 %" in page.text
     assert stat.S_IMODE((reef.root / "dist/reef-v1.report.html").stat().st_mode) == 0o600
     assert page_of(reef, "--samples").tags.count("img") == 3
     assert stat.S_IMODE((reef.root / "dist/reef-v1.report.html").stat().st_mode) == 0o600
