@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from datapack.inspect.model import Table
+    from datapack.inspect.model import Column, Table
 
 MOST_FORMS, MOST_COLUMNS, MOST_UNREADABLE = 12, 60, 20
 
@@ -42,10 +42,10 @@ def summarise(tables: Sequence[Table]) -> Tables | None:
     """Group tables by their columns, the largest group first; None without tables."""
     if not tables:
         return None
-    groups: defaultdict[tuple[str, ...], list[Table]] = defaultdict(list)
+    groups: defaultdict[tuple[bool, tuple[str, ...]], list[Table]] = defaultdict(list)
     for table in tables:
         if table.columns:
-            groups[tuple(column.name for column in table.columns)].append(table)
+            groups[table.has_header, tuple(column.name for column in table.columns)].append(table)
     ordered = sorted(groups.values(), key=lambda group: (-len(group), -_rows(group), group[0].path))
     readable = sum(map(len, ordered))
     summary = f"{counted(readable, 'table')} with {counted(_rows(tables), 'row')} in all"
@@ -65,14 +65,25 @@ def _form(group: Sequence[Table]) -> Form:
     rows = _rows(group)
     columns = []
     for place, column in enumerate(group[0].columns[:MOST_COLUMNS]):
-        missing = sum(table.columns[place].missing for table in group)
         kinds = Counter(table.columns[place].type for table in group)
-        columns.append((name(column.name), _kinds(kinds), missing, Amount(share(missing, rows), missing)))
+        columns.append((name(column.name), _kinds(kinds), *_missing([table.columns[place] for table in group], rows)))
     left = len(group[0].columns) - len(columns)
     summary = f"{counted(len(group), 'table')}, {counted(rows, 'row')}, {counted(len(group[0].columns), 'column')}"
+    if ragged := sum(table.ragged for table in group):
+        summary += f", {counted(ragged, 'row')} with another number of values"
+    if not group[0].has_header:
+        summary += ", no header"
     heads = ("Column", "Type", "Missing values", "of all rows")
     listing = Listing(f"Columns: {summary}", heads, columns, f"And {counted(left, 'more column')}." if left else "")
     return Form(code(group[0].path), len(group) - 1, listing)
+
+
+def _missing(columns: Sequence[Column], rows: int) -> tuple[Amount, Amount]:
+    """Return the number and the share of the values that one column has not in any of the tables."""
+    if any(column.missing < 0 for column in columns):
+        return Amount("not known", -1), Amount("not known", -1)
+    missing = sum(column.missing for column in columns)
+    return Amount(f"{missing:,}", missing), Amount(share(missing, rows), missing)
 
 
 def _kinds(kinds: Counter[str]) -> Markup:

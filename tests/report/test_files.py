@@ -57,15 +57,28 @@ def test_tables_with_the_same_columns_are_shown_once():
     columns = (Column("id", "whole number", 0), Column("depth", "number", 2))
     tables = [Table(f"{number}.csv", 10, columns) for number in range(4999)]
     other = Table("x.csv", 10, (Column("id", "text", 0), Column("depth", "number", 2)))
-    found = summarise([*tables, other, Table("broken.csv", 0, (), "not UTF-8")])
+    found = summarise([*tables, other, Table("broken.csv", 0, (), problem="not UTF-8")])
     assert found.summary == "5,000 tables with 50,000 rows in all, all with the same columns: they can be read as one."
     (form,) = found.forms
     assert rows(form.columns) == [
         ["id", "whole number (4,999), text (1)", "0", "0 %"],
-        ["depth", "number", "10000", "20 %"],
+        ["depth", "number", "10,000", "20 %"],
     ]
     assert form.others == 4999
     assert rows(found.unreadable) == [["broken.csv", "not UTF-8"]]
+
+
+def test_what_a_table_does_not_tell_is_not_made_up():
+    """Parquet may not count missing values; rows of another length and missing headers are named."""
+    one = Table("a.parquet", 4, (Column("", "string", -1),))
+    other = Table("b.csv", 4, (Column("", "text", 1),), ragged=3, first_ragged=2, has_header=False)
+    forms = summarise([one, other]).forms
+    assert rows(forms[0].columns) == [["(no name)", "string", "not known", "not known"]]
+    assert (
+        forms[1].columns.caption
+        == "Columns: 1 table, 4 rows, 1 column, 3 rows with another number of values, no header"
+    )
+    assert rows(forms[1].columns) == [["(no name)", "text", "1", "25 %"]]
 
 
 def test_tables_of_many_forms_are_cut():
