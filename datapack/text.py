@@ -21,9 +21,9 @@ def size(count: int) -> str:
     return f"{amount / 1000:.3g} TB"
 
 
-def counted(count: int, noun: str) -> str:
-    """Format a number of things: ``1 file``, ``4,000 files``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Format a number of things: ``1 file``, ``4,000 files``; with a plural that has no ``s``: ``2 boxes``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or f'{noun}s'}"
 
 
 def escape_unknown(*streams: TextIO) -> None:

@@ -53,3 +53,4 @@ def test_one_thing_is_not_plural():
     """Only one file is a file; large numbers have commas."""
     counts = {0: "0 files", 1: "1 file", 2: "2 files", 1000: "1,000 files"}
     assert {number: counted(number, "file") for number in counts} == counts
+    assert [counted(number, "box", "boxes") for number in (0, 1, 2)] == ["0 boxes", "1 box", "2 boxes"]

@@ -51,6 +51,12 @@ def last_commit(file: Path) -> Commit | None:
     return Commit(identity, f"{folder}{file.name}", bool(changes), _public(remote or ""))
 
 
+def commit_date(file: Path, commit: str) -> str | None:
+    """Return the day of a commit in the repository of a file, as the person who committed it wrote it: 2026-11-27."""
+    written = _git(file.resolve(), "rev-list", "--max-count=1", "--format=%cs", commit)
+    return written.splitlines()[-1] if written else None
+
+
 def is_ignored(path: Path) -> bool:
     """Whether git ignores a file or folder; False without git or outside a repository."""
     return _git(path, "check-ignore", "--quiet", path.name) is not None

@@ -18,6 +18,7 @@ from datapack.cli.commands import (
     fetch,
     init,
     push,
+    report,
     run,
     verify,
 )
@@ -34,6 +35,7 @@ COMMANDS = (
     list_,
     fetch,
     check,
+    report,
     build,
     push,
     run,

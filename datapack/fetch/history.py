@@ -24,14 +24,22 @@ def keep_manifest(workspace: Workspace, manifest: Manifest) -> None:
             file.writelines(manifest.lines())
 
 
+def manifest_here(workspace: Workspace, reference: Reference, digest: str) -> Manifest | None:
+    """Find the manifest with this digest in the bag or among the copies; None if it is in neither of them."""
+    for path in (workspace.bag(reference) / MANIFEST, workspace.manifest(digest)):
+        if path.is_file() and digest_of(content := read_tag_file(path)) == digest:
+            return Manifest.parse(content, where=path)
+    return None
+
+
 def find_manifest(workspace: Workspace, reference: Reference, digest: str, reporter: Reporter) -> Manifest | None:
     """Find the manifest with this digest: in the bag, among the copies, or in DVC's cache or remote.
 
     Return None if it is in none of them. No other file of the bag is fetched.
     """
-    for path in (workspace.bag(reference) / MANIFEST, workspace.manifest(digest)):
-        if path.is_file() and digest_of(content := read_tag_file(path)) == digest:
-            return Manifest.parse(content, where=path)
+    here = manifest_here(workspace, reference, digest)
+    if here is not None:
+        return here
     found = dvc.read(workspace, workspace.pointer(reference), MANIFEST, reporter)
     if found is None or digest_of(found) != digest:
         return None

@@ -16,6 +16,7 @@ COMMANDS = (
     "list",
     "fetch",
     "check",
+    "report",
     "build",
     "push",
     "run",

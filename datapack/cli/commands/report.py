@@ -1,0 +1,85 @@
+"""`datapack report`: show what a version contains, on one page."""
+
+from __future__ import annotations
+
+from argparse import BooleanOptionalAction
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapack.cli.answer import Answer
+from datapack.cli.options import add_command, console, short, workspace
+from datapack.text import counted, size
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.cli.options import Commands
+    from datapack.report.write import Written
+
+_EXAMPLES = (
+    "datapack report reef@v1",
+    "datapack report reef@v1 --deep  # also decode every image",
+    "datapack report reef@v1 --no-samples --output reef.html",
+)
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "report",
+        run,
+        summary="write a page that shows what a fetched version contains, and what may be wrong with it",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("reference", metavar="REF", help="name@version")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="the page (default: dist/<name>-<version>.report.html)"
+    )
+    parser.add_argument(
+        "--samples",
+        action=BooleanOptionalAction,
+        default=None,
+        help="show small copies of images with their boxes (default: unless it is private or under an ND licence)",
+    )
+    parser.add_argument("--deep", action="store_true", help="decode every image, for findings that only pixels show")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Write the report of a version."""
+    from datapack.reference import Reference
+    from datapack.report.write import write_report
+
+    reference = Reference.parse(options.reference)
+    path = (options.folder / options.output).resolve() if options.output else None
+    written = write_report(
+        workspace(options), reference, path, samples=options.samples, deep=options.deep, reporter=console(options)
+    )
+    counts = _counts(written)
+    shown, reason = len(written.shown.samples), written.shown.why_not
+    value = {
+        "reference": str(reference),
+        "digest": written.digest,
+        "report": str(written.path),
+        "bytes": written.bytes,
+        "samples": shown,
+        "no_samples": reason or None,
+        "findings": counts,
+    }
+    found = [
+        f"{count:,} silenced" if kind == "silenced" else counted(count, kind) for kind, count in counts.items() if count
+    ]
+    samples = f"{counted(shown, 'image')} of the data" if shown else f"none: {reason or 'no image can be read'}"
+    lines = [
+        f"report     {short(written.path)}, {size(written.bytes)}",
+        f"dataset    {written.digest}",
+        f"findings   {', '.join(found) or 'none'}",
+        f"samples    {samples}",
+    ]
+    return Answer(value, lines)
+
+
+def _counts(written: Written) -> dict[str, int]:
+    """Return the number of findings of each severity, and of those that the catalog silences."""
+    kinds = Counter("silenced" if found.silenced else found.rule.severity for found in written.findings)
+    return {kind: kinds[kind] for kind in ("error", "warning", "note", "silenced")}

@@ -1,0 +1,48 @@
+"""The findings of `check` on the page: what is wrong, how often, where, and which lines of the catalog fix it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from datapack.page.cells import Listing, name
+from datapack.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datapack.inspect.findings import Finding
+
+DOCS = "https://datapack.github.io/findings/"
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+def by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that nobody silenced, the gravest first."""
+    loud = [finding for finding in findings if not finding.silenced]
+    return sorted(loud, key=lambda finding: (_ORDER[finding.rule.severity], finding.rule.code))
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Say in one line how many findings of each severity there are."""
+    loud = by_severity(findings)
+    counts = Counter(finding.rule.severity for finding in loud)
+    parts = [counted(counts[severity], severity) for severity in ("error", "warning", "note") if counts[severity]]
+    if quiet := len(findings) - len(loud):
+        parts.append(f"{quiet:,} silenced in the catalog")
+    return ", ".join(parts) or "nothing found"
+
+
+def silenced(findings: Sequence[Finding]) -> Listing:
+    """Return the table of the findings that the catalog accepts, with the reasons."""
+    rows = [
+        (f"{finding.rule.code} {finding.rule.title}", finding.count, name(finding.silenced, 300))
+        for finding in findings
+        if finding.silenced
+    ]
+    return Listing("Silenced in the catalog", ("Finding", "Number", "Reason"), rows)
+
+
+def docs_link(code: str) -> str:
+    """Return the address of a finding's explanation."""
+    return f"{DOCS}#{code.lower()}"
