@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from datapack.inspect.findings import Finding
 
-DOCS = "https://datapack.github.io/findings/"
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -41,8 +40,3 @@ def silenced(findings: Sequence[Finding]) -> Listing:
         if finding.silenced
     ]
     return Listing("Silenced in the catalog", ("Finding", "Number", "Reason"), rows)
-
-
-def docs_link(code: str) -> str:
-    """Return the address of a finding's explanation."""
-    return f"{DOCS}#{code.lower()}"

@@ -63,7 +63,6 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
         findings=findings.by_severity(results),
         silenced=findings.silenced(results),
         findings_summary=findings.summary(results),
-        docs_link=findings.docs_link,
         has_images=bool(survey.images),
         deep=deep,
         shown=shown,
