@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, SplitSource, SubsetSource, UrlSource
+from datapack.catalog.sources import (
+    CocoSource,
+    KaggleSource,
+    ListSource,
+    LocalSource,
+    SplitSource,
+    SubsetSource,
+    UrlSource,
+)
 from datapack.errors import FetchError
 from datapack.fetch.context import named_hosts
 from datapack.fetch.failures import report_failures
+from datapack.fetch.headers import is_refused, login_hint, read_headers
 from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
 from datapack.fetch.kinds.url import fetch_url
+from datapack.fetch.kinds.url_list import fetch_list
 from datapack.fetch.names import check_name
 from datapack.fetch.payload import payload_path
 
@@ -43,6 +54,7 @@ def _fetch_subset(source: SubsetSource, context: FetchContext) -> SourceResult:
 _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     CocoSource: fetch_coco,
     KaggleSource: fetch_kaggle,
+    ListSource: fetch_list,
     LocalSource: fetch_local,
     SplitSource: _fetch_split,
     SubsetSource: _fetch_subset,
@@ -52,6 +64,7 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
 _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
     CocoSource: lambda source, context: (),
     KaggleSource: lambda source, context: source.files,
+    ListSource: lambda source, context: (),
     LocalSource: lambda source, context: (name for name, _ in find_local(source, context)),
     SplitSource: lambda source, context: (),
     SubsetSource: lambda source, context: (),
@@ -75,23 +88,30 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     payload = context.payload
     missing: dict[str, Missing] = {}
     failed: dict[WantedFile, Failure] = {}
+    hints: dict[str, None] = {}  # an ordered set
 
     def check_failures() -> None:
-        report_failures(payload.reference, failed, payload.downloaded + len(missing) + len(failed), failures)
+        total = payload.downloaded + len(missing) + len(failed)
+        report_failures(payload.reference, failed, total, failures, tuple(hints))
 
     _check_names(sources, context)
+    if not payload.folder.exists():  # with files of an earlier run, perhaps nothing needs a login
+        for source in sources:
+            read_headers(source)
     payload.begin()
     for source in sources:
         if source.reads is not None and not payload.has(source.reads):
             check_failures()
             raise FetchError(
                 "no such file in the payload",
-                where=f"coco {source.reads}",
+                where=source.label,
                 fix="list the source that provides it before the one that reads it",
             )
         result = _fetch(source, context)
         missing.update(result.missing)
         failed.update(result.failed)
+        if is_refused(result.failed.values()) and (hint := result.hint or login_hint(source)):
+            hints[hint] = None
     check_failures()
     payload.add_missing(missing)
     return payload.finish()
@@ -100,7 +120,8 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
 def _fetch(source: AnySource, context: FetchContext) -> SourceResult:
     """Fetch a source without the files that it excludes; say so if it excludes nothing, or everything."""
     excluded, before = Patterns(source.exclude), len(context.payload.hashes)
-    result = _FETCH[type(source)](source, replace(context, excluded=excluded, into=source.into))
+    chosen = replace(context, excluded=excluded, into=source.into, headers=partial(read_headers, source))
+    result = _FETCH[type(source)](source, chosen)
     if unused := sorted(excluded.unused):
         context.reporter.note(f"{source.label}: the pattern {unused[0]!r} in 'exclude' matches no file")
     if source.exclude and len(context.payload.hashes) == before and not result.missing and not result.failed:

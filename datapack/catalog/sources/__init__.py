@@ -13,15 +13,18 @@ from datapack.catalog.sources.local import LocalSource
 from datapack.catalog.sources.split import SplitSource
 from datapack.catalog.sources.subset import SubsetSource
 from datapack.catalog.sources.url import UrlSource
+from datapack.catalog.sources.url_list import ListSource
 
-AnySource = CocoSource | KaggleSource | LocalSource | SplitSource | SubsetSource | UrlSource
-FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
+AnySource = CocoSource | KaggleSource | ListSource | LocalSource | SplitSource | SubsetSource | UrlSource
+# each pattern of a key in words, for errors
+FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}
 
 __all__ = [
     "FORMS",
     "AnySource",
     "CocoSource",
     "KaggleSource",
+    "ListSource",
     "LocalSource",
     "Source",
     "SplitSource",
