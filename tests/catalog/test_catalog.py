@@ -18,6 +18,7 @@ from datapack.catalog.model import KINDS, Catalog, Version
 from datapack.catalog.schema import json_schema
 from datapack.catalog.sources import (
     CocoSource,
+    DoiSource,
     KaggleSource,
     ListSource,
     LocalSource,
@@ -90,10 +91,11 @@ def test_each_kind_of_source_is_read(read):
         {"subset": "reef@v0", "coco": ["train.json"], "count": 2},
         {"split": "reef@v0", "coco": "train.json", "ratios": {"train": 0.8, "val": 0.2}},
         {"list": "files.csv", "base": "https://example.org/"},
+        {"doi": "10.5281/zenodo.1"},
     ]
     text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
     kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
-    web = [ListSource]
+    web = [ListSource, DoiSource]
     assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource, SubsetSource, SplitSource, *web]
     assert set(KINDS.values()) == set(kinds)
 
@@ -183,7 +185,7 @@ COCO = {"coco": "a.json", "into": "images"}
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ({}, ": unknown kind of source: expected one of the keys coco, .*, url, found no key"),
+        ({}, ": unknown kind of source: expected one of the keys coco, doi, .*, url, found no key"),
         ("a.txt", ": unknown kind of source"),
         ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),
         ({"local": "a", "url": "https://a.org/b"}, ": the source has more than one kind: .*, found local and url"),

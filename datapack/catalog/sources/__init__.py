@@ -5,9 +5,10 @@ key with the kind's name (``coco: train.json``) tells which kind an entry of the
 """
 
 from datapack.catalog import codes
-from datapack.catalog.sources import kaggle, split, url
+from datapack.catalog.sources import doi, kaggle, split, url
 from datapack.catalog.sources.base import Source
 from datapack.catalog.sources.coco import CocoSource
+from datapack.catalog.sources.doi import DoiSource
 from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
 from datapack.catalog.sources.split import SplitSource
@@ -15,14 +16,15 @@ from datapack.catalog.sources.subset import SubsetSource
 from datapack.catalog.sources.url import UrlSource
 from datapack.catalog.sources.url_list import ListSource
 
-AnySource = CocoSource | KaggleSource | ListSource | LocalSource | SplitSource | SubsetSource | UrlSource
+AnySource = CocoSource | DoiSource | KaggleSource | ListSource | LocalSource | SplitSource | SubsetSource | UrlSource
 # each pattern of a key in words, for errors
-FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}
+FORMS = {**codes.FORMS, **doi.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}
 
 __all__ = [
     "FORMS",
     "AnySource",
     "CocoSource",
+    "DoiSource",
     "KaggleSource",
     "ListSource",
     "LocalSource",
