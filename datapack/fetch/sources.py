@@ -10,6 +10,7 @@ from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import (
     CocoSource,
     DoiSource,
+    HuggingFaceSource,
     KaggleSource,
     ListSource,
     LocalSource,
@@ -23,6 +24,7 @@ from datapack.fetch.failures import report_failures
 from datapack.fetch.headers import is_refused, login_hint, read_headers
 from datapack.fetch.kinds.coco import fetch_coco
 from datapack.fetch.kinds.doi import fetch_doi
+from datapack.fetch.kinds.huggingface import fetch_huggingface
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
 from datapack.fetch.kinds.url import fetch_url
@@ -56,6 +58,7 @@ def _fetch_subset(source: SubsetSource, context: FetchContext) -> SourceResult:
 _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     CocoSource: fetch_coco,
     DoiSource: fetch_doi,
+    HuggingFaceSource: fetch_huggingface,
     KaggleSource: fetch_kaggle,
     ListSource: fetch_list,
     LocalSource: fetch_local,
@@ -67,6 +70,7 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
 _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
     CocoSource: lambda source, context: (),
     DoiSource: lambda source, context: (),
+    HuggingFaceSource: lambda source, context: (),
     KaggleSource: lambda source, context: source.files,
     ListSource: lambda source, context: (),
     LocalSource: lambda source, context: (name for name, _ in find_local(source, context)),

@@ -19,6 +19,7 @@ from datapack.catalog.schema import json_schema
 from datapack.catalog.sources import (
     CocoSource,
     DoiSource,
+    HuggingFaceSource,
     KaggleSource,
     ListSource,
     LocalSource,
@@ -92,10 +93,11 @@ def test_each_kind_of_source_is_read(read):
         {"split": "reef@v0", "coco": "train.json", "ratios": {"train": 0.8, "val": 0.2}},
         {"list": "files.csv", "base": "https://example.org/"},
         {"doi": "10.5281/zenodo.1"},
+        {"huggingface": "datasets/owner/name", "revision": "0" * 40},
     ]
     text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
     kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
-    web = [ListSource, DoiSource]
+    web = [ListSource, DoiSource, HuggingFaceSource]
     assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource, SubsetSource, SplitSource, *web]
     assert set(KINDS.values()) == set(kinds)
 
