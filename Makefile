@@ -33,7 +33,7 @@ check: .venv/dev  ## lint, and the tests that need no container engine, no regis
 	$(PYTEST) -m "not (engine or registry or torch or slow)" $(ARGS)
 
 test: .venv/dev .venv/train  ## run every test, or some of them: make test ARGS="-k manifest"
-	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io git mmdebstrap openssl podman runc shellcheck skopeo uidmap
+	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
 	$(PYTEST) $(ARGS)
 
 test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 20 minutes
@@ -82,7 +82,7 @@ clean:  ## remove everything that the other targets created
 
 .venv/dev: .venv/ready  # plus what tests and linters need, without PyTorch
 	@scripts/pip-install.sh .venv/pip.log --upgrade "pip>=25.1"
-	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,parquet,s3] --group test --group lint
+	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,parquet,s3,gs] --group test --group lint
 	@touch $@
 
 .venv/train: .venv/ready  # PyTorch with CUDA takes 5.5 GB: only the targets that train or test the trainers need it

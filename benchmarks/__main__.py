@@ -10,6 +10,7 @@ import argparse
 from benchmarks import (
     building,
     checking,
+    deep,
     deriving,
     fetching,
     importing,
@@ -35,6 +36,7 @@ SUBJECTS = {
     "memory": memory.bench,
     "kills": kills.bench,
     "simulate": simulate.bench,
+    "deep": deep.bench,
     "input": training_input.bench,
     "train": training.bench,
 }

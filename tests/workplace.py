@@ -56,6 +56,7 @@ class Workplace:
     def note(self, text):
         self.notes.append(text)
 
+    detail = Silent().detail
     progress = Silent().progress
 
     def hashes(self):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -53,6 +54,16 @@ def last_commit(file: Path) -> Commit | None:
 def is_ignored(path: Path) -> bool:
     """Whether git ignores a file or folder; False without git or outside a repository."""
     return _git(path, "check-ignore", "--quiet", path.name) is not None
+
+
+def uncommitted(folder: Path, names: Iterable[str]) -> list[str] | None:
+    """Return what git lists as new or changed among files and folders of a folder; None without git or a repository."""
+    inside = folder / "any"
+    listed = _git(inside, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *names)
+    prefix = _git(inside, "rev-parse", "--show-prefix")
+    if listed is None or prefix is None:
+        return None
+    return [line.strip().partition(" ")[2].strip().removeprefix(prefix) for line in listed.split("\0") if line]
 
 
 def tracked_files(folder: Path) -> list[str] | None:

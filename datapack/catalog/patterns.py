@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _TOKEN = re.compile(r"\[!?+[^/][^\]/]*\]|.", re.DOTALL)
+_WILD = frozenset("*?[")
 _ANY = "[^/]"
 _FOLDERS = "(?:[^/]+/)*"
 
@@ -30,6 +31,11 @@ def check_pattern(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"not a pattern of names: {error.msg}") from error
     return pattern
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name may stand for several."""
+    return not _WILD.isdisjoint(name)
 
 
 class Patterns:

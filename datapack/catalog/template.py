@@ -68,8 +68,11 @@ def init(folder: Path) -> list[Path]:
     The catalog is written last: after a failure, the same call can run again.
 
     Raises:
-        UsageError: the folder has a catalog already.
+        UsageError: the folder has a catalog already, or can't be one.
     """
+    for part in (folder, *folder.parents):
+        if os.path.lexists(part) and not part.is_dir():
+            raise UsageError("not a folder", where=part, fix="choose another folder")
     catalog = folder / CATALOG
     if os.path.lexists(catalog):
         raise UsageError("a catalog already exists", where=catalog, fix="edit it, or start one in another folder")

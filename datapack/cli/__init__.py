@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import itertools
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import failure
@@ -29,20 +31,25 @@ if TYPE_CHECKING:
 STOPPED = 128 + signal.SIGINT
 
 
+class _StoppedError(DatapackError):
+    exit_code = STOPPED
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its status: 0 success, 1 failure, 2 wrong usage, 3 data or image differs, 130 stopped."""
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
     given = sys.argv[1:] if arguments is None else arguments
-    options = argparse.Namespace(after_stop="run the same command again to continue", target=None, to=None)
+    again = "run the same command again to continue"
+    options = argparse.Namespace(after_stop=again, target=None, to=None, answered=False)
     signals = Signals()
     try:
         return _run(given, options, signals)
     except KeyboardInterrupt:
         forget_interrupt()
-        complain(f"stopped; {options.after_stop}")
-        if _wants_json(given):
-            say_json({"error": {"message": "stopped", "fix": options.after_stop, "status": STOPPED}}, _output(options))
+        stopped = _StoppedError("stopped", fix=options.after_stop)
+        complain(str(stopped))
+        _answer_with(stopped, given, options)
         return STOPPED
     finally:
         signals.restore()
@@ -56,22 +63,28 @@ def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals
         _check_encoding()
         _check_folder(options)
         answer = options.command(options)
+        options.answered = True
         if options.json:
             say_json(answer.value, _output(options))
         else:
             say(*answer.lines, file=_output(options))
+        if sys.stdout:
+            sys.stdout.flush()
     except BaseException as error:
         signals.check()
-        return _show(error, options, as_json=_wants_json(arguments))
+        return _show(error, arguments, options)
     else:
         return int(answer.status)
     finally:
         signals.end()
 
 
-def _wants_json(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for JSON, even one that can't be parsed."""
-    return "--json" in list(itertools.takewhile(lambda word: word != "--", arguments))
+def _answer_with(error: DatapackError, arguments: Sequence[str], options: argparse.Namespace) -> None:
+    """Answer with an error if JSON is asked for, even by a command line that can't be parsed; one answer is enough."""
+    asked = "--json" in list(itertools.takewhile(lambda word: word != "--", arguments))
+    if asked and not options.answered:
+        with contextlib.suppress(OSError):  # the error has been shown
+            say_json(failure(error), _output(options))
 
 
 def _output(options: argparse.Namespace) -> TextIO:
@@ -89,6 +102,11 @@ def _check_encoding() -> None:
 
 def _check_folder(options: argparse.Namespace) -> None:
     """Refuse a folder that is not there, which is not the same as one without a catalog; `init` makes it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        fix = "change to another folder, or to the new one of this name"
+        raise UsageError("it was removed", where="the current folder", fix=fix) from None
     if not options.makes_folder and not options.folder.is_dir():
         what = "not a folder" if options.folder.exists() else "no such folder"
         raise UsageError(what, where=options.folder, fix="choose another with -C")
@@ -106,24 +124,29 @@ def _parse(arguments: Sequence[str], options: argparse.Namespace) -> None:
     options.arguments = tuple(after or ())
 
 
-def _show(error: BaseException, options: argparse.Namespace, *, as_json: bool) -> int:
+def _show(error: BaseException, arguments: Sequence[str], options: argparse.Namespace) -> int:
     """Show the error that ended the command; return its exit status."""
     match error:
         case DatapackError():
             shown = error
-        case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
+        case BrokenPipeError():  # the reader of our output is gone
+            _drop_output()
             return 1
         case OSError():
             shown = _readable(error)
+            if options.answered:  # the answer could not be written, and Python would try again at its end
+                _drop_output()
         case Exception():
             shown = _bug(error)
         case _:
             raise error
     _complain_of(shown, options)
-    if as_json:
-        say_json(failure(shown), _output(options))
+    _answer_with(shown, arguments, options)
     return shown.exit_code
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain_of(error: DatapackError, options: argparse.Namespace) -> None:

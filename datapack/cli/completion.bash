@@ -21,6 +21,9 @@ _datapack() {
     fi
   done
   COMPREPLY=("${COMPREPLY[@]#"$kept"}")
+  if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[:/] ]]; then  # the beginning of a target: its rest follows
+    compopt -o nospace
+  fi
 }
 
 _datapack_references() {
@@ -36,6 +39,10 @@ _datapack_references() {
 _datapack_references_or_files() {
   _datapack_references "$1"
   compgen -f -- "$1"
+}
+
+_datapack_targets() {
+  compgen -W "oci: oci-archive: docker-daemon: docker://" -- "$1"
 }
 
 complete -o bashdefault -F _datapack datapack

@@ -8,3 +8,7 @@ _datapack_references_or_files() {
   _datapack_references
   _files
 }
+
+_datapack_targets() {
+  compadd -S '' -- oci: oci-archive: docker-daemon: docker://
+}

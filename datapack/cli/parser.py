@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 from datapack import __version__
-from datapack.cli.commands import base, build, check, completion, diff, fetch, init, push, run, verify
+from datapack.cli.commands import (
+    base,
+    build,
+    check,
+    completion,
+    diff,
+    doctor,
+    fetch,
+    init,
+    push,
+    run,
+    verify,
+)
 from datapack.cli.commands import list as list_
 from datapack.cli.options import add_common
 from datapack.errors import UsageError
@@ -16,7 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 #: The modules of the commands, in the order in which a newcomer needs them; each has `add` and `run`.
-COMMANDS = (init, list_, fetch, check, build, push, run, verify, diff, base, completion)
+COMMANDS = (
+    init,
+    list_,
+    fetch,
+    check,
+    build,
+    push,
+    run,
+    verify,
+    diff,
+    base,
+    doctor,
+    completion,
+)
 _WIDEST = 100  # columns of the help
 _EXAMPLES = """\
 examples:
@@ -44,6 +70,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word != "-"
+
+
 class _Formatter(argparse.HelpFormatter):
     """Help of at most 100 columns; the lines of examples stay as they are."""
 
@@ -67,11 +97,12 @@ class _Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and raise an error for what is left. Each command does it for its own options, which it knows."""
+        for word in itertools.takewhile(_is_option, args or ()):  # the value of an unknown one would seem a command
+            if word.startswith("--") and not any(name.startswith(word.partition("=")[0]) for name in self._options()):
+                raise self._no_such_option(word)
         options, rest = super().parse_known_args(args, namespace)
-        for word in rest:
-            if word.startswith("-") and word != "-":
-                given = word.partition("=")[0]
-                raise UsageError(f"no such option: {given}", where=self.prog, fix=self._nearest(given, self._options()))
+        for word in filter(_is_option, rest):
+            raise self._no_such_option(word)
         rest = self._fill(options, rest)
         if rest:
             raise UsageError("unexpected argument", where=self.prog, found=repr(rest[0]), fix=self._see())
@@ -95,6 +126,10 @@ class _Parser(argparse.ArgumentParser):
         name, expected = argparse._get_action_name(action), ", ".join(choices)
         fix = self._nearest(str(value), choices)
         raise UsageError(f"{name}: no such choice", where=self.prog, expected=expected, found=repr(value), fix=fix)
+
+    def _no_such_option(self, word: str) -> UsageError:
+        given = word.partition("=")[0]
+        return UsageError(f"no such option: {given}", where=self.prog, fix=self._nearest(given, self._options()))
 
     def _options(self) -> list[str]:
         return [name for name in self._option_string_actions if name.startswith("--")]

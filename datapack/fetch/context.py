@@ -34,6 +34,8 @@ class SourceResult:
     )  # files that may be missing, by their path in the payload
     failed: Mapping[WantedFile, Failure] = field(default_factory=dict)  # files that must not be missing
     hint: str = ""  # what to do about those that a server refuses
+    # Files of the payload that others were made of, by their path, and whether they stay in it.
+    used: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter, alike: Sequence[str]
     if is_ordinary(root, pointer):
         add_bag(root, bag, pointer, reporter, alike)
     else:
-        _run(workspace, ["add", path])
+        _run(workspace, ["add", path], reporter)
     tracked = read_pointer(pointer)
     files = bag.files + len(bag.tags)
     if tracked.files != files:
@@ -107,7 +107,8 @@ def restore(workspace: Workspace, pointer: Path, destination: Path, reporter: Re
     with atomic_writer(other) as file:
         file.write(yaml.safe_dump(content, sort_keys=False).encode())
     try:
-        _run(workspace, ["pull" if has_remote else "checkout", "--force", str(other.relative_to(workspace.root))])
+        command = ["pull" if has_remote else "checkout", "--force", str(other.relative_to(workspace.root))]
+        _run(workspace, command, reporter)
     except VersioningError as error:
         reporter.note(str(error))
         return False
@@ -141,7 +142,7 @@ def read(workspace: Workspace, pointer: Path, name: str, reporter: Reporter) -> 
         file = pointer.with_suffix("").relative_to(workspace.root) / name
         reporter.note(f"fetching {file} from DVC's remote")
         try:
-            _run(workspace, ["fetch", str(file)])
+            _run(workspace, ["fetch", str(file)], reporter)
         except VersioningError as error:
             reporter.note(str(error))
             return None
@@ -176,15 +177,15 @@ def push(workspace: Workspace, pointer: Path, reporter: Reporter) -> None:
     check_remote(workspace.root)
     read_pointer(pointer)
     reporter.note(f"pushing {pointer.with_suffix('').relative_to(workspace.root)} to DVC's remote")
-    _run(workspace, ["push", str(pointer.relative_to(workspace.root))])
+    _run(workspace, ["push", str(pointer.relative_to(workspace.root))], reporter)
 
 
 def _has_remote(workspace: Workspace) -> bool:
     return bool(read_setting(workspace.root, "core", "remote"))
 
 
-def _run(workspace: Workspace, command: list[str]) -> None:
-    """Run a DVC command."""
+def _run(workspace: Workspace, command: list[str], reporter: Reporter) -> None:
+    """Run a DVC command; what it says is a detail."""
     root = workspace.root
     set_up(root)
     _release_dead_locks(root)
@@ -203,6 +204,9 @@ def _run(workspace: Workspace, command: list[str]) -> None:
         _, found, message = done.stderr.partition(_ERROR)
         reason = (message if found else done.stderr).strip().partition("\n\n")[0]
         raise VersioningError(f"'dvc {' '.join(command)}' failed", where=root, found=reason or "no message")
+    for line in done.stdout.splitlines():
+        if line.strip():
+            reporter.detail(f"dvc {command[0]}: {line.strip()}")
 
 
 def _release_dead_locks(root: Path) -> None:

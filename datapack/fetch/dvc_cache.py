@@ -29,6 +29,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?")
 _LIMIT = 4 << 30  # bytes of a listing or a manifest: more than those of ten million files
 _BLOCK = 1 << 20  # bytes
 _PROTECTED = 0o444  # DVC takes an object of this mode for sound
+_OWN_NAMES = 2  # in the bag and here; with more, it is a file of the user's too (``link: true``), whose mode stays
 _DAY = 24 * 60 * 60  # seconds
 
 
@@ -141,7 +142,8 @@ class DvcCache:
                     if link == "copy":
                         raise
         with contextlib.suppress(OSError):  # as in DVC: the disk has no permissions, or the file is another user's
-            if stat.S_IMODE(path.stat().st_mode) != _PROTECTED:  # also one that a kill left so
+            mode, names = path.stat().st_mode, path.stat().st_nlink
+            if stat.S_IMODE(mode) != _PROTECTED and names <= _OWN_NAMES:  # also one that a kill left so
                 path.chmod(_PROTECTED)
 
     def remove_leftovers(self) -> None:

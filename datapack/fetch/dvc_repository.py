@@ -26,7 +26,7 @@ def set_up(root: Path) -> None:
         if read_setting(root, "cache", "type"):
             return
         # Without reflinks, hardlink must come first: DVC copies if it can't make the first type of link.
-        links = "reflink,hardlink,copy" if _supports_reflinks(repository) else "hardlink,copy"
+        links = "reflink,hardlink,copy" if supports_reflinks(repository) else "hardlink,copy"
         content = write_local_setting(repository, "cache", "type", links)
         with atomic_writer(repository / "config.local") as file:
             if (repository / "config.local").exists():  # it may hold passwords
@@ -48,7 +48,7 @@ def _create(root: Path) -> Path:
     return repository
 
 
-def _supports_reflinks(folder: Path) -> bool:
+def supports_reflinks(folder: Path) -> bool:
     """Whether two files on this disk can share blocks."""
     with temporary_file(folder) as (first, _), temporary_file(folder) as (second, _):
         first.write(bytes(4096))

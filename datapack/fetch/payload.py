@@ -227,6 +227,13 @@ class Payload:
         self.cache.record(self.reference, file.bag_path, stat, sha256)
         self.hashes[file.path] = sha256
 
+    def drop(self, paths: Iterable[str]) -> None:
+        """Remove complete files that were needed only to make others."""
+        with disk_errors(self.folder):
+            for path in paths:
+                (self.folder / path).unlink()
+                del self.hashes[path]
+
     def add_missing(self, missing: Mapping[str, Missing]) -> None:
         """Write ``missing.csv`` for these files, by their paths in the payload, if there are any."""
         if not missing:

@@ -15,7 +15,9 @@ from datapack.catalog.sources import (
     ListSource,
     LocalSource,
     SplitSource,
+    StorageSource,
     SubsetSource,
+    UnpackSource,
     UrlSource,
 )
 from datapack.errors import FetchError
@@ -27,6 +29,8 @@ from datapack.fetch.kinds.doi import fetch_doi
 from datapack.fetch.kinds.huggingface import fetch_huggingface
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
+from datapack.fetch.kinds.storage import fetch_storage
+from datapack.fetch.kinds.unpack import fetch_unpack
 from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.kinds.url_list import fetch_list
 from datapack.fetch.names import check_name
@@ -63,19 +67,15 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     ListSource: fetch_list,
     LocalSource: fetch_local,
     SplitSource: _fetch_split,
+    StorageSource: fetch_storage,
     SubsetSource: _fetch_subset,
+    UnpackSource: fetch_unpack,
     UrlSource: fetch_url,
 }
-# The names of a source's files, as far as they are known before anything is fetched.
+# The names of a source's files, where they are known before anything is fetched.
 _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
-    CocoSource: lambda source, context: (),
-    DoiSource: lambda source, context: (),
-    HuggingFaceSource: lambda source, context: (),
     KaggleSource: lambda source, context: source.files,
-    ListSource: lambda source, context: (),
     LocalSource: lambda source, context: (name for name, _ in find_local(source, context)),
-    SplitSource: lambda source, context: (),
-    SubsetSource: lambda source, context: (),
     UrlSource: lambda source, context: (source.file_name,),
 }
 
@@ -97,12 +97,14 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     missing: dict[str, Missing] = {}
     failed: dict[WantedFile, Failure] = {}
     hints: dict[str, None] = {}  # an ordered set
+    used: dict[str, bool] = {}
 
     def check_failures() -> None:
         total = payload.downloaded + len(missing) + len(failed)
         report_failures(payload.reference, failed, total, failures, tuple(hints))
 
     _check_names(sources, context)
+    _note_outside(sources, context)
     if not payload.folder.exists():  # with files of an earlier run, perhaps nothing needs a login
         for source in sources:
             read_headers(source)
@@ -120,9 +122,21 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         failed.update(result.failed)
         if is_refused(result.failed.values()) and (hint := result.hint or login_hint(source)):
             hints[hint] = None
+        used.update({path: keep or used.get(path, False) for path, keep in result.used.items()})
     check_failures()
+    payload.drop(path for path, keep in used.items() if not keep)
     payload.add_missing(missing)
     return payload.finish()
+
+
+def _note_outside(sources: Sequence[AnySource], context: FetchContext) -> None:
+    """Say that nobody else can fetch the version from these sources."""
+    outside = [source.label for source in sources if isinstance(source, LocalSource) and source.is_outside]
+    if outside:
+        context.reporter.note(
+            f"{', '.join(outside)}: outside the catalog's folder, so others can't rebuild the version from there; "
+            "--push-data gives them the bag"
+        )
 
 
 def _fetch(source: AnySource, context: FetchContext) -> SourceResult:
@@ -144,6 +158,7 @@ def _check_names(sources: Sequence[AnySource], context: FetchContext) -> None:
     """
     for source in sources if len(sources) > 1 else ():
         chosen = replace(context, excluded=Patterns(source.exclude), into=source.into)
-        for name in _NAMES[type(source)](source, chosen):
+        names = _NAMES.get(type(source))
+        for name in names(source, chosen) if names else ():
             if not chosen.excluded.match(name):
                 check_name(payload_path(source.into, name), where=source.label)

@@ -149,7 +149,7 @@ def _open_pinned(text: str, cache: Layout, reporter: Reporter) -> Base:
             expected="NAME:TAG@sha256:<64 hex digits>, or oci:DIR for one on this disk",
             fix=f"'datapack base {known}' looks up the digest and writes it into the catalog",
         )
-    image = _cached(cache, digest, text)
+    image = find_cached(cache, digest, text)
     if image is None:
         reporter.note(f"fetching the base {text}")
         image = _fetch(text, cache)
@@ -160,7 +160,7 @@ def _base(name: str, digest: str, image: StoredImage, layout: Layout) -> Base:
     return Base(name, digest, image.config, image.layers, layout)
 
 
-def _cached(cache: Layout, digest: str, where: str) -> StoredImage | None:
+def find_cached(cache: Layout, digest: str, where: str) -> StoredImage | None:
     """Return the image with a digest, or with the digest of its index, if every part of it is in the cache."""
     image = find_base(cache, digest, where)
     return image if image and all(cache.holds(layer.digest, layer.size) for layer in image.layers) else None
@@ -193,6 +193,11 @@ def _keep_documents(image: StoredImage, cache: Layout) -> None:
     for descriptor, content in image.documents.items():
         with atomic_writer(cache.blob(descriptor.digest)) as file:
             file.write(content)
+
+
+def current_digest(name: str) -> str:
+    """Return the digest of what a registry has under a name now, whatever it is; raise `ImageError` if nothing."""
+    return _find(name).image().digest
 
 
 def _find(text: str) -> RemoteImage:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.inspect.metadata import LARGEST_BLOCK, Facts, inflate
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 _MOST_SEGMENTS = 2000  # of a JPEG, before its pixels: a real one has a few dozen
 _MOST_CHUNKS = 200_000  # of a PNG: one of 1.6 GB has as many
 _MOST_TEXTS = 1000  # chunks with metadata
+_TIFF_HEADER, _XMP_PACKET = re.compile(rb"II\*\0|MM\0\*"), re.compile(rb"<x:xmpmeta")
+_MOST_FOUND, _LARGEST_PACKET = 8, 1 << 16  # pieces of metadata, and bytes of XMP data
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXIF = b"Exif\0\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
@@ -143,10 +147,26 @@ def _tiff(file: BinaryIO, facts: Facts) -> None:
     facts.add_tiff(file)
 
 
+def _scan(file: BinaryIO, facts: Facts) -> None:
+    """Look for EXIF and XMP data near both ends of a file whose parts are not followed: HEIC, AVIF and others.
+
+    EXIF data begins with four bytes that compressed pixels hold by chance once in four billion places.
+    """
+    size = file.seek(0, os.SEEK_END)
+    for start in sorted({0, max(0, size - LARGEST_BLOCK)}):
+        file.seek(start)
+        content = file.read(LARGEST_BLOCK)
+        for found in islice(_TIFF_HEADER.finditer(content), _MOST_FOUND):
+            facts.add_exif(content[found.start() :])
+        for found in islice(_XMP_PACKET.finditer(content), _MOST_FOUND):
+            facts.add_xmp(content[found.start() : found.start() + _LARGEST_PACKET])
+
+
 _READERS: dict[str, Callable[[BinaryIO, Facts], None]] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "WebP": _webp,
     "TIFF": _tiff,
     "camera raw": _tiff,
+    **dict.fromkeys(("AVIF", "HEIC", "JPEG XL", "JPEG 2000", "Photoshop"), _scan),
 }

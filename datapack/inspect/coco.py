@@ -64,8 +64,13 @@ def read_coco(path: Path, name: str, *, is_named: bool = False) -> Coco | None:
     if images.lists and not problem and (images.names or columns.boxes.lists or columns.categories.lists):
         return columns.coco(name)
     if problem and (is_named or images.names):
-        return _Columns().coco(name, problem)
-    return _Columns().coco(name, "no list 'images'") if is_named else None
+        return unread_coco(name, problem)
+    return unread_coco(name, "no list 'images'") if is_named else None
+
+
+def unread_coco(name: str, problem: str) -> Coco:
+    """Return a COCO file that can't be read, and why."""
+    return _Columns().coco(name, problem)
 
 
 class _List:

@@ -79,6 +79,8 @@ def read_csv(
 def _plain(error: Exception) -> str:
     if isinstance(error, csv.Error) and "limit" in str(error):
         return "a value of more than 16 million characters, or a quote that is never closed"
+    if isinstance(error, UnicodeError):
+        return "not text in UTF-16"
     return str(error)
 
 

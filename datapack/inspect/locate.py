@@ -7,7 +7,8 @@ another machine, or as a URL of Label Studio. What most names agree on counts fo
 from __future__ import annotations
 
 import posixpath
-from collections import Counter, defaultdict
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _SAMPLE = 500  # names that decide where the images are
 _MOST_ALIKE = 200  # files of one name that are looked at: a folder per sequence can hold a frame 1 each
+_MOST_WORK = 2_000_000  # files that are looked at for all names
 
 
 class _Place(NamedTuple):
@@ -31,7 +33,7 @@ def locate(path: str, names: Sequence[str], files: Collection[str], folder: str 
     Args:
         path: the COCO file's path in the payload.
         names: the images' names in it.
-        files: the paths of all files of the payload; it is asked for many of them.
+        files: the paths of all files of the payload, in a fixed order; it is asked for many of them.
         folder: where the catalog says that the images are; another place counts if none of them is there.
     """
     plain = [plain_name(name) for name in names]
@@ -70,21 +72,32 @@ def _find(place: _Place, names: Iterable[str], files: Collection[str]) -> tuple[
 
 def _vote(path: str, names: Sequence[str], files: Collection[str]) -> _Place:
     """Return the place that most of the names agree on; of equals the one that fits the COCO file's own path best."""
-    alike: Mapping[str, list[str]] = defaultdict(list)
-    wanted = {posixpath.basename(name) for name in names}
-    for file in files:
-        base = file[file.rfind("/") + 1 :]
-        if base in wanted:
-            alike[base].append(file)
-    votes: Counter[_Place] = Counter()
-    for name in names:
-        candidates = alike.get(posixpath.basename(name), ())
-        votes.update({_place(name, file) for file in sorted(candidates, key=_Nearness(path))[:_MOST_ALIKE]})
-    home = posixpath.dirname(path)
-    if not votes:
-        return _Place(home, 0)
     nearness = _Nearness(path)
+    votes: Counter[_Place] = Counter()
+    alike, work = _alike(names, files), 0
+    for name in names:
+        candidates = alike[posixpath.basename(name)]
+        work += len(candidates)
+        if len(candidates) > _MOST_ALIKE:
+            end = "/" + "/".join(name.split("/")[-2:])
+            same = (file for file in candidates if file.endswith(end)) if end.count("/") > 1 else iter(())
+            candidates = [*islice(same, _MOST_ALIKE)] or candidates[:: len(candidates) // _MOST_ALIKE]
+        votes.update({_place(name, file) for file in candidates})
+        if work > _MOST_WORK:
+            break
+    if not votes:
+        return _Place(posixpath.dirname(path), 0)
     return min(votes, key=lambda place: (-votes[place], place.dropped, nearness(f"{place.folder}/x")))
+
+
+def _alike(names: Iterable[str], files: Iterable[str]) -> Mapping[str, list[str]]:
+    """Return the files that have the same last part as any of the names, by that part."""
+    alike: dict[str, list[str]] = {posixpath.basename(name): [] for name in names}
+    for file in files:
+        found = alike.get(file[file.rfind("/") + 1 :])
+        if found is not None:
+            found.append(file)
+    return alike
 
 
 def _place(name: str, file: str) -> _Place:

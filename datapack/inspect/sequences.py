@@ -31,7 +31,8 @@ _TIME_CODE = re.compile(r"(?<!\d)(\d\d)[_:.-]([0-5]\d)[_:.-]([0-5]\d)[_:.-](\d\d
 _DATE_TIME = re.compile(
     r"(?<!\d)((?:19|20)\d\d)-?(0[1-9]|1[0-2])-?([0-3]\d)[T_-]([0-2]\d)[:-]?([0-5]\d)[:-]?([0-5]\d)(?:[.,](\d{1,9}))?Z?\Z"
 )
-_NUMBER = re.compile(r"\d+\Z")
+_DIGITS = "0123456789"
+_LONGEST_NAME = 255  # bytes of a name on any usual disk
 _FRAME = re.compile(r"(?:\A|[^a-z])(?:frame|frm|f)s?[^a-z]*\Z", re.IGNORECASE)
 # Folders that hold images of all kinds: in them, a number alone is no frame's.
 _PLAIN_FOLDER = re.compile(
@@ -94,7 +95,7 @@ def _moment(name: str, url: str) -> _Moment:
         folder, _, base = plain_name(name).rpartition("/")
     if _PLAIN_FOLDER.fullmatch(folder.rpartition("/")[2]) and not url:
         folder = ""
-    stem = base.rpartition(".")[0] or base
+    stem = (base.rpartition(".")[0] or base)[-_LONGEST_NAME:]
     stem = _ADDED.sub("", stem)
     if match := _TIME_CODE.search(stem):
         hours, minutes, seconds, frames = map(int, match.groups())
@@ -108,15 +109,15 @@ def _moment(name: str, url: str) -> _Moment:
 
 
 def _numbered(folder: str, stem: str) -> _Moment:
-    match = _NUMBER.search(stem)
-    start = stem[: match.start()] if match else ""
+    start = stem.rstrip(_DIGITS)
+    digits = stem[len(start) :]
     is_plain = not folder or bool(_PLAIN_FOLDER.fullmatch(folder.rpartition("/")[2]))
-    if match is None or len(match[0]) > _LONGEST_NUMBER:
+    if not 0 < len(digits) <= _LONGEST_NUMBER:
         return _Moment("" if is_plain else folder, np.nan, is_number=True, has_folder=True)
-    is_frame = bool(_FRAME.search(start))
     if is_plain and not start:
         return _NONE
-    return _Moment(_joined(folder, start), float(match[0]), is_number=True, is_sure=is_frame, has_folder=bool(folder))
+    is_frame = bool(_FRAME.search(start))
+    return _Moment(_joined(folder, start), float(digits), is_number=True, is_sure=is_frame, has_folder=bool(folder))
 
 
 def _joined(folder: str, start: str) -> str:

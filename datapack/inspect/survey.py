@@ -11,12 +11,14 @@ from datapack.bag.manifest import PAYLOAD
 from datapack.bag.missing import MISSING, Missing, parse_missing
 from datapack.errors import BagError
 from datapack.files import disk_errors, read_limited
-from datapack.inspect.coco import may_be_coco, read_coco
+from datapack.inspect.coco import may_be_coco, read_coco, unread_coco
+from datapack.inspect.deep import read_deep
 from datapack.inspect.images import read_files
 from datapack.inspect.locate import locate
 from datapack.inspect.model import Coco, Survey
 from datapack.inspect.sequences import find_sequences
 from datapack.inspect.tables import read_tables
+from datapack.text import size as readable_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from datapack.progress import Reporter
 
 _LARGEST_LIST = 64 << 20  # bytes of missing.csv
-_LARGEST_COCO = 4 << 30  # bytes
+_LARGEST_COCO = 4 << 30  # bytes: 20 million boxes, which need 2 GB of memory
 _NO_FOLDERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -47,8 +49,8 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         images=images,
         cocos=read_cocos(bag, reporter, folders=folders),
         tables=read_tables(bag, reporter),
-        missing=_read_missing(bag) if MISSING in paths else {},
-        deep=(),
+        missing=_read_missing(bag) if MISSING in paths and paths[MISSING].size <= _LARGEST_LIST else {},
+        deep=read_deep(bag, images, reporter) if deep else (),
         reference=bag.info.get(IDENTIFIER, ""),
         contents=contents,
     )
@@ -80,8 +82,10 @@ def _read_cocos(
 def _read_one(bag: Bag, path: str, size: int, *, is_named: bool) -> Coco | None:
     place = bag.path / PAYLOAD / path
     with disk_errors(place, BagError):
-        if not is_named and not (size <= _LARGEST_COCO and may_be_coco(place)):
+        if not is_named and not may_be_coco(place):
             return None
+        if size > _LARGEST_COCO:
+            return unread_coco(path, f"{readable_size(size)}, and at most {readable_size(_LARGEST_COCO)} are read")
         return read_coco(place, path, is_named=is_named)
 
 

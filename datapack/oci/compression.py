@@ -33,10 +33,11 @@ def unpacked(media_type: str, stream: Readable, where: object) -> Readable:
 
 def can_unpack(media_type: str) -> bool:
     """Whether `unpacked` knows a layer's type and has what it needs for it."""
-    return media_type in {LAYER, GZIP} or (media_type == ZSTD and _zstd_module() is not None)
+    return media_type in {LAYER, GZIP} or (media_type == ZSTD and zstd_module() is not None)
 
 
-def _zstd_module() -> Any:
+def zstd_module() -> Any:
+    """Return the module that unpacks zstd, or None."""
     for name in ("compression.zstd", "zstandard"):  # the first is in Python from 3.14 on
         try:
             return importlib.import_module(name)
@@ -46,7 +47,7 @@ def _zstd_module() -> Any:
 
 
 def _zstd(stream: Readable, where: object) -> Readable:
-    module = _zstd_module()
+    module = zstd_module()
     if module is None:
         fix = "install the package zstandard beside datapack"
         raise ImageError("a layer that is compressed with zstd can't be read here", where=where, fix=fix)

@@ -66,12 +66,15 @@ class HashCache:
             opened.write()
             opened._connection.close()
 
-    def find(self, reference: Reference, paths: Iterable[str]) -> Iterator[tuple[str, KnownFile]]:
-        """Yield those of a version's files that are known, with their paths below the bag.
+    def find(self, owner: Reference | str, paths: Iterable[str]) -> Iterator[tuple[str, KnownFile]]:
+        """Yield those of these files that are known, with their paths.
+
+        Their owner is a version, whose paths are those below the bag, or an archive or a store, named by a digest or
+        the like: what it holds under a name never changes, so its files have no time.
 
         The caller takes all of them, and does nothing else with the cache meanwhile.
         """
-        for path, size, mtime, sha256 in self._select_each(_FILE, ((str(reference), path) for path in paths)):
+        for path, size, mtime, sha256 in self._select_each(_FILE, ((str(owner), path) for path in paths)):
             yield path, KnownFile(FileStat(size, mtime), sha256)
 
     def unknown(self, reference: Reference, hashes: Mapping[str, str], stats: Mapping[str, FileStat]) -> set[str]:
@@ -88,10 +91,10 @@ class HashCache:
                 unknown.discard(path)
         return unknown
 
-    def record(self, reference: Reference, path: str, stat: FileStat, sha256: str) -> None:
-        """Record the hash of a file that had this size and modification time."""
+    def record(self, owner: Reference | str, path: str, stat: FileStat, sha256: str) -> None:
+        """Record the hash of a file that had this size and modification time; `find` says who can be its owner."""
         if abs(stat.mtime_ns) < _MAX_TIME:
-            self._add("file", (str(reference), path, *stat, sha256))
+            self._add("file", (str(owner), path, *stat, sha256))
 
     def layer(self, key: str) -> str | None:
         """Return the digest of the layer with this content key, if it was built before."""

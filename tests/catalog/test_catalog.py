@@ -24,7 +24,9 @@ from datapack.catalog.sources import (
     ListSource,
     LocalSource,
     SplitSource,
+    StorageSource,
     SubsetSource,
+    UnpackSource,
     UrlSource,
 )
 from datapack.errors import CatalogError, UsageError
@@ -94,11 +96,24 @@ def test_each_kind_of_source_is_read(read):
         {"list": "files.csv", "base": "https://example.org/"},
         {"doi": "10.5281/zenodo.1"},
         {"huggingface": "datasets/owner/name", "revision": "0" * 40},
+        {"storage": "s3://bucket/folder/"},
+        {"unpack": "data.zip"},
     ]
     text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
     kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
-    web = [ListSource, DoiSource, HuggingFaceSource]
-    assert kinds == [KaggleSource, CocoSource, UrlSource, LocalSource, SubsetSource, SplitSource, *web]
+    assert kinds == [
+        KaggleSource,
+        CocoSource,
+        UrlSource,
+        LocalSource,
+        SubsetSource,
+        SplitSource,
+        ListSource,
+        DoiSource,
+        HuggingFaceSource,
+        StorageSource,
+        UnpackSource,
+    ]
     assert set(KINDS.values()) == set(kinds)
 
 
@@ -187,7 +202,10 @@ COCO = {"coco": "a.json", "into": "images"}
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ({}, ": unknown kind of source: expected one of the keys coco, doi, .*, url, found no key"),
+        (
+            {},
+            r": unknown kind of source: expected one of the keys coco, .*, storage, subset, unpack, url, found no key",
+        ),
         ("a.txt", ": unknown kind of source"),
         ({"kagle": "x"}, ": unknown kind of source: .*, found kagle; did you mean 'kaggle'\\?"),
         ({"local": "a", "url": "https://a.org/b"}, ": the source has more than one kind: .*, found local and url"),
@@ -312,7 +330,7 @@ def test_entries_come_in_the_order_of_the_file():
     entries = Catalog.read(ROOT / "datasets.yml").entries()
     fathom = ["fathom24@v1", "fathom24-mini@v1", "fathom24-split@v1"]
     assert [str(entry.reference) for entry in entries] == [*fathom, "resnet50@imagenet1k-v2", "reef@v1"]
-    assert [entry.dataset.private for entry in entries] == [True, False, False]
+    assert [entry.dataset.private for entry in entries] == [True, True, True, False, False]
 
 
 def fingerprint(read, *sources: object) -> str:

@@ -11,7 +11,20 @@ from datapack.cli import STOPPED, main
 from datapack.cli.options import SHOWN
 from tests.conftest import PROJECT
 
-COMMANDS = ("init", "list", "fetch", "check", "build", "push", "run", "verify", "diff", "base", "completion")
+COMMANDS = (
+    "init",
+    "list",
+    "fetch",
+    "check",
+    "build",
+    "push",
+    "run",
+    "verify",
+    "diff",
+    "base",
+    "doctor",
+    "completion",
+)
 
 
 def test_help_names_every_command(capsys):
@@ -182,3 +195,20 @@ raise SystemExit(cli.main(["list"]))
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, done.stderr) == (STOPPED, "stopped; run the same command again to continue\n")
+
+
+def test_a_current_folder_that_was_removed(catalog, tmp_path):
+    """The error says which folder is gone, not only that something is."""
+    gone = tmp_path / "gone"
+    command = 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", command, str(gone), *catalog.command("list")],
+        **catalog.options(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: the current folder: it was removed; change to another folder, or to the new one of this name\n"
+    )

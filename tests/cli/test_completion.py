@@ -1,6 +1,5 @@
-"""Shell completion: the scripts are valid, and bash completes commands, options, references and paths with one."""
+"""Shell completion: the scripts are valid, and each shell completes commands, options, references and paths."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.terminals import in_terminal
 
 # What bash does on TAB, without a terminal: it sets the COMP variables and calls the function that `complete` names.
 COMPLETE = r"""
@@ -56,11 +57,15 @@ def complete(bash_script, catalog):
     return complete
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_script_is_valid(shell, tmp_path):
-    """The shell itself finds no syntax error in its script."""
+def need(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_is_valid(shell, tmp_path):
+    """The shell itself finds no syntax error in its script."""
+    need(shell)
     path = tmp_path / "script"
     path.write_text(script(shell))
     done = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True, check=True)
@@ -74,11 +79,12 @@ def test_script_is_valid(shell, tmp_path):
         ("datapack -C source ver", ["verify"]),
         ("datapack build --re", ["--refresh", "--replace"]),
         ("datapack build reef@v1 --upd", ["--update-lock"]),
-        ("datapack completion ", ["bash", "zsh"]),
+        ("datapack completion ", ["bash", "zsh", "fish"]),
         ("datapack run --launch ", ["ces", "podman", "apptainer"]),
         ("datapack build r", ["reef@v1"]),
         ("datapack -C source build r", ["reef@v1"]),
         ("datapack diff reef@v1 ", ["reef@v1"]),
+        ("datapack build reef@v1 oci", ["oci:", "oci-archive:"]),
         ("datapack --directory sou", ["source"]),
         ("datapack run --env-file datasets", ["datasets.yml"]),
         ("datapack verify datasets", ["datasets.yml"]),
@@ -108,30 +114,9 @@ def type_line(bash_script, catalog, tmp_path):
         rc.write_text(TERMINAL.format(option=option, marks=marks, script=bash_script, answer=answer))
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**catalog.options()["env"], "PATH": path, "TERM": "dumb", "INPUTRC": os.devnull}
-        ours, terminal = os.openpty()
-        shell = subprocess.Popen(
-            ["bash", "--noprofile", "--rcfile", str(rc), "-i"],
-            cwd=catalog.root,
-            env=environment,
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            start_new_session=True,
-        )
-        os.close(terminal)
-        try:
-            shown = b""
-            with contextlib.suppress(OSError):  # the terminal ends with the shell
-                while block := os.read(ours, 4096):
-                    shown += block
-                    if shown.endswith(b"ready> "):  # before that, the terminal would take Ctrl-U for itself
-                        os.write(ours, f"{line}\t\x14\x15exit\n".encode())  # Ctrl-T is bound above
-                        shown = b""
-            shell.wait(timeout=20)
-        finally:
-            shell.kill()
-            shell.wait()
-            os.close(ours)
+        in_terminal(
+            ["bash", "--noprofile", "--rcfile", str(rc), "-i"], catalog.root, environment, f"{line}\t\x14\x15exit\n"
+        )  # Ctrl-T is bound above
         return answer.read_text().rstrip("\n")
 
     return type_line
@@ -147,11 +132,92 @@ def test_bash_keeps_the_at_sign(type_line, typed, marks, option):
     assert type_line(f"datapack build {typed}", option, marks) == "datapack build reef@v1 "
 
 
+def test_bash_leaves_a_target_open(type_line):
+    """No space follows the beginning of a target: a name follows."""
+    assert type_line("datapack build reef@v1 docker:", "-s") == "datapack build reef@v1 docker://"
+
+
 @pytest.mark.parametrize("name", ["a:file", "a=file", "a@b:file", "a:b@file"])
 def test_bash_completes_names_with_marks(type_line, catalog, name):
     """A file's name may have the marks at which bash splits words; bash itself may put a backslash before one."""
     (catalog.root / name).touch()
     assert type_line(f"datapack verify {name[:-2]}", "-s").replace("\\", "") == f"datapack verify {name} "
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("datapack b", ["base", "build"]),
+        ("datapack -C source ver", ["verify"]),
+        ("datapack --quiet ver", ["verify"]),
+        ("datapack build --re", ["--refresh", "--replace"]),
+        ("datapack build reef@v1 --upd", ["--update-lock"]),
+        ("datapack completion ", ["bash", "fish", "zsh"]),
+        ("datapack run --launch ", ["apptainer", "ces", "podman"]),
+        ("datapack build r", ["reef@v1"]),
+        ("datapack build reef@", ["reef@v1"]),
+        ("datapack -C source build r", ["reef@v1"]),
+        ("datapack build -C source r", ["reef@v1"]),
+        ("datapack diff reef@v1 ", ["reef@v1"]),
+        ("datapack --directory sou", ["source/"]),
+        ("datapack init sou", ["source/"]),
+        ("datapack run --env-file datasets", ["datasets.yml"]),
+        ("datapack build datasets", []),
+        ("datapack verify datasets", ["datasets.yml"]),
+        ("datapack verify re", ["reef@v1"]),
+    ],
+)
+def test_fish_completes(catalog, tmp_path, line, offered):
+    """fish offers the same as bash, in its own order, each with what it means."""
+    need("fish")
+    path = tmp_path / "datapack.fish"
+    path.write_text(script("fish"))
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", 'source $argv[1]; complete -C "$argv[2]"', str(path), line],
+        cwd=catalog.root,
+        env={**catalog.options()["env"], "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    assert [offer.partition("\t")[0] for offer in done.stdout.splitlines()] == offered
+
+
+ZSH = r"""
+autoload -U compinit; compinit -u -d {dump}
+PS1='ready> '
+eval "$(<{script})"
+answer() {{ print -r -- "$BUFFER" >> {answer}; }}
+zle -N answer
+bindkey '^T' answer
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("datapack bui", "datapack build "),
+        ("datapack build --upd", "datapack build --update-lock "),
+        ("datapack build reef@v1 --upd", "datapack build reef@v1 --update-lock "),
+        ("datapack build r", "datapack build reef@v1 "),
+        ("datapack -C source build r", "datapack -C source build reef@v1 "),
+        ("datapack build reef@v1 oci-", "datapack build reef@v1 oci-archive:"),
+        ("datapack base --quie", "datapack base --quiet "),
+        ("datapack verify datas", "datapack verify datasets.yml "),
+        ("datapack run --launch pod", "datapack run --launch podman "),
+    ],
+)
+def test_zsh_completes(catalog, tmp_path, typed, completed):
+    """A line in an interactive zsh is what TAB should make of it."""
+    need("zsh")
+    answer, path = tmp_path / "answer", tmp_path / "script"
+    path.write_text(script("zsh"))
+    (tmp_path / ".zshrc").write_text(ZSH.format(dump=tmp_path / "dump", script=path, answer=answer))
+    environment = {**catalog.options()["env"], "ZDOTDIR": str(tmp_path), "TERM": "dumb"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    in_terminal(["zsh", "--no-globalrcs", "-i"], catalog.root, environment, f"{typed}\t\x14\x15exit\n")
+    assert answer.read_text() == f"{completed}\n"
 
 
 def test_broken_catalog_completes_nothing(complete, catalog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -53,6 +54,16 @@ def test_an_import_is_rehearsed_and_verified(stage: Stage, strict: tuple[str, ..
     assert "4g of memory, no network" in done.stderr
     assert "this image is not for a Safe Haven: it is based on a stand-in base" in done.stderr
     assert ("strict: " in done.stderr) == bool(strict)
+
+
+def test_the_json_of_a_rehearsal(stage: Stage) -> None:
+    """With --json the container's log is on standard error, and the output is one document."""
+    done = stage.ok("reef@v1", "--json")
+    found = json.loads(done.stdout)
+    assert (found["image"], found["written"]) == ("reef@v1", [])
+    assert found["imported"]["scope"] == "full"
+    assert found["imported"]["receipt"] == f"IMPORT OK reef@v1 {found['imported']['digest']}"
+    assert f"{found['imported']['receipt']}\n" in done.stderr
 
 
 @pytest.mark.every_engine

@@ -15,6 +15,9 @@ class Notes:
     def note(self, text):
         self.notes.append(text)
 
+    def detail(self, text):
+        pass
+
     def progress(self, label, total, unit):
         reporter = self
 

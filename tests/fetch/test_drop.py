@@ -46,6 +46,27 @@ def test_images_go_with_their_rows_and_boxes(sea):
     assert not (payload / "images/train" / gone.pop()).exists()
 
 
+def test_images_without_boxes_go(sea):
+    """Those of a list that has boxes; a list without any is another matter."""
+    payload = sea.derive({"subset": "sea@v1", "drop": ["DP319"]})
+    whole = read(sea.payload("sea@v1"), "train.json")
+    labelled = {box["image_id"] for box in whole["annotations"]}
+    assert [row["id"] for row in read(payload, "train.json")["images"]] == [
+        row["id"] for row in whole["images"] if row["id"] in labelled
+    ]
+    assert len(names(payload, "eval.json")) == 30
+
+
+def test_files_go(sea):
+    """A list that can't be read goes as a file, and the rest can be cut."""
+    (sea.root / "source/broken.json").write_text('{"images": [{"id": 1, "file_name": "train 1.png"}, ')
+    sea.ok("fetch", "--refresh", "--update-lock", "sea@v1")
+    assert "the COCO file broken.json can't be cut" in sea.refuses({"subset": "sea@v1", "count": 3})
+    payload = sea.derive({"subset": "sea@v1", "count": 3, "drop": ["DP300"]})
+    assert not (payload / "broken.json").exists()
+    assert (payload / "README.md").exists()
+
+
 def test_a_split_drops_too(sea):
     """What is dropped is in no part."""
     payload = sea.derive({"split": "sea@v1", "coco": "train.json", "ratios": {"a": 0.5, "b": 0.5}, "drop": ["DP310"]})

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datapack.fetch.derived.order import in_order
+from datapack.fetch.dvc_cache import DvcCache
+from datapack.hashing import hash_file
 from tests.conftest import fact
 from tests.sea import INFO, RARE, Sea, below, make_sea, names, place, read
 
@@ -54,6 +56,11 @@ def test_files_are_links_and_keep_their_addresses(sea):
     assert {place(path) for path in images} <= objects
     lock = yaml.safe_load((sea.root / "datasets.lock").read_text())
     assert lock["part@v1"]["origins"] == {"sea@v1": lock["sea@v1"]["digest"]}
+    cache, folder = DvcCache.of(sea.root), payload.parent
+    paths = [path.relative_to(folder).as_posix() for path in payload.rglob("*.*")]
+    known = cache.linked(folder, paths, [lock["sea@v1"]["dvc"]])  # so DVC need not read them again
+    assert {folder / path for path in known} == {*images, payload / "README.md"}
+    assert all(hash_file(folder / path, algorithm="md5") == md5 for path, md5 in known.items())
 
 
 def test_a_larger_count_contains_the_smaller_one(sea):
@@ -133,6 +140,21 @@ def test_exclude_and_into(sea):
     assert not {name for name in names(payload, "deep/sea/train.json") if name.startswith("train 1")}
     assert len(names(payload, "deep/sea/train.json")) == 19
     assert not (payload / "deep/sea/README.md").exists()
+
+
+def test_a_list_of_names_is_no_way_out_of_the_folder(sea):
+    """A link to another place is not followed: the error would show what is in the file there."""
+    (sea.root / "names.txt").symlink_to("/etc/passwd")
+    assert "names.txt: a link that leads out of the folder" in sea.refuses({"subset": "sea@v1", "names": "names.txt"})
+
+
+def test_two_sources_may_bring_the_same_file(sea):
+    """Subsets of two lists both have the README; two cuts of one list are an error."""
+    payload = sea.derive(*({"subset": "sea@v1", "coco": [f"{kind}.json"], "count": 4} for kind in ("train", "eval")))
+    assert len(list(payload.rglob("*.png"))) == 8
+    assert (payload / "README.md").exists()
+    error = sea.refuses(*({"subset": "sea@v1", "count": count} for count in (4, 5)), name="twice")
+    assert "two files would be eval.json" in error
 
 
 def test_a_list_that_loses_nothing_stays_the_same_file(sea):

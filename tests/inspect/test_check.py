@@ -162,8 +162,14 @@ def test_same_image_in_two_lists_is_leakage(tmp_path):
     """Under another name too, and also if every image of the evaluation is in the training list."""
     train = [("1.png", "", 1), ("2.png", "", 2)]
     found = find(tmp_path / "one", lists(train, [("x.png", "", 2), ("y.png", "", 3)]))
-    assert found["DP401"].examples == ("train.json and val.json: 1 images, such as train/2.png, which is val/x.png",)
-    assert find(tmp_path / "all", lists(train, [("x.png", "", 2)]))["DP401"].count == 1
+    assert found["DP401"].examples == ("train.json and val.json: 1 image, such as train/2.png, which is val/x.png",)
+    assert found["DP401"].files == {"val/x.png"}
+    found = find(tmp_path / "all", lists(train, [("x.png", "", 2)]))
+    assert (found["DP401"].count, found["DP401"].files) == (1, {"train/2.png"})
+    files = lists(train, []) | {"test.json": coco_file([image_row(1, "2.png")], [box_row(1, 1)])}
+    found = find(tmp_path / "same", {name: content for name, content in files.items() if name != "val.json"})
+    assert (found["DP401"].count, found["DP401"].files) == (1, frozenset())
+    assert "drop" not in found["DP401"].catalog
 
 
 def test_sample_of_a_list_is_no_leakage(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from datapack.inspect.check import check
 from datapack.inspect.coco import may_be_coco, read_coco
+from datapack.inspect.locate import locate
 from datapack.inspect.model import NO_ID
 from tests.inspect.planted import box_row, coco_file, find, image_row, look, picture, read
 
@@ -246,3 +247,19 @@ def test_no_content_can_stop_the_checks(tmp_path_factory, lists):
     for finding in check(seen):
         assert finding.count > 0
         assert all(isinstance(example, str) for example in finding.examples)
+
+
+def test_the_same_name_in_many_folders_takes_little_time(tmp_path):
+    """A folder for each sequence, each with a frame 1: every name fits every file, and only some are compared."""
+    names = [f"{number:05}/1.png" for number in range(20_000)]
+    files = dict.fromkeys(f"frames/{name}" for name in names)
+    assert locate("train.json", names, files) == tuple(files)
+    assert locate("train.json", [f"/home/me/{name}" for name in names], files) == tuple(files)
+
+
+def test_large_files_are_reported_and_not_read(tmp_path, monkeypatch):
+    """A COCO file beyond any real one, and a foreign missing.csv."""
+    monkeypatch.setattr("datapack.inspect.survey._LARGEST_COCO", 50)
+    monkeypatch.setattr("datapack.inspect.survey._LARGEST_LIST", 5)
+    found = find(tmp_path, {"train.json": coco_file([image_row(1)]), "missing.csv": b"path,url,reason\n"})
+    assert found["DP300"].examples[0].endswith(" B, and at most 50 B are read")

@@ -104,6 +104,16 @@ def test_orientation_position_and_names(read, form):
     assert (plain.orientation, plain.has_position, plain.identifying) == (1, False, ())
 
 
+def test_metadata_in_forms_whose_parts_are_not_followed(read):
+    """Phones write HEIC, with positions; the trainers can't read it, but it must not go unnoticed."""
+    data = exif(1).tobytes().removeprefix(b"Exif\0\0")
+    heic = b"\0\0\0\x1cftypheic" + os.urandom(2_000_000) + b"\0\0\0\6Exif\0\0" + data + os.urandom(50_000)
+    images = read(a__heic=heic, b__avif=encode("AVIF", exif=exif(1)), c__avif=encode("AVIF"))
+    for path in ("a.heic", "b.avif"):
+        assert (images[path].has_position, images[path].identifying) == (True, ("Artist", "BodySerialNumber"))
+    assert (images["c.avif"].has_position, images["c.avif"].identifying) == (False, ())
+
+
 def test_values_that_say_nothing_are_no_finding(read):
     """Blank names, and a position of 0/0, which cameras without a receiver write."""
     content = exif(1, "        ", "").tobytes()

@@ -13,7 +13,9 @@ from datapack.catalog.sources.huggingface import HuggingFaceSource
 from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
 from datapack.catalog.sources.split import SplitSource
+from datapack.catalog.sources.storage import StorageSource
 from datapack.catalog.sources.subset import SubsetSource
+from datapack.catalog.sources.unpack import UnpackSource
 from datapack.catalog.sources.url import UrlSource
 from datapack.catalog.sources.url_list import ListSource
 
@@ -25,7 +27,9 @@ AnySource = (
     | ListSource
     | LocalSource
     | SplitSource
+    | StorageSource
     | SubsetSource
+    | UnpackSource
     | UrlSource
 )
 # each pattern of a key in words, for errors
@@ -42,6 +46,8 @@ __all__ = [
     "LocalSource",
     "Source",
     "SplitSource",
+    "StorageSource",
     "SubsetSource",
+    "UnpackSource",
     "UrlSource",
 ]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 
-def _check_payload_path(path: str) -> str:
+def check_payload_path(path: str) -> str:
+    """Return a path if a payload may have it; raise `ValueError` if not."""
     try:
         return check_path(path)
     except ManifestError as error:
@@ -27,10 +28,11 @@ def _check_payload_path(path: str) -> str:
 
 
 def _check_payload_folder(path: str) -> str:
-    return _check_payload_path(path.rstrip("/")) if path else path
+    return check_payload_path(path.rstrip("/")) if path else path
 
 
 def check_below_catalog(path: str) -> str:
+    """Return a path if it is below the catalog's folder; raise `ValueError` if not."""
     plain = PurePosixPath(path)
     if plain.is_absolute() or ".." in plain.parts or plain == PurePosixPath():
         raise ValueError("not a path below the catalog's folder: put the files there, or datasets.yml above them")
@@ -55,7 +57,7 @@ def _check_host(host: str) -> str:
 
 
 #: A file's path in the payload.
-PayloadPath = Annotated[str, AfterValidator(_check_payload_path)]
+PayloadPath = Annotated[str, AfterValidator(check_payload_path)]
 #: A folder's path in the payload; empty for the payload's top.
 PayloadFolder = Annotated[str, AfterValidator(_check_payload_folder)]
 #: A URL, or the beginning of one.

@@ -1,12 +1,35 @@
-"""Files from the catalog's folder."""
+"""Files from this machine: from the catalog's folder, or from another one if the source says so."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
-from datapack.catalog.sources.base import PayloadFolder, Source, check_below_catalog
+from datapack.catalog.sources.base import PayloadFolder, Source
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+_NOT_BELOW = (
+    "not a path below the catalog's folder: put the files there, or datasets.yml above them, or add 'outside: true'"
+)
+
+
+def _error_at(field: str, value: str, error: ValueError) -> ValidationError:
+    """Return an error about a field that shows only once all fields are known."""
+    details = InitErrorDetails(type="value_error", loc=(field,), input=value, ctx={"error": error})
+    return ValidationError.from_exception_data("LocalSource", [details])
+
+
+def _plain_path(path: str) -> str:
+    plain = PurePosixPath(path)
+    if not path or plain == PurePosixPath() or "\0" in path:
+        raise ValueError("not a path below the catalog's folder: name a file, a folder or a glob")
+    return str(plain)
 
 
 class LocalSource(Source):
@@ -16,7 +39,29 @@ class LocalSource(Source):
     fixed part. Hidden files in a folder are copied too; as in a shell, a glob matches them only where it names the dot.
     """
 
-    local: Annotated[str, AfterValidator(check_below_catalog)] = Field(
+    local: Annotated[str, AfterValidator(_plain_path)] = Field(
         description="a file, a folder or a glob, relative to the folder of datasets.yml"
     )
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
+    outside: bool = Field(
+        False,
+        strict=True,
+        description="whether the path may be outside the folder of datasets.yml; others can't rebuild it from there",
+    )
+    link: bool = Field(
+        False,
+        strict=True,
+        description="hard links to the files instead of copies: no file may then be changed in place",
+    )
+
+    @model_validator(mode="after")
+    def _check_place(self) -> Self:
+        if self.is_outside and not self.outside:
+            raise _error_at("local", self.local, ValueError(_NOT_BELOW))
+        return self
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the path leads out of the catalog's folder, or names it in a way that holds only on this machine."""
+        plain = PurePosixPath(self.local)
+        return plain.is_absolute() or ".." in plain.parts

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     'eval "$(datapack completion bash)"    # in ~/.bashrc',
     'eval "$(datapack completion zsh)"     # in ~/.zshrc, after compinit',
+    "datapack completion fish | source     # in ~/.config/fish/config.fish",
 )
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from datapack.cli.options import Commands
 
+_NOW = ("datasets.yml", ".gitignore")
+_LATER = ("datasets.lock", "data", ".dvc")  # git ignores the data itself, which DVC keeps
 _EXAMPLES = ("datapack init", "datapack init my-data")
 
 
@@ -26,9 +28,29 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Create a catalog."""
-    from datapack.catalog.template import init
+    from datapack.catalog.template import EXAMPLE, init
 
     folder = (options.folder / options.where).resolve()
+    outer = _outer(folder)
     written = init(folder)
-    lines = [*(f"wrote {path}" for path in written), "Edit datasets.yml, then run: datapack build <name>@<version>"]
-    return Answer({"folder": str(folder), "written": [str(path) for path in written]}, lines)
+    lines = [f"wrote {path}" for path in written]
+    if outer:
+        lines.append(f"In this folder, this catalog counts from now on, not that of {outer}")
+    lines += [
+        f"Edit datasets.yml, then run: datapack build {EXAMPLE}@v1",
+        f"Commit now:                  git add {' '.join(_NOW)}",
+        f"Commit after each build:     git add {' '.join(_LATER)}",
+    ]
+    commit = {"now": list(_NOW), "after_each_build": list(_LATER)}
+    return Answer({"folder": str(folder), "written": [str(path) for path in written], "commit": commit}, lines)
+
+
+def _outer(folder: Path) -> Path | None:
+    """Return the folder of the catalog that counts here so far."""
+    from datapack.errors import CatalogError
+    from datapack.workspace.folder import Workspace
+
+    try:
+        return Workspace.find(folder.parent).root
+    except CatalogError:
+        return None

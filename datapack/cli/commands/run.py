@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datapack.rehearse import Rehearsed
 
 _EXAMPLES = (
-    "datapack run reef@v1                       # as the Safe Haven's ces-run does",
-    "datapack run reef@v1 --strict -- --jobs 1  # after --: for the program in the container",
+    "datapack run reef@v1                  # as the Safe Haven's ces-run does",
+    "datapack run reef@v1 -- --jobs 1      # after --: for the container's program",
     "datapack run ghcr.io/you/trainer:v1 --data imported --gpu -- train",
 )
 

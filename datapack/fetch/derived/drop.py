@@ -43,8 +43,8 @@ def find_dropped(source: SubsetSource | SplitSource, origin: Origin, reporter: R
     boxes: dict[str, set[int]] = defaultdict(set)
     for code in dict.fromkeys(source.drop):
         finding = found.get(code)
-        reporter.note(f"{source.label}: {_describe(code, finding)}")
         if finding is None:
+            reporter.note(f"{source.label}: {code} finds nothing to drop")
             continue
         if not finding.boxes and not finding.files:
             raise FetchError(
@@ -53,6 +53,7 @@ def find_dropped(source: SubsetSource | SplitSource, origin: Origin, reporter: R
                 found=finding.rule.title,
                 fix="take it out of 'drop', and correct the data",
             )
+        reporter.note(f"{source.label}: {code} leaves out {_amount(finding)}: {finding.rule.title}")
         if not finding.boxes:
             files |= finding.files
         for path, positions in finding.boxes.items():
@@ -60,9 +61,6 @@ def find_dropped(source: SubsetSource | SplitSource, origin: Origin, reporter: R
     return Dropped(frozenset(files), {path: frozenset(positions) for path, positions in boxes.items()})
 
 
-def _describe(code: str, finding: Finding | None) -> str:
-    if finding is None:
-        return f"{code} finds nothing to drop"
+def _amount(finding: Finding) -> str:
     count = sum(map(len, finding.boxes.values()))
-    amount = f"{count:,} {'box' if count == 1 else 'boxes'}" if count else counted(len(finding.files), "file")
-    return f"{code} leaves out {amount}: {finding.rule.title}"
+    return f"{count:,} {'box' if count == 1 else 'boxes'}" if count else counted(len(finding.files), "file")

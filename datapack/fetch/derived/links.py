@@ -34,6 +34,8 @@ class Links:
     def add(self, paths: Iterable[str]) -> None:
         """Link files to those of the other version, at the same paths below ``into``, with the URLs they came from.
 
+        A file that an earlier source has brought here is not brought again.
+
         Raises:
             FetchError: a file is not what the other bag's manifest says.
         """
@@ -42,10 +44,10 @@ class Links:
         wanted = {}
         for path in paths:
             inside = f"{PAYLOAD}/{path}"
-            target = payload_path(self.source.into, path)
-            checksum = Checksum("sha256", bag.manifest.hashes[inside])
-            file = WantedFile(target, self.source.label, urls.get(inside, ""), checksum)
-            wanted[file] = inside
+            target, sha256 = payload_path(self.source.into, path), bag.manifest.hashes[inside]
+            if payload.hashes.get(target) != sha256:
+                checksum = Checksum("sha256", sha256)
+                wanted[WantedFile(target, self.source.label, urls.get(inside, ""), checksum)] = inside
         payload.keep(payload.claim(list(wanted)))
         new = {file: inside for file, inside in wanted.items() if not payload.has(file.path)}
         self._check(list(new.values()))

@@ -1,45 +1,35 @@
-"""Fetch files from the catalog's folder."""
+"""Fetch files from this machine: copy them, let both files share blocks of the disk, or link them."""
 
 from __future__ import annotations
 
-import contextlib
 import glob
-import hashlib
 import os
 import re
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.errors import FetchError
-from datapack.executor import run_all
 from datapack.fetch.context import SourceResult
+from datapack.fetch.copies import Copy, Way, choose_way, copy_all
 from datapack.fetch.payload import WantedFile, payload_path
-from datapack.files import FileStat, check_space, disk_errors, start_writeback, sync, sync_folder, temporary_file
-from datapack.hashing import new_buffer, read_blocks, regular_opener
+from datapack.files import FileStat, check_space, disk_errors, sync_folder
 from datapack.text import counted
 
 if TYPE_CHECKING:
-    import io
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterator
 
     from datapack.catalog.patterns import Patterns
     from datapack.catalog.sources import LocalSource
-    from datapack.executor import Advance
     from datapack.fetch.context import FetchContext
     from datapack.fetch.payload import Payload
 
-_BATCH_FILES = 64
-_BATCH_BYTES = 32 << 20
-_WORKERS = 4  # more than cores, because a worker waits for the disk while it syncs
 _MAGIC = re.compile(r"[*?[]")
 
 
 def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
-    """Copy the files. A file with the size and modification time of its source is not copied again."""
+    """Copy or link the files. One with the size and modification time of its source is not copied again."""
     payload, empty = context.payload, list[str]()
     files = [
         _LocalFile(WantedFile(payload_path(source.into, name), source.label), path, _stat_regular(path, source.label))
@@ -49,14 +39,35 @@ def fetch_local(source: LocalSource, context: FetchContext) -> SourceResult:
         raise _nothing(source, empty, context)
     _note_empty(source, empty, context)
     present = payload.claim([file.wanted for file in files])
-    payload.keep({file.wanted: file.stat for file in files if present.get(file.wanted) == file.stat})
+    with disk_errors(payload.folder):
+        way = choose_way(files[0].path, payload.folder, link=source.link) if files else Way.COPY
+    if source.link and files and way is not Way.LINK:
+        context.reporter.note(f"{source.label}: can't be linked from its disk, so the files are copied")
+    same = [file for file in files if present.get(file.wanted) == file.stat and _is_as_wanted(payload, file, way)]
+    payload.keep({file.wanted: file.stat for file in same})
     to_copy = [file for file in files if not payload.has(file.wanted.path)]
     total = sum(file.stat.size for file in to_copy)
     with disk_errors(payload.folder):
-        check_space(payload.folder, total)
-    with context.reporter.progress(f"copying {source.local}", total, "B") as advance:
-        _copy_all(payload, to_copy, advance)
+        check_space(payload.folder, total if way is Way.COPY else 0)
+    doing = "linking" if way is Way.LINK else "copying"
+    with context.reporter.progress(f"{doing} {source.local}", total, "B") as advance:
+        _copy_all(payload, to_copy, way, advance)
     return SourceResult()
+
+
+def _is_as_wanted(payload: Payload, file: _LocalFile, way: Way) -> bool:
+    """Whether a file in the payload is a link to its source just where links are wanted."""
+    linked = os.path.samestat(os.lstat(payload.folder / file.wanted.path), os.lstat(file.path))
+    return linked == (way is Way.LINK)
+
+
+def _copy_all(payload: Payload, files: list[_LocalFile], way: Way, advance: Callable[[int], None]) -> None:
+    copies = [Copy(file.path, payload.folder / file.wanted.path, file.stat.size) for file in files]
+    for file, copied in zip(files, copy_all(copies, way, advance), strict=True):
+        payload.add(file.wanted, copied.sha256, copied.stat)
+    with disk_errors(payload.folder):
+        for folder in {file.wanted.path.rpartition("/")[0] for file in files}:
+            sync_folder(payload.folder / folder)
 
 
 class _LocalFile(NamedTuple):
@@ -71,7 +82,8 @@ def _nothing(source: LocalSource, empty: list[str], context: FetchContext) -> Fe
     """Return the error for a source that has no file, though it excludes none."""
     path = context.catalog_folder / source.local
     if not path.is_dir():
-        return FetchError("no such file", where=source.label, fix=f"it must be below {context.catalog_folder}")
+        fix = None if source.is_outside else f"it must be below {context.catalog_folder}"
+        return FetchError("no such file", where=source.label, fix=fix)
     found = "only empty folders" if empty else None
     return FetchError("the folder holds no files", where=source.label, found=found, fix=f"put the files into {path}")
 
@@ -127,7 +139,7 @@ class _Walk:
     empty: list[str]
 
     def find(self, local: str) -> Iterator[tuple[str, str]]:
-        top = self.root / local
+        top = Path(os.path.normpath(self.root / local))  # no link is followed, so ".." is the folder above
         if not os.path.lexists(top) and _MAGIC.search(local):
             yield from self._find_glob(local)
             return
@@ -159,9 +171,10 @@ class _Walk:
 
     def _find_glob(self, local: str) -> Iterator[tuple[str, str]]:
         fixed = _fixed_part(local)
-        self._check_plain(self.root / fixed)
-        for match in sorted(glob.glob(local, root_dir=self.root, recursive=True)):  # noqa: PTH207 - Path.glob takes hidden files
-            name, path = str(PurePosixPath(match).relative_to(fixed)), self.root / match
+        top, pattern = Path(os.path.normpath(self.root / fixed)), str(PurePosixPath(local).relative_to(fixed))
+        self._check_plain(top)
+        for match in sorted(glob.glob(pattern, root_dir=top, recursive=True)):  # noqa: PTH207 - Path.glob takes hidden files
+            name, path = str(PurePosixPath(match)), top / match
             if self.excluded.match(name):
                 continue
             self._check_plain(path)
@@ -172,7 +185,7 @@ class _Walk:
                 self.empty.append(name)
 
     def _check_plain(self, path: Path) -> None:
-        """Refuse a symbolic link in the path of a file: it may lead out of the catalog's folder."""
+        """Refuse a symbolic link in the path of a file: it may lead to files that nobody meant."""
         for part in (path, *path.parents):
             if part == self.root:
                 return
@@ -208,79 +221,3 @@ def _stat_regular(path: str, where: str) -> FileStat:
         fix = "leave it out with 'exclude:'"
         raise FetchError(f"{path} is {kind}", where=where, expected="a regular file", fix=fix)
     return FileStat.of(found)
-
-
-class _Copy(NamedTuple):
-    """A file to copy."""
-
-    source: str
-    target: Path
-
-
-def _copy_all(payload: Payload, files: list[_LocalFile], advance: Callable[[int], None]) -> None:
-    copied = run_all(_copy_batch, _batches(payload.folder, files), workers=_WORKERS, advance=advance)
-    for file, (sha256, stat) in zip(files, chain.from_iterable(copied), strict=True):
-        payload.add(file.wanted, sha256, stat)
-    with disk_errors(payload.folder):
-        for folder in {file.wanted.path.rpartition("/")[0] for file in files}:
-            sync_folder(payload.folder / folder)
-
-
-def _batches(folder: Path, files: Iterable[_LocalFile]) -> Iterator[list[_Copy]]:
-    """Yield units of work: many small files, or few large ones."""
-    batch, total = [], 0
-    for file in files:
-        batch.append(_Copy(file.path, folder / file.wanted.path))
-        total += file.stat.size
-        if len(batch) == _BATCH_FILES or total >= _BATCH_BYTES:
-            yield batch
-            batch, total = [], 0
-    if batch:
-        yield batch
-
-
-def _copy_batch(batch: list[_Copy], advance: Advance) -> list[tuple[str, FileStat]]:
-    """Copy files with their modification times; return the sha256 of the bytes, and the copies' sizes and times.
-
-    The files are on disk before they get their names. They are synced together: most disks then write one journal entry
-    for all of them.
-    """
-    buffer = new_buffer()
-    with contextlib.ExitStack() as stack:
-        written = []
-        for copy in batch:
-            with disk_errors(copy.target):
-                file, temporary = stack.enter_context(temporary_file(copy.target.parent))
-                written.append((file, temporary, _write(copy, file, buffer, advance)))
-                start_writeback(file.fileno(), 0, 0)
-        copied = []
-        for copy, (file, temporary, sha256) in zip(batch, written, strict=True):
-            with disk_errors(copy.target):
-                sync(file)
-                temporary.replace(copy.target)
-                copied.append((sha256, FileStat.of(os.fstat(file.fileno()))))
-        return copied
-
-
-def _write(copy: _Copy, file: BinaryIO, buffer: memoryview, advance: Advance) -> str:
-    """Write a source's bytes to a file, which gets its modification time too; return the sha256 of the bytes."""
-    digest = hashlib.sha256()
-    with _open_source(copy.source) as opened:
-        before = os.fstat(opened.fileno())
-        for block in read_blocks(opened.readinto, buffer):
-            digest.update(block)
-            file.write(block)
-            advance(len(block))
-        if FileStat.of(os.fstat(opened.fileno())) != FileStat.of(before) or file.tell() != before.st_size:
-            raise FetchError("the file changed during the copy", where=copy.source, fix="run the same command again")
-    file.flush()
-    os.utime(file.fileno(), ns=(before.st_mtime_ns, before.st_mtime_ns))
-    return digest.hexdigest()
-
-
-def _open_source(path: str) -> io.FileIO:
-    try:
-        return open(path, "rb", buffering=0, opener=regular_opener)  # Path.open has no opener
-    except OSError as error:
-        fix = "check its permissions, or leave it out with 'exclude:'"
-        raise FetchError("can't read the file", where=path, found=error.strerror or error, fix=fix) from error

@@ -109,7 +109,7 @@ def _report(source: SplitSource, coco: Coco, groups: _Groups, parts: NDArray[np.
     number = len(source.ratios)
     images = np.bincount(parts, minlength=number).tolist()
     shares = (
-        f"{list_of(part, coco.path)} {counted(count, 'image')} ({count / len(parts):.1%} for {ratio:.0%})"
+        f"{list_of(part, coco.path)} {counted(count, 'image')} ({count / len(parts):.1%} for {100 * ratio:.3g}%)"
         for (part, ratio), count in zip(source.ratios.items(), images, strict=True)
     )
     alone = len(groups.names) - groups.sequences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import PAYLOAD
@@ -48,8 +49,11 @@ def _read_names(source: SubsetSource, origin: Origin, folder: Path) -> tuple[str
     """Return the names of images that the source gives itself, or in a text file, one a line."""
     if isinstance(source.names, tuple):
         return source.names
-    places = (folder / source.names, origin.bag.path / PAYLOAD / source.names)
-    path = next((place for place in places if place.is_file()), places[0])
+    tops = (folder, origin.bag.path / PAYLOAD)
+    top = next((top for top in tops if os.path.lexists(top / source.names)), folder)
+    path = top / source.names
+    if not path.resolve().is_relative_to(top.resolve()):  # an error would show what is in it
+        raise FetchError("a link that leads out of the folder", where=path, fix="copy the list to this place")
     try:
         lines = read_limited(path, _LARGEST, FetchError).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -175,8 +175,8 @@ def _unpack(paths: Iterable[str]) -> str:
 
 
 def _other_content(survey: Survey) -> Iterator[Finding]:
-    lists = {coco.path for coco in survey.cocos}
-    other: list[Content] = [one for one in survey.contents if one.problem and one.path not in lists]
+    known = {coco.path for coco in survey.cocos} | {table.path for table in survey.tables}  # whose own checks say it
+    other: list[Content] = [one for one in survey.contents if one.problem and one.path not in known]
     lines = [f"{content.path}: {content.problem}" for content in other]
     paths = [content.path for content in other]
     yield from some(OTHER_CONTENT, lines, drop_lines(survey.reference, OTHER_CONTENT.code), paths)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from statistics import median_low
 from typing import TYPE_CHECKING
 
-from datapack.inspect.findings import Finding, Rule, drop_lines, some
+from datapack.inspect.findings import Rule, drop_lines, some
 from datapack.inspect.forms import READABLE, form_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from datapack.inspect.findings import Finding
     from datapack.inspect.model import ImageFile, Survey
 
 _SMALL = 32  # pixels: what most detectors make one number of, so that such an image has hardly any
@@ -134,12 +134,9 @@ def check_metadata(survey: Survey) -> Iterator[Finding]:
     positions = [image.path for image in survey.images if image.has_position]
     yield from some(POSITIONS, positions, _silence_or_drop(reference, POSITIONS.code), positions)
     named = [image for image in survey.images if image.identifying]
-    if named:
-        fields = Counter(field for image in named for field in image.identifying)
-        lines = [f"{field}: {count:,} images" for field, count in fields.most_common()]
-        (finding,) = some(IDENTIFYING, lines, _silence_or_drop(reference, IDENTIFYING.code))
-        files = frozenset(image.path for image in named)
-        yield Finding(IDENTIFYING, len(named), finding.examples, finding.catalog, files)
+    lines = [f"{image.path}: {', '.join(image.identifying)}" for image in named]
+    catalog = _silence_or_drop(reference, IDENTIFYING.code)
+    yield from some(IDENTIFYING, lines, catalog, [image.path for image in named])
 
 
 def _silence_or_drop(reference: str, code: str) -> str:

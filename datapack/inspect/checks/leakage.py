@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datapack.inspect.findings import Finding, Rule, drop_lines, few
+from datapack.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +66,12 @@ class _Pair(NamedTuple):
         """Whether one list is a part of the other, as far as nothing in their names contradicts that."""
         return len(self.shared) == len(self.small) and not _opposed(self.small.path, self.large.path)
 
+    def copies(self, hashes: Mapping[str, str]) -> set[str]:
+        """Return the images of the larger list that the smaller one has too, under another name."""
+        return {path for path in self.large.images if path and hashes[path] in self.shared}.difference(
+            self.small.images
+        )
+
 
 def _opposed(path: str, other: str) -> bool:
     return any(
@@ -83,14 +90,18 @@ def check_same_images(survey: Survey) -> Iterator[Finding]:
     if shared:
         images = frozenset().union(*(pair.shared for pair in shared))
         lines = few(_describe_shared(pair, survey.hashes) for pair in shared)
-        yield Finding(SAME_IMAGES, len(images), lines, _split_lines(survey, shared[0].large))
+        files = frozenset().union(*(pair.copies(survey.hashes) for pair in shared))
+        catalog = _split_lines(survey, shared[0].large)
+        if files:
+            catalog += "\n# or\n" + drop_lines(survey.reference, SAME_IMAGES.code)
+        yield Finding(SAME_IMAGES, len(images), lines, catalog, files)
 
 
 def _describe_shared(pair: _Pair, hashes: Mapping[str, str]) -> str:
     first = min(path for path in pair.small.images if path and hashes[path] in pair.shared)
     others = [path for path in pair.large.images if path and hashes[path] == hashes[first]]
     same = "" if first in others else f", which is {min(others)}"
-    return f"{pair.small.path} and {pair.large.path}: {len(pair.shared):,} images, such as {first}{same}"
+    return f"{pair.small.path} and {pair.large.path}: {counted(len(pair.shared), 'image')}, such as {first}{same}"
 
 
 def check_neighbours(survey: Survey) -> Iterator[Finding]:
@@ -107,7 +118,7 @@ def check_neighbours(survey: Survey) -> Iterator[Finding]:
         if pairs:
             pairs.sort(key=lambda near: -near.images)
             files = frozenset().union(*(near.files for near in pairs))
-            catalog = _split_lines(survey, pairs[0].large) + "\n\n" + drop_lines(survey.reference, rule.code)
+            catalog = _split_lines(survey, pairs[0].large) + "\n# or\n" + drop_lines(survey.reference, rule.code)
             count = sum(near.images for near in pairs)
             yield Finding(rule, count, few(near.line for near in pairs), catalog, files)
 
@@ -135,7 +146,7 @@ def _find_near(small: Coco, large: Coco, hashes: Mapping[str, str], most: float,
         files |= {large.images[theirs[at]] for at, _, _ in _nearest(large.times[theirs], small.times[ours], most)}
     apart, one, other = min(found, default=(0.0, "", ""))
     distance = f"number {apart:.0f} away" if is_number else f"{apart:.2g} s apart"
-    line = f"{small.path} and {large.path}: {len(found):,} images, such as {one} and {other}, {distance}"
+    line = f"{small.path} and {large.path}: {counted(len(found), 'image')}, such as {one} and {other}, {distance}"
     return _Near(large, len(found), line, frozenset(files))
 
 

@@ -87,7 +87,7 @@ ALONE = Rule(
     "note",
     "images without boxes",
     "In training they show what is no object: useful if that is so, harmful if they were not labelled.",
-    "Look at the examples. A subset can leave them out.",
+    "Look at the examples, and leave them out if there are objects in them.",
 )
 NO_SIZE = Rule(
     "DP322",
@@ -122,7 +122,7 @@ NO_BOXES = Rule(
 def check_files(survey: Survey) -> Iterator[Finding]:
     """Check that each COCO file can be read and has images and boxes."""
     broken = [coco for coco in survey.cocos if coco.problem]
-    yield from some(BROKEN, [f"{coco.path}: {coco.problem}" for coco in broken])
+    yield from some(BROKEN, [f"{coco.path}: {coco.problem}" for coco in broken], files=[coco.path for coco in broken])
     rows = [f"{coco.path}: {bad.place}: {bad.problem}" for coco in survey.cocos for bad in coco.bad_rows]
     if rows:
         yield Finding(BAD_ROWS, sum(coco.bad_count for coco in survey.cocos), few(rows))
@@ -201,12 +201,17 @@ def _repeated(values: Sequence[Value]) -> list[tuple[Value, int]]:
 
 def check_labelled(survey: Survey) -> Iterator[Finding]:
     """Look for images without boxes in lists that have boxes."""
-    alone = []
+    lines: list[str] = []
+    alone: set[str] = set()
+    labelled: set[str] = set()
     for coco in survey.cocos:
         if len(coco.boxes):
             counts = np.bincount(coco.owners[coco.owners >= 0], minlength=len(coco))
-            alone += [f"{coco.path}: {coco.names[place]}" for place in np.flatnonzero(counts == 0).tolist()]
-    yield from some(ALONE, alone)
+            places = np.flatnonzero(counts == 0).tolist()
+            lines += [f"{coco.path}: {coco.names[place]}" for place in places]
+            alone.update(coco.images[place] for place in places)
+            labelled.update(coco.images[place] for place in np.flatnonzero(counts).tolist())
+    yield from some(ALONE, lines, drop_lines(survey.reference, ALONE.code), alone - labelled - {""})
 
 
 def check_copies(survey: Survey) -> Iterator[Finding]:

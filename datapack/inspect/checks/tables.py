@@ -74,7 +74,7 @@ _WORDS = (
     r"|diagnosis|icd_?10|gp_?(?:name|practice)|iban|sort_?code|credit_?card(?:_?(?:number|no))?|account_?(?:number|no)"
     r"|licen[cs]e_?plate|number_?plate|vehicle_?registration|face_?id|twitter|orcid|observer|recorded_?by|collector"
 )
-_PERSONAL = re.compile(rf"(?:\A|_)(?:{_WORDS})(?:\Z|_)")
+_PERSONAL = re.compile(rf"(?:\A|_)(?:{_WORDS})(?:_(?:code|id|number|no|text|[0-9]+))?\Z")
 _LONGEST = 100  # characters of a name: a longer one is text, not a name
 
 
