@@ -1,4 +1,4 @@
-"""sha256 of files and bytes, on several cores; other hashes only for the bags of other tools."""
+"""sha256 of files and bytes, on several cores; other hashes only where others chose them: in bags and in lists."""
 
 from __future__ import annotations
 
@@ -15,13 +15,46 @@ from datapack.executor import run_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from typing import Protocol
 
     from datapack.executor import Advance
 
+    class Hash(Protocol):
+        """A hash that is being computed."""
 
+        def update(self, block: bytes | memoryview, /) -> None: ...
+        def hexdigest(self) -> str: ...
+
+
+GIT_BLOB = "git blob sha1"  # git's name of a file's content: the sha1 of "blob", the size and the content
+#: The digits of a whole hash of each algorithm that a file from the web can be checked with.
+DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32, GIT_BLOB: 40}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BATCH = 16  # files per unit of work: handing a unit to a worker takes longer than hashing a small file
 _BUFFER = 1 << 20  # bytes per read: large enough that Python's overhead is negligible
+
+
+class Checksum(NamedTuple):
+    """What a file's hash must begin with; without digits nothing is known."""
+
+    algorithm: str = "sha256"
+    digits: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all digits are known."""
+        return len(self.digits) == DIGITS[self.algorithm]
+
+    def fits(self, digest: str) -> bool:
+        """Whether a file with this hash, in hex and of the same algorithm, is the one that is meant."""
+        return digest.startswith(self.digits)
+
+
+def new_hash(algorithm: str, size: int) -> Hash:
+    """Begin to hash a file of this size."""
+    if algorithm == GIT_BLOB:
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    return hashlib.new(algorithm, usedforsecurity=False)  # md5 and sha1 are only what others published
 
 
 def hash_files(
@@ -63,8 +96,8 @@ def hash_file(
     advance: Callable[[int], None] = lambda _: None,
 ) -> str:
     """Return the hash of a regular file in hex; raise `OSError` for a link, which is not followed."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)  # md5 is only ever a second check
     with open(path, "rb", buffering=0, opener=regular_opener) as file:
+        digest = new_hash(algorithm, os.fstat(file.fileno()).st_size)
         for block in read_blocks(file.readinto, buffer or new_buffer()):
             digest.update(block)
             advance(len(block))

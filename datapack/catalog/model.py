@@ -211,10 +211,10 @@ class Entry:
     def fingerprint(self) -> str:
         """A digest of the sources, which shows whether the entry changed since it was fetched.
 
-        It covers the sources of the versions that this one is derived from. It covers neither mirrors and hosts, which
-        give the same files from other places, nor the parent.
+        It covers the sources of the versions that this one is derived from. It covers neither mirrors, hosts and
+        headers, which say how to get the same files, nor the parent.
         """
-        places = {"mirrors", "hosts"}
+        places = {"mirrors", "hosts", "headers"}
         sources = [source.model_dump(mode="json", exclude_defaults=True, exclude=places) for source in self.sources]
         return digest_of(canonical_json([*sources, *(origin.fingerprint for origin in self.origins)]))
 

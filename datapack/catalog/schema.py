@@ -14,8 +14,8 @@ from datapack.catalog.model import _URL, KINDS, Catalog
 # Simple patterns that editors can check in sources; the models check more strictly.
 _PATH = r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))"
 _SOURCE_PATTERNS = {
-    **dict.fromkeys(("coco", "files", "into", "local", "name"), _PATH),
-    **dict.fromkeys(("mirrors", "url"), _URL),
+    **dict.fromkeys(("coco", "files", "into", "list", "local", "name"), _PATH),
+    **dict.fromkeys(("base", "mirrors", "url"), _URL),
 }
 
 

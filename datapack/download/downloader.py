@@ -240,7 +240,10 @@ class _Run:
             slot.callback(self.hosts.release, turn)
             if turn.skipped:
                 raise NoConnectionError(turn.skipped)
-            headers = task.partial.headers(url) if task.partial else None
+            headers = {
+                **task.request.headers.for_request(task.chain),
+                **(task.partial.headers(url) if task.partial else {}),
+            }
             try:
                 with self.web.request("GET", url, headers=headers, public_only=not self._is_named(url)) as response:
                     self.hosts.answered(turn.host)
@@ -261,7 +264,7 @@ class _Run:
     def _store(self, task: Task, response: Response, slot: ExitStack) -> None:
         """Write a response's body to its file; the host is free for another request as soon as the body is here."""
         try:
-            check_status(response)
+            check_status(response, has_login=bool(task.request.headers))
         except RefusedError as error:
             if task.partial is None:
                 raise
@@ -272,7 +275,7 @@ class _Run:
         self._check_stopping()
         with disk_errors(path):
             if task.partial is None:
-                task.partial = Partial(path.parent)
+                task.partial = Partial(task.request)
             with task.partial.open(response) as file:
                 length_known = self._receive(task.partial, response, file)
                 slot.close()
@@ -313,7 +316,7 @@ class _Run:
         if isinstance(error, WrongFileError):
             task.discard()
         if turn.skipped or task.tries >= min(self.downloader.tries, error.max_tries or self.downloader.tries):
-            task.record_answer(str(error), definite=error.definite)
+            task.record_error(error)
             self._try_next_url(task)
         else:
             self._queue(task, check_url(task.remaining[0]), delay=pause)

@@ -5,24 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from datapack.download.secret_headers import NO_HEADERS
+from datapack.hashing import Checksum
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from datapack.download.secret_headers import SecretHeaders
     from datapack.files import FileStat
+
+_UNKNOWN = Checksum()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A file to download.
 
-    ``urls`` are tried in order. ``sha256`` is the start of the file's hash, or empty if it is not known; ``pixels`` is
-    an image's width and height, or None.
+    ``urls`` are tried in order. ``pixels`` is an image's width and height, ``size`` the number of bytes, each None if
+    it is not known.
     """
 
     urls: tuple[str, ...]
     path: Path
-    sha256: str = ""
+    checksum: Checksum = _UNKNOWN
     pixels: tuple[int, int] | None = None
+    size: int | None = None
+    headers: SecretHeaders = NO_HEADERS
 
 
 class Requests(Protocol):

@@ -7,7 +7,6 @@ named its version with a strong ``ETag``, or a time of the last change that is l
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import secrets
 from http import HTTPStatus
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from datapack.download.responses import OddAnswerError, RefusedError, parse_date
 from datapack.files import TEMPORARY_PREFIX, check_space
+from datapack.hashing import new_hash
 from datapack.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from datapack.download.model import Request
     from datapack.web import Response
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # an ETag that is not weak (RFC 9110, 8.8.3)
@@ -37,19 +38,28 @@ class Partial:
     ``size`` is the number of bytes, ``total`` the file's whole length, or None if the server does not say.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    def __init__(self, request: Request) -> None:
+        self._path = request.path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        self._algorithm, self._expected = request.checksum.algorithm, request.size or 0
         self.total: int | None = None
         self._clear()
 
     def _clear(self) -> None:
-        self.size, self._hash = 0, hashlib.sha256()
+        self.size = 0
+        self._hash = new_hash("sha256", 0)
+        # what the file is checked with: the same, or what its publisher chose
+        self._check = self._hash if self._algorithm == "sha256" else new_hash(self._algorithm, self._expected)
         self._source = self._version = ""
         self._names: dict[str, str] = {}  # all that the server said of the version
 
     @property
     def sha256(self) -> str:
         return self._hash.hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """The hash that the request's checksum is compared with."""
+        return self._check.hexdigest()
 
     @property
     def can_continue(self) -> bool:
@@ -110,6 +120,8 @@ class Partial:
         before = self.size
         file.write(block)
         self._hash.update(block)
+        if self._check is not self._hash:
+            self._check.update(block)
         self.size += len(block)
         if self.total is None:
             if self.size > _LARGEST:

@@ -99,8 +99,11 @@ def to_download_error(error: WebError, *, redirected: bool) -> DownloadError:
     return InterruptedTransferError(str(error))
 
 
-def check_status(response: Response) -> None:
-    """Raise the `DownloadError` that fits a response, unless it has a file: status 200, or 206 with a part of it."""
+def check_status(response: Response, *, has_login: bool = False) -> None:
+    """Raise the `DownloadError` that fits a response, unless it has a file: status 200, or 206 with a part of it.
+
+    With a login, which may have expired, "forbidden" does not show that the file is missing.
+    """
     status = response.status
     if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
         return
@@ -109,7 +112,7 @@ def check_status(response: Response) -> None:
         raise HostBusyError(reason, parse_retry_after(response.headers.get("Retry-After")))
     if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise InterruptedTransferError(reason)
-    raise RefusedError(reason, definite=status in _GONE)
+    raise RefusedError(reason, definite=status in _GONE and not (has_login and status == HTTPStatus.FORBIDDEN))
 
 
 def check_encoding(response: Response, name: str) -> None:

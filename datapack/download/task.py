@@ -15,9 +15,9 @@ from datapack.urls import UrlError, check_url, hide_secrets, host_of
 if TYPE_CHECKING:
     from datapack.download.model import Request
     from datapack.download.partial import Partial
+    from datapack.download.responses import DownloadError
 
 _PROGRESS = 1 << 20  # bytes: a try that got at least so much further is not counted
-_WHOLE = 64  # digits of a whole sha256
 
 
 @dataclass(slots=True)
@@ -41,6 +41,13 @@ class Task:
         except UrlError:
             chain = []
         return cls(number, request, list(request.urls), chain)
+
+    def record_error(self, error: DownloadError) -> None:
+        """Record why the present URL gave no file. A server's own words are left out if it may repeat a secret."""
+        reason = str(error)
+        if self.request.headers and not isinstance(error, WrongFileError):
+            reason = reason.partition(" (")[0]
+        self.record_answer(reason, definite=error.definite)
 
     def record_answer(self, reason: str, *, definite: bool) -> None:
         """Record what the present URL gave instead of the file; the next one is the present one now."""
@@ -69,19 +76,21 @@ class Task:
             self.tries += counted
 
     def check(self, media_type: str, *, length_known: bool) -> None:
-        """Raise `WrongFileError` if what has arrived is not the requested file. A whole sha256 decides alone."""
+        """Raise `WrongFileError` if what has arrived is not the requested file. A whole checksum decides alone."""
         assert self.partial is not None  # noqa: S101 - it has just arrived
-        request, found = self.request, self.partial.sha256
-        right = found.startswith(request.sha256)
-        if right and len(request.sha256) == _WHOLE:
+        request, found, wanted = self.request, self.partial.digest, self.request.checksum
+        right = wanted.fits(found)
+        if right and wanted.is_whole:
             return
         try:
             with self.partial.reading() as file:
                 check_content(file, request.path.name, request.pixels, media_type, length_known=length_known)
         except WrongContentError as error:
             raise WrongFileError(str(error)) from error
+        if request.size not in {None, self.partial.size}:
+            raise WrongFileError(f"wrong size (expected {request.size:,} bytes, found {self.partial.size:,})")
         if not right:
-            raise WrongFileError(f"wrong sha256 (expected {request.sha256}, found {found})")
+            raise WrongFileError(f"wrong {wanted.algorithm} (expected {wanted.digits}, found {found})")
 
 
 def first_host(request: Request) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, UrlSource
 from datapack.download import Request
+from datapack.download.secret_headers import NO_HEADERS
 from datapack.urls import host_of, mirror_urls, quote_url, strip_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from datapack.bag.bagit import Bag
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datapack.catalog.model import Entry
     from datapack.catalog.sources import Source
     from datapack.download import Downloader, Failure, Fetched
+    from datapack.download.secret_headers import SecretHeaders
     from datapack.fetch.payload import Payload, WantedFile
     from datapack.progress import Reporter
     from datapack.reference import Reference
@@ -32,6 +33,7 @@ class SourceResult:
         default_factory=dict
     )  # files that may be missing, by their path in the payload
     failed: Mapping[WantedFile, Failure] = field(default_factory=dict)  # files that must not be missing
+    hint: str = ""  # what to do about those that a server refuses
     # Files of the payload that others were made of, by their path, and whether they stay in it.
     used: Mapping[str, bool] = field(default_factory=dict)
 
@@ -56,6 +58,7 @@ class FetchContext:
     into: str = ""  # the source's folder in the payload
     named: frozenset[str] = frozenset()  # hosts that the catalog names, which may be private
     origins: Mapping[Reference, Origin] = field(default_factory=dict)  # the versions that derived sources read
+    headers: Callable[[], SecretHeaders] = lambda: NO_HEADERS  # of the source; read once something is to be fetched
 
     def excludes(self, file: WantedFile) -> bool:
         """Whether the source's ``exclude`` leaves a file out."""
@@ -79,8 +82,11 @@ class FetchContext:
         payload.keep(payload.claim(recorded))
         numbers = [number for number, file in enumerate(recorded) if not payload.has(file.path)]
         recorded = [recorded[number] for number in numbers]
-        requests = _Requests([chosen[number] for number in numbers], payload.folder, mirrors or {})
-        del chosen, numbers
+        if not recorded:
+            return {}
+        to_fetch = [chosen[number] for number in numbers]
+        requests = _Requests(to_fetch, payload.folder, mirrors or {}, self.headers())
+        del chosen, numbers, to_fetch
 
         def arrived(fetched: Fetched) -> None:
             payload.add(recorded[fetched.number], fetched.sha256, fetched.stat)
@@ -99,12 +105,8 @@ def named_hosts(sources: Iterable[Source]) -> frozenset[str]:
     """Return the hosts that the catalog itself names, as `host_of` writes them; lists of images may name others."""
     urls: list[str] = []
     for source in sources:
-        if isinstance(source, UrlSource | CocoSource):
-            urls += [f"{scheme}://{host}" for host in source.hosts for scheme in ("http", "https")]
-        if isinstance(source, UrlSource):
-            urls.append(source.url)
-        elif isinstance(source, CocoSource):
-            urls += [*source.mirrors, *(url for others in source.mirrors.values() for url in others)]
+        urls += [f"{scheme}://{host}" for host in source.named_hosts for scheme in ("http", "https")]
+        urls += source.named_urls
     return frozenset(map(host_of, urls))
 
 
@@ -120,6 +122,7 @@ class _Requests:
     files: Sequence[WantedFile]
     folder: Path
     mirrors: Mapping[str, Sequence[str]]
+    headers: SecretHeaders
 
     def __len__(self) -> int:
         return len(self.files)
@@ -127,4 +130,4 @@ class _Requests:
     def __getitem__(self, number: int) -> Request:
         file = self.files[number]
         urls = mirror_urls(quote_url(file.url), self.mirrors)
-        return Request(urls, self.folder / file.path, file.sha256, file.pixels)
+        return Request(urls, self.folder / file.path, file.checksum, file.pixels, file.size, self.headers)

@@ -13,7 +13,7 @@ from datapack.text import counted
 from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from datapack.download import Failure
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 _REASONS = 3  # shown in the error, each with an example
 
 
-def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], total: int, path: Path) -> None:
+def report_failures(
+    reference: Reference,
+    failed: Mapping[WantedFile, Failure],
+    total: int,
+    path: Path,
+    hints: Sequence[str] = (),
+) -> None:
     """Write all failures to ``path`` and raise; without failures, remove an older report.
 
     Args:
@@ -31,6 +37,7 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
         failed: the files that could not be downloaded.
         total: the number of files to download.
         path: ``<version>.failures.json``.
+        hints: what else to do about them.
 
     Raises:
         FetchError: there are failures; the error names the most frequent reasons.
@@ -43,6 +50,7 @@ def report_failures(reference: Reference, failed: Mapping[WantedFile, Failure], 
             out.write(_format(reference, failed))
     reasons = {failure.reason for failure in failed.values()}
     fix = f"see {path} for all of them; run the same command again to retry only these"
+    fix = "; ".join((*hints, fix))
     if not reasons.isdisjoint({PRIVATE, PRIVATE_REDIRECT}):
         fix += "; a host that may have a private address belongs under 'hosts' of the source"
     raise FetchError(

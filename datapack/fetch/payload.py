@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +21,7 @@ from datapack.bag.missing import MISSING, Missing, format_missing
 from datapack.download.content import WrongContentError, check_content
 from datapack.fetch.claims import Claims
 from datapack.files import TEMPORARY_PREFIX, FileStat, atomic_writer, disk_errors
-from datapack.hashing import hash_bytes, hash_files
+from datapack.hashing import Checksum, hash_bytes, hash_files
 from datapack.text import counted
 from datapack.urls import quote_url
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.cache import HashCache
 
-_WHOLE = 64  # digits of a sha256
+_UNKNOWN = Checksum()
+_BATCH = 4096  # files that are checked before the next ones are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ class WantedFile:
     path: str
     named_by: str  # the source, or the row of its COCO file, for errors
     url: str = ""  # as the source names it; empty for a file that is not downloaded
-    sha256: str = ""  # what its hash must begin with
+    checksum: Checksum = _UNKNOWN
     pixels: tuple[int, int] | None = None  # width and height of an image
+    size: int | None = None  # in bytes
 
     @property
     def bag_path(self) -> str:
@@ -53,7 +55,7 @@ class WantedFile:
     @property
     def is_pinned(self) -> bool:
         """Whether its whole hash is known, which then decides alone what the file is."""
-        return len(self.sha256) == _WHOLE
+        return self.checksum.is_whole
 
 
 def payload_path(folder: str, name: str) -> str:
@@ -167,24 +169,39 @@ class Payload:
         """
         unknown = {file.bag_path: file for file in present}
         for path, known in self.cache.find(self.reference, list(unknown)):
-            if known.stat == present[unknown[path]]:
+            if known.stat == present[unknown[path]] and unknown[path].checksum.algorithm == "sha256":
                 file = unknown.pop(path)
-                if known.sha256.startswith(file.sha256):
+                if file.checksum.fits(known.sha256) and file.size in {None, known.stat.size}:
                     self.hashes[file.path] = known.sha256
+        to_check = list(unknown.values())
+        del unknown  # its paths would take much memory
         with disk_errors(self.folder):
-            if unknown:
-                self._check({file: present[file] for file in unknown.values()})
+            if to_check:
+                self._check(to_check, present)
             for file in present:
                 if not self.has(file.path):
                     _remove(self.folder / file.path)
 
-    def _check(self, present: Mapping[WantedFile, FileStat]) -> None:
-        hashed = hash_files(self.folder, (file.path for file in present))
-        with self.reporter.progress("checking existing files", len(present), "files") as advance:
-            for (file, stat), (_, digest) in zip(present.items(), hashed, strict=True):
-                if digest.startswith(file.sha256) and self._is_sound(file):
-                    self.add(file, digest, stat)
-                advance(1)
+    def _check(self, to_check: Sequence[WantedFile], present: Mapping[WantedFile, FileStat]) -> None:
+        """Keep the files that pass the checks of a new download. Only a sha256 is remembered, no other checksum is."""
+        waiting = iter(to_check)
+        with self.reporter.progress("checking existing files", len(to_check), "files") as advance:
+            while batch := list(islice(waiting, _BATCH)):
+                files = [file for file in batch if file.size in {None, present[file].size} and self._is_sound(file)]
+                for algorithm in {file.checksum.algorithm for file in files} - {"sha256"}:
+                    files = self._without_wrong(files, algorithm)
+                hashed = hash_files(self.folder, (file.path for file in files))
+                for file, (_, digest) in zip(files, hashed, strict=True):
+                    if file.checksum.algorithm != "sha256" or file.checksum.fits(digest):
+                        self.add(file, digest, present[file])
+                advance(len(batch))
+
+    def _without_wrong(self, files: Sequence[WantedFile], algorithm: str) -> list[WantedFile]:
+        """Leave out the files that have a checksum of this algorithm, but the wrong one."""
+        checked = {file.path: file.checksum for file in files if file.checksum.algorithm == algorithm}
+        hashed = hash_files(self.folder, checked, algorithm=algorithm)
+        wrong = {path for path, digest in hashed if not checked[path].fits(digest)}
+        return [file for file in files if file.path not in wrong]
 
     def _is_sound(self, file: WantedFile) -> bool:
         if not file.url or file.is_pinned:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import (
     CocoSource,
+    DoiSource,
+    HuggingFaceSource,
     KaggleSource,
+    ListSource,
     LocalSource,
     SplitSource,
     StorageSource,
@@ -19,12 +23,16 @@ from datapack.catalog.sources import (
 from datapack.errors import FetchError
 from datapack.fetch.context import named_hosts
 from datapack.fetch.failures import report_failures
+from datapack.fetch.headers import is_refused, login_hint, read_headers
 from datapack.fetch.kinds.coco import fetch_coco
+from datapack.fetch.kinds.doi import fetch_doi
+from datapack.fetch.kinds.huggingface import fetch_huggingface
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
 from datapack.fetch.kinds.storage import fetch_storage
 from datapack.fetch.kinds.unpack import fetch_unpack
 from datapack.fetch.kinds.url import fetch_url
+from datapack.fetch.kinds.url_list import fetch_list
 from datapack.fetch.names import check_name
 from datapack.fetch.payload import payload_path
 
@@ -53,7 +61,10 @@ def _fetch_subset(source: SubsetSource, context: FetchContext) -> SourceResult:
 
 _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     CocoSource: fetch_coco,
+    DoiSource: fetch_doi,
+    HuggingFaceSource: fetch_huggingface,
     KaggleSource: fetch_kaggle,
+    ListSource: fetch_list,
     LocalSource: fetch_local,
     SplitSource: _fetch_split,
     StorageSource: fetch_storage,
@@ -85,13 +96,18 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     payload = context.payload
     missing: dict[str, Missing] = {}
     failed: dict[WantedFile, Failure] = {}
+    hints: dict[str, None] = {}  # an ordered set
     used: dict[str, bool] = {}
 
     def check_failures() -> None:
-        report_failures(payload.reference, failed, payload.downloaded + len(missing) + len(failed), failures)
+        total = payload.downloaded + len(missing) + len(failed)
+        report_failures(payload.reference, failed, total, failures, tuple(hints))
 
     _check_names(sources, context)
     _note_outside(sources, context)
+    if not payload.folder.exists():  # with files of an earlier run, perhaps nothing needs a login
+        for source in sources:
+            read_headers(source)
     payload.begin()
     for source in sources:
         if source.reads is not None and not payload.has(source.reads):
@@ -104,6 +120,8 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         result = _fetch(source, context)
         missing.update(result.missing)
         failed.update(result.failed)
+        if is_refused(result.failed.values()) and (hint := result.hint or login_hint(source)):
+            hints[hint] = None
         used.update({path: keep or used.get(path, False) for path, keep in result.used.items()})
     check_failures()
     payload.drop(path for path, keep in used.items() if not keep)
@@ -124,7 +142,8 @@ def _note_outside(sources: Sequence[AnySource], context: FetchContext) -> None:
 def _fetch(source: AnySource, context: FetchContext) -> SourceResult:
     """Fetch a source without the files that it excludes; say so if it excludes nothing, or everything."""
     excluded, before = Patterns(source.exclude), len(context.payload.hashes)
-    result = _FETCH[type(source)](source, replace(context, excluded=excluded, into=source.into))
+    chosen = replace(context, excluded=excluded, into=source.into, headers=partial(read_headers, source))
+    result = _FETCH[type(source)](source, chosen)
     if unused := sorted(excluded.unused):
         context.reporter.note(f"{source.label}: the pattern {unused[0]!r} in 'exclude' matches no file")
     if source.exclude and len(context.payload.hashes) == before and not result.missing and not result.failed:

@@ -18,7 +18,10 @@ from datapack.catalog.model import KINDS, Catalog, Version
 from datapack.catalog.schema import json_schema
 from datapack.catalog.sources import (
     CocoSource,
+    DoiSource,
+    HuggingFaceSource,
     KaggleSource,
+    ListSource,
     LocalSource,
     SplitSource,
     StorageSource,
@@ -90,6 +93,9 @@ def test_each_kind_of_source_is_read(read):
         {"local": "notes.txt"},
         {"subset": "reef@v0", "coco": ["train.json"], "count": 2},
         {"split": "reef@v0", "coco": "train.json", "ratios": {"train": 0.8, "val": 0.2}},
+        {"list": "files.csv", "base": "https://example.org/"},
+        {"doi": "10.5281/zenodo.1"},
+        {"huggingface": "datasets/owner/name", "revision": "0" * 40},
         {"storage": "s3://bucket/folder/"},
         {"unpack": "data.zip"},
     ]
@@ -102,6 +108,9 @@ def test_each_kind_of_source_is_read(read):
         LocalSource,
         SubsetSource,
         SplitSource,
+        ListSource,
+        DoiSource,
+        HuggingFaceSource,
         StorageSource,
         UnpackSource,
     ]
@@ -203,7 +212,7 @@ COCO = {"coco": "a.json", "into": "images"}
         ({"coco": "a.json"}, ": missing key 'into'"),
         (
             {**COCO, "mirors": {}},
-            r": unknown key 'mirors': expected one of coco, exclude, hosts, .*, missing; did you mean 'mirrors'\?",
+            r": unknown key 'mirors': expected one of coco, exclude, headers, .*, missing; did you mean 'mirrors'\?",
         ),
         ({**COCO, "into": 5}, r"\.into: invalid value: expected text, found the number 5"),
         (

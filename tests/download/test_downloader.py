@@ -9,6 +9,7 @@ import time
 import pytest
 
 from datapack.download import Request
+from datapack.hashing import Checksum
 from datapack.web.client import user_agent
 from tests.download.downloading import Notes, downloader, fetch, left
 from tests.servers import NOT_FOUND, Reply, Server, png
@@ -149,9 +150,9 @@ def test_file_with_another_hash_is_refused(server, tmp_path):
     """The message shows both hashes; the first digits of the right one are enough to accept a file."""
     server.reply("/a.bin", Reply(b"hello"))
     digest = hashlib.sha256(b"hello").hexdigest()
-    failure = fetch(tmp_path / "a.bin", f"{server.url}/a.bin", sha256="0" * 8)
+    failure = fetch(tmp_path / "a.bin", f"{server.url}/a.bin", checksum=Checksum("sha256", "0" * 8))
     assert failure.reason == f"wrong sha256 (expected 00000000, found {digest})"
-    assert fetch(tmp_path / "a.bin", f"{server.url}/a.bin", sha256=digest[:8]) is None
+    assert fetch(tmp_path / "a.bin", f"{server.url}/a.bin", checksum=Checksum("sha256", digest[:8])) is None
 
 
 def test_encoding_that_was_not_requested_is_refused(server, tmp_path):
@@ -309,9 +310,9 @@ def test_a_whole_hash_outranks_guesses_about_the_content(server, tmp_path, name,
     """Who pins every bit of a file knows what it is; the first digits of a hash are not enough for that."""
     server.reply(f"/{name}", Reply(body, headers=headers))
     digest = hashlib.sha256(body).hexdigest()
-    assert fetch(tmp_path / name, f"{server.url}/{name}", sha256=digest) is None
-    assert fetch(tmp_path / "x" / name, f"{server.url}/{name}", sha256=digest[:8]).definite
-    assert fetch(tmp_path / "y" / name, f"{server.url}/{name}", sha256="0" * 64).definite
+    assert fetch(tmp_path / name, f"{server.url}/{name}", checksum=Checksum("sha256", digest)) is None
+    assert fetch(tmp_path / "x" / name, f"{server.url}/{name}", checksum=Checksum("sha256", digest[:8])).definite
+    assert fetch(tmp_path / "y" / name, f"{server.url}/{name}", checksum=Checksum("sha256", "0" * 64)).definite
 
 
 @pytest.mark.parametrize(

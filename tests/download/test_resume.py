@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from datapack.hashing import Checksum
 from tests.download.downloading import Notes, downloader, fetch, left
 from tests.servers import RawServer, read_head
 
@@ -159,9 +160,11 @@ def test_the_rest_is_checked_with_the_whole(tmp_path):
     """The hash is that of all parts together."""
     with RawServer(Cutting(cuts=3)) as server:
         url = f"{server.url}/a.bin"
-        assert fetch(tmp_path / "a.bin", url, sha256=hashlib.sha256(CONTENT).hexdigest()) is None
+        assert fetch(tmp_path / "a.bin", url, checksum=Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())) is None
     with RawServer(Cutting(cuts=3)) as server:
-        assert "sha256" in fetch(tmp_path / "b.bin", f"{server.url}/a.bin", sha256="0" * 64).reason
+        assert (
+            "sha256" in fetch(tmp_path / "b.bin", f"{server.url}/a.bin", checksum=Checksum("sha256", "0" * 64)).reason
+        )
 
 
 def test_a_redirect_with_a_new_signature_goes_on(tmp_path):

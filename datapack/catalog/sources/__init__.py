@@ -5,9 +5,11 @@ key with the kind's name (``coco: train.json``) tells which kind an entry of the
 """
 
 from datapack.catalog import codes
-from datapack.catalog.sources import kaggle, split, url
+from datapack.catalog.sources import doi, huggingface, kaggle, split, url
 from datapack.catalog.sources.base import Source
 from datapack.catalog.sources.coco import CocoSource
+from datapack.catalog.sources.doi import DoiSource
+from datapack.catalog.sources.huggingface import HuggingFaceSource
 from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
 from datapack.catalog.sources.split import SplitSource
@@ -15,17 +17,32 @@ from datapack.catalog.sources.storage import StorageSource
 from datapack.catalog.sources.subset import SubsetSource
 from datapack.catalog.sources.unpack import UnpackSource
 from datapack.catalog.sources.url import UrlSource
+from datapack.catalog.sources.url_list import ListSource
 
 AnySource = (
-    CocoSource | KaggleSource | LocalSource | SplitSource | StorageSource | SubsetSource | UnpackSource | UrlSource
+    CocoSource
+    | DoiSource
+    | HuggingFaceSource
+    | KaggleSource
+    | ListSource
+    | LocalSource
+    | SplitSource
+    | StorageSource
+    | SubsetSource
+    | UnpackSource
+    | UrlSource
 )
-FORMS = {**codes.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}  # each pattern of a key in words, for errors
+# each pattern of a key in words, for errors
+FORMS = {**codes.FORMS, **doi.FORMS, **huggingface.FORMS, **kaggle.FORMS, **split.FORMS, **url.FORMS}
 
 __all__ = [
     "FORMS",
     "AnySource",
     "CocoSource",
+    "DoiSource",
+    "HuggingFaceSource",
     "KaggleSource",
+    "ListSource",
     "LocalSource",
     "Source",
     "SplitSource",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from datapack.bag.manifest import check_path
 from datapack.catalog.patterns import check_pattern
@@ -14,6 +14,8 @@ from datapack.errors import ManifestError
 from datapack.urls import check_url
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from datapack.reference import Reference
 
 
@@ -37,6 +39,17 @@ def check_below_catalog(path: str) -> str:
     return str(plain)
 
 
+def name_in_url(url: str) -> str:
+    """Return the file name at the end of a URL, or nothing if there is none."""
+    last = unquote(urlsplit(url).path.rpartition("/")[2])
+    return last if "/" not in last else ""
+
+
+def mirror_prefixes(mirrors: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return all beginnings of URLs that mirrors name."""
+    return (*mirrors, *(prefix for prefixes in mirrors.values() for prefix in prefixes))
+
+
 def _check_host(host: str) -> str:
     if urlsplit(check_url(f"http://{host}/")).netloc != host or host.endswith(":"):
         raise ValueError("not a host, such as files.example or files.example:8080")
@@ -51,6 +64,13 @@ PayloadFolder = Annotated[str, AfterValidator(_check_payload_folder)]
 Url = Annotated[str, AfterValidator(check_url)]
 #: Hosts as URLs write them, with or without a port.
 Hosts = tuple[Annotated[str, AfterValidator(_check_host)], ...]
+#: For the beginning of a URL, the beginnings to try in its place.
+Mirrors = dict[Url, Annotated[tuple[Url, ...], Field(min_length=1)]]
+MIRRORS: dict[str, tuple[str, ...]] = Field(
+    default={}, description="for a URL prefix, the complete list of prefixes to try in its place, in order"
+)
+#: Which files of a list may be missing.
+MayMiss = Literal["fail"] | tuple[str, ...] | Annotated[int, Field(strict=True, ge=0)]
 HOSTS = Field((), description="hosts with private addresses that URLs of a list, and redirects, may lead to")
 
 
@@ -68,6 +88,22 @@ class Source(BaseModel):
         """Its kind and what it names, such as ``coco train.json``, for messages."""
         kind = next(name for name in type(self).model_fields if name not in Source.model_fields)
         return f"{kind} {getattr(self, kind)}"
+
+    @model_validator(mode="after")
+    def _check_headers(self) -> Self:
+        if getattr(self, "headers", None) and not (self.named_urls or self.named_hosts):
+            raise ValueError("'headers' need 'hosts': the hosts that may get them")
+        return self
+
+    @property
+    def named_urls(self) -> tuple[str, ...]:
+        """The URLs, or beginnings of URLs, that the source itself names, not a list that it reads."""
+        return ()
+
+    @property
+    def named_hosts(self) -> Hosts:
+        """The hosts that it names without a URL."""
+        return getattr(self, "hosts", ())
 
     @property
     def reads(self) -> str | None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from pydantic import Field
 
-from datapack.catalog.sources.base import HOSTS, Hosts, PayloadFolder, PayloadPath, Source, Url
+from datapack.catalog.sources.base import (
+    HOSTS,
+    MIRRORS,
+    Hosts,
+    MayMiss,
+    Mirrors,
+    PayloadFolder,
+    PayloadPath,
+    Source,
+    mirror_prefixes,
+)
+from datapack.catalog.sources.headers import HEADERS, Headers
 
 
 class CocoSource(Source):
@@ -14,13 +23,16 @@ class CocoSource(Source):
 
     coco: PayloadPath = Field(description="a COCO file in the payload, fetched by an earlier source")
     into: PayloadFolder = Field(description="the payload folder for the images")
-    mirrors: dict[Url, Annotated[tuple[Url, ...], Field(min_length=1)]] = Field(
-        default={}, description="for a URL prefix, the complete list of prefixes to try in its place, in order"
-    )
-    missing: Literal["fail"] | tuple[str, ...] | Annotated[int, Field(strict=True, ge=0)] = Field(
+    mirrors: Mirrors = MIRRORS
+    missing: MayMiss = Field(
         "fail", description="which images may be missing: none (fail), these file names, or at most this many"
     )
     hosts: Hosts = HOSTS
+    headers: Headers = HEADERS
+
+    @property
+    def named_urls(self) -> tuple[str, ...]:
+        return mirror_prefixes(self.mirrors)
 
     @property
     def reads(self) -> str | None:

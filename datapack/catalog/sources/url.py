@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from datapack.catalog.sources.base import HOSTS, Hosts, PayloadFolder, PayloadPath, Source, Url
+from datapack.catalog.sources.base import HOSTS, Hosts, PayloadFolder, PayloadPath, Source, Url, name_in_url
+from datapack.catalog.sources.checksums import parse_digits
+from datapack.catalog.sources.headers import HEADERS, Headers
+from datapack.hashing import Checksum
 
 if TYPE_CHECKING:
     from typing import Self
@@ -23,9 +25,16 @@ class UrlSource(Source):
     sha256: Annotated[str, Field(pattern=_SHA256), AfterValidator(str.lower)] | None = Field(
         None, description="its sha256, whole or the first 8 or more digits"
     )
+    sha1: Annotated[str, AfterValidator(lambda text: parse_digits("sha1", text).digits)] | None = Field(
+        None, description="its whole sha1"
+    )
+    md5: Annotated[str, AfterValidator(lambda text: parse_digits("md5", text).digits)] | None = Field(
+        None, description="its whole md5"
+    )
     into: PayloadFolder = Field("", description="the payload folder for the file; by default the payload's top")
     name: PayloadPath | None = Field(None, description="the file's name; by default the last part of the URL")
     hosts: Hosts = HOSTS
+    headers: Headers = HEADERS
 
     @model_validator(mode="after")
     def _check_name(self) -> Self:
@@ -33,8 +42,23 @@ class UrlSource(Source):
             raise ValueError("the URL does not end in a file name: choose one with 'name'")
         return self
 
+    @model_validator(mode="after")
+    def _check_checksums(self) -> Self:
+        if sum(digits is not None for digits in (self.sha256, self.sha1, self.md5)) > 1:
+            raise ValueError("more than one checksum: keep the first of sha256, sha1 and md5")
+        return self
+
     @property
     def file_name(self) -> str:
         """The file's name in the payload; empty where neither `name` nor the URL gives one."""
-        last = unquote(urlsplit(self.url).path.rpartition("/")[2])
-        return self.name or (last if "/" not in last else "")
+        return self.name or name_in_url(self.url)
+
+    @property
+    def checksum(self) -> Checksum:
+        """What the file is checked with."""
+        known = (("sha256", self.sha256), ("sha1", self.sha1), ("md5", self.md5))
+        return next((Checksum(algorithm, digits) for algorithm, digits in known if digits), Checksum())
+
+    @property
+    def named_urls(self) -> tuple[str, ...]:
+        return (self.url,)

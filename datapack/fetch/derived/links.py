@@ -12,7 +12,7 @@ from datapack.coco.cut import Kept, cut
 from datapack.errors import FetchError
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.files import FileStat, atomic_writer, disk_errors, link_or_copy, sync_folder
-from datapack.hashing import hash_files
+from datapack.hashing import Checksum, hash_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -46,7 +46,8 @@ class Links:
             inside = f"{PAYLOAD}/{path}"
             target, sha256 = payload_path(self.source.into, path), bag.manifest.hashes[inside]
             if payload.hashes.get(target) != sha256:
-                wanted[WantedFile(target, self.source.label, urls.get(inside, ""), sha256)] = inside
+                checksum = Checksum("sha256", sha256)
+                wanted[WantedFile(target, self.source.label, urls.get(inside, ""), checksum)] = inside
         payload.keep(payload.claim(list(wanted)))
         new = {file: inside for file, inside in wanted.items() if not payload.has(file.path)}
         self._check(list(new.values()))
@@ -56,7 +57,7 @@ class Links:
                 folder.mkdir(parents=True, exist_ok=True)
             for file, inside in new.items():
                 link_or_copy(bag.path / inside, payload.folder / file.path)
-                payload.add(file, file.sha256, bag.listing.files[inside])
+                payload.add(file, file.checksum.digits, bag.listing.files[inside])
             for folder in folders:
                 sync_folder(folder)
 

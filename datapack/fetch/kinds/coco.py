@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, TypeGuard
 
-from datapack.bag.missing import Missing
 from datapack.coco.rows import read_images
 from datapack.errors import FetchError
-from datapack.fetch.context import SourceResult
+from datapack.fetch.listed import fetch_listed
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.urls import quote_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from datapack.catalog.sources import CocoSource
-    from datapack.download import Failure
-    from datapack.fetch.context import FetchContext
+    from datapack.fetch.context import FetchContext, SourceResult
 
 _SHOWN = 40  # characters of an image's id in an error
 
@@ -26,13 +24,7 @@ _SHOWN = 40  # characters of an image's id in an error
 def fetch_coco(source: CocoSource, context: FetchContext) -> SourceResult:
     """Fetch the images."""
     wanted = list(_list_wanted(source, context.payload.folder / source.coco))
-    may_miss = _allowed_by_name(source, (file.path for file in wanted))
-    failures = context.download(wanted, f"images of {source.coco}", source.mirrors)
-    may_miss |= _allowed_by_count(source, failures)
-    missing = {
-        file.path: Missing(file.url, failure.reason) for file, failure in failures.items() if file.path in may_miss
-    }
-    return SourceResult(missing, {file: why for file, why in failures.items() if file.path not in may_miss})
+    return fetch_listed(source, wanted, context, f"images of {source.coco}")
 
 
 def _list_wanted(source: CocoSource, path: Path) -> Iterator[WantedFile]:
@@ -44,24 +36,6 @@ def _list_wanted(source: CocoSource, path: Path) -> Iterator[WantedFile]:
         yield WantedFile(
             payload_path(source.into, name), where, quote_url(url), pixels=pixels and sizes.setdefault(pixels, pixels)
         )
-
-
-def _allowed_by_name(source: CocoSource, paths: Iterable[str]) -> set[str]:
-    names = source.missing if isinstance(source.missing, tuple) else ()
-    allowed = {payload_path(source.into, name) for name in names}
-    if unknown := allowed.difference(paths):
-        raise FetchError(
-            "'missing' names an image that the COCO file does not list",
-            where=f"coco {source.coco}",
-            found=min(unknown),
-        )
-    return allowed
-
-
-def _allowed_by_count(source: CocoSource, failures: Mapping[WantedFile, Failure]) -> set[str]:
-    """Return the images that a maximum count allows to be missing: only those that no URL has."""
-    gone = {file.path for file, failure in failures.items() if failure.definite}
-    return gone if isinstance(source.missing, int) and len(gone) <= source.missing else set()
 
 
 def _text(row: object, where: str, *keys: str) -> str:

@@ -22,6 +22,7 @@ from datapack.fetch.payload import WantedFile, payload_path
 from datapack.fetch.store_errors import explain
 from datapack.fetch.stores import ChangedError, Store, describe_changes, failure, quiet
 from datapack.files import FileStat, check_space, disk_errors, sync, sync_folder, temporary_file
+from datapack.hashing import Checksum
 from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ def _wanted(
     keys = {_key(store, name, file): name for name, file in listed.items() if file.mark}
     known = {keys[key]: found.sha256 for key, found in context.payload.cache.find(_owner(source), keys)}
     return {
-        name: WantedFile(payload_path(source.into, name), source.label, store.url(name), sha256=known.get(name, ""))
+        name: WantedFile(
+            payload_path(source.into, name), source.label, store.url(name), Checksum("sha256", known.get(name, ""))
+        )
         for name in listed
     }
 

@@ -19,6 +19,7 @@ from datapack.fetch.archives import open_archive
 from datapack.fetch.context import SourceResult
 from datapack.fetch.payload import WantedFile, payload_path
 from datapack.files import TEMPORARY_PREFIX, FileStat, check_space, disk_errors, start_writeback, sync, sync_folder
+from datapack.hashing import Checksum
 from datapack.text import counted
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class _Unpacking:
 
     def _wanted(self, name: str, sha256: str) -> WantedFile:
         below = name.removeprefix(f"{self.source.folder}/") if self.source.folder else name
-        return WantedFile(payload_path(self.source.into, below), self.where, sha256=sha256)
+        return WantedFile(payload_path(self.source.into, below), self.where, checksum=Checksum("sha256", sha256))
 
     def _nothing(self, others: set[str]) -> FetchError:
         if self.source.folder and others:

@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 def fetch_url(source: UrlSource, context: FetchContext) -> SourceResult:
     """Fetch the file."""
     path = payload_path(source.into, source.file_name)
-    wanted = WantedFile(path, f"url {source.url}", source.url, source.sha256 or "")
+    wanted = WantedFile(path, f"url {source.url}", source.url, source.checksum)
     return SourceResult(failed=context.download([wanted], source.file_name))
