@@ -62,7 +62,7 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
     if form == "docker-daemon":
         from datapack.targets.daemon import open_daemon
 
-        return open_daemon(_name_in_engine(name, delivery.entry))
+        return open_daemon(_name_in_engine(name, delivery.entry), delivery.reporter)
     from datapack.targets.registry import open_registry
 
     return open_registry(name, delivery)
