@@ -57,6 +57,15 @@ def commit_date(file: Path, commit: str) -> str | None:
     return written.splitlines()[-1] if written else None
 
 
+def first_day_of(file: Path, text: str) -> str | None:
+    """Return the day, such as 2026-11-27, of the first commit that brought a text into a file.
+
+    None without git, outside a repository, or if no commit has the text.
+    """
+    days = _git(file.resolve(), "log", "--format=%cs", "-S", text, "--", file.name)
+    return days.split()[-1] if days else None
+
+
 def is_ignored(path: Path) -> bool:
     """Whether git ignores a file or folder; False without git or outside a repository."""
     return _git(path, "check-ignore", "--quiet", path.name) is not None

@@ -18,8 +18,10 @@ from datapack.cli.commands import (
     fetch,
     init,
     push,
+    remove,
     report,
     run,
+    show,
     verify,
 )
 from datapack.cli.commands import list as list_
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     init,
     list_,
+    show,
     fetch,
     check,
     report,
@@ -42,6 +45,7 @@ COMMANDS = (
     verify,
     diff,
     base,
+    remove,
     doctor,
     completion,
 )

@@ -52,13 +52,20 @@ def find_objects(workspace: Workspace, lock: Lock, reference: Reference) -> Obje
     if not listings:
         return Objects()
     files = {md5 for listing in listings for md5 in _files(cache, listing)}
-    complete = own[0] in listings and all(map(cache.has, _files(cache, own[0])))
+    complete = is_cached(workspace, lock, reference)
     if not cache.private:
         return Objects(complete=complete, kept=f"it may be shared with others: {cache.folder}")
     others = _needed(workspace, lock, reference, cache)
     there = [md5 for md5 in (*sorted(files), *listings) if cache.has(md5)]
     alone = [cache.path(md5) for md5 in there if md5 not in others and not cache.path(md5).parent.is_symlink()]
     return Objects(tuple(alone), len(there) - len(alone), complete)
+
+
+def is_cached(workspace: Workspace, lock: Lock, reference: Reference) -> bool:
+    """Whether DVC's cache has a version whole."""
+    cache = DvcCache.of(workspace.root)
+    own = tracked(workspace, lock, reference)
+    return bool(own) and cache.has(own[0]) and all(map(cache.has, _files(cache, own[0])))
 
 
 def tracked(workspace: Workspace, lock: Lock, reference: Reference) -> list[str]:

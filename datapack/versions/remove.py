@@ -97,7 +97,7 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
         VersioningError: a DVC file can't be read, so any object may be needed.
         DatapackError: a link is where a folder should be, or a rehearsal uses its folder.
     """
-    lock, entry = Lock.read(workspace.lock), _entry(workspace, reference)
+    lock, entry = Lock.read(workspace.lock), find_entry(workspace, reference)
     chosen = _chosen(options)
     objects = find_objects(workspace, lock, reference)
     copies = find_copies(workspace, reference, entry, lock.entries.get(reference), cached=objects.complete)
@@ -145,7 +145,7 @@ def _chosen(options: RemoveOptions) -> RemoveOptions:
     return RemoveOptions(bag=True, cache=True, dist=True, forget=options.forget, only_copy=options.only_copy)
 
 
-def _entry(workspace: Workspace, reference: Reference) -> Entry | None:
+def find_entry(workspace: Workspace, reference: Reference) -> Entry | None:
     """Return the catalog entry of a version; None for one that was withdrawn, of which something is still here.
 
     Raises:
@@ -242,7 +242,7 @@ def _notes(
     """Say what stays, and where else the version is."""
     if objects.kept:
         yield f"nothing is removed from DVC's cache: {objects.kept}"
-    for place in _pushed_to(workspace, lock, reference):
+    for place in pushed_to(workspace, lock, reference):
         yield f"its image was pushed to {place}, and stays there"
     if remote := read_setting(workspace.root, "core", "remote"):
         url = read_setting(workspace.root, f'remote "{remote}"', "url")
@@ -251,7 +251,7 @@ def _notes(
         yield "archives, images in an engine, and data that was imported from any of these stay too"
 
 
-def _pushed_to(workspace: Workspace, lock: Lock, reference: Reference) -> list[str]:
+def pushed_to(workspace: Workspace, lock: Lock, reference: Reference) -> list[str]:
     """Return the repositories that have its tag files' layer, which is in no other version's image."""
     locked = lock.entries.get(reference)
     if not (locked and locked.image and workspace.hashes.exists()):

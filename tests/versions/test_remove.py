@@ -43,7 +43,9 @@ class Here:
 
     def disk(self) -> int:
         """The bytes of all files here, each counted once however many names it has."""
-        stats = {(s.st_dev, s.st_ino): s.st_size for p in self.catalog.root.rglob("*") if p.is_file() for s in [p.lstat()]}
+        stats = {
+            (s.st_dev, s.st_ino): s.st_size for p in self.catalog.root.rglob("*") if p.is_file() for s in [p.lstat()]
+        }
         return sum(stats.values())
 
     def push_data(self, remote: Path) -> None:
