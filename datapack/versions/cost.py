@@ -19,7 +19,7 @@ from datapack.fetch.kinds.kaggle_credentials import find_kaggle_credential, kagg
 from datapack.fetch.kinds.local import is_here, list_local
 from datapack.fetch.payload import payload_path
 from datapack.files import FileStat
-from datapack.urls import quote_url, strip_signature
+from datapack.urls import hide_secrets, quote_url, strip_signature
 from datapack.versions.copies import open_bag
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class SourceCost:
     problem: str = ""  # why it can't work
 
     @property
+    def label(self) -> str:
+        """What it is, without the secrets of its URL."""
+        return " ".join(public_label(self.source))
+
+    @property
     def missing(self) -> Amount:
         return self.whole - self.here
 
@@ -78,6 +83,12 @@ class SourceCost:
     def is_copied(self) -> bool:
         """Whether its files come from this machine, and not over a network."""
         return isinstance(self.source, LocalSource)
+
+
+def public_label(source: Source) -> tuple[str, str]:
+    """Return the kind of a source and what it names, without the secrets of its URL."""
+    kind, _, what = source.label.partition(" ")
+    return kind, hide_secrets(what) if what.startswith(("http://", "https://")) else what
 
 
 class Earlier:

@@ -100,9 +100,7 @@ class Plan:
 
 
 def _version_json(version: VersionPlan) -> dict[str, Any]:
-    sources = [
-        {"source": cost.source.label, "whole": vars(cost.whole), "here": vars(cost.here)} for cost in version.sources
-    ]
+    sources = [{"source": cost.label, "whole": vars(cost.whole), "here": vars(cost.here)} for cost in version.sources]
     amounts = {"whole": vars(version.whole), "fetched": vars(version.fetched), "written": vars(version.written)}
     return {"reference": str(version.reference), "from": version.way, **amounts, "sources": sources}
 

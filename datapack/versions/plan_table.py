@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.text import counted, duration, size
-from datapack.urls import hide_secrets
 from datapack.versions.plan import RATE
 
 if TYPE_CHECKING:
@@ -44,10 +43,8 @@ def _version_lines(version: VersionPlan) -> Iterator[str]:
 
 
 def _row(cost: SourceCost) -> tuple[str, str, str, str]:
-    kind, _, what = cost.source.label.partition(" ")
-    shown = hide_secrets(what) if what.startswith(("http://", "https://")) else what
     here = _amount(cost.here, "file") if cost.here.files else "nothing"
-    return f"{kind} {shown}", _number(cost.whole.files), _size(cost.whole), here
+    return cost.label, _number(cost.whole.files), _size(cost.whole), here
 
 
 def _number(number: int | None) -> str:

@@ -18,8 +18,8 @@ from datapack.fetch.dvc_pointer import has_pointer
 from datapack.files import read_limited
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.text import counted, size
-from datapack.urls import hide_secrets
 from datapack.versions.copies import open_bag
+from datapack.versions.cost import public_label
 from datapack.versions.listing import built
 from datapack.versions.objects import is_cached
 from datapack.versions.remove import find_entry, pushed_to
@@ -90,15 +90,11 @@ def _described(workspace: Workspace, entry: Entry) -> dict[str, Any]:
     place = ("datasets", reference.name, "versions", reference.version)
     sources = []
     for number, source in enumerate(entry.sources):
-        kind, _, what = source.label.partition(" ")
+        kind, what = public_label(source)
         line = file.line((*place, "sources", number))
-        sources.append({"kind": kind, "what": _without_secrets(what), "into": source.into, "line": line})
+        sources.append({"kind": kind, "what": what, "into": source.into, "line": line})
     facts = {name: getattr(entry.dataset, name) for name in _FACTS}
     return {**facts, "line": file.line(place), "sources": sources, "base": entry.base}
-
-
-def _without_secrets(what: str) -> str:
-    return hide_secrets(what) if what.startswith(("http://", "https://")) else what
 
 
 def _family(catalog: Catalog, lock: Lock, reference: Reference, entry: Entry | None) -> dict[str, Any]:
