@@ -31,6 +31,7 @@ class Copies:
     bag: bool
     cache: bool  # DVC's
     sources: bool  # files of this machine, unchanged since they were copied
+    origins: bool  # the bags that it is made from
     image: bool  # in the default target
 
     def staying(self, *, bag: bool, cache: bool, image: bool) -> tuple[str, ...]:
@@ -40,6 +41,7 @@ class Copies:
             "DVC's cache": self.cache and not cache,
             "the image": self.image and not image,
             "the local sources": self.sources,
+            "the versions that it is made from": self.origins,
         }
         return tuple(name for name, here in stay.items() if here)
 
@@ -78,6 +80,7 @@ def find_copies(
     return Copies(
         bag=bag is not None,
         cache=cached,
+        origins=entry is not None and _has_origins(workspace, entry, locked),
         sources=bag is not None and entry is not None and _has_sources(workspace, entry, bag),
         image=built(workspace, reference, locked.image.digest if locked and locked.image else None) == "here",
     )
@@ -98,3 +101,11 @@ def _has_sources(workspace: Workspace, entry: Entry, bag: Bag) -> bool:
     except (FetchError, OSError):
         return False
     return found == dict(bag.listing.files)
+
+
+def _has_origins(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> bool:
+    """Whether all files are from other versions whose bags are here, as they were when it was made."""
+    if locked is None or not all(source.origin for source in entry.sources):
+        return False
+    bags = {str(origin.reference): open_bag(workspace.bag(origin.reference)) for origin in entry.origins}
+    return all(bag and locked.origins.get(name) == bag.manifest.digest for name, bag in bags.items())

@@ -80,9 +80,14 @@ class SourceCost:
         return self.whole - self.here
 
     @property
-    def is_copied(self) -> bool:
-        """Whether its files come from this machine, and not over a network."""
-        return isinstance(self.source, LocalSource)
+    def written(self) -> Amount:
+        """What takes room on the disk: the files of another version are links."""
+        return Amount(self.missing.files, 0) if self.source.origin else self.missing
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files come over a network."""
+        return not isinstance(self.source, LocalSource) and self.source.origin is None
 
 
 def public_label(source: Source) -> tuple[str, str]:

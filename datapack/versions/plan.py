@@ -172,9 +172,7 @@ def _needs(catalog: Catalog, lock: Lock, entry: Entry, own: VersionPlan) -> Iter
         if parent is None or parent.packing is None:
             yield catalog.entry(entry.parent)
     if own.way == "sources":
-        for source in entry.sources:
-            if origin := getattr(source, "origin", None):
-                yield catalog.entry(origin)
+        yield from entry.origins
 
 
 def _version(workspace: Workspace, lock: Lock, entry: Entry, options: FetchOptions) -> VersionPlan:
@@ -193,11 +191,15 @@ def _version(workspace: Workspace, lock: Lock, entry: Entry, options: FetchOptio
         sources = tuple(replace(cost, here=NONE) for cost in sources)
     counted = reduce(add, (cost.whole for cost in sources))
     here = reduce(add, (cost.here for cost in sources))
-    fetched = reduce(add, (cost.missing for cost in sources if not cost.is_copied), NONE)
+    fetched = reduce(add, (cost.missing for cost in sources if cost.is_remote), NONE)
+    written = reduce(add, (cost.written for cost in sources))
     whole = whole or counted
     if None in (fetched.bytes, counted.bytes) and locked and not stale:  # the lock has the sum of all of them
-        fetched = Amount(fetched.files, (whole - here).bytes, estimated=True)
-    return VersionPlan(reference, "sources", whole, fetched, whole - here, sources, is_locked=not stale)
+        fetched = Amount(
+            fetched.files, (whole - here).bytes if fetched.bytes is None else fetched.bytes, estimated=True
+        )
+        written = whole - here if written.bytes is None else written
+    return VersionPlan(reference, "sources", whole, fetched, written, sources, is_locked=not stale)
 
 
 def _restored(workspace: Workspace, pointer: Path) -> tuple[Way, Amount, Amount] | None:

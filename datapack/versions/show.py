@@ -112,7 +112,7 @@ def _family(catalog: Catalog, lock: Lock, reference: Reference, entry: Entry | N
 
 def _origins(entry: Entry) -> set[str]:
     """Return the versions that sources take files from."""
-    return {str(origin) for source in entry.sources if (origin := getattr(source, "origin", None))}
+    return {str(origin.reference) for origin in entry.origins}
 
 
 def _locked(workspace: Workspace, locked: LockEntry) -> dict[str, Any]:

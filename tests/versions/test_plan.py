@@ -239,3 +239,18 @@ class TestRegistry:
         done = fetched.run("plan", "reef@v1", "docker://127.0.0.1:9/demo/reef")
         assert done.returncode == 1
         assert "127.0.0.1:9/demo/reef" in done.stdout
+
+
+def test_a_subset_takes_no_room_but_needs_its_origin(catalog: Catalog) -> None:
+    """The version that a subset is made from is planned first; its files are links."""
+    text = (catalog.root / "datasets.yml").read_text()
+    small = "  small:\n    title: A part\n    licence: CC0-1.0\n    versions: {v1: {sources: [{subset: reef@v1, count: 1}]}}\n"
+    (catalog.root / "datasets.yml").write_text(text + small)
+    found = make(catalog, reference=Reference("small", "v1"))
+    assert [str(version.reference) for version in found.versions] == ["reef@v1", "small@v1"]
+    assert found.version.written.bytes == 0
+    assert found.fetched == Amount(0, 0)
+    catalog.ok("fetch", "small@v1")
+    assert make(catalog, reference=Reference("small", "v1")).version.way == "here"
+    assert "made into   small@v1" in catalog.ok("show", "reef@v1")
+    assert "copies that stay: the versions that it is made from" in catalog.ok("remove", "small@v1")
