@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIZE = (96, 64)
 COLOURS = {"coral": (230, 120, 90), "海星": (250, 210, 60)}
