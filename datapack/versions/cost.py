@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datapack.bag.fetch_txt import FETCH, read_fetch
 from datapack.bag.manifest import PAYLOAD
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, Source, UrlSource
+from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, Source, SplitSource, UrlSource
 from datapack.coco.rows import read_images
 from datapack.errors import DatapackError, FetchError
 from datapack.fetch.kinds.kaggle_credentials import find_kaggle_credential, kaggle_places
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from datapack.catalog.lock import Lock
     from datapack.catalog.model import Entry
     from datapack.workspace.folder import Workspace
 
@@ -126,12 +127,13 @@ class _Context:
     workspace: Workspace
     bag: Path
     earlier: Earlier
+    lock: Lock
     local: Mapping[str, Path]  # the files of local sources, by their path in the payload
 
 
-def count_sources(workspace: Workspace, entry: Entry) -> tuple[SourceCost, ...]:
+def count_sources(workspace: Workspace, entry: Entry, lock: Lock) -> tuple[SourceCost, ...]:
     """Count what the sources of a version provide."""
-    context = _Context(workspace, workspace.bag(entry.reference), Earlier(workspace, entry), {})
+    context = _Context(workspace, workspace.bag(entry.reference), Earlier(workspace, entry), lock, {})
     costs = []
     for source in entry.sources:
         count = _COUNT.get(type(source), _count_nothing)
@@ -179,6 +181,13 @@ def _count_kaggle(source: KaggleSource, context: _Context) -> _Counted:
     return SourceCost(source, Amount(len(files), whole), Amount(len(here), sum(here)), problem), {}
 
 
+def _count_split(source: SplitSource, context: _Context) -> _Counted:
+    """Count a split: about what it divides, which the lock has once that was fetched."""
+    origin = context.lock.entries.get(source.origin)
+    whole = Amount(origin.files, origin.bytes, estimated=True) if origin else UNKNOWN
+    return SourceCost(source, whole, NONE), {}
+
+
 def _size_here(context: _Context, name: str) -> int | None:
     found = context.earlier.path(name)
     return found.stat().st_size if found else None
@@ -215,5 +224,6 @@ _COUNT: Mapping[type[Source], Callable[[Any, _Context], _Counted]] = {
     CocoSource: _count_coco,
     KaggleSource: _count_kaggle,
     LocalSource: _count_local,
+    SplitSource: _count_split,
     UrlSource: _count_url,
 }

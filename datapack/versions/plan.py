@@ -186,7 +186,7 @@ def _version(workspace: Workspace, lock: Lock, entry: Entry, options: FetchOptio
     if restored:
         way, tracked, fetched = restored
         return VersionPlan(reference, way, whole or tracked, fetched, tracked, ())
-    sources = count_sources(workspace, entry)
+    sources = count_sources(workspace, entry, lock)
     if options.refresh:
         sources = tuple(replace(cost, here=NONE) for cost in sources)
     counted = reduce(add, (cost.whole for cost in sources))
