@@ -16,6 +16,7 @@ from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import DatapackError, UsageError
 from datapack.fetch import dvc
+from datapack.fetch.dvc_add import exclusive
 from datapack.fetch.dvc_pointer import has_pointer
 from datapack.fetch.dvc_settings import read_setting
 from datapack.files import disk_errors
@@ -122,21 +123,30 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
 
 def remove(workspace: Workspace, reference: Reference, options: RemoveOptions, reporter: Reporter) -> Removal:
     """Remove what `plan_removal` says; return it."""
+    chosen = _chosen(options)
     with workspace.exclusive(f"remove {reference}"):
         removal = plan_removal(workspace, reference, options, reporter)
-        total = sum(part.usage.files for part in removal.parts)
-        with reporter.progress(f"removing {reference}", total, "files") as advance:
+        with reporter.progress(f"removing {reference}", len(removal.parts), "parts") as advance:
             for part in removal.parts:
-                for path in part.paths:
-                    with disk_errors(path, DatapackError):
+                if part.name == "cache":
+                    _remove_objects(workspace, reference)
+                else:
+                    for path in part.paths:
                         _remove(path)
-                advance(part.usage.files)
-        if _chosen(options).bag and workspace.hashes.exists():
+                advance(1)
+        if chosen.bag and workspace.hashes.exists():
             with HashCache.open(workspace.hashes) as cache:
                 cache.forget(reference)
         if options.forget:
             _forget(workspace, reference)
     return removal
+
+
+def _remove_objects(workspace: Workspace, reference: Reference) -> None:
+    """Remove the objects that only this version needs now, while no DVC adds a file and takes one of them for its."""
+    with exclusive(workspace.root):
+        for path in find_objects(workspace, Lock.read(workspace.lock), reference).paths:
+            _remove(path)
 
 
 def _chosen(options: RemoveOptions) -> RemoveOptions:
@@ -164,7 +174,8 @@ def find_entry(workspace: Workspace, reference: Reference) -> Entry | None:
 def _parts(workspace: Workspace, reference: Reference, chosen: RemoveOptions, objects: Objects) -> Iterator[Part]:
     found = {
         "bag": tuple(_bag_paths(workspace, reference)) if chosen.bag else (),
-        "cache": (*objects.paths, *_own_caches(workspace, reference)) if chosen.cache else (),
+        "cache": objects.paths if chosen.cache else (),
+        "lists": tuple(_own_caches(workspace, reference)) if chosen.cache else (),
         "dist": tuple(_dist_paths(workspace, reference)) if chosen.dist else (),
     }
     for name, paths in found.items():
@@ -219,15 +230,16 @@ def _check_folders(*folders: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a file or a folder; a folder loses its final name first, and so is never half there."""
-    if not is_folder(path):
-        path.unlink(missing_ok=True)
-        return
-    if not path.name.endswith(".partial"):
-        removed = path.with_name(f"{path.name}{_REMOVED}")
-        if removed.exists():
-            shutil.rmtree(removed)
-        path = path.rename(removed)
-    shutil.rmtree(path)
+    with disk_errors(path, DatapackError):
+        if not is_folder(path):
+            path.unlink(missing_ok=True)
+            return
+        if not path.name.endswith(".partial"):
+            removed = path.with_name(f"{path.name}{_REMOVED}")
+            if removed.exists():
+                shutil.rmtree(removed)
+            path = path.rename(removed)
+        shutil.rmtree(path)
 
 
 def _forget(workspace: Workspace, reference: Reference) -> None:

@@ -244,7 +244,7 @@ class TestRegistry:
 def test_a_subset_takes_no_room_but_needs_its_origin(catalog: Catalog) -> None:
     """The version that a subset is made from is planned first; its files are links."""
     text = (catalog.root / "datasets.yml").read_text()
-    small = "  small:\n    title: A part\n    licence: CC0-1.0\n    versions: {v1: {sources: [{subset: reef@v1, count: 1}]}}\n"
+    small = "  small: {title: A part, licence: CC0-1.0, versions: {v1: {sources: [{subset: reef@v1, count: 1}]}}}\n"
     (catalog.root / "datasets.yml").write_text(text + small)
     found = make(catalog, reference=Reference("small", "v1"))
     assert [str(version.reference) for version in found.versions] == ["reef@v1", "small@v1"]

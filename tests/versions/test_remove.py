@@ -74,7 +74,7 @@ def test_a_dry_run_changes_nothing(here: Here) -> None:
     """Planning a removal leaves every file as it is."""
     before = here.files()
     removal = here.plan()
-    assert [part.name for part in removal.parts] == ["bag", "cache", "dist"]
+    assert [part.name for part in removal.parts] == ["bag", "cache", "lists", "dist"]
     assert here.files() == before
 
 
@@ -286,3 +286,17 @@ def test_another_writer_keeps_the_folder(here: Here) -> None:
     """While another command writes here, nothing is removed."""
     with here.workspace.exclusive("a test"), pytest.raises(DatapackError, match="another datapack process"):
         here.remove()
+
+
+def test_objects_stay_while_dvc_is_at_work(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another DVC may just take one of these objects for a file of its own; its lock is respected."""
+    import fcntl
+
+    monkeypatch.setattr("datapack.fetch.dvc_add._TRIES", 1)
+    lock = here.catalog.root / ".dvc/tmp/lock"
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(VersioningError, match="DVC is at work in this repository"):
+            here.remove(cache=True)
+    assert len([path for path in (here.catalog.root / ".dvc/cache/files").rglob("*") if path.is_file()]) == 9
+    here.remove(cache=True)
