@@ -15,7 +15,8 @@ SIZE = (96, 64)
 COLOURS = {"coral": (230, 120, 90), "海星": (250, 210, 60)}
 FOLDERS = ("Site A", "Site B", "Риф 1", "Риф 2", "珊瑚", "Bay")
 PER_FOLDER = 6
-_GPS, _LATITUDE_REF, _LATITUDE = 0x8825, 1, 2
+_GPS = 0x8825  # the EXIF tag of a position
+_POSITION = {1: "N", 2: (55.0, 56.0, 0.0), 3: "W", 4: (3.0, 11.0, 0.0)}
 
 
 def draw(folder: Path) -> None:
@@ -52,6 +53,6 @@ def _draw_photo(path: Path, place: int, chance: random.Random) -> list[dict[str,
         boxes.append({"category_id": category + 1, "bbox": [x, y, width, height], "area": width * height})
     exif = Image.Exif()
     if path.name == "photo 1.jpg":
-        exif[_GPS] = {_LATITUDE_REF: "N", _LATITUDE: (55.0, 56.0, 0.0)}
+        exif[_GPS] = _POSITION
     image.save(path, quality=90, exif=exif)
     return boxes
