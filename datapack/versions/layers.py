@@ -16,7 +16,9 @@ from datapack.build.diff import open_version
 from datapack.build.plan import LAYER_BYTES, NEW_LAYERS, check_one_image
 from datapack.build.planner import Planner
 from datapack.catalog.packing import count_layers, encode
+from datapack.errors import MismatchError
 from datapack.fetch.job import FetchOptions
+from datapack.hashing import digest_of
 from datapack.image.config import dataset_folder
 from datapack.image.layers import data_layers, program_layer, tag_layer
 from datapack.oci.layout import Layout
@@ -126,11 +128,29 @@ def in_layout(folder: Path) -> Callable[[str], bool]:
     return lambda digest: any(layout.blob(digest).is_file() for layout in layouts)
 
 
-def in_registry(name: str, entry: Entry, *, insecure: bool) -> Callable[[str], bool]:
-    """Return what asks a registry whether it has a blob.
+def in_registry(repository: Repository) -> Callable[[str], bool]:
+    """Return what asks a registry whether it has a blob."""
+    return lambda digest: repository.blob_size(digest) is not None
+
+
+def open_repository(name: str, entry: Entry, locked: LockEntry | None, *, insecure: bool) -> Repository:
+    """Open the repository that is the target; it must answer, and the name must be free or that of the locked image.
 
     Raises:
         UsageError: ``name`` is not the name of an image.
+        ImageError: the registry can't be reached, or refuses to answer.
+        MismatchError: a push would be refused, as the name is taken.
     """
-    repository = Repository(RegistryClient(image_name(name, entry), insecure=insecure))
-    return lambda digest: repository.blob_size(digest) is not None
+    found = image_name(name, entry)
+    repository = Repository(RegistryClient(found, insecure=insecure))
+    there = repository.find_manifest(found.tag)
+    image = locked.image.digest if locked and locked.image else ""
+    if there is not None and image and digest_of(there) != image:
+        raise MismatchError(
+            "the registry has another image of this name",
+            where=found,
+            expected=image,
+            found=digest_of(there),
+            fix="make it a new version, or replace the other image with --replace",
+        )
+    return repository

@@ -29,6 +29,7 @@ from datapack.versions.layers import (
     in_layout,
     in_registry,
     locked_cost,
+    open_repository,
     plan_layers,
 )
 from datapack.versions.space import Disk, Place, cache_place, disks, shortage
@@ -233,11 +234,11 @@ def _image(
     locked = lock.entries.get(version.reference) if version.is_locked else None
     form, name = parse_target(target) if target else ("oci", str(workspace.dist(version.reference)))
     has: Callable[[str], bool] = _nowhere
-    if form == "oci":
-        has = in_layout(workspace.root / name)
-    elif form == "docker":
-        has = in_registry(name, entry, insecure=insecure)
     try:
+        if form == "oci":
+            has = in_layout(workspace.root / name)
+        elif form == "docker":
+            has = in_registry(open_repository(name, entry, locked, insecure=insecure))
         if version.way == "here":
             with contextlib.suppress(BagError):  # its parent's list of files is not here
                 return image_cost(plan_layers(workspace, catalog, entry, lock, reporter), has)

@@ -129,7 +129,7 @@ def _locked(workspace: Workspace, locked: LockEntry) -> dict[str, Any]:
         "image": image.digest if image else None,
         "image_id": image.id if image else None,
         "image_day": first_day_of(workspace.lock, image.digest) if image else None,
-        "layers": len(image.layers) if image else None,
+        "layers": list(image.layers) if image else [],
     }
 
 
@@ -265,7 +265,7 @@ def _lock_lines(lock: dict[str, Any] | None) -> list[str]:
     if not lock["image"]:
         return [*lines, *_labelled("image", "not built yet")]
     day = f", in git since {lock['image_day']}" if lock["image_day"] else ""
-    lines += _labelled("image", lock["image"], f"{counted(lock['layers'], 'layer')}{day}", f"base {lock['base']}")
+    lines += _labelled("image", lock["image"], f"{counted(len(lock['layers']), 'layer')}{day}", f"base {lock['base']}")
     return [
         *lines,
         *_labelled("", f"not for a Safe Haven: it is based on {STAND_IN_MEANS}" if lock["stand_in"] else ""),

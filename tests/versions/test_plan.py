@@ -16,7 +16,7 @@ from datapack.versions.plan import Plan, plan
 from datapack.versions.plan_table import table
 from datapack.workspace.folder import Workspace
 from tests.conftest import Catalog, make_catalog
-from tests.registries import serve
+from tests.registries import push, serve
 from tests.servers import Reply, Server, png
 from tests.three_versions import make_reef
 
@@ -234,8 +234,14 @@ class TestRegistry:
             shutil.rmtree(fetched.root / "data/reef/v1")
             assert make(fetched, target).image.new == Amount(0, 0)
 
+    def test_a_name_that_is_taken_is_a_problem(self, built: Catalog, tmp_path: Path) -> None:
+        with serve(tmp_path) as registry:
+            push(built.root / "base", registry, "demo/reef:v1")
+            done = built.run("plan", "reef@v1", f"docker://{registry}/demo/reef")
+            assert done.returncode == 1
+            assert "the registry has another image of this name" in done.stdout
+
     def test_a_registry_that_does_not_answer_is_a_problem(self, fetched: Catalog, tmp_path: Path) -> None:
-        fetched.ok("build", "reef@v1")
         done = fetched.run("plan", "reef@v1", "docker://127.0.0.1:9/demo/reef")
         assert done.returncode == 1
         assert "127.0.0.1:9/demo/reef" in done.stdout
