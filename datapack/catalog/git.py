@@ -66,6 +66,22 @@ def first_day_of(file: Path, text: str) -> str | None:
     return days.split()[-1] if days else None
 
 
+def found_in_branches(folder: Path, pattern: str, names: Iterable[str]) -> list[str]:
+    """Return what a pattern of ``git grep -E`` finds in the last commit of any branch, here or fetched from elsewhere.
+
+    Args:
+        folder: in the repository.
+        pattern: the pattern.
+        names: pathspecs of git, relative to the folder.
+    """
+    inside = folder / "any"
+    commits = _git(inside, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes")
+    if not commits:
+        return []
+    found = _git(inside, "grep", "-h", "-o", "-a", "-E", pattern, *sorted(set(commits.split())), "--", *names)
+    return found.split() if found else []
+
+
 def is_ignored(path: Path) -> bool:
     """Whether git ignores a file or folder; False without git or outside a repository."""
     return _git(path, "check-ignore", "--quiet", path.name) is not None

@@ -1,7 +1,7 @@
 """The objects of one version in DVC's cache, and which of them others need: `datapack remove` keeps those.
 
-Others are every DVC file of the repository, whoever wrote it, and every version in the lock. What cannot be read may
-name any object, so nothing is removed then.
+Others are every DVC file of the repository, whoever wrote it, those in any branch of git, and every version in the
+lock. What can't be read may name any object, so nothing is removed then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datapack.catalog.git import found_in_branches
 from datapack.errors import VersioningError
 from datapack.fetch.dvc_cache import DvcCache
 from datapack.fetch.dvc_pointer import has_pointer, read_pointer
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 _MD5 = re.compile(rb"\b[0-9a-f]{32}(?:\.dir)?(?![0-9a-z])")
+_MD5_IN_GIT = r"\<[0-9a-f]{32}(\.dir)?"
+_IN_GIT = (":(top,glob)**/*.dvc", ":(top,glob)**/dvc.lock")
 _LIMIT = 64 << 20  # bytes of a DVC file
 _BAG_MARK = "bagit.txt"
 
@@ -78,9 +81,12 @@ def tracked(workspace: Workspace, lock: Lock, reference: Reference) -> list[str]
 def _needed(workspace: Workspace, lock: Lock, reference: Reference, cache: DvcCache) -> set[str]:
     """Return the names of all objects that others need."""
     named = {entry.dvc for other, entry in lock.entries.items() if other != reference and entry.dvc}
+    own = workspace.pointer(reference)
     for path in _dvc_files(workspace):
-        if path != workspace.pointer(reference):
+        if path != own:
             named |= _named(path)
+    places = (*_IN_GIT, f":(exclude){own.relative_to(workspace.root)}")
+    named.update(found_in_branches(workspace.root, _MD5_IN_GIT, places))
     return named | {md5 for listing in named if listing.endswith(".dir") for md5 in _files(cache, listing)}
 
 

@@ -300,3 +300,30 @@ def test_objects_stay_while_dvc_is_at_work(here: Here, monkeypatch: pytest.Monke
             here.remove(cache=True)
     assert len([path for path in (here.catalog.root / ".dvc/cache/files").rglob("*") if path.is_file()]) == 9
     here.remove(cache=True)
+
+
+def test_what_another_branch_needs_stays(three: Reef, tmp_path: Path) -> None:
+    """A version that only another branch of git has keeps its objects; an own pointer there keeps none."""
+    here = Here(three.copy(tmp_path / "catalog"))
+    root = here.catalog.root
+
+    def git(*arguments: str) -> None:
+        names = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *names, *arguments], cwd=root, check=True, capture_output=True)
+
+    git("init", "--initial-branch", "main")
+    git("commit", "--allow-empty", "--message", "empty")
+    git("checkout", "-b", "other")
+    git("add", "--force", "data/reef/v1.dvc", "data/reef/v2.dvc")
+    git("commit", "--message", "both versions")
+    git("checkout", "main")
+    here.catalog.describe(v1=None)
+    lock = root / "datasets.lock"
+    lock.write_text(lock.read_text().partition("reef@v2:")[0])
+    assert not (root / "data/reef/v2.dvc").exists()
+    subprocess.run(
+        ["git", "show", "other:data/reef/v1.dvc"], cwd=root, check=True, stdout=(root / "data/reef/v1.dvc").open("wb")
+    )
+    assert here.plan().shared == 5
+    git("branch", "--delete", "--force", "other")
+    assert here.plan().shared == 0
