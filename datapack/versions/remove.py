@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
 
+_ONLY_COPY = "no other copy of this version is known"
 _RUNNING = "datapack-rehearsal"  # in the folder of a rehearsal as long as it runs
 _REMOVED = "+removed.partial"  # no version has a + in its name, and git ignores *.partial/
 
@@ -69,6 +70,7 @@ class Removal:
     freed: int  # bytes, of all parts together
     shared: int  # objects in DVC's cache that stay because others need them
     staying: tuple[str, ...]  # copies of the version
+    is_only_copy: bool  # whether this removes the only known copy
     notes: tuple[str, ...]  # what is not removed, and where the version is besides
     forget: bool
 
@@ -80,6 +82,7 @@ class Removal:
             "freed": self.freed,
             "shared_objects": self.shared,
             "copies": list(self.staying),
+            "only_copy": self.is_only_copy,
             "notes": list(self.notes),
             "forget": self.forget,
         }
@@ -94,7 +97,7 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     """Say what `remove` would do; nothing is changed.
 
     Raises:
-        UsageError: nobody knows the version, it is the only copy, or the catalog still has what is to be forgotten.
+        UsageError: nobody knows the version, or the catalog still has what is to be forgotten.
         VersioningError: a DVC file can't be read, so any object may be needed.
         DatapackError: a link is where a folder should be, or a rehearsal uses its folder.
     """
@@ -105,12 +108,6 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     staying = copies.staying(bag=chosen.bag, cache=chosen.cache and not objects.kept, image=chosen.dist)
     if copies.is_here and not staying and dvc.is_pushed(workspace, workspace.pointer(reference), reporter):
         staying = ("DVC's remote",)
-    if copies.is_here and not staying and not options.only_copy:
-        raise UsageError(
-            "no other copy of this version is known",
-            where=reference,
-            fix="'datapack fetch --push-data' sends it to DVC's remote; --only-copy removes it all the same",
-        )
     if options.forget and entry is not None:
         fix = f"remove it from {workspace.catalog.name} first"
         raise UsageError("the catalog still has this version, so it can't be forgotten", where=reference, fix=fix)
@@ -118,14 +115,22 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     freed = measure(path for part in parts for path in part.paths).freed
     notes = tuple(_notes(workspace, lock, reference, entry, objects if chosen.cache else Objects()))
     shared = objects.shared if chosen.cache else 0
-    return Removal(reference, parts, freed, shared, staying, notes, options.forget)
+    is_only = copies.is_here and not staying
+    return Removal(reference, parts, freed, shared, staying, is_only, notes, options.forget)
 
 
 def remove(workspace: Workspace, reference: Reference, options: RemoveOptions, reporter: Reporter) -> Removal:
-    """Remove what `plan_removal` says; return it."""
+    """Remove what `plan_removal` says; return it.
+
+    Raises:
+        DatapackError: as `plan_removal` does, or it is the only copy, or the disk failed.
+    """
     chosen = _chosen(options)
     with workspace.exclusive(f"remove {reference}"):
         removal = plan_removal(workspace, reference, options, reporter)
+        if removal.is_only_copy and not options.only_copy:
+            fix = f"'datapack fetch {reference} --push-data' sends it to DVC's remote; --only-copy removes it anyway"
+            raise DatapackError(_ONLY_COPY, where=reference, fix=fix)
         with reporter.progress(f"removing {reference}", len(removal.parts), "parts") as advance:
             for part in removal.parts:
                 if part.name == "cache":
@@ -287,6 +292,8 @@ def table(removal: Removal, root: Path, *, done: bool) -> str:
         lines.append(f"{'freed' if done else 'frees'}  {size(removal.freed)}")
     if removal.staying:
         lines.append(f"copies that stay: {', '.join(removal.staying)}")
+    if removal.is_only_copy:
+        lines.append(f"{_ONLY_COPY}{'' if done else ': only --only-copy removes it'}")
     lines += removal.notes
     if removal.forget:
         lines.append(f"DVC's pointer and the entry in datasets.lock {'were' if done else 'would be'} removed too")

@@ -48,4 +48,5 @@ def run(options: argparse.Namespace) -> Answer:
     lines = table(removal, here.root, done=options.yes).split("\n")
     if not options.yes and (removal.parts or removal.forget):
         lines.append("Nothing was changed: add --yes to do it.")
-    return Answer({**removal.to_json(), "done": options.yes}, lines)
+    refused = removal.is_only_copy and not options.only_copy
+    return Answer({**removal.to_json(), "done": options.yes}, lines, status=1 if refused else 0)
