@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datapack.bag.fetch_txt import FETCH, read_fetch
 from datapack.bag.manifest import PAYLOAD
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, Source, SplitSource, UrlSource
+from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, Source, SplitSource, UnpackSource, UrlSource
 from datapack.coco.rows import read_images
 from datapack.errors import DatapackError, FetchError
 from datapack.fetch.kinds.kaggle_credentials import find_kaggle_credential, kaggle_places
@@ -21,6 +21,7 @@ from datapack.fetch.payload import payload_path
 from datapack.files import FileStat
 from datapack.urls import hide_secrets, quote_url, strip_signature
 from datapack.versions.copies import open_bag
+from datapack.versions.usage import is_on_same_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,6 +70,7 @@ class SourceCost:
     source: Source
     whole: Amount
     here: Amount  # of it that an earlier run left here
+    linked: bool = False  # whether its files are links, which take no room
     problem: str = ""  # why it can't work
 
     @property
@@ -82,13 +84,13 @@ class SourceCost:
 
     @property
     def written(self) -> Amount:
-        """What takes room on the disk: the files of another version are links."""
-        return Amount(self.missing.files, 0) if self.source.origin else self.missing
+        """What takes room on the disk: the files of another version are links, and those of a local source can be."""
+        return Amount(self.missing.files, 0) if self.source.origin or self.linked else self.missing
 
     @property
     def is_remote(self) -> bool:
         """Whether its files come over a network."""
-        return not isinstance(self.source, LocalSource) and self.source.origin is None
+        return not isinstance(self.source, LocalSource | UnpackSource) and self.source.origin is None
 
 
 def public_label(source: Source) -> tuple[str, str]:
@@ -140,7 +142,7 @@ def count_sources(workspace: Workspace, entry: Entry, lock: Lock) -> tuple[Sourc
         try:
             cost, local = count(source, context)
         except DatapackError as error:
-            cost, local = SourceCost(source, UNKNOWN, NONE, str(error)), {}
+            cost, local = SourceCost(source, UNKNOWN, NONE, problem=str(error)), {}
         context = replace(context, local={**context.local, **local})
         costs.append(cost)
     return tuple(costs)
@@ -157,14 +159,16 @@ def _count_nothing(source: Source, context: _Context) -> _Counted:
 
 def _count_local(source: LocalSource, context: _Context) -> _Counted:
     if not is_here(source, context.workspace.root):
-        raise FetchError("no such file", where=source.label, fix=f"it must be below {context.workspace.root}")
+        fix = None if source.is_outside else f"it must be below {context.workspace.root}"
+        raise FetchError("no such file", where=source.label, fix=fix)
     excluded = Patterns(source.exclude)
     found = list_local(source, context.workspace.root, context.bag, excluded)
     paths = {payload_path(source.into, name): context.workspace.root / path for name, path in found}
     stats = {name: FileStat.of(path.lstat()) for name, path in paths.items()}
     here = [stat.size for name, stat in stats.items() if context.earlier.stat(name) == stat]
     whole = Amount(len(stats), sum(stat.size for stat in stats.values()))
-    return SourceCost(source, whole, Amount(len(here), sum(here))), paths
+    linked = source.link and all(is_on_same_disk(path, context.bag) for path in list(paths.values())[:1])
+    return SourceCost(source, whole, Amount(len(here), sum(here)), linked), paths
 
 
 def _count_url(source: UrlSource, context: _Context) -> _Counted:
@@ -178,7 +182,7 @@ def _count_kaggle(source: KaggleSource, context: _Context) -> _Counted:
     problem = ""
     if whole is None and find_kaggle_credential() is None:
         problem = f"{source.label}: no Kaggle credential in {kaggle_places()}"
-    return SourceCost(source, Amount(len(files), whole), Amount(len(here), sum(here)), problem), {}
+    return SourceCost(source, Amount(len(files), whole), Amount(len(here), sum(here)), problem=problem), {}
 
 
 def _count_split(source: SplitSource, context: _Context) -> _Counted:

@@ -260,3 +260,11 @@ def test_a_subset_takes_no_room_but_needs_its_origin(catalog: Catalog) -> None:
     assert make(catalog, reference=Reference("small", "v1")).version.way == "here"
     assert "made into   small@v1" in catalog.ok("show", "reef@v1")
     assert "copies that stay: the versions that it is made from" in catalog.ok("remove", "small@v1")
+
+
+def test_linked_local_files_take_no_room(catalog: Catalog) -> None:
+    """With `link: true` the bag has links to the local files."""
+    write_sources(catalog, "          - {local: source, link: true}\n")
+    found = make(catalog)
+    assert found.version.whole == Amount(4, 3003)
+    assert place(found, "bag") == 0
