@@ -8,23 +8,47 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError
+from datapack.podman import find_podman, serve_podman
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docker import DockerClient
 
+    from datapack.progress import Reporter
+
 _TIMEOUT = 3600  # seconds: loading an image of 22 GB takes long
+_HOST, _USUAL = "DOCKER_HOST", "unix:///var/run/docker.sock"
 _CONTAINERD = ["driver-type", "io.containerd.snapshotter.v1"]  # in the status of such a store's driver
 
 
 @contextlib.contextmanager
-def open_engine() -> Iterator[DockerClient]:
-    """Open the engine that ``DOCKER_HOST`` names, or the one at the usual socket.
+def open_engine(reporter: Reporter | None = None) -> Iterator[DockerClient]:
+    """Open the engine that ``DOCKER_HOST`` names, or the one at the usual socket, or start Podman's API service.
+
+    Args:
+        reporter: told that Podman's service is started; without one, none is started. It ends when the engine is
+            closed. Until then ``DOCKER_HOST`` names it, so that another call finds it.
 
     Raises:
         ImageError: no engine answers.
     """
+    with contextlib.ExitStack() as stack:
+        client = _connect()
+        if isinstance(client, Exception):
+            podman = find_podman() if reporter and _HOST not in os.environ else None
+            if reporter is None or podman is None:
+                raise _no_engine() from client
+            reporter.note(f"no engine answers at {_USUAL}: {podman} serves its API until this is done")
+            stack.enter_context(_named_host(stack.enter_context(serve_podman(podman))))
+            client = _connect()
+        if isinstance(client, Exception):
+            raise _no_engine() from client
+        yield stack.enter_context(contextlib.closing(client))
+
+
+def _connect() -> DockerClient | Exception:
+    """Return a client of the engine, or why none answers."""
     import docker
     from docker.errors import DockerException
 
@@ -32,13 +56,27 @@ def open_engine() -> Iterator[DockerClient]:
         client = docker.from_env(timeout=_TIMEOUT)
         client.ping()
     except (DockerException, OSError) as error:
-        raise ImageError(
-            "no container engine answers",
-            where=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
-            fix="start Docker, or 'podman system service', and name its socket in DOCKER_HOST",
-        ) from error
-    with contextlib.closing(client):
-        yield client
+        return error
+    return client
+
+
+def _no_engine() -> ImageError:
+    named = os.environ.get(_HOST)
+    fix = "start Docker, or 'podman system service', and name its socket in DOCKER_HOST"
+    return ImageError(
+        "no container engine answers",
+        where=named or _USUAL,
+        fix=fix if named else "start Docker, or install Podman",
+    )
+
+
+@contextlib.contextmanager
+def _named_host(url: str) -> Iterator[None]:
+    os.environ[_HOST] = url
+    try:
+        yield
+    finally:
+        del os.environ[_HOST]
 
 
 @contextlib.contextmanager

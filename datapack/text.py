@@ -26,6 +26,13 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or f'{noun}s'}"
 
 
+def duration(seconds: float) -> str:
+    """Format a time in one unit: ``40 s``, ``26 min``, ``3.5 h``."""
+    if seconds < 90:  # noqa: PLR2004 - above, minutes read better
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def escape_unknown(*streams: TextIO) -> None:
     """Let streams escape characters that their encoding lacks: ASCII has no é, and a message must not fail for that."""
     for stream in streams:

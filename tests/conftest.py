@@ -42,6 +42,7 @@ SLOW_FILES = frozenset(
         "metadata/test_provenance.py",
         "test_fathom24.py",
         "test_reef.py",
+        "test_tutorial.py",
         "trainers/dataset/test_check_images.py",
         "trainers/dataset/test_nothing_to_learn.py",
         "trainers/dataset/test_verify.py",

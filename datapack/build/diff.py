@@ -99,7 +99,7 @@ def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Re
     catalog = Catalog.read(workspace.catalog)
     lock = Lock.read(workspace.lock)
     one, other = (_Version(workspace, catalog.entry(reference), lock, reporter) for reference in (before, after))
-    planner = Planner(workspace, catalog, reporter, partial(_open_version, workspace))
+    planner = Planner(workspace, catalog, reporter, partial(open_version, workspace))
     layers, others = (planner.layers(version.entry, lock).layers for version in (one, other))
     return _compare(one, other, layers, others)
 
@@ -130,7 +130,7 @@ class _Version:
         return read_tags(self._folder) if self.is_here else None
 
 
-def _open_version(workspace: Workspace, entry: Entry, options: FetchOptions, lock: Lock) -> FetchedVersion:
+def open_version(workspace: Workspace, entry: Entry, options: FetchOptions, lock: Lock) -> FetchedVersion:
     """Open the bag on disk; a build would fetch a missing one."""
     return FetchedVersion(_open(workspace, entry, lock), lock)
 

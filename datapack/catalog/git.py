@@ -57,6 +57,31 @@ def commit_date(file: Path, commit: str) -> str | None:
     return written.splitlines()[-1] if written else None
 
 
+def first_day_of(file: Path, text: str) -> str | None:
+    """Return the day, such as 2026-11-27, of the first commit that brought a text into a file.
+
+    None without git, outside a repository, or if no commit has the text.
+    """
+    days = _git(file.resolve(), "log", "--format=%cs", "-S", text, "--", file.name)
+    return days.split()[-1] if days else None
+
+
+def found_in_branches(folder: Path, pattern: str, names: Iterable[str]) -> list[str]:
+    """Return what a pattern of ``git grep -E`` finds in the last commit of any branch, here or fetched from elsewhere.
+
+    Args:
+        folder: in the repository.
+        pattern: the pattern.
+        names: pathspecs of git, relative to the folder.
+    """
+    inside = folder / "any"
+    commits = _git(inside, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes")
+    if not commits:
+        return []
+    found = _git(inside, "grep", "-h", "-o", "-a", "-E", pattern, *sorted(set(commits.split())), "--", *names)
+    return found.split() if found else []
+
+
 def is_ignored(path: Path) -> bool:
     """Whether git ignores a file or folder; False without git or outside a repository."""
     return _git(path, "check-ignore", "--quiet", path.name) is not None

@@ -95,6 +95,10 @@ class Lock:
         """Return this lock with one version's entry added or replaced."""
         return Lock({**self.entries, reference: entry})
 
+    def without(self, reference: Reference) -> Lock:
+        """Return this lock without a version."""
+        return Lock({other: entry for other, entry in self.entries.items() if other != reference})
+
     def write_unless(self, written: Lock, path: Path) -> None:
         """Write the lock unless it equals ``written``, the one on disk."""
         if self != written:

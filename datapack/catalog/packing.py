@@ -32,6 +32,11 @@ def encode(groups: Sequence[Sequence[PayloadFile]]) -> str:
     return " ".join(f"{number}*{sum(1 for _ in run)}" for number, run in runs)
 
 
+def count_layers(packing: str) -> int:
+    """Return how many layers a packing has."""
+    return 1 + max(int(part.partition("*")[0]) for part in packing.split())
+
+
 def decode(packing: str, files: Sequence[File], where: object) -> list[list[File]]:
     """Distribute a manifest's files, in its order, over the layers of a packing.
 

@@ -17,9 +17,12 @@ from datapack.cli.commands import (
     doctor,
     fetch,
     init,
+    plan,
     push,
+    remove,
     report,
     run,
+    show,
     verify,
 )
 from datapack.cli.commands import list as list_
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 COMMANDS = (
     init,
     list_,
+    show,
+    plan,
     fetch,
     check,
     report,
@@ -42,6 +47,7 @@ COMMANDS = (
     verify,
     diff,
     base,
+    remove,
     doctor,
     completion,
 )

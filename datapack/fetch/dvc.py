@@ -7,6 +7,7 @@ The whole bag is one ``dvc add``; the cache links to its files instead of copyin
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1  # prctl of linux/prctl.h
 _ERROR = "ERROR: "
+_ONLY_REMOTE = "deleted"  # how DVC calls a file that the remote has and the cache lacks
 _RECORD_LIMIT = 1 << 20  # bytes
 
 
@@ -180,12 +182,28 @@ def push(workspace: Workspace, pointer: Path, reporter: Reporter) -> None:
     _run(workspace, ["push", str(pointer.relative_to(workspace.root))], reporter)
 
 
+def is_pushed(workspace: Workspace, pointer: Path, reporter: Reporter) -> bool:
+    """Ask DVC whether the default remote has every file of a tracked bag; what can't be asked counts as no."""
+    if not has_pointer(pointer) or not _has_remote(workspace):
+        return False
+    read_pointer(pointer)
+    reporter.note(f"asking DVC's remote for {pointer.with_suffix('').relative_to(workspace.root)}")
+    try:
+        command = ["status", "--cloud", "--json", str(pointer.relative_to(workspace.root))]
+        answer = _run(workspace, command, reporter)
+        states = json.loads(answer.strip().rpartition("\n")[2] or "null")
+    except (VersioningError, ValueError) as error:
+        reporter.note(f"can't tell what DVC's remote has: {error}")
+        return False
+    return isinstance(states, dict) and set(states.values()) <= {_ONLY_REMOTE}
+
+
 def _has_remote(workspace: Workspace) -> bool:
     return bool(read_setting(workspace.root, "core", "remote"))
 
 
-def _run(workspace: Workspace, command: list[str], reporter: Reporter) -> None:
-    """Run a DVC command; what it says is a detail."""
+def _run(workspace: Workspace, command: list[str], reporter: Reporter) -> str:
+    """Run a DVC command; return what it says, which is a detail."""
     root = workspace.root
     set_up(root)
     _release_dead_locks(root)
@@ -207,6 +225,7 @@ def _run(workspace: Workspace, command: list[str], reporter: Reporter) -> None:
     for line in done.stdout.splitlines():
         if line.strip():
             reporter.detail(f"dvc {command[0]}: {line.strip()}")
+    return done.stdout
 
 
 def _release_dead_locks(root: Path) -> None:

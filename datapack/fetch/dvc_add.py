@@ -107,7 +107,7 @@ def add_bag(root: Path, bag: Bag, pointer: Path, reporter: Reporter, alike: Sequ
     _check_strangers(bag)
     names = sorted([*bag.manifest.hashes, *bag.tags])
     size = bag.bytes + sum((bag.path / name).stat().st_size for name in bag.tags)
-    with _exclusive(root):
+    with exclusive(root):
         with reporter.progress(f"versioning {bag.path.name} with DVC", size, "B") as advance:
             md5 = _store(root, bag.path, names, DvcCache.of(root).linked(bag.path, names, alike), advance)
         with disk_errors(pointer, VersioningError):
@@ -155,7 +155,7 @@ def _check_strangers(bag: Bag) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(root: Path) -> Iterator[None]:
+def exclusive(root: Path) -> Iterator[None]:
     """Hold the lock of the DVC repository, so that no ``dvc gc`` removes objects that no pointer names yet."""
     folder = (find_repository(root) or root / ".dvc") / "tmp"
     with disk_errors(folder / "lock", VersioningError):

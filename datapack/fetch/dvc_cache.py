@@ -1,7 +1,8 @@
 """The objects in DVC's cache, read without DVC: a listing of each tracked bag, and its files by their md5.
 
-An object is removed only if its own bytes were read and are not what its name says, and only from the cache inside
-``.dvc``: any other cache may be shared with people whose only copy it holds.
+An object is removed only if its own bytes were read and are not what its name says, or by `datapack remove` if only the
+removed version needs it; and only from the cache inside ``.dvc``: any other cache may be shared with people whose only
+copy it holds.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class FetchJob:
     @property
     def must_ask_sources(self) -> bool:
         """Whether the bag here or in DVC may differ from what the catalog describes now."""
-        return self.options.refresh or _is_stale(self.entry, self.lock)
+        return self.options.refresh or is_stale(self.entry, self.lock)
 
     def check_digest(self, manifest: Manifest) -> None:
         """Raise `MismatchError`, with a line per file, if a manifest is not the one in the lock."""
@@ -85,7 +85,7 @@ class FetchJob:
         )
 
 
-def _is_stale(entry: Entry, lock: Lock) -> bool:
+def is_stale(entry: Entry, lock: Lock) -> bool:
     """Whether the sources of a version, or the versions that it is derived from, changed since it was locked."""
     locked = lock.entries.get(entry.reference)
     if locked is None:
@@ -94,5 +94,5 @@ def _is_stale(entry: Entry, lock: Lock) -> bool:
     return (
         locked.catalog not in {None, entry.fingerprint}
         or any(other and locked.origins.get(str(origin)) != other.digest for origin, other in now.items())
-        or any(_is_stale(origin, lock) for origin in entry.origins)
+        or any(is_stale(origin, lock) for origin in entry.origins)
     )

@@ -32,7 +32,7 @@ def open_containers(
     what: str, workspace: Workspace | None, request: Request, log: Log, reporter: Reporter
 ) -> Iterator[Containers]:
     """Open the engine, clear what killed rehearsals left there, and find or load the image."""
-    with open_engine() as client:
+    with open_engine(reporter) as client:
         remove_leftovers(client, reporter)
         subject = find_subject(client, what, workspace, request.options.base, reporter)
         yield Containers(client, Engine.ask(client), subject, request, log, reporter)

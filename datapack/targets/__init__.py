@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from datapack.catalog.model import Entry
 
-__all__ = ["FORMS", "Delivery", "Target", "check_target", "open_target"]
+__all__ = ["FORMS", "Delivery", "Target", "check_target", "open_target", "parse_target"]
 
 FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG], docker://[REGISTRY/NAME:TAG]"
 
@@ -27,7 +27,7 @@ def check_target(text: str, entry: Entry) -> None:
     Raises:
         UsageError: ``text`` names no target, or one that can't take this version's image.
     """
-    form, name = _parse(text)
+    form, name = parse_target(text)
     if form == "oci-archive" and name == "-":
         from datapack.targets.archive import check_pipe
 
@@ -50,7 +50,7 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
         ImageError: it can't be written, or contains something else.
     """
     folder, reference = delivery.folder, delivery.entry.reference
-    form, name = _parse(text)
+    form, name = parse_target(text)
     if form == "oci":
         from datapack.targets.layout import open_layout
 
@@ -62,13 +62,13 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
     if form == "docker-daemon":
         from datapack.targets.daemon import open_daemon
 
-        return open_daemon(_name_in_engine(name, delivery.entry))
+        return open_daemon(_name_in_engine(name, delivery.entry), delivery.reporter)
     from datapack.targets.registry import open_registry
 
     return open_registry(name, delivery)
 
 
-def _parse(text: str) -> tuple[str, str]:
+def parse_target(text: str) -> tuple[str, str]:
     """Split a target into its form and its name, which may be empty for an engine or a registry."""
     form, _, name = text.partition(":")
     if form == "docker" and name.startswith("//"):

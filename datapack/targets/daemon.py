@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
     from datapack.oci.spec import Descriptor
+    from datapack.progress import Reporter
 
 _BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
-def open_daemon(name: str) -> Iterator[DaemonTarget]:
+def open_daemon(name: str, reporter: Reporter) -> Iterator[DaemonTarget]:
     """Open the engine for one image; it keeps nothing of an incomplete image.
 
     Raises:
@@ -39,7 +40,7 @@ def open_daemon(name: str) -> Iterator[DaemonTarget]:
         ImageError: no engine answers.
     """
     check_name(name)
-    with open_engine() as client:
+    with open_engine(reporter) as client:
         engine = Engine.ask(client)
         load = _Load(client)
         try:

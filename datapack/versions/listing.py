@@ -57,7 +57,7 @@ def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
         private=dataset.private,
         fetched=workspace.bag(reference).is_dir(),
         versioned=workspace.pointer(reference).is_file(),
-        built=_built(workspace, reference, locked.image.digest if locked and locked.image else None),
+        built=built(workspace, reference, locked.image.digest if locked and locked.image else None),
         files=locked.files if locked else None,
         bytes=locked.bytes if locked else None,
         digest=locked.digest if locked else None,
@@ -65,7 +65,7 @@ def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
     )
 
 
-def _built(workspace: Workspace, reference: Reference, image: str | None) -> Built:
+def built(workspace: Workspace, reference: Reference, image: str | None) -> Built:
     """Say where the image with this digest is. If it is not in the default target, it was built elsewhere."""
     if image is None:
         return ""

@@ -110,6 +110,15 @@ class HashCache:
         rows = "SELECT DISTINCT repository FROM place WHERE registry = ? AND digest LIKE ? ORDER BY repository"
         return [str(row[0]) for row in self._select(rows, registry, digest or "%")]
 
+    def places(self, digest: str) -> list[str]:
+        """Return where a blob was pushed to, ``registry/repository``, sorted."""
+        rows = "SELECT registry || '/' || repository AS place FROM place WHERE digest = ? ORDER BY place"
+        return [str(row[0]) for row in self._select(rows, digest)]
+
+    def forget(self, reference: Reference) -> None:
+        """Forget the files of a version, by their names."""
+        list(self._select("DELETE FROM file WHERE reference = ?", str(reference)))
+
     def record_place(self, registry: str, repository: str, digest: str) -> None:
         """Record that a repository has a blob."""
         self._add("place", (registry, repository, digest))

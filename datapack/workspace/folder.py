@@ -108,6 +108,14 @@ class Workspace:
     def dist(self, reference: Reference) -> Path:
         return self.root / "dist" / f"{reference.name}-{reference.version}"
 
+    def rehearsals(self, reference: Reference) -> Path:
+        """Return the folder of the rehearsals of a version; each holds what its import wrote."""
+        return self.root / "dist" / "rehearsals" / f"{reference.name}-{reference.version}"
+
+    def provenance(self, reference: Reference) -> Path:
+        """Return the path of the provenance of the default target."""
+        return self.root / "dist" / f"{reference.name}-{reference.version}.provenance.json"
+
     @property
     def writer(self) -> Path:
         """A note that says who is writing, for the error of another process."""

@@ -14,6 +14,8 @@ from tests.conftest import PROJECT
 COMMANDS = (
     "init",
     "list",
+    "show",
+    "plan",
     "fetch",
     "check",
     "report",
@@ -23,6 +25,7 @@ COMMANDS = (
     "verify",
     "diff",
     "base",
+    "remove",
     "doctor",
     "completion",
 )

@@ -15,6 +15,7 @@ from datapack.errors import ImageError
 from datapack.oci.image import read_json
 from datapack.oci.layout import Layout
 from datapack.oci.spec import Descriptor, canonical_json
+from datapack.progress import Silent
 from datapack.targets.daemon import open_daemon
 from tests.conftest import Catalog
 from tests.containers.engines import PROJECT, Engine
@@ -157,5 +158,5 @@ def test_a_name_that_engines_refuse_is_refused_first(folder: Path, name: str) ->
 def test_names_that_engines_accept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name may have a registry and namespaces; that no engine answers is found next."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    with pytest.raises(ImageError, match="no container engine answers"), open_daemon(name):
+    with pytest.raises(ImageError, match="no container engine answers"), open_daemon(name, Silent()):
         pass

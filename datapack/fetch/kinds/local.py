@@ -106,19 +106,26 @@ def _note_empty(source: LocalSource, empty: list[str], context: FetchContext) ->
 
 
 def find_local(source: LocalSource, context: FetchContext, empty: list[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Yield the files of a source as `list_local` does."""
+    return list_local(source, context.catalog_folder, context.payload.bag, context.excluded, empty)
+
+
+def list_local(
+    source: LocalSource, folder: Path, bag: Path, excluded: Patterns, empty: list[str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Yield the files that the source does not exclude: the name below `into`, and the path.
 
     Args:
         source: the source.
-        context: where the catalog and the bag are, and what is excluded.
+        folder: the catalog's folder.
+        bag: the bag, which must not be copied into itself.
+        excluded: what is excluded.
         empty: gets the names of folders that have no entry.
 
     Raises:
         FetchError: there is a link on the way, a folder can't be read, or the bag would be copied into itself.
     """
-    walk = _Walk(
-        source.label, context.catalog_folder, context.payload.bag, context.excluded, [] if empty is None else empty
-    )
+    walk = _Walk(source.label, folder, bag, excluded, [] if empty is None else empty)
     try:
         yield from walk.find(source.local)
     except OSError as error:

@@ -1,0 +1,56 @@
+"""`datapack plan`: what a build or a push would do and cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datapack.cli.answer import Answer
+from datapack.cli.commands.build import target
+from datapack.cli.options import INSECURE, add_command, console, workspace
+from datapack.cli.output import Marked
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.cli.options import Commands
+    from datapack.cli.output import Line
+
+_EXAMPLES = (
+    "datapack plan reef@v1",
+    "datapack plan reef@v1 docker://     # what a push would send",
+    "datapack plan reef@v1 --refresh     # if every file is fetched again",
+)
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "plan",
+        run,
+        summary="say what a build would fetch, write and push; change nothing",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("reference", metavar="REF", help="name@version")
+    parser.add_argument(
+        "target", metavar="TARGET", nargs="?", help="as for build; docker:// for the catalog's registry"
+    )
+    parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, in another place")
+    parser.add_argument(
+        "--refresh", action="store_true", help="plan to fetch from the sources, even if the bag is here"
+    )
+    parser.add_argument("--insecure", action="store_true", help=INSECURE)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Plan a build."""
+    from datapack.fetch.job import FetchOptions
+    from datapack.reference import Reference
+    from datapack.versions.plan import plan
+    from datapack.versions.plan_table import table
+
+    here, reference = workspace(options), Reference.parse(options.reference)
+    chosen = FetchOptions(refresh=options.refresh)
+    found = plan(here, reference, target(options), console(options), chosen, insecure=options.insecure)
+    lines: list[Line] = [*table(found, here.root)]
+    lines += [Marked("problem", "red", f"   {problem}") for problem in found.problems]
+    return Answer(found.to_json(), lines, status=1 if found.problems else 0)

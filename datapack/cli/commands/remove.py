@@ -1,0 +1,52 @@
+"""`datapack remove`: remove what this machine has of a version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datapack.cli.answer import Answer
+from datapack.cli.options import add_command, console, workspace
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.cli.options import Commands
+
+_EXAMPLES = (
+    "datapack remove reef@v1                # say what would go, and what comes free",
+    "datapack remove reef@v1 --yes          # do it",
+    "datapack remove reef@v1 --dist --yes   # only the image; a build makes it again",
+)
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands, "remove", run, summary="remove what this machine has of a version", examples=_EXAMPLES
+    )
+    parser.add_argument("reference", metavar="REF", help="name@version, also of one that the catalog no longer has")
+    parser.add_argument("--yes", action="store_true", help="do it; without this, nothing is changed")
+    parts = parser.add_argument_group("what to remove (default: all three)")
+    parts.add_argument("--bag", action="store_true", help="the bag, and what an unfinished fetch left")
+    parts.add_argument("--cache", action="store_true", help="its objects in DVC's cache that no other version needs")
+    parts.add_argument("--dist", action="store_true", help="its image in dist/, the provenance and the rehearsals")
+    parser.add_argument(
+        "--forget",
+        action="store_true",
+        help="also remove DVC's pointer and the entry in datasets.lock, of a version that datasets.yml no longer has",
+    )
+    parser.add_argument("--only-copy", action="store_true", help="remove it even if no other copy is known")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Remove a version, or say what would be removed."""
+    from datapack.reference import Reference
+    from datapack.versions.remove import RemoveOptions, plan_removal, remove, table
+
+    here, reference = workspace(options), Reference.parse(options.reference)
+    chosen = RemoveOptions(options.bag, options.cache, options.dist, options.forget, options.only_copy)
+    removal = (remove if options.yes else plan_removal)(here, reference, chosen, console(options))
+    lines = table(removal, here.root, done=options.yes).split("\n")
+    if not options.yes and (removal.parts or removal.forget):
+        lines.append("Nothing was changed: add --yes to do it.")
+    refused = removal.is_only_copy and not options.only_copy
+    return Answer({**removal.to_json(), "done": options.yes}, lines, status=1 if refused else 0)
