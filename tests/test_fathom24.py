@@ -22,7 +22,8 @@ def listing(kind: str) -> dict:
             "height": height,
             "file_name": f"{kind}-{number}.png",
             "license": 0,
-            "coco_url": f"https://fathomnet.org/static/m3/staging/Doc%20R/images/{kind}{number // 2}/00_0{number % 2}_19_06.png",
+            "coco_url": "https://fathomnet.org/static/m3/staging/Doc%20R/images/"
+            f"{kind}{number // 2}/00_0{number % 2}_19_06.png",
             "date_captured": "2016-06-16 00:00:00",
         }
         for number, (width, height) in enumerate(SIZES * 4)
