@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING, Any
 from datapack.bag.fetch_txt import FETCH, read_fetch
 from datapack.bag.manifest import PAYLOAD
 from datapack.catalog.patterns import Patterns
-from datapack.catalog.sources import CocoSource, KaggleSource, LocalSource, Source, SplitSource, UnpackSource, UrlSource
+from datapack.catalog.sources import (
+    CocoSource,
+    KaggleSource,
+    ListSource,
+    LocalSource,
+    Source,
+    SplitSource,
+    UnpackSource,
+    UrlSource,
+)
 from datapack.coco.rows import read_images
 from datapack.errors import DatapackError, FetchError
+from datapack.fetch.headers import read_headers
 from datapack.fetch.kinds.kaggle_credentials import find_kaggle_credential, kaggle_places
 from datapack.fetch.kinds.local import is_here, list_local
+from datapack.fetch.list_file import read_list
 from datapack.fetch.payload import payload_path
 from datapack.files import FileStat
 from datapack.urls import hide_secrets, quote_url, strip_signature
@@ -140,6 +151,7 @@ def count_sources(workspace: Workspace, entry: Entry, lock: Lock) -> tuple[Sourc
     for source in entry.sources:
         count = _COUNT.get(type(source), _count_nothing)
         try:
+            read_headers(source)
             cost, local = count(source, context)
         except DatapackError as error:
             cost, local = SourceCost(source, UNKNOWN, NONE, problem=str(error)), {}
@@ -207,6 +219,20 @@ def _count_coco(source: CocoSource, context: _Context) -> _Counted:
     return _count_files(source, urls, context), {}
 
 
+def _count_list(source: ListSource, context: _Context) -> _Counted:
+    """Count the files of a list that is here; many lists have their sizes."""
+    path = context.local.get(source.list) or context.earlier.path(source.list)
+    if path is None:
+        return SourceCost(source, UNKNOWN, NONE), {}
+    excluded = Patterns(source.exclude)
+    rows = [row for row in read_list(path, source.list, source.base) if not excluded.match(row.path)]
+    cost = _count_files(source, {payload_path(source.into, row.path): row.url for row in rows}, context)
+    sizes = [row.size for row in rows if row.size is not None]
+    if len(sizes) == len(rows):
+        cost = replace(cost, whole=Amount(len(rows), sum(sizes)))
+    return cost, {}
+
+
 def _listed(path: Path) -> Iterable[tuple[str, str]]:
     for row in read_images(path):
         if isinstance(row, dict) and isinstance(name := row.get("file_name"), str):
@@ -227,6 +253,7 @@ def _count_files(source: Source, urls: Mapping[str, str], context: _Context) -> 
 _COUNT: Mapping[type[Source], Callable[[Any, _Context], _Counted]] = {
     CocoSource: _count_coco,
     KaggleSource: _count_kaggle,
+    ListSource: _count_list,
     LocalSource: _count_local,
     SplitSource: _count_split,
     UrlSource: _count_url,

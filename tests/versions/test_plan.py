@@ -268,3 +268,19 @@ def test_linked_local_files_take_no_room(catalog: Catalog) -> None:
     found = make(catalog)
     assert found.version.whole == Amount(4, 3003)
     assert place(found, "bag") == 0
+
+
+def test_a_list_is_counted_with_its_sizes(catalog: Catalog) -> None:
+    """A list of URLs that is here says how many files there are, and often how large they are."""
+    (catalog.root / "list.csv").write_text("url,path,size\nhttps://a.example/1,one,10\nhttps://a.example/2,two,20\n")
+    write_sources(catalog, "          - local: list.csv\n          - {list: list.csv, into: files, exclude: [two]}\n")
+    assert make(catalog).fetched == Amount(1, 10)
+
+
+def test_a_variable_that_is_not_set_is_a_problem(catalog: Catalog) -> None:
+    """A header's variable that has no value is named before anything runs."""
+    headers = "{Authorization: 'Bearer ${TOKEN_OF_A_TEST}'}"
+    write_sources(catalog, f"          - {{url: https://a.example/1, headers: {headers}}}\n")
+    done = catalog.run("plan", "reef@v1")
+    assert done.returncode == 1
+    assert "TOKEN_OF_A_TEST" in done.stdout
