@@ -15,6 +15,7 @@ import numpy as np
 from datapack.coco.rows import START, read_rows
 from datapack.errors import FetchError
 from datapack.inspect.model import NO_ID, BadRow, Category, Coco
+from datapack.inspect.sequences import find_sequences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def read_coco(path: Path, name: str, *, is_named: bool = False) -> Coco | None:
         name: its path in the payload.
         is_named: whether the catalog calls it a COCO file: then it is one, whatever its content.
 
-    Images, sequences and times of the result are empty: `locate` and `find_sequences` find them.
+    The images of the result are empty: `locate` finds them.
     """
     columns = _Columns()
     problem = ""
@@ -184,17 +185,18 @@ class _Columns:
     def coco(self, path: str, problem: str = "") -> Coco:
         images, boxes = self.images, self.boxes
         count, ids = len(images.names), np.array(images.ids, np.int64)
+        found = find_sequences(images.names, images.urls)
         category_ids = np.array([category.id for category in self.categories.rows], np.int64)
         return Coco(
             path=path,
             names=tuple(images.names),
             images=("",) * count,
-            urls=tuple(images.urls),
             ids=ids,
             sizes=np.array(images.sides, np.int64).reshape(-1, 2),
-            sequences=np.full(count, -1, np.int64),
-            sequence_names=(),
-            times=np.full(count, np.nan),
+            sequences=found.sequences,
+            sequence_names=found.names,
+            times=found.times,
+            numbered=found.numbered,
             owners=_places(ids, np.array(boxes.images, np.int64)),
             labels=_places(category_ids, np.array(boxes.categories, np.int64)),
             boxes=np.array(boxes.sides, np.float64).reshape(-1, _SIDES),

@@ -17,6 +17,7 @@ from datapack.inspect.image_header import explain, read_header
 from datapack.inspect.model import Content, ImageFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from datapack.bag.bagit import Bag
@@ -32,12 +33,12 @@ def read_images(bag: Bag, reporter: Reporter) -> tuple[ImageFile, ...]:
 
     One that can't be read is returned with its problem; nothing is raised for it.
     """
-    return read_files(bag, reporter)[0]
+    return read_files(bag, reporter, (path.removeprefix(f"{PAYLOAD}/") for path in bag.manifest.hashes))[0]
 
 
-def read_files(bag: Bag, reporter: Reporter) -> tuple[tuple[ImageFile, ...], tuple[Content, ...]]:
-    """Look into every payload file, once: return the images, and what else there is to say about the other files."""
-    names = (path.removeprefix(f"{PAYLOAD}/") for path in bag.manifest.hashes)
+def read_files(bag: Bag, reporter: Reporter, paths: Iterable[str]) -> tuple[tuple[ImageFile, ...], tuple[Content, ...]]:
+    """Look into payload files, once: return the images, and what else there is to say about the other files."""
+    names = iter(paths)
     batches = iter(lambda: list(islice(names, _BATCH)), [])
     found: list[ImageFile | Content] = []
     with reporter.progress("look into files", bag.files, "files") as advance:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from datapack.bag.bagit import PayloadFile
 
 _SAMPLE = 500  # names that decide where the images are
 _MOST_ALIKE = 200  # files of one name that are looked at: a folder per sequence can hold a frame 1 each
@@ -27,13 +29,15 @@ class _Place(NamedTuple):
     dropped: int
 
 
-def locate(path: str, names: Sequence[str], files: Collection[str], folder: str | None = None) -> tuple[str, ...]:
+def locate(
+    path: str, names: Sequence[str], files: Mapping[str, PayloadFile], folder: str | None = None
+) -> tuple[str, ...]:
     """Return the path of each image in the payload; an empty one if it is not there.
 
     Args:
         path: the COCO file's path in the payload.
         names: the images' names in it.
-        files: the paths of all files of the payload, in a fixed order; it is asked for many of them.
+        files: all files of the payload by their paths, in a fixed order.
         folder: where the catalog says that the images are; another place counts if none of them is there.
     """
     plain = [plain_name(name) for name in names]
@@ -63,14 +67,14 @@ def _sample(names: Sequence[str]) -> list[str]:
     return [name for name in names[:: max(1, len(names) // _SAMPLE)] if name]
 
 
-def _find(place: _Place, names: Iterable[str], files: Collection[str]) -> tuple[str, ...]:
+def _find(place: _Place, names: Iterable[str], files: Mapping[str, PayloadFile]) -> tuple[str, ...]:
     start = f"{place.folder}/" if place.folder else ""
     shorter = names if not place.dropped else (name.split("/", place.dropped)[-1] for name in names)
-    paths = (start + name for name in shorter)
-    return tuple(path if path in files else "" for path in paths)
+    found = (files.get(start + name) for name in shorter)
+    return tuple(file.path if file else "" for file in found)
 
 
-def _vote(path: str, names: Sequence[str], files: Collection[str]) -> _Place:
+def _vote(path: str, names: Sequence[str], files: Iterable[str]) -> _Place:
     """Return the place that most of the names agree on; of equals the one that fits the COCO file's own path best."""
     nearness = _Nearness(path)
     votes: Counter[_Place] = Counter()

@@ -6,12 +6,9 @@ All paths are below the payload, without ``data/``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from datapack.bag.manifest import PAYLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +73,6 @@ class Coco:
     path: str
     names: tuple[str, ...]  # N, each image's file_name in the file
     images: tuple[str, ...]  # N, each image's path in the payload; empty if it is not there
-    urls: tuple[str, ...]  # N, empty if there is none
     ids: NDArray[np.int64]  # N
     sizes: NDArray[np.int64]  # (N, 2) width and height in the file, pixels; 0 where it gives none
     sequences: NDArray[np.int64]  # N, the index in `sequence_names` of the image's sequence; -1 if it has none
@@ -107,7 +103,7 @@ class Column(NamedTuple):
     missing: int  # rows without a value; -1 if the file does not tell
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Table:
     """A CSV, TSV or Parquet file, as far as it can be read."""
 
@@ -137,7 +133,7 @@ class Survey:
     """Everything that is known about a bag's content."""
 
     digest: str  # the dataset digest
-    files: tuple[PayloadFile, ...]  # all files, in the order of the manifest; their paths begin with data/
+    files: Mapping[str, PayloadFile]  # all files by path, in the order of the manifest; `path` is the same text
     images: tuple[ImageFile, ...]  # sorted by path
     cocos: tuple[Coco, ...]  # sorted by path
     tables: tuple[Table, ...]  # sorted by path
@@ -145,8 +141,3 @@ class Survey:
     deep: tuple[DeepImage, ...] = ()  # sorted by path; empty unless the images were decoded
     reference: str = ""  # name@version, as the bag gives it
     contents: tuple[Content, ...] = ()  # sorted by path; only files about which there is something to say
-
-    @cached_property
-    def hashes(self) -> Mapping[str, str]:
-        """The sha256 of each file, by its path in the payload."""
-        return {file.path.removeprefix(f"{PAYLOAD}/"): file.sha256 for file in self.files}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from datapack.bag.bagit import IDENTIFIER
+from datapack.bag.bagit import IDENTIFIER, PayloadFile
 from datapack.bag.manifest import PAYLOAD
 from datapack.bag.missing import MISSING, Missing, parse_missing
 from datapack.errors import BagError
@@ -16,14 +16,13 @@ from datapack.inspect.deep import read_deep
 from datapack.inspect.images import read_files
 from datapack.inspect.locate import locate
 from datapack.inspect.model import Coco, Survey
-from datapack.inspect.sequences import find_sequences
 from datapack.inspect.tables import read_tables
 from datapack.text import size as readable_size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from datapack.bag.bagit import Bag, PayloadFile
+    from datapack.bag.bagit import Bag
     from datapack.progress import Reporter
 
 _LARGEST_LIST = 64 << 20  # bytes of missing.csv
@@ -40,31 +39,34 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         folders: by the path of a COCO file, the payload folder of its images, as far as the catalog says so.
         deep: whether to decode every image.
     """
-    files = tuple(bag.payload())
-    paths = {path_in_payload(file): file for file in files}
-    images, contents = read_files(bag, reporter)
+    files = payload_files(bag)
+    cocos = tuple(_read_cocos(bag, files, folders, reporter))
+    images, contents = read_files(bag, reporter, files)
     return Survey(
         digest=bag.manifest.digest,
         files=files,
         images=images,
-        cocos=read_cocos(bag, reporter, folders=folders),
-        tables=read_tables(bag, reporter),
-        missing=_read_missing(bag) if MISSING in paths and paths[MISSING].size <= _LARGEST_LIST else {},
+        cocos=cocos,
+        tables=read_tables(bag, reporter, files),
+        missing=_read_missing(bag) if MISSING in files and files[MISSING].size <= _LARGEST_LIST else {},
         deep=read_deep(bag, images, reporter) if deep else (),
         reference=bag.info.get(IDENTIFIER, ""),
         contents=contents,
     )
 
 
-def path_in_payload(file: PayloadFile) -> str:
-    """Return a file's path without ``data/``."""
-    return file.path.removeprefix(f"{PAYLOAD}/")
+def payload_files(bag: Bag) -> dict[str, PayloadFile]:
+    """Return a bag's files by their paths in the payload; each path is one text, which everything else shares."""
+    files = {}
+    for path, size, sha256 in bag.payload():
+        inside = path.removeprefix(f"{PAYLOAD}/")
+        files[inside] = PayloadFile(inside, size, sha256)
+    return files
 
 
 def read_cocos(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOLDERS) -> tuple[Coco, ...]:
     """Read the COCO files of a bag, sorted by path; the arguments are those of `survey`."""
-    paths = {path_in_payload(file): file for file in bag.payload()}
-    return tuple(_read_cocos(bag, paths, folders, reporter))
+    return tuple(_read_cocos(bag, payload_files(bag), folders, reporter))
 
 
 def _read_cocos(
@@ -75,7 +77,7 @@ def _read_cocos(
         for path in candidates:
             found = _read_one(bag, path, paths[path].size, is_named=path in folders)
             if found is not None:
-                yield _complete(found, paths, folders.get(path))
+                yield replace(found, images=locate(path, found.names, paths, folders.get(path)))
             advance(paths[path].size)
 
 
@@ -87,19 +89,6 @@ def _read_one(bag: Bag, path: str, size: int, *, is_named: bool) -> Coco | None:
         if size > _LARGEST_COCO:
             return unread_coco(path, f"{readable_size(size)}, and at most {readable_size(_LARGEST_COCO)} are read")
         return read_coco(place, path, is_named=is_named)
-
-
-def _complete(coco: Coco, paths: Collection[str], folder: str | None) -> Coco:
-    """Find a COCO file's images in the payload, and their sequences."""
-    found = find_sequences(coco.names, coco.urls)
-    return replace(
-        coco,
-        images=locate(coco.path, coco.names, paths, folder),
-        sequences=found.sequences,
-        sequence_names=found.names,
-        times=found.times,
-        numbered=found.numbered,
-    )
 
 
 def _read_missing(bag: Bag) -> dict[str, Missing]:

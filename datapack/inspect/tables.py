@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import zlib
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -18,11 +19,12 @@ from datapack.inspect.model import Table
 from datapack.inspect.parquet_table import read_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from datapack.bag.bagit import Bag
+    from datapack.bag.bagit import Bag, PayloadFile
     from datapack.executor import Advance
+    from datapack.inspect.model import Column
     from datapack.progress import Reporter
 
 _CSV = (".csv", ".tsv", ".tab")
@@ -36,16 +38,16 @@ def is_table(path: str) -> bool:
     return path.lower().removesuffix(".gz").endswith(_CSV) or path.lower().endswith(_PARQUET)
 
 
-def read_tables(bag: Bag, reporter: Reporter) -> tuple[Table, ...]:
-    """Return every payload file that is a table by its name, sorted by path.
+def read_tables(bag: Bag, reporter: Reporter, files: Mapping[str, PayloadFile]) -> tuple[Table, ...]:
+    """Return every one of these payload files that is a table by its name, sorted by path.
 
     One that can't be read is returned with its problem; nothing is raised for it.
     """
-    sizes = bag.listing.files
-    names = sorted(path for path in bag.manifest.hashes if is_table(path))
-    items = [(name.removeprefix(f"{PAYLOAD}/"), sizes[name].size) for name in names]
+    items = [(path, files[path].size) for path in sorted(filter(is_table, files))]
+    columns: dict[tuple[Column, ...], tuple[Column, ...]] = {}  # thousands of tables can have the same
     with reporter.progress("read tables", sum(size for _, size in items), "B") as advance:
-        return tuple(run_all(partial(_read, bag.path / PAYLOAD), items, advance=advance))
+        found = run_all(partial(_read, bag.path / PAYLOAD), items, advance=advance)
+        return tuple(replace(table, columns=columns.setdefault(table.columns, table.columns)) for table in found)
 
 
 def _read(payload: Path, item: tuple[str, int], advance: Advance) -> Table:

@@ -50,7 +50,7 @@ def types(files: Sequence[PayloadFile]) -> Listing:
 def largest(files: Sequence[PayloadFile]) -> Listing:
     """Return the table of the largest files."""
     ordered = sorted(files, key=lambda file: (-file.size, file.path))[:MOST_LARGEST]
-    rows = [(code(below_payload(file.path)), bytes_of(file.size)) for file in ordered]
+    rows = [(code(file.path), bytes_of(file.size)) for file in ordered]
     return Listing("The largest files", ("File", "Size"), rows)
 
 
@@ -90,7 +90,7 @@ def duplicates(files: Sequence[PayloadFile]) -> Duplicates:
 
 
 def _copies(group: Sequence[PayloadFile]) -> Markup:
-    shown = [code(below_payload(file.path), 90) for file in group[:MOST_COPIES]]
+    shown = [code(file.path, 90) for file in group[:MOST_COPIES]]
     left = len(group) - len(shown)
     return Markup(", ").join([*shown, f"and {left:,} more"] if left else shown)
 
@@ -118,7 +118,7 @@ def tree(files: Iterable[PayloadFile]) -> Folder:
     for file in files:
         folder = top
         folder.all_files, folder.bytes = folder.all_files + 1, folder.bytes + file.size
-        for part in below_payload(file.path).split("/")[:-1]:
+        for part in file.path.split("/")[:-1]:
             if part not in folder.folders:
                 folder.folders[part] = Folder(part)
             folder = folder.folders[part]

@@ -86,7 +86,7 @@ def _headline(survey: Survey, lists: Lists, found: int) -> list[tuple[str, str]]
     if survey.tables:
         numbers.append(("Tables", f"{len(survey.tables):,}"))
     numbers.append(("Files", f"{len(survey.files):,}"))
-    return [*numbers, ("Size", size(sum(file.size for file in survey.files))), ("Findings", f"{found:,}")]
+    return [*numbers, ("Size", size(sum(file.size for file in survey.files.values()))), ("Findings", f"{found:,}")]
 
 
 def _coco_values(lists: Lists) -> dict[str, Any]:
@@ -115,9 +115,10 @@ def _coco_summary(lists: Lists) -> str:
 
 
 def _file_values(survey: Survey) -> dict[str, Any]:
+    every = list(survey.files.values())
     return {
-        "types": files.types(survey.files),
-        "largest": files.largest(survey.files),
-        "duplicates": files.duplicates(survey.files),
-        "tree": files.tree(survey.files),
+        "types": files.types(every),
+        "largest": files.largest(every),
+        "duplicates": files.duplicates(every),
+        "tree": files.tree(every),
     }

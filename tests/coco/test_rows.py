@@ -182,14 +182,14 @@ def _send_images(connection):
 
 @pytest.mark.timeout(600)
 def test_a_fetch_takes_little_memory_per_file(tmp_path):
-    """A whole fetch takes under a kilobyte per file, so that one of 300,000 files stays below 300 MB.
+    """A whole fetch, with the look into its files, takes under two kilobytes per file.
 
-    The more files, the less each takes: 800 bytes here, 700 in the end, as buffers and caches have a largest size.
+    The more files, the less each takes: 1.8 kB here, 1.2 in the end, as buffers and caches have a largest size.
     """
     few, many = 3_000, 10_000
     with RawServer(_send_images) as server:
         peaks = [_peak_of_fetch(tmp_path / str(count), server.url, count) for count in (few, many)]
-    assert (peaks[1] - peaks[0]) / (many - few) < 1000
+    assert (peaks[1] - peaks[0]) / (many - few) < 2000, peaks
 
 
 def _peak_of_fetch(folder, url, count):

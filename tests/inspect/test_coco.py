@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datapack.bag.bagit import PayloadFile
 from datapack.inspect.check import check
 from datapack.inspect.coco import may_be_coco, read_coco
 from datapack.inspect.locate import locate
@@ -242,7 +243,7 @@ def test_no_content_can_stop_the_checks(tmp_path_factory, lists):
         count = len(coco.rows)
         assert coco.boxes.shape == (count, 4)
         assert {len(column) for column in (coco.owners, coco.labels, coco.crowd, coco.box_ids)} == {count}
-        assert len(coco.images) == len(coco.urls) == len(coco.ids) == len(coco.times) == len(coco.names)
+        assert len(coco.images) == len(coco.ids) == len(coco.times) == len(coco.names)
         assert np.all(coco.owners < len(coco))
     for finding in check(seen):
         assert finding.count > 0
@@ -252,7 +253,7 @@ def test_no_content_can_stop_the_checks(tmp_path_factory, lists):
 def test_the_same_name_in_many_folders_takes_little_time(tmp_path):
     """A folder for each sequence, each with a frame 1: every name fits every file, and only some are compared."""
     names = [f"{number:05}/1.png" for number in range(20_000)]
-    files = dict.fromkeys(f"frames/{name}" for name in names)
+    files = {path: PayloadFile(path, 1, "") for path in (f"frames/{name}" for name in names)}
     assert locate("train.json", names, files) == tuple(files)
     assert locate("train.json", [f"/home/me/{name}" for name in names], files) == tuple(files)
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapack.bag.bagit import Bag
+from datapack.inspect.survey import payload_files
 from datapack.inspect.tables import read_tables
 from datapack.progress import Silent
 from tests.bags import write_bag
@@ -27,7 +28,8 @@ def read(tmp_path):
     def read(content, name="t.csv"):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         write_bag(folder, {name: content if isinstance(content, bytes) else content.encode()})
-        (table,) = read_tables(Bag.open(folder), Silent())
+        bag = Bag.open(folder)
+        (table,) = read_tables(bag, Silent(), payload_files(bag))
         assert table.path == name
         return table
 
@@ -169,8 +171,10 @@ def test_a_large_table_takes_flat_memory(tmp_path):
     """Nine times as many rows take no more memory."""
     code = (
         "import sys; from pathlib import Path; from datapack.bag.bagit import Bag\n"
-        "from datapack.inspect.tables import read_tables; from datapack.progress import Silent\n"
-        "print(read_tables(Bag.open(Path(sys.argv[1])), Silent())[0].rows)\n"
+        "from datapack.inspect.survey import payload_files; from datapack.inspect.tables import read_tables\n"
+        "from datapack.progress import Silent\n"
+        "bag = Bag.open(Path(sys.argv[1]))\n"
+        "print(read_tables(bag, Silent(), payload_files(bag))[0].rows)\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
     peaks = []
@@ -190,7 +194,7 @@ def test_many_tables_take_seconds(tmp_path):
     rows = "".join(f"{row},{draw.random():.4f},x\n" for row in range(40))
     write_bag(tmp_path, {f"t/{number}.csv": f"a,b,c\n{rows}".encode() for number in range(2000)})
     bag, started = Bag.open(tmp_path), time.process_time()
-    assert {table.rows for table in read_tables(bag, Silent())} == {40}
+    assert {table.rows for table in read_tables(bag, Silent(), payload_files(bag))} == {40}
     assert time.process_time() - started < 4
 
 
@@ -201,7 +205,8 @@ def test_arbitrary_bytes_never_raise(tmp_path_factory, content):
     for name in ("t.csv", "t.tsv", "t.csv.gz", "t.parquet"):
         folder = tmp_path_factory.mktemp("bag")
         write_bag(folder, {name: content})
-        (table,) = read_tables(Bag.open(folder), Silent())
+        bag = Bag.open(folder)
+        (table,) = read_tables(bag, Silent(), payload_files(bag))
         assert "\n" not in table.problem
         assert table.rows >= 0
         for column in table.columns:

@@ -50,7 +50,7 @@ class Page(HTMLParser):
 
 
 def a_file(path: str, size: int = 10, content: str = "") -> PayloadFile:
-    return PayloadFile(f"data/{path}", size, hashlib.sha256((content or path).encode()).hexdigest())
+    return PayloadFile(path, size, hashlib.sha256((content or path).encode()).hexdigest())
 
 
 def a_coco(
@@ -70,7 +70,6 @@ def a_coco(
         "path": path,
         "names": tuple(images),
         "images": tuple(f"images/{image}" for image in images),
-        "urls": ("",) * count,
         "ids": np.arange(count),
         "sizes": np.array(list(images.values()), np.int64).reshape(count, 2),
         "sequences": np.array([named.index(each) for each in sequences or ()] or [-1] * count, np.int64),
@@ -93,7 +92,7 @@ def a_survey(*cocos: Coco, tables: tuple[Table, ...] = (), files: tuple[PayloadF
     }
     images = tuple(ImageFile(path, "PNG", *sizes[path]) for path in sorted(sizes))
     every = [*files, *(a_file(one.path) for one in (*cocos, *images, *tables))]
-    return Survey(DIGEST, tuple(sorted(every)), images, cocos, tables, {})
+    return Survey(DIGEST, {file.path: file for file in sorted(every)}, images, cocos, tables, {})
 
 
 def a_head(**changes) -> Head:

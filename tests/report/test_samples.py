@@ -70,7 +70,7 @@ def test_images_without_a_list_are_shown_too():
     images = tuple(
         ImageFile(f"{number:03}.png", "PNG", 10, 10, problem="cut off" * (number < 50)) for number in range(100)
     )
-    survey = Survey(DIGEST, (), images, (), (), {})
+    survey = Survey(DIGEST, {}, images, (), (), {})
     found = [each.path for each in choose(survey, Lists.of(survey))]
     assert len(found) == ENOUGH
     assert min(found) >= "050.png"

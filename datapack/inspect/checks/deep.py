@@ -129,7 +129,7 @@ class _Images(NamedTuple):
         shaped = [image for image in survey.deep if not image.problem and image.contrast >= SHAPELESS]
         place = {image.path: number for number, image in enumerate(shaped)}
         numbers: dict[str, int] = {}
-        files = [numbers.setdefault(survey.hashes[image.path], len(numbers)) for image in shaped]
+        files = [numbers.setdefault(survey.files[image.path].sha256, len(numbers)) for image in shaped]
         bits, sizes = np.zeros(len(shaped), np.uint64), np.zeros(len(shaped), np.int64)
         for number, coco in enumerate([coco for coco in survey.cocos if len(coco)][:_MOST_LISTS]):
             held = np.array([place[path] for path in coco.images if path in place], np.int64)

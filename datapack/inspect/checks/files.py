@@ -8,7 +8,6 @@ from collections import defaultdict
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from datapack.bag.manifest import PAYLOAD
 from datapack.bag.names import folded
 from datapack.inspect.contents import ARCHIVE, PICKLE, PROGRAM
 from datapack.inspect.findings import EXAMPLES, Finding, Rule, drop_lines, few, some
@@ -115,19 +114,22 @@ WINDOWS = Rule(
 def check_names(survey: Survey) -> Iterator[Finding]:
     """Look for names of secrets and leftovers, for names that collide, and for names that not every system keeps."""
     found: dict[str, dict[str, str]] = {SECRETS.what: {}, LEFTOVERS.what: {}}
-    alike: dict[str, list[str]] = defaultdict(list)
-    for path in survey.hashes:
+    first: dict[str, str] = {}
+    alike: dict[str, set[str]] = defaultdict(set)
+    for path in survey.files:
         if suspect := suspect_of(path):
             found[suspect[0].what][path] = suspect[1]
-        alike[folded(path)].append(path)
+        form = folded(path)
+        if (other := first.setdefault(path if form == path else form, path)) != path:
+            alike[form] |= {other, path}
     for rule, kind in ((SECRET_NAMES, SECRETS), (JUNK, LEFTOVERS)):
         paths = found[kind.what]
         yield from some(rule, paths, _exclude(paths.values()), paths)
-    groups = [sorted(paths) for paths in alike.values() if len(paths) > 1]
+    groups = [sorted(paths) for paths in alike.values()]
     yield from some(ALIKE, [" and ".join(paths) for paths in groups])
-    long = [path for path in survey.hashes if _is_long(path)]
+    long = [path for path in survey.files if _is_long(path)]
     yield from some(LONG, [f"{len(path)} characters: {path}" for path in long], files=long)
-    unfit = [path for path in survey.hashes if _FOR_WINDOWS.search(path)]
+    unfit = [path for path in survey.files if _FOR_WINDOWS.search(path)]
     yield from some(WINDOWS, unfit, files=unfit)
 
 
@@ -188,12 +190,11 @@ def _names(paths: Iterable[str]) -> Iterator[str]:
 
 def check_copies(survey: Survey) -> Iterator[Finding]:
     """Look for empty files and for copies."""
-    empty = [file.path.removeprefix(f"{PAYLOAD}/") for file in survey.files if not file.size]
+    empty = [path for path, file in survey.files.items() if not file.size]
     yield from some(EMPTY, empty, drop_lines(survey.reference, EMPTY.code), empty)
     first: dict[str, str] = {}
     copies: list[tuple[str, str]] = []
-    for file in survey.files:
-        path = file.path.removeprefix(f"{PAYLOAD}/")
+    for path, file in survey.files.items():
         if file.size and (other := first.setdefault(file.sha256, path)) != path:
             copies.append((path, other))
     if copies:

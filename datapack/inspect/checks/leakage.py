@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from datapack.bag.bagit import PayloadFile
     from datapack.inspect.model import Coco, Survey
 
 SECONDS, NUMBERS = 10, 10
@@ -68,9 +69,9 @@ class _Pair(NamedTuple):
         """Whether one list is a part of the other, as far as nothing in their names contradicts that."""
         return len(self.shared) == len(self.small) and not _opposed(self.small.path, self.large.path)
 
-    def copies(self, hashes: Mapping[str, str]) -> set[str]:
+    def copies(self, files: Mapping[str, PayloadFile]) -> set[str]:
         """Return the images of the larger list that the smaller one has too, under another name."""
-        return {path for path in self.large.images if path and hashes[path] in self.shared}.difference(
+        return {path for path in self.large.images if path and files[path].sha256 in self.shared}.difference(
             self.small.images
         )
 
@@ -91,17 +92,17 @@ def check_same_images(survey: Survey) -> Iterator[Finding]:
     shared = sorted((pair for pair in pairs if not pair.is_nested), key=lambda pair: -len(pair.shared))
     if shared:
         images = frozenset().union(*(pair.shared for pair in shared))
-        lines = few(_describe_shared(pair, survey.hashes) for pair in shared)
-        files = frozenset().union(*(pair.copies(survey.hashes) for pair in shared))
+        lines = few(_describe_shared(pair, survey.files) for pair in shared)
+        files = frozenset().union(*(pair.copies(survey.files) for pair in shared))
         catalog = _split_lines(survey, shared[0].large)
         if files:
             catalog += "\n# or\n" + drop_lines(survey.reference, SAME_IMAGES.code)
         yield Finding(SAME_IMAGES, len(images), lines, catalog, files)
 
 
-def _describe_shared(pair: _Pair, hashes: Mapping[str, str]) -> str:
-    first = min(path for path in pair.small.images if path and hashes[path] in pair.shared)
-    others = [path for path in pair.large.images if path and hashes[path] == hashes[first]]
+def _describe_shared(pair: _Pair, files: Mapping[str, PayloadFile]) -> str:
+    first = min(path for path in pair.small.images if path and files[path].sha256 in pair.shared)
+    others = [path for path in pair.large.images if path and files[path].sha256 == files[first].sha256]
     same = "" if first in others else f", which is {min(others)}"
     return f"{pair.small.path} and {pair.large.path}: {counted(len(pair.shared), 'image')}, such as {first}{same}"
 
@@ -113,7 +114,7 @@ def check_neighbours(survey: Survey) -> Iterator[Finding]:
     for small, large in _related(survey):
         if (small.path, large.path) not in nested:
             for rule, is_number, most in ((NEIGHBOURS, False, SECONDS), (NEAR_NUMBERS, True, NUMBERS)):
-                near = _find_near(small, large, survey.hashes, most, is_number=is_number)
+                near = _find_near(small, large, survey.files, most, is_number=is_number)
                 if near.images:
                     found[rule].append(near)
     for rule, pairs in found.items():
@@ -134,7 +135,7 @@ class _Near(NamedTuple):
     files: frozenset[str]  # their neighbours in the larger list
 
 
-def _find_near(small: Coco, large: Coco, hashes: Mapping[str, str], most: float, *, is_number: bool) -> _Near:
+def _find_near(small: Coco, large: Coco, payload: Mapping[str, PayloadFile], most: float, *, is_number: bool) -> _Near:
     """Find the images of ``small`` that have a neighbour in ``large`` which is not the same image."""
     here, there = _by_sequence(small, is_number=is_number), _by_sequence(large, is_number=is_number)
     found: list[tuple[float, str, str]] = []
@@ -143,7 +144,7 @@ def _find_near(small: Coco, large: Coco, hashes: Mapping[str, str], most: float,
         ours, theirs = here[name], there[name]
         for at, nearest, apart in _nearest(small.times[ours], large.times[theirs], most):
             one, other = small.images[ours[at]], large.images[theirs[nearest]]
-            if hashes[one] != hashes[other]:
+            if payload[one].sha256 != payload[other].sha256:
                 found.append((apart, one, other))
         files |= {large.images[theirs[at]] for at, _, _ in _nearest(large.times[theirs], small.times[ours], most)}
     apart, one, other = min(found, default=(0.0, "", ""))
@@ -189,7 +190,7 @@ def _pairs(survey: Survey) -> list[_Pair]:
     """Return the pairs of lists that share images."""
     lists = defaultdict(list)
     for place, coco in enumerate(survey.cocos):
-        for sha256 in {survey.hashes[path] for path in coco.images if path}:
+        for sha256 in {survey.files[path].sha256 for path in coco.images if path}:
             lists[sha256].append(place)
     shared = defaultdict(set)
     for sha256, places in lists.items():

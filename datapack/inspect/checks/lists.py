@@ -216,12 +216,11 @@ def check_labelled(survey: Survey) -> Iterator[Finding]:
 
 def check_copies(survey: Survey) -> Iterator[Finding]:
     """Look for images of a list that are the same, byte by byte, under different names."""
-    hashes = survey.hashes
     lines, copies = [], set()
     for coco in survey.cocos:
         first: dict[str, str] = {}
         for path in sorted(set(filter(None, coco.images))):
-            original = first.setdefault(hashes[path], path)
+            original = first.setdefault(survey.files[path].sha256, path)
             if original != path:
                 lines.append(f"{coco.path}: {path} is {original}")
                 copies.add(path)
