@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datapack.catalog.git import is_ignored, uncommitted
 from datapack.doctor.result import Result, note, ok, problem
-from datapack.fetch.dvc_settings import check_remote, check_settings, read_setting
+from datapack.fetch.dvc.settings import check_remote, check_settings, read_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import BagError, DatapackError
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import has_pointer, read_pointer
-from datapack.fetch.dvc_settings import read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.pointer import has_pointer, read_pointer
+from datapack.fetch.dvc.settings import read_setting
 from datapack.fetch.job import FetchOptions, is_stale
 from datapack.targets import check_target, parse_target
 from datapack.versions.copies import open_bag

@@ -15,10 +15,10 @@ from datapack.bag.listing import is_folder
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import DatapackError, UsageError
-from datapack.fetch import dvc
-from datapack.fetch.dvc_add import exclusive
-from datapack.fetch.dvc_pointer import has_pointer
-from datapack.fetch.dvc_settings import read_setting
+from datapack.fetch.dvc import tracking
+from datapack.fetch.dvc.add import exclusive
+from datapack.fetch.dvc.pointer import has_pointer
+from datapack.fetch.dvc.settings import read_setting
 from datapack.files import disk_errors
 from datapack.text import counted, size
 from datapack.urls import hide_secrets
@@ -106,7 +106,7 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     objects = find_objects(workspace, lock, reference)
     copies = find_copies(workspace, reference, entry, lock.entries.get(reference), cached=objects.complete)
     staying = copies.staying(bag=chosen.bag, cache=chosen.cache and not objects.kept, image=chosen.dist)
-    if copies.is_here and not staying and dvc.is_pushed(workspace, workspace.pointer(reference), reporter):
+    if copies.is_here and not staying and tracking.is_pushed(workspace, workspace.pointer(reference), reporter):
         staying = ("DVC's remote",)
     if options.forget and entry is not None:
         fix = f"remove it from {workspace.catalog.name} first"

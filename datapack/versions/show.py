@@ -14,7 +14,7 @@ from datapack.catalog.git import first_day_of
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import FetchError, VersioningError
-from datapack.fetch.dvc_pointer import has_pointer
+from datapack.fetch.dvc.pointer import has_pointer
 from datapack.files import read_limited
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.text import counted, size

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_settings import link_types, read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.settings import link_types, read_setting
 from datapack.text import size
 from datapack.versions.usage import existing, free_bytes, is_on_same_disk
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_repository import set_up
-from datapack.fetch.dvc_settings import check_remote, check_settings, read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.repository import set_up
+from datapack.fetch.dvc.settings import check_remote, check_settings, read_setting
 from tests.conftest import Catalog
 
 

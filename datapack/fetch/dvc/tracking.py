@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_add import add_bag, is_ordinary
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import has_pointer, read_pointer
-from datapack.fetch.dvc_repository import set_up
-from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
+from datapack.fetch.dvc.add import add_bag, is_ordinary
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.pointer import has_pointer, read_pointer
+from datapack.fetch.dvc.repository import set_up
+from datapack.fetch.dvc.settings import check_remote, check_settings, find_repository, read_setting
 from datapack.files import atomic_writer, read_limited
 from datapack.text import counted, size
 from datapack.web.certificates import find_authorities

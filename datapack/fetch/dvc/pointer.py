@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import check_md5
+from datapack.fetch.dvc.cache import check_md5
 from datapack.yamlfile import YamlFile
 
 if TYPE_CHECKING:

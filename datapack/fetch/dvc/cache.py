@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_settings import cache_folder, find_repository
+from datapack.fetch.dvc.settings import cache_folder, find_repository
 from datapack.files import TEMPORARY_PREFIX, open_regular, read_limited, share_blocks, temporary_file
 
 if TYPE_CHECKING:
