@@ -272,7 +272,7 @@ def _context(job: FetchJob, origins: Mapping[Reference, Origin]) -> FetchContext
 
 
 def _replaced(path: Path) -> Path:
-    return path.with_name(f"{path.name}.replaced.partial")
+    return path.with_name(f"{path.name}+replaced.partial")  # no version has a + in its name
 
 
 def _publish(bag: Bag, path: Path) -> Bag:

@@ -192,7 +192,7 @@ def _bag_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
     """Yield the bag, what killed runs left of it, and its reports."""
     bag, version = workspace.bag(reference), reference.version
     _check_folders(workspace.root / "data", bag.parent, bag)
-    yield from _present(bag, bag.with_name(f"{version}.partial"), bag.with_name(f"{version}.replaced.partial"))
+    yield from _present(bag, bag.with_name(f"{version}.partial"))
     yield from sorted(bag.parent.glob(f"{version}+*.partial"))  # no letter of a version has a meaning in a pattern
     yield from _present(bag.with_name(f"{version}.partial.dvc"), workspace.failures(reference))
 
