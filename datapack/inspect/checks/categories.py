@@ -83,14 +83,18 @@ def check_meanings(survey: Survey) -> Iterator[Finding]:
 
 
 def _conflicts(one: Coco, other: Coco) -> Iterator[str]:
-    names = {category.id: category.name for category in other.categories}
-    ids = {category.name: category.id for category in other.categories}
+    """Compare two lists; a list that uses a name or an id twice means each of them."""
+    names: dict[int, list[str]] = defaultdict(list)
+    ids: dict[str, list[int]] = defaultdict(list)
+    for category in other.categories:
+        names[category.id].append(category.name)
+        ids[category.name].append(category.id)
     for category in one.categories:
-        there = names.get(category.id, category.name)
-        if there != category.name:
-            yield f"id {category.id} is {category.name!r} in {one.path}, {there!r} in {other.path}"
-        elif ids.get(category.name, category.id) != category.id:
-            yield f"{category.name!r} has id {category.id} in {one.path}, {ids[category.name]} in {other.path}"
+        there = names.get(category.id, [category.name])
+        if category.name not in there:
+            yield f"id {category.id} is {category.name!r} in {one.path}, {there[0]!r} in {other.path}"
+        elif category.id not in ids.get(category.name, [category.id]):
+            yield f"{category.name!r} has id {category.id} in {one.path}, {ids[category.name][0]} in {other.path}"
 
 
 RULES = (UNUSED, SAME_NAME, OTHER_MEANING, ELSEWHERE)
