@@ -90,7 +90,8 @@ class Coco:
     categories: tuple[Category, ...]
     bad_rows: tuple[BadRow, ...] = ()  # at most a thousand of them
     bad_count: int = 0  # how many there are
-    has_boxes: bool = True  # whether the file has a list of annotations
+    has_boxes: bool = True  # whether the file has a list of boxes
+    unboxed: int = 0  # annotations that are captions or panoptic segments
     numbered: frozenset[int] = frozenset()  # the sequences whose times are frames' numbers, not seconds
     box_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # M, `NO_ID` where there is none
     problem: str = ""  # why the file can't be read; then it has no rows

@@ -113,8 +113,8 @@ NO_IMAGES = Rule(
 NO_BOXES = Rule(
     "DP325",
     "warning",
-    "COCO files whose list of annotations is empty",
-    "Nothing was labelled, or the labels were lost in the export.",
+    "COCO files whose list of annotations has no box",
+    "Nothing was labelled, or the labels were lost in the export, or no row can be used.",
     "Export the list again, or remove the empty list if there are no labels.",
 )
 
