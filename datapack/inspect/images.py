@@ -1,4 +1,4 @@
-"""The images of a bag, as far as their headers and their metadata say, and a look into its other files."""
+"""The images of a bag, as far as their headers and their metadata say, and what its other files contain."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_files(bag: Bag, reporter: Reporter) -> tuple[tuple[ImageFile, ...], tup
     names = (path.removeprefix(f"{PAYLOAD}/") for path in bag.manifest.hashes)
     batches = iter(lambda: list(islice(names, _BATCH)), [])
     found: list[ImageFile | Content] = []
-    with reporter.progress("look into files", bag.files, "files") as advance:
+    with reporter.progress("reading files", bag.files, "files") as advance:
         for batch in run_all(partial(_read_batch, bag.path / PAYLOAD), batches, advance=advance):
             found += batch
     found.sort(key=lambda file: file.path)
