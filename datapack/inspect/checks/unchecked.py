@@ -17,7 +17,7 @@ UNCHECKED = Rule(
     "DP326",
     "note",
     "labels that datapack does not check",
-    "Only the boxes of COCO files are checked, so nothing is known of mistakes in these. The trainers don't read them.",
+    "datapack checks only boxes in COCO files, so mistakes in these labels stay hidden. The trainers don't read them.",
     "Convert boxes to a COCO file, or check them with the program that uses them.",
 )
 _BESIDE_IMAGES = {  # files that have the name of an image
