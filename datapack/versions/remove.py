@@ -104,7 +104,7 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     lock, entry = Lock.read(workspace.lock), find_entry(workspace, reference)
     chosen = _chosen(options)
     objects = find_objects(workspace, lock, reference)
-    copies = find_copies(workspace, reference, entry, lock.entries.get(reference), cached=objects.complete)
+    copies = find_copies(workspace, reference, entry, lock.entries.get(reference), reporter, cached=objects.complete)
     staying = copies.staying(bag=chosen.bag, cache=chosen.cache and not objects.kept, image=chosen.dist)
     if copies.is_here and not staying and tracking.is_pushed(workspace, workspace.pointer(reference), reporter):
         staying = ("DVC's remote",)
