@@ -41,7 +41,6 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         deep: whether to decode every image.
     """
     files = tuple(bag.payload())
-    paths = {path_in_payload(file): file for file in files}
     images, contents = read_files(bag, reporter)
     return Survey(
         digest=bag.manifest.digest,
@@ -49,7 +48,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         images=images,
         cocos=read_cocos(bag, reporter, folders=folders),
         tables=read_tables(bag, reporter),
-        missing=_read_missing(bag) if MISSING in paths and paths[MISSING].size <= _LARGEST_LIST else {},
+        missing=read_missing(bag),
         deep=read_deep(bag, images, reporter) if deep else (),
         reference=bag.info.get(IDENTIFIER, ""),
         contents=contents,
@@ -102,9 +101,12 @@ def _complete(coco: Coco, paths: Collection[str], folder: str | None) -> Coco:
     )
 
 
-def _read_missing(bag: Bag) -> dict[str, Missing]:
-    """Read ``missing.csv``; a file of that name that a source brought may be anything."""
+def read_missing(bag: Bag) -> dict[str, Missing]:
+    """Read ``missing.csv``; none without it. A file of that name that a source brought may be anything."""
+    name = f"{PAYLOAD}/{MISSING}"
+    if name not in bag.listing.files or bag.listing.files[name].size > _LARGEST_LIST:
+        return {}
     try:
-        return parse_missing(read_limited(bag.path / PAYLOAD / MISSING, _LARGEST_LIST, BagError))
+        return parse_missing(read_limited(bag.path / name, _LARGEST_LIST, BagError))
     except ValueError:
         return {}
