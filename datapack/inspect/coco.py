@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from datapack.coco.rows import START, read_rows
+from datapack.coco.rows import START, is_text, read_rows
 from datapack.errors import FetchError
 from datapack.inspect.model import NO_ID, BadRow, Category, Coco
 
@@ -248,18 +248,13 @@ def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
 
 def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
-    if type(value) is not str or not value or len(value) > _LONGEST or not _is_text(value):
+    if type(value) is not str or not value or len(value) > _LONGEST or not is_text(value):
         raise ValueError(f"the {key} {reprlib.repr(value)} is not a text" if key in row else f"no {key}")
     return value
 
 
-def _is_text(value: str) -> bool:
-    """Whether a text has only characters: JSON can also have half of one, which no file name can."""
-    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
 def _url(value: object) -> str:
-    return value if type(value) is str and len(value) <= _LONGEST and _is_text(value) else ""
+    return value if type(value) is str and len(value) <= _LONGEST and is_text(value) else ""
 
 
 def _whole(row: dict[str, Any], key: str) -> int:

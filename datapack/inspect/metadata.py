@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.inspect.tiff_tags import Tag, TiffTags
+from datapack.download.tiff_tags import Tag, TiffTags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,6 +26,7 @@ from datapack.versions.copies import find_copies
 from datapack.versions.objects import Objects, find_objects
 from datapack.versions.usage import Usage, measure
 from datapack.workspace.cache import HashCache
+from datapack.workspace.folder import REHEARSAL_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 _ONLY_COPY = "no other copy of this version is known"
-_RUNNING = "datapack-rehearsal"  # in the folder of a rehearsal as long as it runs
 _REMOVED = "+removed.partial"  # no version has a + in its name, and git ignores *.partial/
 
 
@@ -201,7 +201,7 @@ def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
     """Yield the default target, what killed runs left of it, its provenance, and the rehearsals."""
     dist, rehearsals = workspace.dist(reference), workspace.rehearsals(reference)
     _check_folders(dist.parent, dist, rehearsals.parent, rehearsals)
-    for mark in rehearsals.glob(f"*/{_RUNNING}"):
+    for mark in rehearsals.glob(f"*/{REHEARSAL_MARK}"):
         fix = "wait until it has ended; if it was killed, the next 'datapack run' clears up"
         raise DatapackError("a rehearsal uses this folder", where=mark.parent, fix=fix)
     yield from _present(dist, dist.with_name(f"{dist.name}.partial"), dist.with_name(f"{dist.name}{_REMOVED}"))
