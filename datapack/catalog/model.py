@@ -192,7 +192,7 @@ class Entry:
 
     @cached_property
     def image_folders(self) -> dict[str, str]:
-        """The payload folder of the images of each COCO file, by its path, as far as the catalog says so."""
+        """The payload folder of the images of each COCO file that the catalog names, by its path."""
         known = {origin.reference: origin.image_folders for origin in self.origins}
         folders: dict[str, str] = {}
         for source in self.sources:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from datapack.doctor.place import Place
 
-_KEPT = ("datasets.yml", "datasets.lock", ".gitignore", "data", ".dvc")  # as far as git does not ignore what is in them
+_KEPT = ("datasets.yml", "datasets.lock", ".gitignore", "data", ".dvc")  # except what git ignores in them
 _OURS = (".datapack", "dist")  # folders that datapack writes, and that nobody should commit
 _SHOWN = 3
 

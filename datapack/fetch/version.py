@@ -60,7 +60,7 @@ def fetch_version(job: FetchJob) -> FetchedVersion:
 
 
 def _fetch_unchecked(job: FetchJob) -> FetchedVersion:
-    """Fetch a version without a look at its data."""
+    """Fetch a version; do not check its data."""
     _note_licences(job)
     got = get_bag(job, _fetch_origins)
     bag, job = got.bag, replace(job, lock=got.lock)
@@ -87,7 +87,7 @@ def _note_licences(job: FetchJob) -> None:
 
 
 def _fetch_origins(job: FetchJob) -> FetchedOrigins:
-    """Fetch the versions that a version is derived from, as far as they are not here."""
+    """Fetch the versions that a version is derived from, if they are not here."""
     origins: dict[Reference, Origin] = {}
     for entry in job.entry.origins:
         try:

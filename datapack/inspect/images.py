@@ -1,4 +1,4 @@
-"""The images of a bag, as far as their headers and their metadata say, and what its other files contain."""
+"""What the headers and the metadata of a bag's images say, and what its other files contain."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image, as far as its header and its metadata say; no pixel is decoded."""
+    """What the header and the metadata of an image say; no pixel is decoded."""
 
     path: str
     form: str  # PNG, JPEG, ..., as its content shows; empty if it is broken
@@ -47,7 +47,7 @@ NO_ID = -(2**63)  # of a box: COCO's metrics need an id, training does not
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file that is no image holds, as far as somebody should know it."""
+    """What a user should know about the content of a file that is not an image."""
 
     path: str
     form: str = ""  # archive, program, pickle, web page
@@ -110,7 +110,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV, TSV or Parquet file, as far as it can be read."""
+    """A CSV, TSV or Parquet file, up to where it can be read."""
 
     path: str
     rows: int  # without the header

@@ -37,7 +37,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
     Args:
         bag: the bag; its names and sizes are those of its manifest.
         reporter: shows progress.
-        folders: by the path of a COCO file, the payload folder of its images, as far as the catalog says so.
+        folders: by the path of a COCO file, the payload folder of its images, if the catalog names one.
         deep: whether to decode every image.
     """
     files = tuple(bag.payload())

@@ -50,13 +50,13 @@ Way = Literal["here", "cache", "remote", "sources"]
 
 @dataclass(frozen=True)
 class VersionPlan:
-    """How the bag of one version is got."""
+    """Where the bag of one version comes from."""
 
     reference: Reference
     way: Way
     whole: Amount  # the version
     fetched: Amount  # of it, over a network
-    written: Amount  # of it, anew on this disk
+    written: Amount  # of it, new on this disk
     sources: tuple[SourceCost, ...]  # if they are asked
     is_locked: bool = True  # whether the lock says what the version will be
 
@@ -68,7 +68,7 @@ class Plan:
     reference: Reference
     target: str
     connections: int  # to a host at a time
-    versions: tuple[VersionPlan, ...]  # those that are got: the parents and origins first, then the version itself
+    versions: tuple[VersionPlan, ...]  # to fetch or restore: parents and origins first, then the version itself
     places: tuple[Place, ...]
     disks: tuple[Disk, ...]
     image: ImageCost
@@ -85,7 +85,7 @@ class Plan:
         return reduce(add, (version.fetched for version in self.versions))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan for JSON; what nobody knows is null."""
+        """Return the plan for JSON; what is not known is null."""
         return {
             "reference": str(self.reference),
             "target": self.target,

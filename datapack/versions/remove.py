@@ -97,7 +97,7 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     """Say what `remove` would do; nothing is changed.
 
     Raises:
-        UsageError: nobody knows the version, or the catalog still has what is to be forgotten.
+        UsageError: the version is not known, or the catalog still has what is to be forgotten.
         VersioningError: a DVC file can't be read, so any object may be needed.
         DatapackError: a link is where a folder should be, or a rehearsal uses its folder.
     """
@@ -278,7 +278,7 @@ def pushed_to(workspace: Workspace, lock: Lock, reference: Reference) -> list[st
 
 
 def table(removal: Removal, root: Path, *, done: bool) -> str:
-    """Format a removal: what goes, what comes free, what stays."""
+    """Format a removal: what is removed, the space that this frees, and what stays."""
     lines = []
     for part in removal.parts:
         lines.append(f"{part.name:6} {size(part.usage.bytes):>9}  {counted(part.usage.files, 'file')}")

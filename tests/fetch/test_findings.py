@@ -86,7 +86,7 @@ def test_strict_stops_a_build_before_its_image(crabs):
         error = crabs.fails(*command)
         assert (
             "error: crabs@v1: --strict does not accept what the checks found: found 1 error and 1 warning; "
-            "'datapack check crabs@v1' shows how to mend or silence them" in error
+            "'datapack check crabs@v1' shows how to fix or silence them" in error
         )
         assert "  warning DP309: duplicate boxes" in error
     assert not (crabs.root / "dist").exists()

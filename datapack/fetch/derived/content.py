@@ -1,4 +1,4 @@
-"""The content of another version, as far as a derived one is made from it. Paths are below the payload."""
+"""What a derived version needs to know about the content of its origin. Paths are below the payload."""
 
 from __future__ import annotations
 

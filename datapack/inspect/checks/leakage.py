@@ -65,7 +65,7 @@ class _Pair(NamedTuple):
 
     @property
     def is_nested(self) -> bool:
-        """Whether one list is a part of the other, as far as nothing in their names contradicts that."""
+        """Whether one list is a part of the other, unless their names contradict that."""
         return len(self.shared) == len(self.small) and not _opposed(self.small.path, self.large.path)
 
     def copies(self, hashes: Mapping[str, str]) -> set[str]:
@@ -204,7 +204,7 @@ def _sorted(one: Coco, other: Coco) -> tuple[Coco, Coco]:
 
 
 def _split_lines(survey: Survey, coco: Coco) -> str:
-    """Return the lines of a new version that divides a list anew."""
+    """Return the lines of a new version that splits a COCO file again."""
     reference = survey.reference or "NAME@VERSION"
     path = coco.path if _PLAIN.fullmatch(coco.path) else json.dumps(coco.path, ensure_ascii=False)
     return f"sources:\n  - split: {reference}\n    coco: {path}\n    ratios: {{train: 0.8, val: 0.2}}"

@@ -178,7 +178,7 @@ def _sizes(coco: Coco, size: tuple[int, ...], image: ImageFile) -> str:
 
 
 def check_ids(survey: Survey) -> Iterator[Finding]:
-    """Check that no id is used twice in a list, and that no image is."""
+    """Check that no id and no image is used twice in a COCO file."""
     twice, listed = [], []
     for coco in survey.cocos:
         for what, ids in (
