@@ -10,8 +10,8 @@ from benchmarks.workplace import PROJECT, Workplace, workplace
 
 ARIA2C = "aria2c -q -j5 -x1 --file-allocation=none -d loot -i urls.txt"
 FETCH_ONLY = (  # without DVC, which is a separate step
-    "import sys; from datapack.fetch import dvc; dvc.add = lambda *_: '0' * 32 + '.dir';"
-    "dvc.tracked_hash = lambda _: None;"
+    "import sys; from datapack.fetch.dvc import tracking; tracking.add = lambda *_: '0' * 32 + '.dir';"
+    "tracking.tracked_hash = lambda _: None;"
     "from datapack.cli import main; sys.exit(main(['fetch', 'noise@v1']))"
 )
 

@@ -26,6 +26,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or f'{noun}s'}"
 
 
+def short_digest(digest: str) -> str:
+    """Shorten a digest to what a table has space for: ``sha256:1f2e3d4c5b6a``."""
+    return digest[: len("sha256:") + 12]
+
+
 def duration(seconds: float) -> str:
     """Format a time in one unit: ``40 s``, ``26 min``, ``3.5 h``."""
     if seconds < 90:  # noqa: PLR2004 - above, minutes read better

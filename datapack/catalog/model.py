@@ -34,13 +34,13 @@ KINDS: dict[str, type[Source]] = {
 _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
-_URL = r"^https?://[^\s/]+\S*$"
+URL = r"^https?://[^\s/]+\S*$"
 _FORMS = {  # each pattern in words, for errors
     _NAME: NAME_FORM,
     _VERSION: VERSION_FORM,
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
-    _URL: "an http or https URL",
+    URL: "an http or https URL",
     **FORMS,
 }
 
@@ -152,7 +152,7 @@ class Dataset(_Model):
 
     title: str = Field(min_length=1, description="a short description")
     licence: str = Field(min_length=1, description="the licence, as an SPDX expression if there is one")
-    homepage: str | None = Field(None, pattern=_URL, description="a web page about the dataset")
+    homepage: str | None = Field(None, pattern=URL, description="a web page about the dataset")
     publisher: str | None = Field(None, min_length=1, description="the organisation that publishes the dataset")
     contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of the dataset")
     private: bool = Field(
@@ -192,7 +192,7 @@ class Entry:
 
     @cached_property
     def image_folders(self) -> dict[str, str]:
-        """The payload folder of the images of each COCO file, by its path, as far as the catalog says so."""
+        """The payload folder of the images of each COCO file that the catalog names, by its path."""
         known = {origin.reference: origin.image_folders for origin in self.origins}
         folders: dict[str, str] = {}
         for source in self.sources:

@@ -9,13 +9,13 @@ import json
 import sys
 from typing import Any
 
-from datapack.catalog.model import _URL, KINDS, Catalog
+from datapack.catalog.model import KINDS, URL, Catalog
 
 # Simple patterns that editors can check in sources; the models check more strictly.
 _PATH = r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))"
 _SOURCE_PATTERNS = {
     **dict.fromkeys(("coco", "files", "into", "list", "local", "name"), _PATH),
-    **dict.fromkeys(("base", "mirrors", "url"), _URL),
+    **dict.fromkeys(("base", "mirrors", "url"), URL),
 }
 
 

@@ -43,7 +43,7 @@ def add_command(
 
 
 def add_common(parser: argparse.ArgumentParser, *, given_only: bool = False) -> None:
-    """Add what can be said before and after the command; after it, only what is given replaces what came before."""
+    """Add the options that work before and after the command; one given after it replaces one given before it."""
 
     def default(value: object) -> object:
         return argparse.SUPPRESS if given_only else value

@@ -34,6 +34,11 @@ class Row(NamedTuple):
 START = -1
 
 
+def is_text(value: str) -> bool:
+    """Whether a string has only characters: JSON can also hold half of one, which no file name and no URL can."""
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield each key of a COCO file, or of another JSON file with an object, and each row of its lists, in order.
 

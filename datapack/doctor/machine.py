@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from datapack.doctor.result import Result, note, ok, problem
 from datapack.engine import Engine, open_engine
 from datapack.errors import ImageError
-from datapack.fetch.dvc_repository import supports_reflinks
-from datapack.fetch.dvc_settings import cache_folder
+from datapack.fetch.dvc.repository import supports_reflinks
+from datapack.fetch.dvc.settings import cache_folder
 from datapack.files import temporary_file
 from datapack.text import size
 from datapack.urls import hide_secrets

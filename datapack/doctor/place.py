@@ -1,4 +1,4 @@
-"""Where datapack runs: the folder, and its workspace and catalog, as far as there are any."""
+"""Where datapack runs: the folder, and its workspace and catalog if there are any."""
 
 from __future__ import annotations
 

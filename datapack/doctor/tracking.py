@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from datapack.catalog.git import is_ignored, uncommitted
 from datapack.doctor.result import Result, note, ok, problem
-from datapack.fetch.dvc_settings import check_remote, check_settings, read_setting
+from datapack.fetch.dvc.settings import check_remote, check_settings, read_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from datapack.doctor.place import Place
 
-_KEPT = ("datasets.yml", "datasets.lock", ".gitignore", "data", ".dvc")  # as far as git does not ignore what is in them
+_KEPT = ("datasets.yml", "datasets.lock", ".gitignore", "data", ".dvc")  # except what git ignores in them
 _OURS = (".datapack", "dist")  # folders that datapack writes, and that nobody should commit
 _SHOWN = 3
 

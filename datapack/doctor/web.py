@@ -1,4 +1,4 @@
-"""What the environment says about the web: proxies and certificates. Nothing is said where it says nothing."""
+"""Proxies and certificates that the environment names, if any."""
 
 from __future__ import annotations
 

@@ -7,18 +7,19 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
+from datapack.download.tiff_tags import TiffTags
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Size = tuple[int, int]
 
 _MOST_STEPS = 20_000  # through the segments of a JPEG: a real one has a few hundred
-_MOST_TAGS = 4096  # of a TIFF: a real one has a few dozen
-_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG (ITU-T T.81, table B.1)
+START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG (ITU-T T.81, table B.1)
 _ALONE = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}  # markers and fill bytes without a length
 _END = {0xD9, 0xDA}  # of the header: end of the image, start of its pixels
 _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF
-_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of a TIFF's tags: BYTE, SHORT, LONG, LONG8
+_WHOLE_NUMBERS = {1, 3, 4, 16}  # types of a TIFF's tags: BYTE, SHORT, LONG, LONG8
 _ON_ITS_SIDE = range(5, 9)
 
 
@@ -84,7 +85,7 @@ def _jpeg(file: BinaryIO) -> Size:
         if marker in _END:
             break
         (length,) = struct.unpack(">H", file.read(2))
-        if marker in _START_OF_FRAME:
+        if marker in START_OF_FRAME:
             height, width = struct.unpack(">xHH", file.read(5))
             return width, height
         file.seek(max(0, length - 2), os.SEEK_CUR)
@@ -92,24 +93,13 @@ def _jpeg(file: BinaryIO) -> Size:
 
 
 def _tiff(file: BinaryIO) -> Size:
-    header = file.read(16)
-    order, big = "<" if header[:2] == b"II" else ">", b"+" in header[2:4]
-    tag = struct.Struct(f"{order}HH{'Q8s' if big else 'I4s'}")
-    (place,) = struct.unpack(f"{order}{'Q' if big else 'I'}", header[8:16] if big else header[4:8])
-    if place >= file.seek(0, os.SEEK_END):
-        raise ValueError("no directory")
-    file.seek(place)
-    (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(8 if big else 2))
-    if count > _MOST_TAGS:
-        raise ValueError("too many tags")
-    tags: dict[int, int] = {}
-    for number, kind, values, content in tag.iter_unpack(file.read(count * tag.size)):
-        if values == 1 and kind in _NUMBERS:
-            tags.setdefault(number, struct.unpack_from(f"{order}{_NUMBERS[kind]}", content)[0])
-    if not {_WIDTH, _HEIGHT} <= tags.keys():
+    tiff = TiffTags(file)
+    tags = tiff.directory(tiff.first)
+    single = {name: tag for name, tag in tags.items() if tag.values == 1 and tag.kind in _WHOLE_NUMBERS}
+    width, height = (tiff.number(single.get(name)) for name in (_WIDTH, _HEIGHT))
+    if width is None or height is None:
         raise ValueError("no size among the tags")
-    size = tags[_WIDTH], tags[_HEIGHT]
-    return size[::-1] if tags.get(_ORIENTATION) in _ON_ITS_SIDE else size
+    return (height, width) if tiff.number(single.get(_ORIENTATION)) in _ON_ITS_SIDE else (width, height)
 
 
 _READERS: dict[str, Callable[[BinaryIO], Size]] = {

@@ -161,7 +161,7 @@ def _check_overlaps(infos: list[zipfile.ZipInfo], end: int) -> None:
 
 
 class _Tar:
-    """A tar archive; each reading of it starts anew."""
+    """A tar archive; each reading starts at its beginning."""
 
     def __init__(self, file: BinaryIO, unpack: Callable[[BinaryIO], Readable], limit: _Limit) -> None:
         self._file, self._unpack, self._limit = file, unpack, limit

@@ -18,13 +18,13 @@ from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
 from datapack.catalog.sources import LocalSource, SubsetSource
 from datapack.download import Downloader
 from datapack.errors import BagError, FetchError, ManifestError, MismatchError
-from datapack.fetch import dvc
 from datapack.fetch.claims import Claims
 from datapack.fetch.context import FetchContext
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import has_pointer
-from datapack.fetch.dvc_repository import set_up
-from datapack.fetch.dvc_settings import check_settings
+from datapack.fetch.dvc import tracking
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.pointer import has_pointer
+from datapack.fetch.dvc.repository import set_up
+from datapack.fetch.dvc.settings import check_settings
 from datapack.fetch.kinds.local import is_here
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
@@ -210,7 +210,7 @@ def _restore(job: FetchJob) -> Bag | None:
     if not has_pointer(job.pointer):
         return None
     remove_payload_link(job.partial)
-    if not dvc.restore(job.workspace, job.pointer, job.partial, job.reporter):
+    if not tracking.restore(job.workspace, job.pointer, job.partial, job.reporter):
         return None
     manifest, listing = _check_restored_tags(job), list_payload(job.partial)
     with job.reporter.progress(f"checking {job.entry.reference}", listing.size, "B") as advance:
@@ -236,7 +236,7 @@ def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tup
     with disk_errors(job.partial, BagError):
         for name in names:
             (job.partial / name).unlink()
-    if dvc.remove_damaged(job.workspace, job.pointer, names):
+    if tracking.remove_damaged(job.workspace, job.pointer, names):
         fault = "DVC's cache held files that differ from the bag's manifest"
         fix = "they were removed from the cache; run the same command again to get them from the remote"
     else:
@@ -272,7 +272,7 @@ def _context(job: FetchJob, origins: Mapping[Reference, Origin]) -> FetchContext
 
 
 def _replaced(path: Path) -> Path:
-    return path.with_name(f"{path.name}.replaced.partial")
+    return path.with_name(f"{path.name}+replaced.partial")  # no version has a + in its name
 
 
 def _publish(bag: Bag, path: Path) -> Bag:

@@ -58,7 +58,7 @@ def note_findings(job: FetchJob, bag: Bag) -> None:
             "--strict does not accept what the checks found",
             where=reference,
             found=" and ".join(filter(None, (_count(found, severity) for severity in _SHOWN_SEVERITIES))),
-            fix=f"'datapack check {reference}' shows how to mend or silence them",
+            fix=f"'datapack check {reference}' shows how to fix or silence them",
             details=tuple(map(str, found)),
         )
     for one in found[:_SHOWN]:
@@ -73,7 +73,7 @@ def _count(found: list[_Kept], severity: str) -> str:
 
 
 def _find(job: FetchJob, bag: Bag) -> list[_Kept]:
-    """Return what the checks find, as kept if these checks looked at the same data before."""
+    """Return what the checks find, from the cache if these checks have seen the same data before."""
     folders = job.entry.image_folders
     path = job.workspace.findings(bag.manifest.digest, _rules(folders))
     kept = _read(path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import MANIFEST, Manifest
 from datapack.bag.tag_file import read_tag_file
-from datapack.fetch import dvc
+from datapack.fetch.dvc import tracking
 from datapack.files import atomic_writer
 from datapack.hashing import digest_of
 
@@ -40,7 +40,7 @@ def find_manifest(workspace: Workspace, reference: Reference, digest: str, repor
     here = manifest_here(workspace, reference, digest)
     if here is not None:
         return here
-    found = dvc.read(workspace, workspace.pointer(reference), MANIFEST, reporter)
+    found = tracking.read(workspace, workspace.pointer(reference), MANIFEST, reporter)
     if found is None or digest_of(found) != digest:
         return None
     manifest = Manifest.parse(found, where=reference)

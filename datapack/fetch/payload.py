@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datapack.workspace.cache import HashCache
 
 _UNKNOWN = Checksum()
-_BATCH = 4096  # files that are checked before the next ones are looked at
+_BATCH = 4096  # files that are checked at a time
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from datapack.bag.missing import MISSING, parse_missing
 from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import (
     CocoSource,
@@ -35,6 +36,8 @@ from datapack.fetch.kinds.url import fetch_url
 from datapack.fetch.kinds.url_list import fetch_list
 from datapack.fetch.names import check_name
 from datapack.fetch.payload import payload_path
+from datapack.files import read_limited
+from datapack.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +47,9 @@ if TYPE_CHECKING:
     from datapack.catalog.sources import AnySource, Source
     from datapack.download import Failure
     from datapack.fetch.context import FetchContext, SourceResult
-    from datapack.fetch.payload import Contents, WantedFile
+    from datapack.fetch.payload import Contents, Payload, WantedFile
+
+_LARGEST_LIST = 64 << 20  # bytes of missing.csv
 
 
 def _fetch_split(source: SplitSource, context: FetchContext) -> SourceResult:
@@ -125,8 +130,23 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         used.update({path: keep or used.get(path, False) for path, keep in result.used.items()})
     check_failures()
     payload.drop(path for path, keep in used.items() if not keep)
+    _note_given_missing(payload, context)
     payload.add_missing(missing)
     return payload.finish()
+
+
+def _note_given_missing(payload: Payload, context: FetchContext) -> None:
+    """Say that a source brought a list of missing files: checks and trainers do without the files that it names."""
+    try:
+        content = read_limited(payload.folder / MISSING, _LARGEST_LIST, FetchError) if payload.has(MISSING) else b""
+        given = parse_missing(content)
+    except (FetchError, ValueError):  # another table
+        return
+    if given:
+        context.reporter.note(
+            f"{MISSING} is from a source: 'datapack check' and the trainers do without {counted(len(given), 'file')} "
+            "that it names as missing; if you do not want that, leave it out with 'exclude:'"
+        )
 
 
 def _note_outside(sources: Sequence[AnySource], context: FetchContext) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong in a store, in words: whose fault it is, and what to do, without a secret.
+"""Errors of a store as messages: the cause and what to do, without a secret.
 
 The libraries raise many kinds of errors, whose texts can hold keys and whole requests. So only codes and class names of
 theirs are shown.

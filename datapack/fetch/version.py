@@ -13,10 +13,10 @@ from datapack.catalog.lock import Lock, LockEntry
 from datapack.catalog.model import Catalog
 from datapack.catalog.origins import forbids_adaptations
 from datapack.errors import DatapackError, MismatchError, VersioningError
-from datapack.fetch import dvc
 from datapack.fetch.bag import FetchedOrigins, get_bag
 from datapack.fetch.context import Origin
-from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc import tracking
+from datapack.fetch.dvc.cache import DvcCache
 from datapack.fetch.findings import note_findings
 from datapack.fetch.history import keep_manifest
 from datapack.fetch.job import FetchJob, FetchOptions
@@ -60,7 +60,7 @@ def fetch_version(job: FetchJob) -> FetchedVersion:
 
 
 def _fetch_unchecked(job: FetchJob) -> FetchedVersion:
-    """Fetch a version without a look at its data."""
+    """Fetch a version; do not check its data."""
     _note_licences(job)
     got = get_bag(job, _fetch_origins)
     bag, job = got.bag, replace(job, lock=got.lock)
@@ -87,7 +87,7 @@ def _note_licences(job: FetchJob) -> None:
 
 
 def _fetch_origins(job: FetchJob) -> FetchedOrigins:
-    """Fetch the versions that a version is derived from, as far as they are not here."""
+    """Fetch the versions that a version is derived from, if they are not here."""
     origins: dict[Reference, Origin] = {}
     for entry in job.entry.origins:
         try:
@@ -111,13 +111,13 @@ def _digests(job: FetchJob) -> dict[str, str]:
 
 def _track(job: FetchJob, bag: Bag, locked: LockEntry, *, is_new: bool) -> str:
     """Track the bag with DVC if it is not tracked yet, or if DVC's cache lost it; return DVC's hash of it."""
-    tracked = dvc.tracked_hash(job.pointer)
+    tracked = tracking.tracked_hash(job.pointer)
     if job.options.push_data or tracked is None or tracked != locked.dvc:
         tracked = _add(job, bag, is_new=is_new)
     else:
         tracked = _keep(job, bag, tracked, is_new=is_new)
     if job.options.push_data:
-        dvc.push(job.workspace, job.pointer, job.reporter)
+        tracking.push(job.workspace, job.pointer, job.reporter)
     return tracked
 
 
@@ -137,7 +137,7 @@ def _add(job: FetchJob, bag: Bag, *, is_new: bool) -> str:
     trees = [
         job.lock.entries[origin.reference].dvc for origin in job.entry.origins if origin.reference in job.lock.entries
     ]
-    return dvc.add(job.workspace, bag, job.reporter, tuple(filter(None, trees)))
+    return tracking.add(job.workspace, bag, job.reporter, tuple(filter(None, trees)))
 
 
 def _keep(job: FetchJob, bag: Bag, tracked: str, *, is_new: bool) -> str:

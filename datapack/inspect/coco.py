@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import reprlib
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from datapack.coco.rows import START, read_rows
+from datapack.coco.rows import START, is_text, read_rows
 from datapack.errors import FetchError
 from datapack.inspect.model import NO_ID, BadRow, Category, Coco
 from datapack.inspect.sequences import find_sequences
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LARGEST = 2**63 - 1  # of an id or a side
 _LONGEST = 5000  # characters of a name: no path is longer
 _MOST_BAD_ROWS = 1000  # that are kept; the others are only counted
-_MARK = b'"images"'
+_MARK, _OTHER_MARKS = b'"images"', (b'"annotations"', b'"categories"')
 _BLOCK = 1 << 20  # bytes
 _SIDES = 4
 
@@ -36,12 +36,26 @@ def may_be_coco(path: Path) -> bool:
         block = file.read(_BLOCK)
         if block.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
             return False
-        while block:
-            if _MARK in block:
-                return True
-            more = file.read(_BLOCK)
-            block = block[-len(_MARK) :] + more if more else b""
+        return _mentions(file, block, _MARK)
+
+
+def _mentions(file: BinaryIO, block: bytes, mark: bytes) -> bool:
+    """Whether a text is in a block of a file, or in what follows it."""
+    while block:
+        if mark in block:
+            return True
+        more = file.read(_BLOCK)
+        block = block[-len(mark) :] + more if more else b""
     return False
+
+
+def _mentions_all(path: Path) -> bool:
+    """Whether a file mentions every list of a COCO file: it is meant to be one, even if it is broken before a row."""
+    for mark in (_MARK, *_OTHER_MARKS):
+        with path.open("rb") as file:
+            if not _mentions(file, file.read(_BLOCK), mark):
+                return False
+    return True
 
 
 def read_coco(path: Path, name: str, *, is_named: bool = False) -> Coco | None:
@@ -64,9 +78,11 @@ def read_coco(path: Path, name: str, *, is_named: bool = False) -> Coco | None:
     images = columns.images
     if images.lists and not problem and (images.names or columns.boxes.lists or columns.categories.lists):
         return columns.coco(name)
-    if problem and (is_named or images.names):
-        return unread_coco(name, problem)
-    return unread_coco(name, "no list 'images'") if is_named else None
+    if problem:
+        return unread_coco(name, problem) if is_named or images.names or _mentions_all(path) else None
+    if is_named or (images.is_other and columns.boxes.lists and columns.categories.lists):
+        return unread_coco(name, "'images' is not a list" if images.is_other else "no list 'images'")
+    return None
 
 
 def unread_coco(name: str, problem: str) -> Coco:
@@ -79,6 +95,7 @@ class _List:
 
     def __init__(self) -> None:
         self.lists = 0  # how often the file has it
+        self.is_other = False  # whether the file has something else under its key
 
     def add(self, position: int, row: dict[str, Any]) -> None:
         """Add a row; raise `ValueError` if it can't be used, before any column has changed."""
@@ -108,9 +125,13 @@ class _Boxes(_List):
         self.ids, self.images, self.categories, self.rows = array("q"), array("q"), array("q"), array("q")
         self.sides = array("d")  # x, y, width and height in turn
         self.crowd = bytearray()
+        self.unboxed = 0  # rows that are no boxes
 
     def add(self, position: int, row: dict[str, Any]) -> None:
         box, crowd = row.get("bbox"), row.get("iscrowd")
+        if "bbox" not in row and not _UNBOXED.isdisjoint(row):
+            self.unboxed += 1
+            return
         if type(box) is not list or len(box) != _SIDES or not all(type(side) in _NUMBERS for side in box):
             raise ValueError(f"the bbox {reprlib.repr(box)} is not four numbers" if "bbox" in row else "no bbox")
         try:
@@ -139,6 +160,7 @@ class _Categories(_List):
         self.rows.append(Category(_whole(row, "id"), text))
 
 
+_UNBOXED = frozenset({"caption", "segments_info"})  # COCO's captions, and its panoptic segments
 _NUMBERS = frozenset({int, float})
 _NUMBERS_AND_TRUTH = frozenset({int, float, bool})
 
@@ -169,6 +191,7 @@ class _Columns:
     def _start(self, key: str, part: _List, value: object) -> None:
         if not isinstance(value, list):
             self._note(key, f"{reprlib.repr(value)} is not a list")
+            part.is_other = True
             return
         if part.lists:  # every program takes the last one
             self._note(key, "the file has this list twice")
@@ -205,7 +228,8 @@ class _Columns:
             categories=tuple(self.categories.rows),
             bad_rows=tuple(self._bad),
             bad_count=self._bad_count,
-            has_boxes=boxes.lists > 0,
+            has_boxes=boxes.lists > 0 and (len(boxes.ids) > 0 or not boxes.unboxed),
+            unboxed=boxes.unboxed,
             box_ids=np.array(boxes.ids, np.int64),
             problem=problem,
         )
@@ -226,18 +250,13 @@ def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
 
 def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
-    if type(value) is not str or not value or len(value) > _LONGEST or not _is_text(value):
+    if type(value) is not str or not value or len(value) > _LONGEST or not is_text(value):
         raise ValueError(f"the {key} {reprlib.repr(value)} is not a text" if key in row else f"no {key}")
     return value
 
 
-def _is_text(value: str) -> bool:
-    """Whether a text has only characters: JSON can also have half of one, which no file name can."""
-    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
 def _url(value: object) -> str:
-    return value if type(value) is str and len(value) <= _LONGEST and _is_text(value) else ""
+    return value if type(value) is str and len(value) <= _LONGEST and is_text(value) else ""
 
 
 def _whole(row: dict[str, Any], key: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickletools
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -41,7 +42,8 @@ _BEGINNINGS = {
 _IS_ARCHIVE = re.compile(rb"Rar!\x1a\x07|7z\xbc\xaf\x27\x1c|.{257}ustar", re.DOTALL)
 _ZIP = b"PK\x03\x04"
 _PROGRAM = re.compile(rb"\x7fELF|MZ.{58}|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe", re.DOTALL)
-_PICKLED = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\x28\x29\x5d\x63\x7d\x8c\x58\x71])", re.DOTALL)
+_PICKLED = re.compile(rb"\x80[\x02-\x05](?:\x95.{6}\0\0|[\x28\x29\x5d\x63\x7d\x8a\x8c\x58\x71])", re.DOTALL)
+_FEW = 8  # opcodes that bytes which are no pickle hardly have in a row
 _OBJECTS = re.compile(rb"\x93NUMPY.{0,40}'descr':\s?'\|O", re.DOTALL)
 
 # Secrets whose form leaves no doubt: how each is found fast, and what it is then.
@@ -92,15 +94,28 @@ def _secrets(text: bytes) -> Iterator[str]:
 
 
 def _form(name: str, head: bytes) -> str:
-    if name.endswith(_PICKLES) or (name.endswith(_WEIGHTS) and head.startswith((_ZIP, b"\x80"))):
+    if name.endswith(_PICKLES) or (name.endswith(_WEIGHTS) and head.startswith(_ZIP)):
         return PICKLE
-    if _PICKLED.match(head) or _OBJECTS.match(head):
+    if _is_pickle(head) or _OBJECTS.match(head):
         return PICKLE
     if _IS_ARCHIVE.match(head) or (head.startswith(_ZIP) and not name.endswith(_ZIP_FORMS)):
         return ARCHIVE
     if name.endswith(_ARCHIVES) and head.startswith(_PACKED):
         return ARCHIVE
     return PROGRAM if _is_program(head) else ""
+
+
+def _is_pickle(head: bytes) -> bool:
+    """Whether a file begins with opcodes of a pickle: one of 65,536 files of any bytes begins with the same two."""
+    if not _PICKLED.match(head):
+        return False
+    count = 0
+    try:
+        for _ in pickletools.genops(head):
+            count += 1
+    except ValueError as error:  # an unknown opcode, or the end of what was read
+        return count >= _FEW or "unknown" not in str(error)
+    return True
 
 
 def _is_program(head: bytes) -> bool:

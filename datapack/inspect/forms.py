@@ -10,6 +10,8 @@ HEAD = 512  # bytes: enough to tell the form of a file
 
 # What `trainers` decode, by our names of the forms.
 READABLE = frozenset({"AVIF", "BMP", "GIF", "JPEG", "JPEG 2000", "PNG", "PPM", "TIFF", "WebP"})
+# Pillow's names of these forms. It decodes each of them itself; for others, such as EPS, it starts a program.
+PILLOW_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 RAW = "camera raw"
 LARGEST = 178_956_970  # pixels of one image: what the trainers decode, and what Pillow opens without a warning
 

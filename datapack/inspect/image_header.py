@@ -9,10 +9,10 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from datapack.download.content import WrongContentError, check_content
-from datapack.download.image_size import image_size
+from datapack.download.image_size import START_OF_FRAME, image_size
+from datapack.download.tiff_tags import TiffTags
 from datapack.inspect.blocks import png_chunks, segments
 from datapack.inspect.forms import HEAD, LARGEST, READABLE
-from datapack.inspect.tiff_tags import TiffTags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 273, 279, 324, 325  # tags of TIFF
 _BITS, _COLOURS, _EXTRA, _SAMPLES = 258, 262, 338, 339
 _TIFF_CMYK, _TIFF_UNSIGNED, _TIFF_FRACTIONS = 5, 1, 3
 _JPEG_BITS, _JPEG_CMYK = 8, 4
-_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 class Header(NamedTuple):
@@ -103,7 +102,7 @@ def _png_traits(file: BinaryIO) -> set[str]:
 
 def _jpeg_traits(file: BinaryIO) -> set[str]:
     for marker, _ in segments(file):
-        if marker in _START_OF_FRAME:
+        if marker in START_OF_FRAME:
             frame = file.read(6).ljust(6, b"\0")
             deep = {f"{frame[0]}-bit JPEG"} if frame[0] != _JPEG_BITS else set()
             return deep | ({"CMYK"} if frame[5] == _JPEG_CMYK else set())

@@ -1,4 +1,4 @@
-"""The images of a bag, as far as their headers and their metadata say, and a look into its other files."""
+"""What the headers and the metadata of a bag's images say, and what its other files contain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_files(bag: Bag, reporter: Reporter, paths: Iterable[str]) -> tuple[tupl
     names = iter(paths)
     batches = iter(lambda: list(islice(names, _BATCH)), [])
     found: list[ImageFile | Content] = []
-    with reporter.progress("look into files", bag.files, "files") as advance:
+    with reporter.progress("reading files", bag.files, "files") as advance:
         for batch in run_all(partial(_read_batch, bag.path / PAYLOAD), batches, advance=advance):
             found += batch
     found.sort(key=lambda file: file.path)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from datapack.bag.bagit import PayloadFile
 
 _SAMPLE = 500  # names that decide where the images are
-_MOST_ALIKE = 200  # files of one name that are looked at: a folder per sequence can hold a frame 1 each
-_MOST_WORK = 2_000_000  # files that are looked at for all names
+_MOST_ALIKE = 200  # files of one name that are compared: a folder per sequence can hold a frame 1 each
+_MOST_WORK = 2_000_000  # files that are compared for all names
 
 
 class _Place(NamedTuple):

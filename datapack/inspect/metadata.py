@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from datapack.inspect.tiff_tags import Tag, TiffTags
+from datapack.download.tiff_tags import Tag, TiffTags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ _UPRIGHT, _LAST = 1, 8
 
 @dataclass
 class Facts:
-    """What the metadata of one image tells, as far as it is read."""
+    """What was read from the metadata of one image."""
 
     orientation: int = _UPRIGHT
     has_position: bool = False
@@ -94,7 +94,7 @@ class Facts:
                 self.add({"creator": "Creator", "rights": "Copyright", "Name": "PersonInImage"}.get(name, name))
 
     def add_iptc(self, content: bytes) -> None:
-        """Read IPTC data: the name of whoever made the image, and of others."""
+        """Read IPTC data: the names of its author and of others."""
         for found in _IPTC_FIELD.finditer(content[:LARGEST_BLOCK]):
             self.add(_IPTC_NAMES[found[1][0]])
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image, as far as its header and its metadata say; no pixel is decoded."""
+    """What the header and the metadata of an image say; no pixel is decoded."""
 
     path: str
     form: str  # PNG, JPEG, ..., as its content shows; empty if it is broken
@@ -44,7 +44,7 @@ NO_ID = -(2**63)  # of a box: COCO's metrics need an id, training does not
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file that is no image holds, as far as somebody should know it."""
+    """What a user should know about the content of a file that is not an image."""
 
     path: str
     form: str = ""  # archive, program, pickle, web page
@@ -86,7 +86,8 @@ class Coco:
     categories: tuple[Category, ...]
     bad_rows: tuple[BadRow, ...] = ()  # at most a thousand of them
     bad_count: int = 0  # how many there are
-    has_boxes: bool = True  # whether the file has a list of annotations
+    has_boxes: bool = True  # whether the file has a list of boxes
+    unboxed: int = 0  # annotations that are captions or panoptic segments
     numbered: frozenset[int] = frozenset()  # the sequences whose times are frames' numbers, not seconds
     box_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # M, `NO_ID` where there is none
     problem: str = ""  # why the file can't be read; then it has no rows
@@ -105,7 +106,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A CSV, TSV or Parquet file, as far as it can be read."""
+    """A CSV, TSV or Parquet file, up to where it can be read."""
 
     path: str
     rows: int  # without the header

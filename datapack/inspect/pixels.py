@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from datapack.inspect.forms import LARGEST
+from datapack.inspect.forms import LARGEST, PILLOW_FORMATS
 from datapack.inspect.model import DeepImage
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # none is decoded by a program
 _LONGER_SIDE = 512  # pixels at which sharpness is measured: about what detectors see of an image
 _HASHED = 32  # pixels of each side of what is hashed
 _BITS = 64
@@ -53,7 +52,7 @@ _LOWEST = _lowest()
 def deep_image(file: Path, path: str) -> DeepImage:
     """Decode an image and measure it; ``path`` is its path in the payload. Nothing is raised for a broken file."""
     try:
-        with Image.open(file, formats=_FORMATS) as opened:
+        with Image.open(file, formats=PILLOW_FORMATS) as opened:
             opened.draft("L", (_LONGER_SIDE, _LONGER_SIDE))  # a JPEG is then decoded at a fraction of its size
             return measure(_grey(opened), path)
     except Exception as error:  # Pillow documents no list of what a broken file can raise

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 _START = """\
 # Findings
 
-`datapack check REF` looks into a dataset and lists what may be wrong with it. `datapack fetch`, `build` and `push` do
-the same once the data is here, and note errors and warnings in a line each. The result is kept by the dataset's digest,
-so it costs nothing the next time. Nothing is changed.
+A *finding* is something that may be wrong with a dataset. `datapack check REF` lists all findings and changes nothing.
+`datapack fetch`, `build` and `push` run the same checks once the data is here, and print one line for each error and
+warning. They keep the result in `.datapack/`, so the checks of unchanged data run once.
 
 | severity | meaning | `check` fails |
 |---|---|---|
-| error | training fails, the results are wrong, or something is in the data that must not leave | yes |
-| warning | results suffer, or something is probably a mistake | with `--strict` |
+| error | training fails, results are wrong, or the data contains something that must not leave | yes |
+| warning | results suffer, or there is probably a mistake | with `--strict` |
 | note | good to know | no |
 
-With `--strict`, errors and warnings also stop `fetch`, `build` and `push` before an image is made.
+With `--strict`, errors and warnings also stop `fetch`, and `build` and `push` before they make an image.
 
-To accept a finding, silence it in the catalog, with the reason. It then fails no check, and is listed last:
+To accept a finding, silence it in the catalog and give the reason. The finding is then listed last and fails no check:
 
     versions:
       v1:
@@ -35,7 +35,7 @@ To accept a finding, silence it in the catalog, with the reason. It then fails n
         silence:
           DP309: "two animals in one shell: see the authors' README"
 
-To leave out what a finding concerns, derive a version from this one. It links the files, and copies none:
+To leave out the boxes, images or files concerned, derive a version. It links the files and copies none:
 
     versions:
       v2:
@@ -43,7 +43,7 @@ To leave out what a finding concerns, derive a version from this one. It links t
           - subset: reef@v1
             drop: [DP309]
 
-A code keeps its meaning for good.
+A code never changes its meaning.
 """
 _GROUPS = {
     "1": "Files",

@@ -36,7 +36,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
     Args:
         bag: the bag; its names and sizes are those of its manifest.
         reporter: shows progress.
-        folders: by the path of a COCO file, the payload folder of its images, as far as the catalog says so.
+        folders: by the path of a COCO file, the payload folder of its images, if the catalog names one.
         deep: whether to decode every image.
     """
     files = payload_files(bag)
@@ -48,7 +48,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         images=images,
         cocos=cocos,
         tables=read_tables(bag, reporter, files),
-        missing=_read_missing(bag) if MISSING in files and files[MISSING].size <= _LARGEST_LIST else {},
+        missing=read_missing(bag),
         deep=read_deep(bag, images, reporter) if deep else (),
         reference=bag.info.get(IDENTIFIER, ""),
         contents=contents,
@@ -91,9 +91,12 @@ def _read_one(bag: Bag, path: str, size: int, *, is_named: bool) -> Coco | None:
         return read_coco(place, path, is_named=is_named)
 
 
-def _read_missing(bag: Bag) -> dict[str, Missing]:
-    """Read ``missing.csv``; a file of that name that a source brought may be anything."""
+def read_missing(bag: Bag) -> dict[str, Missing]:
+    """Read ``missing.csv``; none without it. A file of that name that a source brought may be anything."""
+    name = f"{PAYLOAD}/{MISSING}"
+    if name not in bag.listing.files or bag.listing.files[name].size > _LARGEST_LIST:
+        return {}
     try:
-        return parse_missing(read_limited(bag.path / PAYLOAD / MISSING, _LARGEST_LIST, BagError))
+        return parse_missing(read_limited(bag.path / name, _LARGEST_LIST, BagError))
     except ValueError:
         return {}

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import UsageError
+from datapack.workspace.folder import REHEARSAL_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_HOLDER = "datapack-rehearsal"  # marks the folder, and is locked as long as the rehearsal's process is alive
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def is_abandoned(root: Path) -> bool | None:
     try:
         if not root.is_dir():
             return None
-        with (root / _HOLDER).open("r+") as file:
+        with (root / REHEARSAL_MARK).open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True
@@ -108,11 +107,11 @@ def remove_abandoned(root: Path) -> None:
     The folder's path comes from a container's label, which anyone can set: a folder without the marker is
     not touched.
     """
-    if not (root / _HOLDER).is_file():
+    if not (root / REHEARSAL_MARK).is_file():
         return
     for name in ("scratch", "aside"):
         shutil.rmtree(root / name, ignore_errors=True)
-    (root / _HOLDER).unlink(missing_ok=True)
+    (root / REHEARSAL_MARK).unlink(missing_ok=True)
     _remove_empty(root / "safe_data", root / "safe_outputs", root)
 
 
@@ -124,12 +123,12 @@ def _new(parent: Path) -> Path:
 
 @contextlib.contextmanager
 def _held(root: Path) -> Iterator[None]:
-    with (root / _HOLDER).open("x") as file:
+    with (root / REHEARSAL_MARK).open("x") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            (root / _HOLDER).unlink()
+            (root / REHEARSAL_MARK).unlink()
 
 
 @contextlib.contextmanager

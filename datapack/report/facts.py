@@ -126,7 +126,7 @@ class Since:
 
 
 def changes(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock) -> Since | None:
-    """Compare a version with its parent, as far as this machine knows the parent; None if it has none."""
+    """Compare a version with its parent, if this machine knows the parent; None if it has none."""
     if entry.parent is None:
         return None
     parent = lock.entries.get(entry.parent)

@@ -17,7 +17,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings that nobody silenced, the gravest first."""
+    """Return the findings that are not silenced, the most serious first."""
     loud = [finding for finding in findings if not finding.silenced]
     return sorted(loud, key=lambda finding: (_ORDER[finding.rule.severity], finding.rule.code))
 

@@ -15,7 +15,7 @@ from datapack.image.config import dataset_folder
 from datapack.image.layers import data_layers, program_layer, tag_layer
 from datapack.page.cells import Listing, bytes_of, code
 from datapack.report.files import below_payload
-from datapack.text import counted, size
+from datapack.text import counted, short_digest, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 _NAMED = 3
-_DIGEST_SHOWN = len("sha256:") + 12
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def image_facts(bag: Bag, reference: Reference, locked: LockEntry, parent: LockE
     inside: list[Cell] = ["the import program", *map(_inside, groups), "the bag's tag files"]
     known = {digest for image in (parent.images if parent else ()) for digest in image.layers}
     rows: list[Sequence[Cell]] = [
-        (what, bytes_of(layer.size), len(group), "yes" if digest in known else "no", digest[:_DIGEST_SHOWN])
+        (what, bytes_of(layer.size), len(group), "yes" if digest in known else "no", short_digest(digest))
         for what, layer, group, digest in zip(inside, made, [[], *groups, []], digests, strict=True)
     ]
     new = [layer.size for layer, digest in zip(made, digests, strict=True) if digest not in known]

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.executor import cores, run_all
+from datapack.inspect.forms import PILLOW_FORMATS
 from datapack.page.cells import code
 from datapack.page.svg import MOST_SERIES, isolated, short
 from datapack.report.choice import categories_shown
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 SIDE = 400  # pixels, the longer one
 _QUALITY = 75
 _WORKERS = 4  # each holds a whole image
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # for EPS, Pillow runs a program
 _BUDGET = 3_300_000  # bytes of all thumbnails: as text in a page they take a third more
 _MOST_BOXES = 120  # of one sample
 _ORIENTATION = 274  # of EXIF
@@ -127,7 +127,7 @@ def _thumbnail(job: _Job, _advance: object) -> _Thumbnail | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(job.file, formats=_FORMATS) as opened:
+            with Image.open(job.file, formats=PILLOW_FORMATS) as opened:
                 opened.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
                 small = _small(opened)
                 copy = (ImageOps.exif_transpose(small) if job.turn else small).convert("RGB")

@@ -13,13 +13,17 @@ from datapack.errors import BagError, FetchError, ManifestError
 from datapack.fetch.kinds.local import list_local
 from datapack.fetch.payload import payload_path
 from datapack.files import FileStat
+from datapack.hashing import hash_files
 from datapack.versions.listing import built
+from datapack.workspace.cache import HashCache
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
+    from datapack.progress import Reporter
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
 
@@ -29,6 +33,7 @@ class Copies:
     """Which places have a version whole."""
 
     bag: bool
+    damaged_bag: bool
     cache: bool  # DVC's
     sources: bool  # files of this machine, unchanged since they were copied
     origins: bool  # the bags that it is made from
@@ -48,7 +53,7 @@ class Copies:
     @property
     def is_here(self) -> bool:
         """Whether this machine has one that could be removed."""
-        return self.bag or self.cache or self.image
+        return self.bag or self.damaged_bag or self.cache or self.image
 
 
 def open_bag(path: Path) -> Bag | None:
@@ -64,6 +69,7 @@ def find_copies(
     reference: Reference,
     entry: Entry | None,
     locked: LockEntry | None,
+    reporter: Reporter,
     *,
     cached: bool,
 ) -> Copies:
@@ -74,16 +80,42 @@ def find_copies(
         reference: the version.
         entry: its catalog entry, if it has one.
         locked: its entry in the lock, if it has one.
+        reporter: shows the progress where files are read.
         cached: whether DVC's cache has it whole.
     """
-    bag = open_bag(workspace.bag(reference))
+
+    def find_bag(reference: Reference) -> Bag | None:
+        bag = open_bag(workspace.bag(reference))
+        return bag if bag and _is_sound(workspace, reference, bag, reporter) else None
+
+    bag = find_bag(reference)
+    origins = {str(origin.reference): find_bag(origin.reference) for origin in entry.origins} if entry else {}
     return Copies(
         bag=bag is not None,
+        damaged_bag=bag is None and open_bag(workspace.bag(reference)) is not None,
         cache=cached,
-        origins=entry is not None and _has_origins(workspace, entry, locked),
+        origins=entry is not None and _has_origins(entry, locked, origins),
         sources=bag is not None and entry is not None and _has_sources(workspace, entry, bag),
         image=built(workspace, reference, locked.image.digest if locked and locked.image else None) == "here",
     )
+
+
+def _is_sound(workspace: Workspace, reference: Reference, bag: Bag, reporter: Reporter) -> bool:
+    """Whether a bag's files have the bytes that its manifest says; those that did not change since are not read.
+
+    A file may be one with that of a local source or of another version: who changes one changes them all.
+    """
+    unknown = set(bag.manifest.hashes)
+    if workspace.hashes.exists():
+        with HashCache.open(workspace.hashes) as cache:
+            unknown = cache.unknown(reference, bag.manifest.hashes, bag.listing.files)
+    total = sum(bag.listing.files[path].size for path in unknown)
+    with reporter.progress(f"checking {reference}", total, "B") as advance:
+        try:
+            hashed = hash_files(bag.path, sorted(unknown), advance=advance)
+            return all(bag.manifest.hashes[path] == sha256 for path, sha256 in hashed)
+        except (BagError, OSError):
+            return False
 
 
 def _has_sources(workspace: Workspace, entry: Entry, bag: Bag) -> bool:
@@ -103,9 +135,8 @@ def _has_sources(workspace: Workspace, entry: Entry, bag: Bag) -> bool:
     return found == dict(bag.listing.files)
 
 
-def _has_origins(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> bool:
+def _has_origins(entry: Entry, locked: LockEntry | None, bags: Mapping[str, Bag | None]) -> bool:
     """Whether all files are from other versions whose bags are here, as they were when it was made."""
     if locked is None or not all(source.origin for source in entry.sources):
         return False
-    bags = {str(origin.reference): open_bag(workspace.bag(origin.reference)) for origin in entry.origins}
     return all(bag and locked.origins.get(name) == bag.manifest.digest for name, bag in bags.items())

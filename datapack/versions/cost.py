@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of files and their bytes, each None if nobody knows it yet."""
+    """A number of files and their bytes, each None if it is not known yet."""
 
     files: int | None
     bytes: int | None
@@ -81,7 +81,7 @@ class SourceCost:
     source: Source
     whole: Amount
     here: Amount  # of it that an earlier run left here
-    linked: bool = False  # whether its files are links, which take no room
+    linked: bool = False  # whether its files are links, which take no space
     problem: str = ""  # why it can't work
 
     @property
@@ -95,7 +95,7 @@ class SourceCost:
 
     @property
     def written(self) -> Amount:
-        """What takes room on the disk: the files of another version are links, and those of a local source can be."""
+        """What takes space on the disk: the files of another version are links, and those of a local source can be."""
         return Amount(self.missing.files, 0) if self.source.origin or self.linked else self.missing
 
     @property

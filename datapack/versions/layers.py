@@ -1,4 +1,4 @@
-"""The layers of a version's image, as far as they are known before it is built, and which of them its target has.
+"""What is known of an image's layers before it is built, and which of them its target has.
 
 If the bag is here, the layers are planned as a build plans them. Otherwise their number follows from the size alone.
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from datapack.errors import ImageError
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.oci.layout import Layout
-from datapack.progress import size
+from datapack.text import short_digest, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 WIDTH = 100  # characters per line
-_DIGEST_SHOWN = len("sha256:") + 12
 _HEADS = ("VERSION", "FETCHED", "VERSIONED", "BUILT", "FILES", "SIZE", "DATASET DIGEST", "ACCESS")
 _NUMBERS = {"FILES", "SIZE"}
 _NO = "-"
@@ -94,7 +93,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.built or _NO,
         _NO if row.files is None else f"{row.files:,}",
         _NO if row.bytes is None else size(row.bytes),
-        _NO if row.digest is None else row.digest[:_DIGEST_SHOWN],
+        _NO if row.digest is None else short_digest(row.digest),
         "private" if row.private else "public",
     )
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from datapack.catalog.git import found_in_branches
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import has_pointer, read_pointer
-from datapack.fetch.dvc_settings import find_repository
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.pointer import has_pointer, read_pointer
+from datapack.fetch.dvc.settings import find_repository
 from datapack.files import read_limited
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import BagError, DatapackError
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import has_pointer, read_pointer
-from datapack.fetch.dvc_settings import read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.pointer import has_pointer, read_pointer
+from datapack.fetch.dvc.settings import read_setting
 from datapack.fetch.job import FetchOptions, is_stale
 from datapack.targets import check_target, parse_target
 from datapack.versions.copies import open_bag
@@ -50,13 +50,13 @@ Way = Literal["here", "cache", "remote", "sources"]
 
 @dataclass(frozen=True)
 class VersionPlan:
-    """How the bag of one version is got."""
+    """Where the bag of one version comes from."""
 
     reference: Reference
     way: Way
     whole: Amount  # the version
     fetched: Amount  # of it, over a network
-    written: Amount  # of it, anew on this disk
+    written: Amount  # of it, new on this disk
     sources: tuple[SourceCost, ...]  # if they are asked
     is_locked: bool = True  # whether the lock says what the version will be
 
@@ -68,7 +68,7 @@ class Plan:
     reference: Reference
     target: str
     connections: int  # to a host at a time
-    versions: tuple[VersionPlan, ...]  # those that are got: the parents and origins first, then the version itself
+    versions: tuple[VersionPlan, ...]  # to fetch or restore: parents and origins first, then the version itself
     places: tuple[Place, ...]
     disks: tuple[Disk, ...]
     image: ImageCost
@@ -85,7 +85,7 @@ class Plan:
         return reduce(add, (version.fetched for version in self.versions))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan for JSON; what nobody knows is null."""
+        """Return the plan for JSON; what is not known is null."""
         return {
             "reference": str(self.reference),
             "target": self.target,

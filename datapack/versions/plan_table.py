@@ -95,6 +95,6 @@ def _disk_lines(plan: Plan, root: Path) -> Iterator[str]:
         where = place.note if place.name == "engine" else f"{shown}{f' ({place.note})' if place.note else ''}"
         yield f"{needed:>12}  {where}"
     for disk in plan.disks:
-        mark = {True: "fits", False: "DOES NOT FIT", None: "not known whether that fits"}[disk.fits]
+        mark = {True: "fits", False: "DOES NOT FIT", None: "unknown whether it fits"}[disk.fits]
         needed = "unknown" if disk.needed is None else size(disk.needed)
         yield f"{needed:>12}  needed, {size(disk.free)} free: {mark}"

@@ -15,10 +15,10 @@ from datapack.bag.listing import is_folder
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import DatapackError, UsageError
-from datapack.fetch import dvc
-from datapack.fetch.dvc_add import exclusive
-from datapack.fetch.dvc_pointer import has_pointer
-from datapack.fetch.dvc_settings import read_setting
+from datapack.fetch.dvc import tracking
+from datapack.fetch.dvc.add import exclusive
+from datapack.fetch.dvc.pointer import has_pointer
+from datapack.fetch.dvc.settings import read_setting
 from datapack.files import disk_errors
 from datapack.text import counted, size
 from datapack.urls import hide_secrets
@@ -26,6 +26,7 @@ from datapack.versions.copies import find_copies
 from datapack.versions.objects import Objects, find_objects
 from datapack.versions.usage import Usage, measure
 from datapack.workspace.cache import HashCache
+from datapack.workspace.folder import REHEARSAL_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 _ONLY_COPY = "no other copy of this version is known"
-_RUNNING = "datapack-rehearsal"  # in the folder of a rehearsal as long as it runs
 _REMOVED = "+removed.partial"  # no version has a + in its name, and git ignores *.partial/
 
 
@@ -97,16 +97,16 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
     """Say what `remove` would do; nothing is changed.
 
     Raises:
-        UsageError: nobody knows the version, or the catalog still has what is to be forgotten.
+        UsageError: the version is not known, or the catalog still has what is to be forgotten.
         VersioningError: a DVC file can't be read, so any object may be needed.
         DatapackError: a link is where a folder should be, or a rehearsal uses its folder.
     """
     lock, entry = Lock.read(workspace.lock), find_entry(workspace, reference)
     chosen = _chosen(options)
     objects = find_objects(workspace, lock, reference)
-    copies = find_copies(workspace, reference, entry, lock.entries.get(reference), cached=objects.complete)
+    copies = find_copies(workspace, reference, entry, lock.entries.get(reference), reporter, cached=objects.complete)
     staying = copies.staying(bag=chosen.bag, cache=chosen.cache and not objects.kept, image=chosen.dist)
-    if copies.is_here and not staying and dvc.is_pushed(workspace, workspace.pointer(reference), reporter):
+    if copies.is_here and not staying and tracking.is_pushed(workspace, workspace.pointer(reference), reporter):
         staying = ("DVC's remote",)
     if options.forget and entry is not None:
         fix = f"remove it from {workspace.catalog.name} first"
@@ -192,7 +192,7 @@ def _bag_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
     """Yield the bag, what killed runs left of it, and its reports."""
     bag, version = workspace.bag(reference), reference.version
     _check_folders(workspace.root / "data", bag.parent, bag)
-    yield from _present(bag, bag.with_name(f"{version}.partial"), bag.with_name(f"{version}.replaced.partial"))
+    yield from _present(bag, bag.with_name(f"{version}.partial"))
     yield from sorted(bag.parent.glob(f"{version}+*.partial"))  # no letter of a version has a meaning in a pattern
     yield from _present(bag.with_name(f"{version}.partial.dvc"), workspace.failures(reference))
 
@@ -201,7 +201,7 @@ def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
     """Yield the default target, what killed runs left of it, its provenance, and the rehearsals."""
     dist, rehearsals = workspace.dist(reference), workspace.rehearsals(reference)
     _check_folders(dist.parent, dist, rehearsals.parent, rehearsals)
-    for mark in rehearsals.glob(f"*/{_RUNNING}"):
+    for mark in rehearsals.glob(f"*/{REHEARSAL_MARK}"):
         fix = "wait until it has ended; if it was killed, the next 'datapack run' clears up"
         raise DatapackError("a rehearsal uses this folder", where=mark.parent, fix=fix)
     yield from _present(dist, dist.with_name(f"{dist.name}.partial"), dist.with_name(f"{dist.name}{_REMOVED}"))
@@ -278,7 +278,7 @@ def pushed_to(workspace: Workspace, lock: Lock, reference: Reference) -> list[st
 
 
 def table(removal: Removal, root: Path, *, done: bool) -> str:
-    """Format a removal: what goes, what comes free, what stays."""
+    """Format a removal: what is removed, the space that this frees, and what stays."""
     lines = []
     for part in removal.parts:
         lines.append(f"{part.name:6} {size(part.usage.bytes):>9}  {counted(part.usage.files, 'file')}")

@@ -14,7 +14,7 @@ from datapack.catalog.git import first_day_of
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import FetchError, VersioningError
-from datapack.fetch.dvc_pointer import has_pointer
+from datapack.fetch.dvc.pointer import has_pointer
 from datapack.files import read_limited
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.text import counted, size
@@ -258,7 +258,7 @@ def _family_lines(family: dict[str, Any]) -> list[str]:
 
 def _lock_lines(lock: dict[str, Any] | None) -> list[str]:
     if lock is None:
-        return _labelled("lock", "not in datasets.lock yet: nobody has fetched it")
+        return _labelled("lock", "not in datasets.lock yet: it has not been fetched")
     day = f", in git since {lock['day']}" if lock["day"] else ", not in git yet"
     lines = _labelled("dataset", lock["digest"], f"{counted(lock['files'], 'file')}, {size(lock['bytes'])}{day}")
     lines += _labelled("dvc", lock["dvc"])
@@ -282,7 +282,7 @@ def _here_lines(here: dict[str, Any], root: Path) -> list[str]:
     bag, failures = here["bag"], here["failures"]
     number = counted(failures["files"], "file") if failures and failures["files"] is not None else "files"
     lines = _labelled("bag", place(bag, f", {bag['state']}") if bag else "not here")
-    lines += _labelled("partial", place(here["partial"], ": left by a fetch that did not end; the next one goes on"))
+    lines += _labelled("partial", place(here["partial"], ": left by an interrupted fetch; the next one resumes"))
     if failures:
         report = failures["path"].removeprefix(f"{root}/")
         lines += _labelled("failures", f"{number} could not be fetched: see {report}")

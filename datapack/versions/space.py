@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_settings import link_types, read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.settings import link_types, read_setting
 from datapack.text import size
 from datapack.versions.usage import existing, free_bytes, is_on_same_disk
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, and how many bytes are written there; None if nobody knows."""
+    """A folder, and how many bytes are written there; None if that is not known."""
 
     name: str
     path: Path
@@ -38,7 +38,7 @@ class Disk:
 
     @property
     def fits(self) -> bool | None:
-        """Whether there is room; None if nobody knows."""
+        """Whether there is enough space; None if that is not known."""
         return None if self.needed is None else self.needed <= self.free
 
 
@@ -75,7 +75,7 @@ def _links(workspace: Workspace, cache: DvcCache, bag: Path) -> list[str]:
 
 
 def shortage(disk: Disk) -> str:
-    """Say that a disk has no room; an empty string if it has, or if nobody knows."""
+    """Say that a disk has too little space; an empty string if it has enough, or if that is not known."""
     if disk.needed is None or disk.fits:
         return ""
     return f"{disk.path}: not enough space on the disk: expected {size(disk.needed)}, found {size(disk.free)} free"

@@ -1,4 +1,4 @@
-"""How much of the disk files take, and how much comes free when they are removed."""
+"""How much disk space files take, and how much their removal frees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Usage:
-    """Files, their bytes, and the bytes that come free if they are removed: a file may have further names."""
+    """Files, their bytes, and the bytes that their removal frees: a file may have other names."""
 
     files: int = 0
     bytes: int = 0
@@ -26,7 +26,7 @@ class Usage:
 def measure(paths: Iterable[Path]) -> Usage:
     """Measure files and everything in folders. A file with several names among them counts once in ``freed``.
 
-    Blocks that files share (reflinks) are not known: then less comes free.
+    Blocks that files share (reflinks) are not known: then less space is freed.
     """
     files = total = freed = 0
     linked: dict[tuple[int, int], int] = {}  # how many more names a file has

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CATALOG = "datasets.yml"
 LOCK = "datasets.lock"
+REHEARSAL_MARK = "datapack-rehearsal"  # marks the folder of a rehearsal; locked as long as its process is alive
 _OWNER_ONLY = 0o700
 _NOTE_LIMIT = 1 << 10  # bytes
 

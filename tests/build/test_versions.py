@@ -20,7 +20,7 @@ from datapack.progress import Silent
 from datapack.reference import Reference
 from datapack.workspace.folder import Workspace
 from tests.conftest import fact, make_catalog
-from tests.fetch.test_dvc import clone, copy_published, dvc, git
+from tests.fetch.dvc.test_tracking import clone, copy_published, dvc, git
 from tests.servers import Reply, Server
 from tests.three_versions import FIRST, SECOND, THIRD, Reef, make_labelled, make_reef
 

@@ -298,7 +298,7 @@ def test_init_makes_its_folder_and_says_what_to_commit(catalog, tmp_path):
 
 def test_init_below_another_catalog_says_which_one_counts(catalog):
     """A catalog in a folder of a workspace is found first from there on."""
-    assert f"not that of {catalog.root}" in catalog.ok("init", "below")
+    assert f"instead of the one in {catalog.root}" in catalog.ok("init", "below")
 
 
 def test_what_init_says_to_commit_is_all_that_git_lists(tmp_path):

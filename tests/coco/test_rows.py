@@ -160,13 +160,13 @@ def test_a_large_file_takes_little_memory(tmp_path):
 
 FETCH = f"""{PEAK}
 import os, sys
-from datapack.fetch import dvc
+from datapack.fetch.dvc import tracking
 from datapack.fetch.job import FetchOptions
 from datapack.fetch.version import fetch
 from datapack.progress import Silent
 from datapack.reference import Reference
 from datapack.workspace.folder import Workspace
-dvc.add = lambda *_: "0" * 32 + ".dir"  # DVC runs in a process of its own
+tracking.add = lambda *_: "0" * 32 + ".dir"  # DVC runs in a process of its own
 os.fsync = lambda _: None  # a busy disk takes minutes
 bag = fetch(Workspace.find(Path(sys.argv[1])), Reference("reef", "v1"), FetchOptions(), Silent())
 print(bag.files, peak())

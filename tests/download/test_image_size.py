@@ -84,7 +84,7 @@ def test_an_endless_header_is_refused(name):
     """A header of very many segments, bytes or tags is refused after a limited number of short reads."""
     form, content = ENDLESS[name]
     file = Counted(content)
-    with pytest.raises(ValueError, match=r"no size before the pixels|too many tags|no directory"):
+    with pytest.raises(ValueError, match=r"no size before the pixels|no size among the tags"):
         image_size(file, form)
     assert file.reads < 100_000
     assert file.amount < 200_000

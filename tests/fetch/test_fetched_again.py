@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from datapack.catalog.sources import LocalSource
-from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc.cache import DvcCache
 from datapack.fetch.kinds.local import is_here
 from tests.conftest import Catalog
 

@@ -50,9 +50,7 @@ def crabs(tmp_path):
 def test_fetch_notes_errors_and_warnings(crabs):
     """A line each with an example, and what shows more; the bag is there, and notes are not shown."""
     noted = crabs.run("fetch", "crabs@v1").stderr.splitlines()[-3:]
-    assert noted[0].startswith(
-        "crabs@v1: warning DP309: boxes that are there twice: 1, such as train.json: annotations[3]"
-    )
+    assert noted[0].startswith("crabs@v1: warning DP309: duplicate boxes: 1, such as train.json: annotations[3]")
     assert noted[1].startswith(
         "crabs@v1: error DP310: boxes outside their image: 1, such as train.json: annotations[2]"
     )
@@ -88,9 +86,9 @@ def test_strict_stops_a_build_before_its_image(crabs):
         error = crabs.fails(*command)
         assert (
             "error: crabs@v1: --strict does not accept what the checks found: found 1 error and 1 warning; "
-            "'datapack check crabs@v1' shows how to mend or silence them" in error
+            "'datapack check crabs@v1' shows how to fix or silence them" in error
         )
-        assert "  warning DP309: boxes that are there twice" in error
+        assert "  warning DP309: duplicate boxes" in error
     assert not (crabs.root / "dist").exists()
     assert (crabs.root / "data/crabs/v1/bagit.txt").exists()
     crabs.ok("build", "crabs@v1")
@@ -105,7 +103,7 @@ def test_silenced_findings_are_no_obstacle(crabs):
     lines = crabs.ok("check", "crabs@v1", "--strict").splitlines()
     assert lines[0].split(maxsplit=3) == ["note", "DP315", "1", "boxes that cover their whole image"]
     assert "silenced  DP310        1  boxes outside their image: drawn by hand" in lines
-    assert "silenced  DP312        0  the catalog can do without this line" in lines
+    assert "silenced  DP312        0  nothing to silence: remove this line from the catalog" in lines
 
 
 def test_check_shows_findings_with_the_way_out(crabs):
@@ -128,7 +126,7 @@ def test_check_shows_findings_with_the_way_out(crabs):
     ]
 
 
-def test_check_of_sound_data_says_what_it_looked_at(crabs):
+def test_check_of_sound_data_says_what_it_checked(crabs):
     """Also of a bag's folder, outside any catalog."""
     write(crabs, SOUND)
     crabs.ok("fetch", "crabs@v1")
@@ -147,7 +145,7 @@ def test_check_answers_in_json(crabs):
     crabs.ok("fetch", "crabs@v1")
     found = json.loads(crabs.ok("check", "crabs@v1", "--json"))
     assert found["passed"]
-    assert found["looked_at"] == {"files": 3, "images": 2, "coco_files": 1, "boxes": 3, "tables": 0, "decoded": 0}
+    assert found["checked"] == {"files": 3, "images": 2, "coco_files": 1, "boxes": 3, "tables": 0, "decoded": 0}
     (finding,) = found["findings"]
     assert (finding["code"], finding["severity"], finding["count"], finding["silenced"]) == (
         "DP309",

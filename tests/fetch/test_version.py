@@ -53,3 +53,16 @@ def test_second_build_does_not_start_dvc(counted, catalog):
     assert found["started"] == []
     assert counted("verify", "reef@v1")["started"] == []
     assert counted("list")["started"] == []
+
+
+def test_what_another_version_has_half_is_not_touched(catalog):
+    """Version v1.replaced is another one than v1: a fetch and a removal of v1 leave its unfinished bag alone."""
+    catalog.ok("fetch", "reef@v1")
+    half = catalog.root / "data/reef/v1.replaced.partial/data/x.bin"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"x")
+    catalog.ok("fetch", "reef@v1", "--refresh")
+    assert half.exists()
+    catalog.ok("remove", "reef@v1", "--yes", "--only-copy")
+    assert not (catalog.root / "data/reef/v1").exists()
+    assert half.exists()

@@ -207,7 +207,16 @@ def test_categories_that_differ_between_lists(tmp_path):
     assert found["DP404"].examples[0] == "id 1 is 'crab' in train.json, 'fish' in val.json"
     val = coco_file([image_row(3)], [box_row(2, 3)], CATEGORIES[:1])
     found = find(tmp_path / "fewer", dataset(**{"val.json": val, "images/3.png": picture(3)}))
-    assert found["DP405"].examples == ("train.json has 'fish', val.json has not",)
+    assert found["DP405"].examples == ("train.json has 'fish', val.json does not",)
+
+
+def test_a_name_that_both_lists_use_twice_in_the_same_way_is_no_conflict(tmp_path):
+    """It is a fault of each list, which has its own code, and the ids mean the same in both."""
+    twice = [*CATEGORIES, {"id": 3, "name": "crab"}]
+    more = {"val.json": coco_file([image_row(3)], [box_row(2, 3)], twice), "images/3.png": picture(3)}
+    found = find(tmp_path, dataset(categories=twice, **more))
+    assert "DP321" in found
+    assert "DP404" not in found
 
 
 def test_the_reef_is_clean(tmp_path):

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import zipfile
+from random import Random
 
 import numpy as np
 import pytest
@@ -106,6 +107,7 @@ FILES = [
     ("DP110", "a.pkl", pickle.dumps([1, 2]), "a.pkl"),
     ("DP110", "renamed.dat", pickle.dumps({"a": 1}), "renamed.dat"),
     ("DP110", "objects.npy", array_of_objects(), "objects.npy"),
+    ("DP110", "old.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "old.pth"),  # of torch.save
     ("DP110", "model.pth", archive(), "model.pth"),
     ("DP111", "d/" * 99 + "abc.txt", "x", "205 characters: d/"),
     ("DP112", "a:b.txt", "x", "a:b.txt"),
@@ -122,6 +124,17 @@ def test_a_file_that_should_not_be_there(check, code, name, content, example):
     assert found[code].count == 1
     assert found[code].examples[0].startswith(example)
     assert found[code].files == {name}
+
+
+def test_bytes_that_are_no_pickle_are_not_called_one(check):
+    """One file in 256 begins with the first byte of a pickle, one in 16,384 with its first two."""
+    random = Random(1)
+    files = {f"{number}.bin": b"\x80" + random.randbytes(200) for number in range(200)}
+    files |= {f"b{number}.dat": bytes([0x80, 2 + number % 4]) + random.randbytes(200) for number in range(200)}
+    found = check(files)
+    assert "DP110" not in found or (
+        found["DP110"].count < 10 and not any(".bin" in name for name in found["DP110"].files)
+    )
 
 
 def test_secrets_are_never_shown(check):

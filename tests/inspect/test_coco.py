@@ -88,9 +88,9 @@ def test_invalid_box_row_is_named_and_left_out(tmp_path, change):
 
 
 def test_many_invalid_rows_are_counted_and_some_are_kept(tmp_path):
-    """A file of captions has no boxes: a million such rows must not need memory."""
-    boxes = [{"id": number, "image_id": 1, "caption": "a crab"} for number in range(3000)]
-    coco = read(tmp_path, {"captions.json": coco_file([image_row(1)], boxes)})
+    """A file of points has no boxes: a million such rows must not need memory."""
+    boxes = [{"id": number, "image_id": 1, "keypoints": [1, 2, 2]} for number in range(3000)]
+    coco = read(tmp_path, {"points.json": coco_file([image_row(1)], boxes)})
     assert coco.bad_count == 3000
     assert len(coco.bad_rows) == 1000
     assert coco.bad_rows[0] == ("annotations[0]", "no bbox")
@@ -264,3 +264,40 @@ def test_large_files_are_reported_and_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("datapack.inspect.survey._LARGEST_LIST", 5)
     found = find(tmp_path, {"train.json": coco_file([image_row(1)]), "missing.csv": b"path,url,reason\n"})
     assert found["DP300"].examples[0].endswith(" B, and at most 50 B are read")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (coco_file([image_row(1)], [], [{"id": 1, "name": "?"}]).replace(b"?", b"\xe9"), "UTF-8"),
+        (b'{"annotations": [1,, "categories": [], "images": []}', "not a JSON file: line 1"),
+        (coco_file({"1": image_row(1)}, [box_row(1, 1)]), "'images' is not a list"),
+    ],
+)  # fmt: skip
+def test_coco_file_that_is_broken_before_its_first_image_is_reported(tmp_path, content, problem):
+    """A file that mentions all lists is meant to be one, though no row of it can be read."""
+    found = find(tmp_path, {"train.json": content, "1.png": picture(1)})
+    assert problem in found["DP300"].examples[0]
+
+
+@pytest.mark.parametrize(
+    "row", [{"caption": "a crab"}, {"file_name": "1.png", "segments_info": [{"id": 1, "category_id": 1}]}]
+)
+def test_captions_and_panoptic_segments_are_no_invalid_boxes(tmp_path, row):
+    """COCO's other files are sound; a note says that they are not checked."""
+    content = coco_file([image_row(1)], [{"id": 1, "image_id": 1, **row}])
+    found = find(tmp_path, {"captions.json": content, "1.png": picture(1)})
+    assert {code: finding.examples for code, finding in found.items()} == {
+        "DP326": ("captions.json: 1 row with captions or panoptic segments",)
+    }
+
+
+def test_labels_in_other_forms_are_named_as_unchecked(tmp_path):
+    """YOLO, Pascal VOC, LabelMe, JSON lines, and a COCO file that is compressed; other text is no label."""
+    names = ["labels/1.txt", "labels/2.txt", "voc/1.xml", "lm/2.json", "a.jsonl", "train.json.gz"]
+    files = {**dict.fromkeys([*names, "readme.txt", "meta.json"], b"{}"), "1.png": picture(1), "i/2.png": picture(2)}
+    found = find(tmp_path / "a", files)["DP326"]
+    assert found.count == 6
+    assert "text files with names of images, such as those of YOLO: 2, such as labels/1.txt" in found.examples
+    assert "DP326" not in find(tmp_path / "b", {"readme.txt": b"x", "1.png": picture(1), "train.json": b"{}"})
+    assert "DP326" not in find(tmp_path / "c", {"a.jsonl": b"{}", "1.txt": b"x"})

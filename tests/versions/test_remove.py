@@ -291,7 +291,7 @@ def test_objects_stay_while_dvc_is_at_work(here: Here, monkeypatch: pytest.Monke
     """Another DVC may just take one of these objects for a file of its own; its lock is respected."""
     import fcntl
 
-    monkeypatch.setattr("datapack.fetch.dvc_add._TRIES", 1)
+    monkeypatch.setattr("datapack.fetch.dvc.add._TRIES", 1)
     lock = here.catalog.root / ".dvc/tmp/lock"
     with lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -74,7 +74,7 @@ def test_damage_is_named(built: Catalog) -> None:
     assert "data/reef/v1, incomplete" in text
     assert "DVC's cache does not have it whole" in text
     assert "failures    3 files could not be fetched: see data/reef/v1.failures.json" in text
-    assert "left by a fetch that did not end" in text
+    assert "left by an interrupted fetch" in text
 
 
 @pytest.mark.parametrize("content", ["[", "[]", '{"failures": null}', "9" * 5000])

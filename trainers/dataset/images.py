@@ -153,11 +153,11 @@ def _aliases_of_other(config: Config, dataset: Dataset, which: List, names: set[
 
 
 def _missing(dataset: Dataset) -> set[str]:
-    """Return the files that the dataset lists as missing."""
+    """Return the files that the dataset lists as missing; a file of this name that a source brought may be anything."""
     name = f"{PAYLOAD}/{MISSING}"
     if name not in dataset.manifest.hashes:
         return set()
     try:
         return {f"{PAYLOAD}/{path}" for path in parse_missing(dataset.read(name))}
-    except ValueError as error:
-        raise TrainingError("can't read this list of missing files", where=dataset.path(name), found=error) from error
+    except ValueError:
+        return set()

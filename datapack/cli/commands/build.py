@@ -33,7 +33,7 @@ def add_build_options(parser: argparse.ArgumentParser, target: str) -> None:
     """Add the options of a build; ``target`` says what its target can be."""
     add_fetch_options(parser)
     parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
-    parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, in another place")
+    parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
     parser.add_argument("--base", help=BASE)
     parser.add_argument(
         "--verify",

@@ -1,4 +1,4 @@
-"""`datapack check`: look into a dataset for what would spoil a training."""
+"""`datapack check`: check a dataset for faults that spoil training, and for what must not leave."""
 
 from __future__ import annotations
 
@@ -41,13 +41,17 @@ class _Wanted(NamedTuple):
 
 def add(commands: Commands) -> None:
     parser = add_command(
-        commands, "check", run, summary="look into a dataset for what would spoil a training", examples=_EXAMPLES
+        commands,
+        "check",
+        run,
+        summary="check the data for faults, and for what must not leave",
+        examples=_EXAMPLES,
     )
     parser.add_argument("what", metavar="WHAT", help="name@version, or a bag's folder")
     parser.add_argument(
-        "--deep", action="store_true", help="decode every image: finds broken, nearly equal, blurred and dark ones"
+        "--deep", action="store_true", help="decode every image, to find broken, near-duplicate, blurred and dark ones"
     )
-    parser.add_argument("--strict", action="store_true", help="fail for warnings too, not only for errors")
+    parser.add_argument("--strict", action="store_true", help="fail for warnings too")
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -84,22 +88,22 @@ def _find(options: argparse.Namespace) -> _Wanted:
 
 
 def _lines(what: str, seen: Survey, found: Sequence[Finding], unused: Sequence[str]) -> Iterator[Line]:
-    heard = [finding for finding in found if not finding.silenced]
-    heard.sort(key=lambda finding: list(_SEVERITIES).index(finding.rule.severity))  # stable: then by code
-    yield from map(_row, heard)
-    for finding in heard:
+    unsilenced = [finding for finding in found if not finding.silenced]
+    unsilenced.sort(key=lambda finding: list(_SEVERITIES).index(finding.rule.severity))  # stable: then by code
+    yield from map(_row, unsilenced)
+    for finding in unsilenced:
         yield from _explanation(finding)
     silenced = [finding for finding in found if finding.silenced]
-    if heard and (silenced or unused):
+    if unsilenced and (silenced or unused):
         yield ""
     for finding in silenced:
         yield f"silenced  {finding.rule.code}  {finding.count:>7,}  {finding.rule.title}: {finding.silenced}"
     for code in unused:
-        yield f"silenced  {code}        0  the catalog can do without this line"
+        yield f"silenced  {code}        0  nothing to silence: remove this line from the catalog"
     if found or unused:
         yield ""
-    yield f"checked {what}: {_looked_at(seen)}"
-    yield _conclusion(heard)
+    yield f"checked {what}: {_summary(seen)}"
+    yield _conclusion(unsilenced)
 
 
 def _row(finding: Finding) -> Line:
@@ -118,31 +122,28 @@ def _explanation(finding: Finding) -> Iterator[Line]:
     yield from (f"    {line}" for line in finding.catalog.splitlines())
 
 
-def _looked_at(seen: Survey) -> str:
+def _summary(seen: Survey) -> str:
     boxes = sum(len(coco.boxes) for coco in seen.cocos)
     parts = [
         counted(len(seen.files), "file"),
         counted(len(seen.images), "image"),
-        *(
-            [f"{counted(boxes, 'box').replace('boxs', 'boxes')} in {counted(len(seen.cocos), 'COCO file')}"]
-            * bool(seen.cocos)
-        ),
+        *([f"{counted(boxes, 'box', 'boxes')} in {counted(len(seen.cocos), 'COCO file')}"] * bool(seen.cocos)),
         *([counted(len(seen.tables), "table")] * bool(seen.tables)),
         *(["every image decoded"] * bool(seen.deep)),
     ]
     return ", ".join(parts)
 
 
-def _conclusion(heard: Sequence[Finding]) -> Line:
-    if not heard:
+def _conclusion(unsilenced: Sequence[Finding]) -> Line:
+    if not unsilenced:
         return Marked("nothing found", "green", "")
-    counts = ((severity, sum(one.rule.severity == severity for one in heard)) for severity in _SEVERITIES)
+    counts = ((severity, sum(one.rule.severity == severity for one in unsilenced)) for severity in _SEVERITIES)
     return "found " + ", ".join(counted(count, severity) for severity, count in counts if count)
 
 
 def _value(what: str, seen: Survey, found: Sequence[Finding], status: int) -> dict[str, Any]:
-    """Return what was found, for JSON."""
-    looked_at = {
+    """Return the answer for JSON."""
+    checked = {
         "files": len(seen.files),
         "images": len(seen.images),
         "coco_files": len(seen.cocos),
@@ -160,4 +161,4 @@ def _value(what: str, seen: Survey, found: Sequence[Finding], status: int) -> di
         }
         for one in found
     ]
-    return {"what": what, "digest": seen.digest, "passed": not status, "looked_at": looked_at, "findings": findings}
+    return {"what": what, "digest": seen.digest, "passed": not status, "checked": checked, "findings": findings}

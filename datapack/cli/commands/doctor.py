@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from datapack.cli.answer import Answer
 from datapack.cli.options import add_command
 from datapack.cli.output import Line, Marked
+from datapack.text import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = (
     "datapack doctor",
-    "datapack doctor -q        # only what is not right",
+    "datapack doctor -q        # only notes and problems",
     "datapack -C elsewhere doctor --json",
 )
 _COLOURS: dict[str, Colour] = {"ok": "green", "note": "yellow", "problem": "red"}
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> Answer:
     shown = [result for result in found if result.mark != "ok" or options.level > Level.QUIET]
     lines = [line for result in shown for line in _lines(result)]
     if counts["problem"] or counts["note"]:
-        lines.append(f"{counts['ok']} ok, {_counted(counts['note'], 'note')}, {_counted(counts['problem'], 'problem')}")
+        lines.append(f"{counts['ok']} ok, {counted(counts['note'], 'note')}, {counted(counts['problem'], 'problem')}")
     value = {"results": [{**vars(result), "fix": result.fix or None} for result in found], "counts": counts}
     return Answer(value, lines, status=1 if counts["problem"] else 0)
 
@@ -51,7 +52,3 @@ def run(options: argparse.Namespace) -> Answer:
 def _lines(result: Result) -> list[Line]:
     lines: list[Line] = [Marked(f"{result.mark:7}", _COLOURS[result.mark], f"  {result.check:8}  {result.found}")]
     return [*lines, f"{'':19}-> {result.fix}"] if result.fix else lines
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

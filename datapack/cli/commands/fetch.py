@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> Answer:
 
 
 def amount(bag: Bag) -> str:
-    """Return how large a bag is, in words."""
+    """Format the size of a bag."""
     return f"{counted(bag.files, 'file')}, {size(bag.bytes)}"
 
 

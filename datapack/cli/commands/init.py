@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> Answer:
     written = init(folder)
     lines = [f"wrote {path}" for path in written]
     if outer:
-        lines.append(f"In this folder, this catalog counts from now on, not that of {outer}")
+        lines.append(f"In this folder, datapack now uses this catalog instead of the one in {outer}")
     lines += [
         f"Edit datasets.yml, then run: datapack build {EXAMPLE}@v1",
         f"Commit now:                  git add {' '.join(_NOW)}",

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "target", metavar="TARGET", nargs="?", help="as for build; docker:// for the catalog's registry"
     )
-    parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, in another place")
+    parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
     parser.add_argument(
         "--refresh", action="store_true", help="plan to fetch from the sources, even if the bag is here"
     )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from datapack.cli.options import Commands
 
 _EXAMPLES = (
-    "datapack remove reef@v1                # say what would go, and what comes free",
-    "datapack remove reef@v1 --yes          # do it",
+    "datapack remove reef@v1                # show what would be removed, and the space it frees",
+    "datapack remove reef@v1 --yes          # remove it",
     "datapack remove reef@v1 --dist --yes   # only the image; a build makes it again",
 )
 
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         commands, "remove", run, summary="remove what this machine has of a version", examples=_EXAMPLES
     )
     parser.add_argument("reference", metavar="REF", help="name@version, also of one that the catalog no longer has")
-    parser.add_argument("--yes", action="store_true", help="do it; without this, nothing is changed")
+    parser.add_argument("--yes", action="store_true", help="remove it; without this option, nothing is changed")
     parts = parser.add_argument_group("what to remove (default: all three)")
     parts.add_argument("--bag", action="store_true", help="the bag, and what an unfinished fetch left")
     parts.add_argument("--cache", action="store_true", help="its objects in DVC's cache that no other version needs")

@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
         "--samples",
         action=BooleanOptionalAction,
         default=None,
-        help="show small copies of images with their boxes (default: unless it is private or under an ND licence)",
+        help="show small copies of images with their boxes (default: unless the data is private or its licence has ND)",
     )
     parser.add_argument("--deep", action="store_true", help="decode every image, for findings that only pixels show")
 

@@ -1,4 +1,4 @@
-"""The content of another version, as far as a derived one is made from it. Paths are below the payload."""
+"""What a derived version needs to know about the content of its origin. Paths are below the payload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datapack.bag.missing import MISSING
 from datapack.errors import FetchError
 from datapack.fetch.derived.drop import find_dropped
 from datapack.inspect.forms import form_of_name
-from datapack.inspect.survey import read_cocos
+from datapack.inspect.survey import read_cocos, read_missing
 from datapack.text import counted
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def read_content(
     """
     gone = find_dropped(source, origin, context.reporter)
     every = [path.removeprefix(f"{PAYLOAD}/") for path in origin.bag.manifest.hashes]
-    files = [path for path in every if path != MISSING and path not in gone.files and not context.excluded.match(path)]
+    gone_too = {MISSING} if read_missing(origin.bag) else set()  # of this name, a source may have brought a table
+    gone_too |= gone.files
+    files = [path for path in every if path not in gone_too and not context.excluded.match(path)]
     there = set(files)
     found = read_cocos(origin.bag, context.reporter, folders=origin.entry.image_folders)
     cocos = _chosen([coco for coco in found if coco.path in there], chosen, source, origin)

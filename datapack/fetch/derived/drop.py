@@ -63,4 +63,4 @@ def find_dropped(source: SubsetSource | SplitSource, origin: Origin, reporter: R
 
 def _amount(finding: Finding) -> str:
     count = sum(map(len, finding.boxes.values()))
-    return f"{count:,} {'box' if count == 1 else 'boxes'}" if count else counted(len(finding.files), "file")
+    return counted(count, "box", "boxes") if count else counted(len(finding.files), "file")

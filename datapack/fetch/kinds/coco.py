@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, TypeGuard
 
-from datapack.coco.rows import read_images
+from datapack.coco.rows import is_text, read_images
 from datapack.errors import FetchError
 from datapack.fetch.listed import fetch_listed
 from datapack.fetch.payload import WantedFile, payload_path
@@ -42,15 +42,10 @@ def _text(row: object, where: str, *keys: str) -> str:
     """Return the value of the first of these keys that a row has."""
     values = (row.get(key) for key in keys) if isinstance(row, dict) else ()
     value = next((value for value in values if value is not None and value != ""), None)
-    if not isinstance(value, str) or not _is_text(value):
+    if not isinstance(value, str) or not is_text(value):
         found = None if value is None else json.dumps(value)[:100]
         raise FetchError(f"the row has no {' or '.join(keys)}", where=where, expected="text", found=found)
     return value
-
-
-def _is_text(value: str) -> bool:
-    """Whether a text has only characters: JSON can also have half of one, which no file name and no URL can."""
-    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _pixels(row: Mapping[str, object], where: str) -> tuple[int, int] | None:

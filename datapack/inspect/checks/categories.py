@@ -20,29 +20,29 @@ UNUSED = Rule(
     "DP320",
     "note",
     "categories without boxes",
-    "A detector can't learn them, and their scores are empty. Roboflow writes its project's name as such a category.",
-    "Remove them from the list, or leave them as they are if other lists use them.",
+    "A detector can't learn them, and they have no scores. Roboflow writes its project's name as such a category.",
+    "Remove them from the COCO file, or keep them if other COCO files use them.",
 )
 SAME_NAME = Rule(
     "DP321",
     "warning",
     "categories with the same name",
-    "Objects of one category have two labels, and a detector is wrong whichever it chooses.",
-    "Make one category of them. Names that differ only in case or spaces count as the same.",
+    "Objects of one category have two ids, and a detector is wrong whichever it chooses.",
+    "Merge the categories. Names that differ only in case or spaces count as the same.",
 )
 OTHER_MEANING = Rule(
     "DP404",
     "error",
-    "categories whose id differs between lists",
-    "A detector trained with one list gets the wrong names and scores with the other.",
-    "Use the same ids for the same names in all lists.",
+    "categories whose id differs between COCO files",
+    "A detector that was trained with one file gets wrong names and scores with the other.",
+    "Use the same id for the same name in all COCO files.",
 )
 ELSEWHERE = Rule(
     "DP405",
     "note",
-    "categories that only some lists have",
-    "What is not in the training list can't be found; what is not in the evaluation list isn't scored.",
-    "Use the same categories in all lists, also those without boxes.",
+    "categories that only some COCO files have",
+    "What is not in the training file can't be detected. What is not in the evaluation file isn't scored.",
+    "Use the same categories in all COCO files, even those without boxes.",
 )
 _MOST_LISTS = 50  # that are compared with each other
 
@@ -76,21 +76,25 @@ def check_meanings(survey: Survey) -> Iterator[Finding]:
             names = {category.name for category in there.categories}
             for category in here.categories:
                 if category.name not in names:
-                    line = f"{here.path} has {category.name!r}, {there.path} has not"
+                    line = f"{here.path} has {category.name!r}, {there.path} does not"
                     elsewhere.setdefault((here.path, category.name), line)
     yield from some(OTHER_MEANING, conflicts)
     yield from some(ELSEWHERE, elsewhere.values())
 
 
 def _conflicts(one: Coco, other: Coco) -> Iterator[str]:
-    names = {category.id: category.name for category in other.categories}
-    ids = {category.name: category.id for category in other.categories}
+    """Compare two lists; a list that uses a name or an id twice means each of them."""
+    names: dict[int, list[str]] = defaultdict(list)
+    ids: dict[str, list[int]] = defaultdict(list)
+    for category in other.categories:
+        names[category.id].append(category.name)
+        ids[category.name].append(category.id)
     for category in one.categories:
-        there = names.get(category.id, category.name)
-        if there != category.name:
-            yield f"id {category.id} is {category.name!r} in {one.path}, {there!r} in {other.path}"
-        elif ids.get(category.name, category.id) != category.id:
-            yield f"{category.name!r} has id {category.id} in {one.path}, {ids[category.name]} in {other.path}"
+        there = names.get(category.id, [category.name])
+        if category.name not in there:
+            yield f"id {category.id} is {category.name!r} in {one.path}, {there[0]!r} in {other.path}"
+        elif category.id not in ids.get(category.name, [category.id]):
+            yield f"{category.name!r} has id {category.id} in {one.path}, {ids[category.name][0]} in {other.path}"
 
 
 RULES = (UNUSED, SAME_NAME, OTHER_MEANING, ELSEWHERE)

@@ -34,46 +34,46 @@ UNDECODABLE = Rule(
     "DP220",
     "error",
     "images that can't be decoded",
-    "Training stops at the first of them. Their headers are sound, so only decoding shows it.",
+    "Training stops at the first one. Their headers are valid, so only decoding reveals it.",
     "Fetch them again, or leave them out.",
     deep=True,
 )
 NEAR = Rule(
     "DP221",
     "note",
-    "images that look almost like another one of their list",
-    "They weigh double in training. Frames of a video are often like that.",
-    "Leave them out if there are many, or take fewer frames of each second.",
+    "near-duplicate images",
+    "They count double in training. Frames of a video are often like that.",
+    "If there are many, leave them out, or take fewer frames per second.",
     deep=True,
 )
 BLURS = Rule(
     "DP222",
     "note",
     "blurred images",
-    "Nothing in them is smaller than a hundredth of their width: small objects can't be seen.",
-    "Look at the examples; leave them out unless such images will come up in use too.",
+    "They show no detail smaller than a hundredth of their width, so small objects can't be seen.",
+    "Look at the examples. Leave the images out, unless the detector will also be used on such images.",
     deep=True,
 )
 DARKS = Rule(
     "DP223",
     "warning",
     "images that are almost black",
-    "There is hardly anything to see in them. If they have 12 bits in 16, they only look black.",
-    "Look at the examples; brighten them all by one factor, or leave them out.",
+    "They show hardly anything. Images with 12 bits stored in 16 only look black.",
+    "Look at the examples. Brighten all of them by the same factor, or leave them out.",
     deep=True,
 )
 BRIGHTS = Rule(
     "DP224",
     "warning",
     "images that are almost white",
-    "They are over-exposed: there is hardly anything to see in them.",
+    "They are overexposed and show hardly anything.",
     "Look at the examples, and leave them out.",
     deep=True,
 )
 PLAINS = Rule(
     "DP225",
     "warning",
-    "images of one colour",
+    "images of a single colour",
     "They show nothing: the camera was covered, or the file was damaged before it came here.",
     "Leave them out.",
     deep=True,
@@ -81,9 +81,9 @@ PLAINS = Rule(
 LEAKS = Rule(
     "DP410",
     "warning",
-    "images that look almost like one in another list",
-    "If one list is for training and the other for evaluation, the scores are too high.",
-    "Look at the examples; leave them out of one list, or divide the images by scene or sequence.",
+    "near-duplicate images in different COCO files",
+    "If one file is for training and another for evaluation, the scores are too high.",
+    "Look at the examples. Leave them out of one COCO file, or split the images by scene or sequence.",
     deep=True,
 )
 

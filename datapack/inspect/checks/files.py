@@ -29,85 +29,87 @@ SECRET_NAMES = Rule(
     "DP101",
     "warning",
     "files whose names suggest passwords or keys",
-    "Whoever gets the dataset could use them. A registry and every copy of the image keep them.",
-    "Leave them out with 'exclude', and replace what was in them if it was ever published.",
+    "Anyone who gets the dataset could use them. The registry and every copy of the image keep them.",
+    "Leave them out with 'exclude'. If they were ever published, replace the password or key.",
 )
 JUNK = Rule(
     "DP102",
     "warning",
     "leftovers of other programs",
-    "Nobody needs them in a dataset; some show the names of people and of other files.",
+    "Nobody needs them in a dataset, and some reveal names of people or of other files.",
     "Leave them out with 'exclude'.",
 )
 SECRET_CONTENT = Rule(
     "DP103",
     "error",
-    "files with keys or tokens in them",
-    "Whoever gets the dataset could use them. A registry and every copy of the image keep them.",
-    "Replace the key or token where it is used, and remove it from the file, or leave the file out with 'exclude'.",
+    "files that contain keys or tokens",
+    "Anyone who gets the dataset could use them. The registry and every copy of the image keep them.",
+    "Revoke the key or token. Then remove it from the file, or leave the file out with 'exclude'.",
 )
 ALIKE = Rule(
     "DP104",
     "warning",
     "names that differ only in case or in Unicode form",
-    "macOS and Windows keep only one of such files, and people take one for the other.",
+    "macOS and Windows keep only one of these files, and people confuse them.",
     "Rename them, and remove 'similar_names' from the catalog.",
 )
 COPIES = Rule(
     "DP105",
     "note",
-    "files that are copies of another file",
-    "They are the same byte by byte, under other names. DVC keeps the data once; layers hold each copy.",
-    "Leave copies out that nobody needs.",
+    "duplicate files",
+    "They have the same bytes under different names. DVC stores them once; image layers store every copy.",
+    "Leave out copies that nobody needs.",
 )
 EMPTY = Rule(
     "DP106",
     "note",
     "empty files",
-    "A copy or a download that failed often leaves an empty file. In some formats it means 'nothing to label'.",
-    "Look at the examples; leave them out, or restore them, if they should not be empty.",
+    "A failed copy or download often leaves an empty file. In some formats, an empty file means 'nothing to label'.",
+    "Look at the examples. If the files should not be empty, restore them or leave them out.",
 )
 ARCHIVES = Rule(
     "DP107",
     "warning",
     "archives",
-    "Programs can't read the files in them, and what is in them was not checked.",
-    "Add a source 'unpack', so that the dataset has the files.",
+    "Programs can't read the files inside, and datapack did not check them.",
+    "Add an 'unpack' source, so that the dataset contains the files.",
 )
 OTHER_CONTENT = Rule(
     "DP108",
     "error",
-    "files that are not what their names say",
-    "A download often saves a page that says 'not found' or 'log in' under the name of the file.",
+    "files whose content does not match their name",
+    "A failed download often saves a 'not found' or 'log in' page under the name of the file.",
     "Fetch the files again, or correct their names.",
 )
 PROGRAMS = Rule(
     "DP109",
     "warning",
-    "programs",
-    "Programs in a dataset are seldom wanted, and a Safe Haven may refuse them.",
+    "executable programs",
+    "Datasets seldom need programs, and a Safe Haven may refuse them.",
     "Leave them out with 'exclude', or say in the title or the documentation why they are needed.",
 )
 PICKLES = Rule(
     "DP110",
     "warning",
     "files that can run code when they are loaded",
-    "Loading a pickle, or weights in the old form, runs what its author wrote. A Safe Haven may refuse such files.",
-    "Store arrays as .npy or Parquet, weights as .safetensors; or load them only with weights_only=True.",
+    "Loading a pickle, or weights in PyTorch's old format, runs the code that its author put in. A Safe Haven may"
+    " refuse such files.",
+    "Store arrays as .npy or Parquet and weights as .safetensors, or load them only with weights_only=True.",
 )
 LONG = Rule(
     "DP111",
     "note",
     f"paths of more than {_LONGEST} characters",
-    "Windows, and some encrypted folders, can't keep them.",
-    "Shorten names or use fewer folders if the data must be used there.",
+    "Windows and some encrypted folders can't store them.",
+    "If the data must be used there, shorten names or use fewer folders.",
 )
 WINDOWS = Rule(
     "DP112",
     "note",
-    "names that Windows can't keep",
-    "They have a character that Windows does not allow, end in a dot or a space, or are the name of a device.",
-    "Rename them if the data must be used there.",
+    "names that Windows does not allow",
+    "They contain a character that Windows forbids, end in a dot or a space, or are reserved for a device (such "
+    "as CON).",
+    "If the data must be used there, rename the files.",
 )
 
 

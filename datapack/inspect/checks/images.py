@@ -22,91 +22,94 @@ BROKEN = Rule(
     "DP201",
     "error",
     "images that can't be read",
-    "Training stops at the first of them, or silently runs with less data.",
+    "Training stops at the first one, or silently runs with less data.",
     "Fetch them again, or leave them out.",
 )
 OTHER_FORM = Rule(
     "DP202",
     "error",
-    "images in forms that trainers can't read",
+    "images in formats that the trainers can't read",
     "The trainers decode " + ", ".join(sorted(READABLE)[:-1]) + f" and {max(READABLE)}.",
-    "Convert them, without loss to PNG or TIFF, and correct file_name in the lists.",
+    "Convert them without loss, to PNG or TIFF, and correct file_name in the COCO files.",
 )
 TURNED = Rule(
     "DP203",
     "warning",
-    "images that their EXIF orientation turns or mirrors",
-    "Some programs turn such an image and others do not. Boxes fit only one of both.",
-    "Store the images upright, without EXIF orientation; datapack's trainers decide by the sizes in the list.",
+    "images that their EXIF orientation rotates or mirrors",
+    "Some programs apply the orientation and others ignore it. The boxes fit only one of the two.",
+    "Store the images upright, without EXIF orientation. datapack's trainers decide by the sizes in the COCO file.",
 )
 POSITIONS = Rule(
     "DP204",
     "warning",
-    "images with a position on Earth in their metadata",
-    "It may show where a person lives or works, or where a protected species is found.",
-    "Remove it from the files (exiftool -gps:all= -xmp:geotag=), or silence this finding if positions may be known.",
+    "images with a GPS position in their metadata",
+    "It may reveal where a person lives or works, or where a protected species is found.",
+    "Remove it from the files (exiftool -gps:all= -xmp:geotag=), or silence this finding if the positions may be "
+    "known.",
 )
 IDENTIFYING = Rule(
     "DP205",
     "warning",
-    "images whose metadata names a camera or a person",
-    "Serial numbers connect images with others of the same camera; names are personal data.",
+    "images whose metadata identifies a camera or a person",
+    "Serial numbers link images to others from the same camera, and names are personal data.",
     "Remove these fields from the files (exiftool -all= -tagsfromfile @ -orientation), or silence this finding.",
 )
 MISNAMED = Rule(
     "DP206",
     "note",
-    "images whose names stand for another form",
-    "Programs that go by the content read them, others fail.",
-    "Correct the endings of their names, and file_name in the lists.",
+    "images whose extension does not match their format",
+    "Programs that trust the extension fail; programs that look at the content read them.",
+    "Correct the extensions, and file_name in the COCO files.",
 )
 SIZES = Rule(
     "DP207",
     "note",
-    f"images with over {_FACTOR} times as many pixels as most, or as few",
-    "Resized to one size, objects in them are far larger or smaller than in the others. Some may be thumbnails.",
-    "Look at the examples; leave out thumbnails, cut large images into pieces.",
+    f"images with over {_FACTOR} times more or fewer pixels than most",
+    "Once images are resized to one size, objects in these are far larger or smaller than in the others. Some may"
+    " be thumbnails.",
+    "Look at the examples. Leave thumbnails out, and cut large images into tiles.",
 )
 REFUSED = Rule(
     "DP208",
     "error",
-    "images whose pixels are no numbers from 0 to 255 or 65,535",
-    "Fractions, signed and 32-bit numbers have no fixed range, and few programs read 12-bit JPEGs: trainers refuse.",
-    "Convert them to 8 or 16 bits, with one factor for all.",
+    "images whose pixels are not 8-bit or 16-bit unsigned integers",
+    "Fractions, signed and 32-bit numbers have no fixed range, and few programs read 12-bit JPEGs. The trainers "
+    "refuse them.",
+    "Convert them to 8 or 16 bits, with the same factor for all.",
 )
 DEEP = Rule(
     "DP209",
     "note",
     "images with 16 bits per channel",
-    "Trainers use the upper 8 bits: if the camera wrote 10 or 12 bits into them, images are almost black.",
-    "If so, multiply the values by 64 or 16.",
+    "The trainers use the upper 8 bits. If the camera recorded only 10 or 12 bits, the images look almost black.",
+    "In that case, multiply the values by 64 or 16.",
 )
 CMYK = Rule(
     "DP210",
     "note",
-    "images in the colours of print (CMYK)",
-    "They are converted to RGB without a colour profile, so colours differ from those of other images.",
-    "Convert them to RGB with their profile.",
+    "images in CMYK, the colours of print",
+    "They are converted to RGB without a colour profile, so their colours differ from those of other images.",
+    "Convert them to RGB with their colour profile.",
 )
 ALPHA = Rule(
     "DP211",
     "note",
-    "images with transparent parts or an alpha channel",
-    "Trainers drop it: what is transparent shows the colour below, often black or noise.",
-    "Lay them over a background of one colour if that matters.",
+    "images with transparency or an alpha channel",
+    "The trainers drop the alpha channel. Transparent parts then show the colour underneath, often black or noise.",
+    "If that matters, place them on a background of one colour.",
 )
 ANIMATED = Rule(
     "DP212",
     "note",
     "images with several frames",
-    "Trainers use the first one only.",
-    "Store each frame as an image of its own.",
+    "The trainers use only the first one.",
+    "Store each frame as a separate image.",
 )
 SMALL = Rule(
     "DP213",
     "warning",
     f"images with a side of less than {_SMALL} pixels",
-    "There is hardly anything to see in them: many are icons or placeholders for images that were not found.",
+    "They show hardly anything: many are icons, or placeholders for missing images.",
     "Look at the examples, and leave them out.",
 )
 

@@ -25,31 +25,31 @@ SECONDS, NUMBERS = 10, 10
 SAME_IMAGES = Rule(
     "DP401",
     "error",
-    "images that are in several lists",
-    "If one list is for training and the other for evaluation, the scores are too high. The images are the same, byte "
-    "by byte, whatever their names.",
-    "Leave them out of one list, or divide the images anew.",
+    "identical images in several COCO files",
+    "If one file is for training and another for evaluation, the scores are too high. The images have the same "
+    "bytes, whatever their names.",
+    "Leave them out of one COCO file, or split the images again.",
 )
 NEIGHBOURS = Rule(
     "DP402",
     "error",
-    f"images of one sequence, at most {SECONDS} seconds apart, in different lists",
-    "Such images show almost the same. In training and evaluation lists, they make the scores too high.",
-    "Divide the images by sequence, or leave out the neighbours.",
+    f"images of one sequence, at most {SECONDS} seconds apart, in different COCO files",
+    "Such images look almost the same. In files for training and evaluation, they make the scores too high.",
+    "Split the images by sequence, or leave out the neighbours.",
 )
 NEAR_NUMBERS = Rule(
     "DP403",
     "warning",
-    f"images of one sequence, with numbers at most {NUMBERS} apart, in different lists",
-    "If the numbers are those of frames, such images show almost the same, and scores are too high.",
-    "If they are frames, divide the images by sequence, or leave out the neighbours; otherwise silence this finding.",
+    f"images of one sequence, at most {NUMBERS} numbers apart, in different COCO files",
+    "If the numbers are frame numbers, such images look almost the same, and scores are too high.",
+    "If they are frames, split the images by sequence, or leave out the neighbours. Otherwise silence this finding.",
 )
 CONTAINED = Rule(
     "DP406",
     "warning",
-    "lists whose images are all in another list",
-    "That is right for a sample of the other list, and wrong if one is for training and the other for evaluation.",
-    "If it is a sample, silence this finding; otherwise divide the images anew.",
+    "COCO files whose images are all in another COCO file",
+    "That is right for a sample, and wrong if one file is for training and the other for evaluation.",
+    "If it is a sample, silence this finding; otherwise split the images again.",
 )
 _MOST_PAIRS = 2000  # of lists that are compared: a folder may have a COCO file for each image
 _MOST_LISTS = 20  # that one image is looked for in
@@ -66,7 +66,7 @@ class _Pair(NamedTuple):
 
     @property
     def is_nested(self) -> bool:
-        """Whether one list is a part of the other, as far as nothing in their names contradicts that."""
+        """Whether one list is a part of the other, unless their names contradict that."""
         return len(self.shared) == len(self.small) and not _opposed(self.small.path, self.large.path)
 
     def copies(self, files: Mapping[str, PayloadFile]) -> set[str]:
@@ -205,7 +205,7 @@ def _sorted(one: Coco, other: Coco) -> tuple[Coco, Coco]:
 
 
 def _split_lines(survey: Survey, coco: Coco) -> str:
-    """Return the lines of a new version that divides a list anew."""
+    """Return the lines of a new version that splits a COCO file again."""
     reference = survey.reference or "NAME@VERSION"
     path = coco.path if _PLAIN.fullmatch(coco.path) else json.dumps(coco.path, ensure_ascii=False)
     return f"sources:\n  - split: {reference}\n    coco: {path}\n    ratios: {{train: 0.8, val: 0.2}}"

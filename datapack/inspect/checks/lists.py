@@ -22,85 +22,85 @@ BROKEN = Rule(
     "DP300",
     "error",
     "COCO files that can't be read",
-    "No program can use the list.",
+    "No program can use them.",
     "Export or fetch the file again.",
 )
 BAD_ROWS = Rule(
     "DP301",
     "error",
     "invalid rows in COCO files",
-    "Programs fail at such a row, or use it with a wrong meaning. The other checks leave it out.",
-    "Correct the rows, or export the list again.",
+    "Programs fail at such a row or misread it. The other checks skip it.",
+    "Correct the rows, or export the COCO file again.",
 )
 ABSENT = Rule(
     "DP302",
     "error",
-    "images that are listed but not there",
-    "Training stops at the first of them, or silently runs with less data.",
-    "Add the images. If file_name leads to another place, correct it, or set 'into' of the 'coco' source.",
+    "listed images that are not in the dataset",
+    "Training stops at the first one, or silently runs with less data.",
+    "Add the images. If file_name points elsewhere, correct it, or set 'into' of the 'coco' source.",
 )
 MISSING = Rule(
     "DP303",
     "note",
-    "images that are listed in missing.csv",
-    "The catalog allows them to be missing. Programs must leave out their rows.",
-    "Use a subset, which lists only images that are there; or look for another source.",
+    "listed images that are known to be missing",
+    "The catalog allows it, and missing.csv lists them. Programs must skip their rows.",
+    "Use a subset, which lists only images that are there, or look for another source.",
 )
 UNLISTED = Rule(
     "DP304",
     "note",
     "images that no COCO file lists",
-    "They are imported, and nothing uses them.",
-    "Leave them out, or add them to a list.",
+    "They are imported, but nothing uses them.",
+    "Leave them out, or add them to a COCO file.",
 )
 OTHER_SIZE = Rule(
     "DP305",
     "error",
-    "images whose size is not the one in the list",
-    "The boxes were drawn on another version of the image, so they do not fit it.",
+    "images whose size differs from the COCO file",
+    "The boxes were drawn on another version of the image, so they do not fit.",
     "Use the original images, or scale the boxes with the images.",
 )
 TURNED = Rule(
     "DP306",
     "warning",
-    "images whose size in the list is that of the turned image",
-    "The image is stored on its side, and its EXIF orientation turns it. The boxes fit only where "
-    "a program does the same as the one that made them.",
-    "Store the images upright, without EXIF orientation; datapack's trainers decide by the size in the list.",
+    "images whose size in the COCO file is that of the rotated image",
+    "The image is stored on its side, and its EXIF orientation rotates it. The boxes fit only in programs that "
+    "treat the orientation as the annotation tool did.",
+    "Store the images upright, without EXIF orientation. datapack's trainers decide by the sizes in the COCO file.",
 )
 LISTED_TWICE = Rule(
     "DP307",
     "error",
-    "images that are listed twice in one list",
-    "They count double in training, and boxes may be at only one of the rows: the other says that there is nothing.",
-    "Make one row of them, with all boxes.",
+    "images listed more than once in a COCO file",
+    "They count double in training. If only one of the rows has the boxes, the other says that the image is empty.",
+    "Merge the rows, with all boxes.",
 )
 SAME_IDS = Rule(
     "DP308",
     "error",
-    "ids that are used twice",
-    "Programs keep one row of each id, and lose the others or give their boxes to the wrong image.",
-    "Give each image, each annotation and each category an id of its own.",
+    "duplicate ids",
+    "Programs keep one row per id. They lose the others, or assign their boxes to the wrong image.",
+    "Give each image, each annotation and each category its own id.",
 )
 ALONE = Rule(
     "DP319",
     "note",
     "images without boxes",
-    "In training they show what is no object: useful if that is so, harmful if they were not labelled.",
-    "Look at the examples, and leave them out if there are objects in them.",
+    "In training they count as background. That is useful if they are empty, and harmful if they were not labelled.",
+    "Look at the examples. Leave out images that show unlabelled objects.",
 )
 NO_SIZE = Rule(
     "DP322",
     "warning",
-    "images without a size in the list",
-    "Many programs need width and height in the list, and nothing shows whether the boxes fit the image.",
+    "images without a size in the COCO file",
+    "Many programs need width and height there. Without them, nothing shows whether the boxes fit the image.",
     "Add width and height to the rows.",
 )
 COPIES = Rule(
     "DP323",
     "warning",
-    "identical images in one list",
-    "Copies weigh double in training, and may have different labels.",
+    "identical images in one COCO file",
+    "Copies count double in training, and their labels may differ.",
     "Leave the copies out.",
 )
 NO_IMAGES = Rule(
@@ -108,14 +108,14 @@ NO_IMAGES = Rule(
     "error",
     "COCO files without images",
     "There is nothing to train on.",
-    "Export the list again.",
+    "Export the COCO file again.",
 )
 NO_BOXES = Rule(
     "DP325",
     "warning",
-    "COCO files whose list of annotations is empty",
-    "Nothing was labelled, or the labels were lost in the export.",
-    "Export the list again, or remove the empty list if there are no labels.",
+    "COCO files whose annotations have no box",
+    "Nothing was labelled, the labels were lost in the export, or no row can be used.",
+    "Export the COCO file again, or remove the empty list if there are no labels.",
 )
 
 
@@ -178,7 +178,7 @@ def _sizes(coco: Coco, size: tuple[int, ...], image: ImageFile) -> str:
 
 
 def check_ids(survey: Survey) -> Iterator[Finding]:
-    """Check that no id is used twice in a list, and that no image is."""
+    """Check that no id and no image is used twice in a COCO file."""
     twice, listed = [], []
     for coco in survey.cocos:
         for what, ids in (

@@ -24,42 +24,42 @@ RAGGED = Rule(
     "DP502",
     "warning",
     "tables whose rows have different numbers of values",
-    "A value that has a delimiter in it is not quoted, or the file was cut off: values end up in the wrong columns.",
+    "A value that contains a delimiter is not quoted, or the file was cut off. Values end up in the wrong columns.",
     "Export the table again, with quotes around text.",
 )
 SAME_NAMES = Rule(
     "DP503",
     "warning",
-    "tables with columns of the same name",
-    "Programs keep only one of them, or rename the others.",
-    "Give each column a name of its own.",
+    "tables with duplicate column names",
+    "Programs keep only one of the columns, or rename the others.",
+    "Give each column its own name.",
 )
 NO_NAMES = Rule(
     "DP504",
     "warning",
-    "tables with columns that have no name",
-    "Nobody can tell what they mean. A first column without a name is often an index that pandas wrote.",
+    "tables with unnamed columns",
+    "Nobody can tell what they mean. An unnamed first column is often an index that pandas wrote.",
     "Name the columns, or write the table without its index.",
 )
 NO_ROWS = Rule(
     "DP505",
     "warning",
     "tables without rows",
-    "An export that failed often leaves the header, or nothing.",
+    "A failed export often leaves only the header, or nothing.",
     "Export the table again, or leave it out.",
 )
 PERSONAL = Rule(
     "DP506",
     "note",
-    "columns whose names suggest data about people",
-    "Data that identifies people needs a reason, and often an approval, before it is imported.",
-    "Tell your data governance team which columns these are, or remove them. No value was looked at.",
+    "columns whose names suggest personal data",
+    "Personal data needs a reason, and often an approval, before it is imported.",
+    "Tell your data governance team which columns these are, or remove them. datapack looked at no values.",
 )
 NO_VALUES = Rule(
     "DP507",
     "note",
-    "columns without any value",
-    "They hold nothing, or what was in them was lost.",
+    "columns without values",
+    "They hold nothing, or their values were lost.",
     "Remove them if nothing is missing.",
 )
 

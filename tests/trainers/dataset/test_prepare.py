@@ -151,6 +151,13 @@ def test_images_in_missing_csv_are_left_out(tmp_path):
     assert len(Job(Haven(tmp_path, files)).prepare_data().coco) == 11
 
 
+@pytest.mark.parametrize("content", [b"patient,answers missing\n1,3\n", b"\xff\xfe", b""])
+def test_another_file_called_missing_csv_is_none_of_the_trainers_business(tmp_path, content):
+    """A source may bring a table of that name."""
+    files = small_files() | {"missing.csv": content}
+    assert len(Job(Haven(tmp_path, files)).prepare_data().coco) == 12
+
+
 def test_a_full_scratch_does_not_stop_the_run(haven):
     """The log says how much room is needed, and images are decoded in every epoch."""
     if not mount(haven.scratch, "size=64k"):

@@ -33,7 +33,7 @@ def test_boxes_go_and_their_images_stay(sea):
     """Of a box that is there twice one stays; all other boxes stay."""
     reference = sea.add("part", {"subset": "sea@v1", "drop": ["DP309", "DP310"]})
     notes = sea.notes(reference)
-    assert "DP309 leaves out 1 box: boxes that are there twice" in notes
+    assert "DP309 leaves out 1 box: duplicate boxes" in notes
     assert "DP310 leaves out 1 box: boxes outside their image" in notes
     assert ids(sea.payload("sea@v1")) - ids(sea.payload(reference)) == {1001, 1002}
     assert len(names(sea.payload(reference))) == 30

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_repository import set_up
-from datapack.fetch.dvc_settings import check_remote, check_settings, read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.repository import set_up
+from datapack.fetch.dvc.settings import check_remote, check_settings, read_setting
 from tests.conftest import Catalog
 
 
@@ -249,7 +249,7 @@ def test_repository_without_a_cache_is_not_made_anew(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-@pytest.mark.parametrize("name", ["", "/reef", "/reef/v1", "/reef/v1.partial", "/reef/v1.replaced.partial"])
+@pytest.mark.parametrize("name", ["", "/reef", "/reef/v1", "/reef/v1.partial", "/reef/v1+replaced.partial"])
 def test_nothing_behind_a_link_is_touched(fetched, name, kind):
     """DVC would check the bag out behind a link, and remove every other file there."""
     elsewhere, path = fetched.root.parent / "elsewhere", fetched.root / f"data{name}"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_settings import cache_folder, find_repository
+from datapack.fetch.dvc.settings import cache_folder, find_repository
 from datapack.files import TEMPORARY_PREFIX, open_regular, read_limited, share_blocks, temporary_file
 
 if TYPE_CHECKING:
@@ -66,6 +66,24 @@ def _copy(file: Path, path: Path, folder: Path) -> None:
     with temporary_file(folder) as (_, temporary):
         shutil.copyfile(file, temporary)
         temporary.replace(path)
+
+
+def _have_same_bytes(path: Path, other: Path) -> bool:
+    with open_regular(path, VersioningError) as file, open_regular(other, VersioningError) as another:
+        while (block := file.read(_BLOCK)) == another.read(_BLOCK):
+            if not block:
+                return True
+    return False
+
+
+def one_md5(path: Path, other: Path) -> VersioningError:
+    """Return the error for two files that DVC would take for one."""
+    return VersioningError(
+        "two different files have one md5, so DVC can't keep both",
+        where=path,
+        found=f"the other is {other}",
+        fix="one was made to deceive: leave it out with 'exclude:', and run the same command again with --refresh",
+    )
 
 
 _WAYS = {"hardlink": _hardlink, "reflink": _reflink, "copy": _copy}
@@ -130,11 +148,11 @@ class DvcCache:
             links: ``reflink``, ``hardlink`` or ``copy``, in this order of preference; the last must be ``copy``.
 
         Raises:
-            VersioningError: an object is damaged, and the cache may belong to others.
+            VersioningError: an object is damaged, and the cache may belong to others; or another file has this md5.
             OSError: the disk can't be written to.
         """
         path = self.path(md5)
-        if not path.exists() or (not path.samefile(file) and self.remove_damaged([md5])):
+        if not path.exists() or not self._is_kept(file, md5):
             path.parent.mkdir(parents=True, exist_ok=True)
             for link in links:
                 try:
@@ -147,6 +165,18 @@ class DvcCache:
             mode, names = path.stat().st_mode, path.stat().st_nlink
             if stat.S_IMODE(mode) != _PROTECTED and names <= _OWN_NAMES:  # also one that a kill left so
                 path.chmod(_PROTECTED)
+
+    def _is_kept(self, file: Path, md5: str) -> bool:
+        """Whether an object that is there has the bytes of a file with its md5; a damaged one is removed.
+
+        Two files can have one md5: anybody can make such files today.
+        """
+        path = self.path(md5)
+        if path.samefile(file) or _have_same_bytes(path, file):
+            return True
+        if not self.remove_damaged([md5]):
+            raise one_md5(file, path)
+        return False
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of killed runs; in a shared cache, those that nobody has written to for a day."""

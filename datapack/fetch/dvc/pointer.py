@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import check_md5
+from datapack.fetch.dvc.cache import check_md5
 from datapack.yamlfile import YamlFile
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def format_pointer(md5: object, size: object, files: object, name: str) -> bytes
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a pointer holds nothing, not even a remark, that would be lost if it were written anew."""
+    """Whether a pointer holds nothing, not even a comment, that would be lost if it were rewritten."""
     _, files, output = read_pointer(path)
     return not path.is_symlink() and path.read_bytes() == format_pointer(
         output["md5"], output.get("size"), files, output["path"]

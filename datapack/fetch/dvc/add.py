@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from datapack.bag.manifest import PAYLOAD
 from datapack.catalog.git import is_ignored, tracked_files
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import format_pointer, has_pointer, is_plain, is_written_alike
-from datapack.fetch.dvc_settings import all_settings, find_repository, link_types, read_setting
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.pointer import format_pointer, has_pointer, is_plain, is_written_alike
+from datapack.fetch.dvc.settings import all_settings, find_repository, link_types, read_setting
 from datapack.files import atomic_writer, disk_errors, open_regular, read_limited, sync, temporary_file
 from datapack.hashing import hash_files
 

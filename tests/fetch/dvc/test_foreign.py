@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_pointer import read_pointer
-from datapack.fetch.dvc_settings import read_setting, write_local_setting
+from datapack.fetch.dvc.pointer import read_pointer
+from datapack.fetch.dvc.settings import read_setting, write_local_setting
 from datapack.files import home_folder
 
 OUTPUT = {"md5": "0" * 32 + ".dir", "nfiles": 8, "hash": "md5", "path": "v1"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datapack.fetch.derived.order import in_order
-from datapack.fetch.dvc_cache import DvcCache
+from datapack.fetch.dvc.cache import DvcCache
 from datapack.hashing import hash_file
 from tests.conftest import fact
 from tests.sea import INFO, RARE, Sea, below, make_sea, names, place, read

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_settings import find_repository, read_setting, write_local_setting
+from datapack.fetch.dvc.settings import find_repository, read_setting, write_local_setting
 from datapack.files import atomic_writer, disk_errors, share_blocks, temporary_file
 
 if TYPE_CHECKING:

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_add import add_bag, is_ordinary
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_pointer import has_pointer, read_pointer
-from datapack.fetch.dvc_repository import set_up
-from datapack.fetch.dvc_settings import check_remote, check_settings, find_repository, read_setting
+from datapack.fetch.dvc.add import add_bag, is_ordinary
+from datapack.fetch.dvc.cache import DvcCache, one_md5
+from datapack.fetch.dvc.pointer import has_pointer, read_pointer
+from datapack.fetch.dvc.repository import set_up
+from datapack.fetch.dvc.settings import check_remote, check_settings, find_repository, read_setting
 from datapack.files import atomic_writer, read_limited
 from datapack.text import counted, size
 from datapack.web.certificates import find_authorities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from datapack.bag.bagit import Bag
     from datapack.progress import Reporter
@@ -67,6 +67,7 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter, alike: Sequence[str]
         add_bag(root, bag, pointer, reporter, alike)
     else:
         _run(workspace, ["add", path], reporter)
+        _check_md5s(bag, DvcCache.of(root).tree(read_pointer(pointer).md5))
     tracked = read_pointer(pointer)
     files = bag.files + len(bag.tags)
     if tracked.files != files:
@@ -78,6 +79,15 @@ def add(workspace: Workspace, bag: Bag, reporter: Reporter, alike: Sequence[str]
             fix="check whether a .dvcignore excludes some",
         )
     return tracked.md5
+
+
+def _check_md5s(bag: Bag, tree: Mapping[str, str]) -> None:
+    """Refuse files that differ, but not for DVC."""
+    first: dict[str, str] = {}
+    for path, sha256 in bag.manifest.hashes.items():
+        other = first.setdefault(tree.get(path, path), path)
+        if bag.manifest.hashes[other] != sha256:
+            raise one_md5(bag.path / path, bag.path / other)
 
 
 def tracked_hash(pointer: Path) -> str | None:

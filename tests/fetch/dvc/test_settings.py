@@ -8,7 +8,7 @@ import pytest
 from dvc.config import Config
 
 from datapack.errors import VersioningError
-from datapack.fetch.dvc_settings import cache_folder, find_repository, read_setting
+from datapack.fetch.dvc.settings import cache_folder, find_repository, read_setting
 
 
 def dvc(folder, *arguments):

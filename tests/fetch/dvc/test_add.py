@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from datapack.errors import VersioningError
-from datapack.fetch import dvc_add
-from datapack.fetch.dvc_cache import DvcCache
-from datapack.fetch.dvc_repository import set_up
+from datapack.fetch.dvc import add as dvc_add
+from datapack.fetch.dvc.cache import DvcCache
+from datapack.fetch.dvc.repository import set_up
 from datapack.progress import Silent
 from tests.conftest import Catalog, make_catalog
 

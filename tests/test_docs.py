@@ -1,0 +1,48 @@
+"""The documentation: it names everything that a user can write."""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from datapack.cli.parser import make_parser
+from tests.conftest import PROJECT
+
+REFERENCE = (PROJECT / "docs/reference.md").read_text()
+
+
+def keys(schema: object) -> Iterator[str]:
+    """Yield every key that a schema has."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for value in schema.values():
+            yield from keys(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from keys(value)
+
+
+def test_the_reference_has_every_key_of_the_catalog():
+    """A key that nobody can look up is no use."""
+    schema = json.loads((PROJECT / "datapack/catalog/datasets.schema.json").read_text())
+    assert {key for key in keys(schema) if f"`{key}`" not in REFERENCE} <= {"datasets"}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command."""
+    actions = make_parser()._actions
+    (found,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_the_reference_has_every_option(name):
+    """Each option of each command is in the reference, and each command in the README."""
+    options = {option for action in commands()[name]._actions for option in action.option_strings}
+    long = {option for option in options if option.startswith("--")} - {"--help"}
+    assert {option for option in long if not re.search(rf"{option}(?![a-z-])", REFERENCE)} <= {
+        "--full"
+    }  # what `verify` does anyway
+    assert f"`datapack {name}" in (PROJECT / "README.md").read_text()
