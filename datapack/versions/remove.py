@@ -132,7 +132,8 @@ def remove(workspace: Workspace, reference: Reference, options: RemoveOptions, r
             fix = f"'datapack fetch {reference} --push-data' sends it to DVC's remote; --only-copy removes it anyway"
             raise DatapackError(_ONLY_COPY, where=reference, fix=fix)
         with reporter.progress(f"removing {reference}", len(removal.parts), "parts") as advance:
-            for part in removal.parts:
+            # The bag goes last: while it is here, it shows after a kill that the local sources are a copy.
+            for part in sorted(removal.parts, key=lambda part: part.name == "bag"):
                 if part.name == "cache":
                     _remove_objects(workspace, reference)
                 else:

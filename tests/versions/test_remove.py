@@ -13,6 +13,7 @@ import pytest
 from datapack.errors import DatapackError, UsageError, VersioningError
 from datapack.progress import Silent
 from datapack.reference import Reference
+from datapack.versions import remove as remove_module
 from datapack.versions.objects import find_objects
 from datapack.versions.remove import Removal, RemoveOptions, plan_removal, remove
 from datapack.workspace.cache import HashCache
@@ -260,6 +261,33 @@ def test_a_kill_leaves_no_half_of_a_bag(here: Here, monkeypatch: pytest.MonkeyPa
     assert not (here.catalog.root / "data/reef/v1").exists()
     here.remove(bag=True)
     assert [path.name for path in (here.catalog.root / "data/reef").iterdir() if path.is_dir()] == []
+
+
+def test_a_kill_at_any_moment_does_not_stop_the_next_removal(built: Catalog, tmp_path: Path) -> None:
+    """Local sources are a copy as long as the bag shows it: the same command removes the rest, whatever is gone."""
+    removed = 0
+
+    def kill_at(path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        whole(path)
+
+    whole = remove_module._remove
+    for moment in range(100):
+        here, left = Here(built.copy(tmp_path / str(moment))), moment
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(remove_module, "_remove", kill_at)
+            try:
+                here.remove()
+            except KeyboardInterrupt:
+                removed = moment
+        here.remove()
+        assert not here.plan().parts
+        if moment > removed:
+            break
+    assert 5 < removed < 99
 
 
 def test_it_says_where_the_image_was_pushed(here: Here) -> None:
