@@ -72,7 +72,8 @@ def test_findings_are_kept_by_the_digest_of_the_data(crabs):
     content[0]["title"] = "boxes from the cache"
     kept.write_text(json.dumps(content))
     assert "boxes from the cache" in crabs.run("fetch", "crabs@v1").stderr
-    for damage in ("", "{}", "[{}]", "[1]", "null", '[{"code": "DP1"}]'):
+    wrong = [json.dumps([{**content[0], key: value}]) for key in content[0] for value in ([], {}, None, 1.5)]
+    for damage in ("", "{}", "[{}]", "[1]", "null", '[{"code": "DP1"}]', '[{"count": 1e999}]', *wrong):
         kept.write_text(damage)
         assert crabs.run("fetch", "crabs@v1").stderr.splitlines()[-3:] == before
     write(crabs, [*FAULTY, box_row(6, 77)])
