@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -148,13 +149,17 @@ class Workspace:
             os.close(descriptor)
 
     def _sign(self, text: str) -> None:
-        with temporary_file(self.cache) as (note, temporary):
-            note.write(text.encode())
-            note.flush()
-            try:
+        """Write the note; on a full disk there is none, as 'datapack remove' must be able to make room."""
+        try:
+            with temporary_file(self.cache) as (note, temporary):
+                note.write(text.encode())
+                note.flush()
                 temporary.replace(self.writer)
-            except IsADirectoryError:
-                raise DatapackError("a folder is in the way", where=self.writer, fix="remove it") from None
+        except IsADirectoryError:
+            raise DatapackError("a folder is in the way", where=self.writer, fix="remove it") from None
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
 
     def _lock(self, descriptor: int) -> None:
         try:

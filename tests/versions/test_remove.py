@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -288,6 +289,17 @@ def test_a_kill_at_any_moment_does_not_stop_the_next_removal(built: Catalog, tmp
         if moment > removed:
             break
     assert 5 < removed < 99
+
+
+def test_a_full_disk_does_not_stop_a_removal(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what makes room: the note for other processes is left out where it can't be written."""
+
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+
+    monkeypatch.setattr("datapack.workspace.folder.temporary_file", refuse)
+    here.remove()
+    assert not here.plan().parts
 
 
 def test_it_says_where_the_image_was_pushed(here: Here) -> None:
