@@ -94,7 +94,7 @@ def _read(path: Path) -> list[_Kept] | None:
         found = [_Kept(**row) for row in rows]
     except (FetchError, TypeError):
         return None
-    return found if all(map(_is_sound, found)) else None
+    return found if isinstance(rows, list) and all(map(_is_sound, found)) else None
 
 
 def _is_sound(kept: _Kept) -> bool:
