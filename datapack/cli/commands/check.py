@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         commands,
         "check",
         run,
-        summary="check the data for faults, and for what must not leave",
+        summary="find faults in the data, and what must not leave",
         examples=_EXAMPLES,
     )
     parser.add_argument("what", metavar="WHAT", help="name@version, or a bag's folder")
