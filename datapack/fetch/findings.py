@@ -50,6 +50,7 @@ def note_findings(job: FetchJob, bag: Bag) -> None:
     """
     silence = job.entry.version.silence
     found = [one for one in _find(job, bag) if one.severity in _SHOWN_SEVERITIES and one.code not in silence]
+    found.sort(key=lambda one: (_SHOWN_SEVERITIES.index(one.severity), one.code))
     if not found:
         return
     reference = job.entry.reference
