@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from datapack.download.responses import PRIVATE, PRIVATE_REDIRECT
 from datapack.errors import FetchError
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
 
 _REASONS = 3  # shown in the error, each with an example
+
+
+def _as_host(failed: Mapping[WantedFile, Failure]) -> str:
+    """Return how the first refused host is written in the catalog: with its port, if its URL has one."""
+    answers = (failure.answers[-1] for failure in failed.values())
+    host = next((urlsplit(answer.url).netloc for answer in answers if answer.reason == PRIVATE), "")
+    return f': hosts: ["{host}"]' if host else ""
 
 
 def report_failures(
@@ -52,7 +60,7 @@ def report_failures(
     fix = f"see {path} for all of them; run the same command again to retry only these"
     fix = "; ".join((*hints, fix))
     if not reasons.isdisjoint({PRIVATE, PRIVATE_REDIRECT}):
-        fix += "; a host that may have a private address belongs under 'hosts' of the source"
+        fix += f"; a host that may have a private address belongs under 'hosts' of the source{_as_host(failed)}"
     raise FetchError(
         f"{len(failed):,} of {counted(total, 'file')} could not be fetched",
         where=reference,

@@ -75,7 +75,7 @@ def write_report(
     head = _head(workspace, entry, bag, lock, found)
     shown = _samples(entry, bag, found, samples)
     page = make_page(head, found, results, shown, deep=deep).encode()
-    path = path or workspace.dist(reference).with_name(f"{reference.name}-{reference.version}.report.html")
+    path = path or workspace.report(reference)
     _write(path, page, private=entry.dataset.private)
     return Written(path, len(page), found.digest, results, shown)
 

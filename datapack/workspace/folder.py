@@ -118,6 +118,10 @@ class Workspace:
         """Return the path of the provenance of the default target."""
         return self.root / "dist" / f"{reference.name}-{reference.version}.provenance.json"
 
+    def report(self, reference: Reference) -> Path:
+        """Return the path of the page of `datapack report`, which may have images of the data."""
+        return self.root / "dist" / f"{reference.name}-{reference.version}.report.html"
+
     @property
     def writer(self) -> Path:
         """A note that says who is writing, for the error of another process."""

@@ -187,7 +187,7 @@ def test_a_built_child_shows_its_changes_and_its_layers(reef):
     assert fact(out, "image") in page.text
     assert "Provenance dist/reef-v2.provenance.json" in page.text
     assert "The parent has 2 of 4 layers too: a push sends" in page.text
-    assert re.search(r"images/a.png , images/b c.png , images / ü.png [\d.]+ kB 3 yes sha256:[0-9a-f]{12}", page.text)
+    assert re.search(r"images/a.png , images/b c.png , images/ü.png [\d.]+ kB 3 yes sha256:[0-9a-f]{12}", page.text)
     sizes = [path.stat().st_size for path in (reef.root / "dist/reef-v2/blobs/sha256").iterdir()]
     shown = [
         int(value)

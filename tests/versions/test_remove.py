@@ -94,13 +94,15 @@ def test_what_comes_free_is_what_the_disk_gets_back(here: Here) -> None:
 def test_everything_goes_and_the_records_stay(here: Here) -> None:
     """The bag, its objects and its image go; the catalog, the lock and the pointer stay, and bring the version back."""
     lock = (here.catalog.root / "datasets.lock").read_bytes()
-    here.remove()
     root = here.catalog.root
+    (root / "dist/reef-v1.report.html").write_text("a page with images of the data")
+    here.remove()
     assert not (root / "data/reef/v1").exists()
     assert not (root / "dist/reef-v1").exists()
     assert not [path for path in (root / ".dvc/cache/files").rglob("*") if path.is_file()]
     assert not list((root / ".datapack/manifests").iterdir())
     assert not (root / "dist/reef-v1.provenance.json").exists()
+    assert not (root / "dist/reef-v1.report.html").exists()
     assert (root / "data/reef/v1.dvc").exists()
     assert (root / "datasets.lock").read_bytes() == lock
     here.catalog.ok("build", "reef@v1")
