@@ -9,13 +9,14 @@ import json
 import sys
 from typing import Any
 
-from datapack.catalog.model import KINDS, URL, Catalog
+from datapack.catalog.model import KINDS, Catalog
 
-# Simple patterns that editors can check in sources; the models check more strictly.
+# Simple patterns that editors can check in sources; the models check more strictly, and accept nothing else.
 _PATH = r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))"
+_WEB = r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"  # a file's URL may have spaces, which are quoted
 _SOURCE_PATTERNS = {
-    **dict.fromkeys(("coco", "files", "into", "list", "local", "name"), _PATH),
-    **dict.fromkeys(("base", "mirrors", "url"), URL),
+    **dict.fromkeys(("coco", "files", "into", "list", "name"), _PATH),
+    **dict.fromkeys(("base", "mirrors", "url"), _WEB),
 }
 
 
@@ -25,6 +26,10 @@ def json_schema() -> str:
     for kind in KINDS.values():
         for key, value in schema["$defs"][kind.__name__]["properties"].items():
             _add_pattern(value, _SOURCE_PATTERNS.get(key))
+    schema["$defs"]["LocalSource"] |= {
+        "if": {"properties": {"outside": {"const": True}}, "required": ["outside"]},
+        "else": {"properties": {"local": {"pattern": _PATH}}},
+    }
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "datapack catalog", **schema}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

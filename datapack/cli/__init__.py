@@ -37,6 +37,7 @@ class _StoppedError(DatapackError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its status: 0 success, 1 failure, 2 wrong usage, 3 data or image differs, 130 stopped."""
+    _open_standard_files()
     escape_unknown(sys.stdout, sys.stderr)
     warnings.showwarning = show_warning  # type: ignore[assignment] # it ignores the further arguments
     given = sys.argv[1:] if arguments is None else arguments
@@ -53,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     finally:
         signals.restore()
+
+
+def _open_standard_files() -> None:
+    """Open what the caller has closed: no file of ours, or of DVC, must be taken for standard output or error."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as datapack runs
 
 
 def _run(arguments: Sequence[str], options: argparse.Namespace, signals: Signals) -> int:

@@ -61,7 +61,7 @@ def add_common(parser: argparse.ArgumentParser, *, given_only: bool = False) -> 
     common.add_argument("--json", action="store_true", default=default(False), help="print one JSON document")
     for short_name, name, level, text in (
         ("-q", "--quiet", Level.QUIET, "no progress and no notes"),
-        ("-v", "--verbose", Level.VERBOSE, "whole lists, and more facts"),
+        ("-v", "--verbose", Level.VERBOSE, "whole lists, the time of each step, and what DVC says"),
     ):
         common.add_argument(
             short_name, name, dest="level", action="store_const", const=level, default=default(Level.NORMAL), help=text

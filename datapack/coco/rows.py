@@ -60,7 +60,7 @@ def read_texts(path: Path) -> Iterator[tuple[Row, str]]:
             yield from _read(reader, path)
         except json.JSONDecodeError as error:
             found = f"line {reader.line(error.pos)}: {reader.text[error.pos :][:_SHOWN]!r}"
-            if not reader.text[error.pos :].strip():
+            if not reader.text[error.pos :].strip() or error.msg.startswith("Unterminated"):
                 found = "the end of the file, where more is expected"
             raise FetchError("not a JSON file", where=path, found=found) from error
         except RecursionError as error:

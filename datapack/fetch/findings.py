@@ -50,6 +50,7 @@ def note_findings(job: FetchJob, bag: Bag) -> None:
     """
     silence = job.entry.version.silence
     found = [one for one in _find(job, bag) if one.severity in _SHOWN_SEVERITIES and one.code not in silence]
+    found.sort(key=lambda one: (_SHOWN_SEVERITIES.index(one.severity), one.code))
     if not found:
         return
     reference = job.entry.reference
@@ -91,9 +92,15 @@ def _read(path: Path) -> list[_Kept] | None:
     """Return what is kept, or None if there is nothing, or if it is damaged."""
     try:
         rows = parse_json(read_limited(path, _LARGEST, FetchError), path, FetchError)
-        return [_Kept(**{**row, "count": int(row["count"])}) for row in rows] if isinstance(rows, list) else None
-    except (FetchError, TypeError, ValueError, KeyError):
+        found = [_Kept(**row) for row in rows]
+    except (FetchError, TypeError):
         return None
+    return found if isinstance(rows, list) and all(map(_is_sound, found)) else None
+
+
+def _is_sound(kept: _Kept) -> bool:
+    texts = (kept.code, kept.severity, kept.title, kept.example)
+    return type(kept.count) is int and all(type(text) is str for text in texts)
 
 
 def _check(job: FetchJob, bag: Bag, folders: dict[str, str]) -> list[_Kept]:

@@ -65,6 +65,7 @@ def explain(error: BaseException, scheme: str) -> Trouble:
     found = next((code for code in names if code.isdigit() or code != type(error).__name__), names[0])
     place = credential_place(scheme)
     for codes, trouble in (
+        ({"LeadsAwayError"}, Trouble("the store redirects to another server", "use its own endpoint", all_fail=True)),
         (_EXPIRED, Trouble("the credentials have expired", f"renew those of {place}", all_fail=True)),
         (_UNKNOWN_KEY, Trouble("the store does not accept the credentials", f"check those of {place}", all_fail=True)),
         (

@@ -50,6 +50,10 @@ class ChangedError(Exception):
     """The bytes of an object are not those that the listing announced."""
 
 
+class LeadsAwayError(Exception):
+    """A store redirects to another server."""
+
+
 @dataclass(frozen=True)
 class Store:
     """A store that is open, and a source's place in it."""
@@ -188,12 +192,28 @@ def _options(source: StorageSource, connections: int) -> dict[str, Any]:
         options["endpoint_url"] = source.endpoint
     if source.endpoint and source.scheme in GS:  # gcsfs would ask it over gRPC too, and wait a minute for an answer
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        options["session_kwargs"] = _without_redirects()
     if source.scheme in S3:
         limits = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 1}}
         options |= {"anon": source.anonymous, "config_kwargs": {**limits, "max_pool_connections": connections}}
     elif source.anonymous:
         options |= {"token": "anon"} if source.scheme in GS else {"anon": True}
     return options
+
+
+def _without_redirects() -> dict[str, Any]:
+    """Return options for sessions of aiohttp that go to no other server, such as one of this network's own.
+
+    S3's library follows no redirects.
+    """
+    import aiohttp  # here: only gcsfs brings it
+
+    async def refuse(*_: object) -> None:
+        raise LeadsAwayError
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return {"trace_configs": [trace]}
 
 
 def _missing_package(source: StorageSource) -> FetchError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from array import array
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from datapack.inspect.model import NO_ID, BadRow, Category, Coco
 from datapack.inspect.sequences import find_sequences
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,37 +26,32 @@ if TYPE_CHECKING:
 _LARGEST = 2**63 - 1  # of an id or a side
 _LONGEST = 5000  # characters of a name: no path is longer
 _MOST_BAD_ROWS = 1000  # that are kept; the others are only counted
-_MARK, _OTHER_MARKS = b'"images"', (b'"annotations"', b'"categories"')
+_MARKS = (b'"images"', b'"annotations"')  # a COCO file has one of them at least
+_SIGNS = (*_MARKS, b'"file_name"', b'"image_id"', b'"category_id"', b'"categories"')
+_ENOUGH = 2  # of these signs, in a file that can't be parsed
 _BLOCK = 1 << 20  # bytes
 _SIDES = 4
 
 
 def may_be_coco(path: Path) -> bool:
-    """Whether a file begins with ``{`` and mentions ``"images"`` somewhere: nothing is parsed for that."""
+    """Whether a file begins with ``{`` and mentions a list of COCO somewhere: nothing is parsed for that."""
     with path.open("rb") as file:
-        block = file.read(_BLOCK)
-        if block.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
+        if file.read(_BLOCK).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
             return False
-        return _mentions(file, block, _MARK)
+    return _mentions(path, _MARKS, 1)
 
 
-def _mentions(file: BinaryIO, block: bytes, mark: bytes) -> bool:
-    """Whether a text is in a block of a file, or in what follows it."""
-    while block:
-        if mark in block:
-            return True
-        more = file.read(_BLOCK)
-        block = block[-len(mark) :] + more if more else b""
+def _mentions(path: Path, signs: Sequence[bytes], enough: int) -> bool:
+    """Whether a file has so many of these signs."""
+    left, longest, end = set(signs), max(map(len, signs)), b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            block = end + block
+            left -= {sign for sign in left if sign in block}
+            if len(signs) - len(left) >= enough:
+                return True
+            end = block[-longest:]
     return False
-
-
-def _mentions_all(path: Path) -> bool:
-    """Whether a file mentions every list of a COCO file: it is meant to be one, even if it is broken before a row."""
-    for mark in (_MARK, *_OTHER_MARKS):
-        with path.open("rb") as file:
-            if not _mentions(file, file.read(_BLOCK), mark):
-                return False
-    return True
 
 
 def read_coco(path: Path, name: str, *, is_named: bool = False) -> Coco | None:
@@ -79,8 +75,8 @@ def read_coco(path: Path, name: str, *, is_named: bool = False) -> Coco | None:
     if images.lists and not problem and (images.names or columns.boxes.lists or columns.categories.lists):
         return columns.coco(name)
     if problem:
-        return unread_coco(name, problem) if is_named or images.names or _mentions_all(path) else None
-    if is_named or (images.is_other and columns.boxes.lists and columns.categories.lists):
+        return unread_coco(name, problem) if is_named or images.names or _mentions(path, _SIGNS, _ENOUGH) else None
+    if is_named or (columns.categories.lists and columns.boxes.rows):
         return unread_coco(name, "'images' is not a list" if images.is_other else "no list 'images'")
     return None
 

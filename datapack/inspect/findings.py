@@ -58,4 +58,4 @@ def some(rule: Rule, lines: Iterable[str], catalog: str = "", files: Iterable[st
 
 def drop_lines(reference: str, code: str) -> str:
     """Return the lines of a new version that leaves out what a finding concerns in this one."""
-    return f"sources:\n  - subset: {reference or 'NAME@VERSION'}\n    drop: [{code}]"
+    return f"sources:  # of a new version\n  - subset: {reference or 'NAME@VERSION'}\n    drop: [{code}]"

@@ -34,7 +34,8 @@ LEFTOVERS = Suspects(
     ".ds_store ._* .appledouble .spotlight-v100 .trashes .fseventsd __macosx thumbs.db ehthumbs.db desktop.ini",
     "$recycle.bin lost+found .directory .nfs* *~ ~$* .~lock.* .#* *.bak *.orig *.rej *.swp *.swo *.tmp *.temp",
     "*.part *.crdownload *.pyc __pycache__ .ipynb_checkpoints .pytest_cache .mypy_cache .ruff_cache .rhistory",
-    ".rdata .idea .vscode .svn .hg .bzr",
+    ".rdata .idea .vscode .svn .hg .bzr .trash-* .apdisk .localized .fuse_hidden* .picasa.ini picasa.ini",
+    "@eadir #recycle #snapshot .thumbnails albumthumbs.db",
 )
 
 
@@ -44,6 +45,11 @@ def suspect_of(path: str) -> tuple[Suspects, str] | None:
         if kind := _kind(part):
             return kind, part
     return None
+
+
+def is_leftover(path: str) -> bool:
+    suspect = suspect_of(path)
+    return suspect is not None and suspect[0] is LEFTOVERS
 
 
 @lru_cache(maxsize=4096)  # folders have many files

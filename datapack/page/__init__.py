@@ -44,6 +44,7 @@ def render(template: Path, *, sortable: bool = False, **values: Any) -> str:
     import jinja2
     from markupsafe import Markup
 
+    from datapack.page.cells import line
     from datapack.page.svg import short
 
     style = (_HERE / "style.css").read_text(encoding="utf-8")
@@ -58,7 +59,7 @@ def render(template: Path, *, sortable: bool = False, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     ours = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 - our own files
-    environment.filters["short"] = short
+    environment.filters |= {"short": short, "line": line}
     environment.globals |= {**ours, "policy": _policy(style, script)}
     return environment.get_template(template.name).render(values)
 

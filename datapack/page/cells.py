@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from datapack.page.svg import short
 from datapack.text import size
@@ -20,6 +21,10 @@ class Amount(NamedTuple):
     text: str
     value: float
 
+
+# Letters that are written from right to left, such as Hebrew's and Arabic's, with the spaces between them.
+_LETTERS = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_FROM_RIGHT = re.compile(f"([{_LETTERS}](?:[{_LETTERS} ]*[{_LETTERS}])?)")
 
 Cell = str | int | Amount | Markup
 
@@ -46,10 +51,20 @@ def name(text: str, longest: int = 120) -> Markup:
 
 
 def code(text: str, longest: int = 160) -> Markup:
-    """Return a path, a digest or a line as markup, in a fixed width; the parts of a path keep their order."""
+    """Return a path, a digest or a line as markup, in a fixed width."""
+    return Markup("<code>{}</code>").format(line(text, longest))
+
+
+def line(text: str, longest: int = 160) -> Markup:
+    """Return a text that goes from left to right, whatever names are in it: the parts of paths and boxes keep order."""
     plain = short(text, longest)
-    parts = [plain] if plain.isascii() else plain.split("/")
-    return Markup("<code>{}</code>").format(Markup("/").join(Markup("<bdi>{}</bdi>").format(part) for part in parts))
+    if plain.isascii():
+        return Markup("<bdi>{}</bdi>").format(plain)
+    parts = (
+        Markup("<bdi>{}</bdi>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(_FROM_RIGHT.split(plain))
+    )
+    return Markup('<bdi dir="ltr">{}</bdi>').format(Markup("").join(parts))
 
 
 def link(url: str, text: str) -> Markup:

@@ -30,6 +30,7 @@ _MOST_DETECTIONS = 100  # of an image that COCO's scores count
 _SIDES = (0, 8, 16, 32, 64, 128, 256, 512)
 _GRID = 24
 _NAMED = 3
+_NAMED_UNUSED = 2
 
 
 def boxes_per_category(lists: Lists) -> Plot | None:
@@ -114,8 +115,9 @@ def _on_categories(totals: Counter[str], ordered: list[str]) -> str:
         text += ": they are balanced"
     unused = ordered[len(used) :]
     if unused:
-        named = ", ".join(isolated(label, 40) for label in unused[:_NAMED])
-        text += f". {_categories_have(len(unused))} no box, such as {named}"
+        named = " and ".join(f'"{isolated(label, 40)}"' for label in unused[:_NAMED_UNUSED])
+        some = ": " if len(unused) <= _NAMED_UNUSED else ", such as "
+        text += f". {_categories_have(len(unused))} no box{some}{named}"
     return f"{text}."
 
 
@@ -179,7 +181,8 @@ def box_sizes(lists: Lists) -> Plot | None:
     tiny, small = int((values < TINY).sum()), int((values < SMALL).sum())
     text = (
         f"Once images are {SHORT_SIDE} pixels on their short side, {small:,} of {counted(len(values), 'box', 'boxes')} "
-        f"({share(small, len(values))}) are under {SMALL} pixels, and {tiny:,} of these under {TINY}"
+        f"({share(small, len(values))}) {'is' if small == 1 else 'are'} under {SMALL} pixels, "
+        f"and {tiny:,} of these under {TINY}"
     )
     if not small:
         every = f"all {len(values):,} boxes have" if len(values) > 1 else "the box has"

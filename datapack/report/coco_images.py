@@ -98,8 +98,8 @@ def sequence_plot(lists: Lists) -> Plot | None:
         named = ", ".join(isolated(sequence, 60) for sequence in split[:_NAMED])
         text += (
             f". {counted(len(split), 'sequence')} {'is' if len(split) == 1 else 'are'} in several COCO files, such as "
-            f"{named}: neighbouring frames look alike, so a score on one file would be too good for a detector "
-            "trained on another; split by sequence"
+            f"{named}: frames of one dive or video look alike, so a score on one file would be too good for a detector "
+            "trained on another; split by sequence if they are such frames"
         )
     elif len(lists.cocos) > 1:
         text += ". None is in several COCO files: a score on one file is fair for a detector trained on another"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from datapack.page.cells import Listing, name
 from datapack.text import counted
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from datapack.inspect.findings import Finding
 
+_FEW = 5  # findings that need no table of their own
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -30,6 +33,21 @@ def summary(findings: Sequence[Finding]) -> str:
     if quiet := len(findings) - len(loud):
         parts.append(f"{quiet:,} silenced in the catalog")
     return ", ".join(parts) or "nothing found"
+
+
+def overview(findings: Sequence[Finding]) -> Listing:
+    """Return the table of what was found, if there is so much that the first things would hide the others."""
+    loud = by_severity(findings)
+    rows = [
+        (
+            Markup('<a href="#{0}">{0}</a>').format(finding.rule.code),
+            finding.rule.severity,
+            finding.rule.title,
+            finding.count,
+        )
+        for finding in loud
+    ]
+    return Listing("All findings", ("Code", "Severity", "Finding", "Number"), rows if len(rows) > _FEW else ())
 
 
 def silenced(findings: Sequence[Finding]) -> Listing:

@@ -62,6 +62,7 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
         headline=_headline(survey, lists, len(findings.by_severity(results))),
         findings=findings.by_severity(results),
         silenced=findings.silenced(results),
+        findings_table=findings.overview(results),
         findings_summary=findings.summary(results),
         has_images=bool(survey.images),
         deep=deep,

@@ -10,7 +10,7 @@ from datapack.bag.bagit import Bag
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import BagError, DatapackError
-from datapack.files import atomic_writer, disk_errors
+from datapack.files import atomic_writer, disk_errors, open_regular
 from datapack.inspect.check import check
 from datapack.inspect.survey import survey as look
 from datapack.report import facts
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 _OWNER_ONLY = 0o600
+_PAGE = b"<!doctype html>"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def write_report(
     head = _head(workspace, entry, bag, lock, found)
     shown = _samples(entry, bag, found, samples)
     page = make_page(head, found, results, shown, deep=deep).encode()
-    path = path or workspace.dist(reference).with_name(f"{reference.name}-{reference.version}.report.html")
+    path = path or workspace.report(reference)
     _write(path, page, private=entry.dataset.private)
     return Written(path, len(page), found.digest, results, shown)
 
@@ -118,7 +119,17 @@ def _write(path: Path, page: bytes, *, private: bool) -> None:
     """Write the page; that of private data only its owner may read."""
     if path.is_dir():
         raise DatapackError("a folder is where the report should go", where=path, fix="choose another --output")
+    if os.path.lexists(path):
+        _check_replaceable(path)
     with disk_errors(path, DatapackError), atomic_writer(path) as file:
         if private:
             os.fchmod(file.fileno(), _OWNER_ONLY)
         file.write(page)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a page or an empty file: a catalog, a device, ..."""
+    with disk_errors(path, DatapackError), open_regular(path, DatapackError) as file:
+        if file.read(len(_PAGE)) not in {_PAGE, b""}:
+            fix = "move it away, or choose another --output"
+            raise DatapackError("this file, which is no report, would be replaced", where=path, fix=fix)

@@ -132,7 +132,8 @@ def remove(workspace: Workspace, reference: Reference, options: RemoveOptions, r
             fix = f"'datapack fetch {reference} --push-data' sends it to DVC's remote; --only-copy removes it anyway"
             raise DatapackError(_ONLY_COPY, where=reference, fix=fix)
         with reporter.progress(f"removing {reference}", len(removal.parts), "parts") as advance:
-            for part in removal.parts:
+            # The bag goes last: while it is here, it shows after a kill that the local sources are a copy.
+            for part in sorted(removal.parts, key=lambda part: part.name == "bag"):
                 if part.name == "cache":
                     _remove_objects(workspace, reference)
                 else:
@@ -198,14 +199,14 @@ def _bag_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
 
 
 def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
-    """Yield the default target, what killed runs left of it, its provenance, and the rehearsals."""
+    """Yield the default target, what killed runs left of it, its provenance, its report, and the rehearsals."""
     dist, rehearsals = workspace.dist(reference), workspace.rehearsals(reference)
     _check_folders(dist.parent, dist, rehearsals.parent, rehearsals)
     for mark in rehearsals.glob(f"*/{REHEARSAL_MARK}"):
         fix = "wait until it has ended; if it was killed, the next 'datapack run' clears up"
         raise DatapackError("a rehearsal uses this folder", where=mark.parent, fix=fix)
     yield from _present(dist, dist.with_name(f"{dist.name}.partial"), dist.with_name(f"{dist.name}{_REMOVED}"))
-    yield from _present(workspace.provenance(reference), rehearsals)
+    yield from _present(workspace.provenance(reference), workspace.report(reference), rehearsals)
 
 
 def _own_caches(workspace: Workspace, reference: Reference) -> Iterator[Path]:

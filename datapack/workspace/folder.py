@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -117,6 +118,10 @@ class Workspace:
         """Return the path of the provenance of the default target."""
         return self.root / "dist" / f"{reference.name}-{reference.version}.provenance.json"
 
+    def report(self, reference: Reference) -> Path:
+        """Return the path of the page of `datapack report`, which may have images of the data."""
+        return self.root / "dist" / f"{reference.name}-{reference.version}.report.html"
+
     @property
     def writer(self) -> Path:
         """A note that says who is writing, for the error of another process."""
@@ -148,13 +153,17 @@ class Workspace:
             os.close(descriptor)
 
     def _sign(self, text: str) -> None:
-        with temporary_file(self.cache) as (note, temporary):
-            note.write(text.encode())
-            note.flush()
-            try:
+        """Write the note; on a full disk there is none, as 'datapack remove' must be able to make room."""
+        try:
+            with temporary_file(self.cache) as (note, temporary):
+                note.write(text.encode())
+                note.flush()
                 temporary.replace(self.writer)
-            except IsADirectoryError:
-                raise DatapackError("a folder is in the way", where=self.writer, fix="remove it") from None
+        except IsADirectoryError:
+            raise DatapackError("a folder is in the way", where=self.writer, fix="remove it") from None
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
 
     def _lock(self, descriptor: int) -> None:
         try:

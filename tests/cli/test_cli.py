@@ -131,6 +131,25 @@ def test_closed_pipe_is_not_a_traceback(catalog):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_standard_files_that_are_closed_change_nothing(catalog, closed):
+    """Some services start programs like that. No file of ours then becomes standard output, and no error is shown."""
+    catalog.ok("fetch", "reef@v1")
+    for command, status in {"check reef@v1": 1, "list --json": 0}.items():
+        line = f"{sys.executable} -m datapack {command} {closed}"
+        done = subprocess.run(["sh", "-c", line], **catalog.options(), capture_output=True, text=True, check=False)
+        assert done.returncode == status, (command, done)
+        assert "Traceback" not in done.stdout + done.stderr
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m datapack check reef@v9 2>&-"],
+        **catalog.options(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 def test_option_c_chooses_the_folder(catalog, tmp_path):
     """`-C DIR` runs as if started in DIR, which may also be below the catalog's folder."""
     from_here = catalog.ok("list")

@@ -48,10 +48,10 @@ def crabs(tmp_path):
 
 
 def test_fetch_notes_errors_and_warnings(crabs):
-    """A line each with an example, and what shows more; the bag is there, and notes are not shown."""
+    """A line each with an example, the errors first, and what shows more; the bag is there; notes are not shown."""
     noted = crabs.run("fetch", "crabs@v1").stderr.splitlines()[-3:]
-    assert noted[0].startswith("crabs@v1: warning DP309: duplicate boxes: 1, such as train.json: annotations[3]")
-    assert noted[1].startswith(
+    assert noted[1].startswith("crabs@v1: warning DP309: duplicate boxes: 1, such as train.json: annotations[3]")
+    assert noted[0].startswith(
         "crabs@v1: error DP310: boxes outside their image: 1, such as train.json: annotations[2]"
     )
     assert noted[2] == "'datapack check crabs@v1' shows what to do about them"
@@ -72,7 +72,8 @@ def test_findings_are_kept_by_the_digest_of_the_data(crabs):
     content[0]["title"] = "boxes from the cache"
     kept.write_text(json.dumps(content))
     assert "boxes from the cache" in crabs.run("fetch", "crabs@v1").stderr
-    for damage in ("", "{}", "[{}]", "[1]", "null", '[{"code": "DP1"}]'):
+    wrong = [json.dumps([{**content[0], key: value}]) for key in content[0] for value in ([], {}, None, 1.5)]
+    for damage in ("", "{}", "[{}]", "[1]", "null", '[{"code": "DP1"}]', '[{"count": 1e999}]', *wrong):
         kept.write_text(damage)
         assert crabs.run("fetch", "crabs@v1").stderr.splitlines()[-3:] == before
     write(crabs, [*FAULTY, box_row(6, 77)])
@@ -137,6 +138,10 @@ def test_check_of_sound_data_says_what_it_checked(crabs):
         "nothing found",
     ]
     assert "neither a version nor a folder" in crabs.fails("check", "bags", status=2)
+    (crabs.root / "crabs").mkdir(exist_ok=True)
+    assert "crabs: not a bag: expected a folder with bagit.txt; give the version too" in crabs.fails(
+        "check", "crabs", status=2
+    )
 
 
 def test_check_answers_in_json(crabs):

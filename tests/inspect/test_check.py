@@ -60,6 +60,7 @@ FAULTS = {
     "DP323": dataset() | {"images/2.png": picture(1)},
     "DP324": dataset() | {"val.json": coco_file([], [])},
     "DP325": dataset() | {"val.json": coco_file([image_row(3)], []), "images/3.png": picture(3)},
+    "DP327": dataset(boxes=[box_row(1, 1, (0.1, 0.2, 0.3, 0.4)), box_row(2, 2, (0, 0, 1, 1))]),
 }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_boxes_and_files_of_a_finding_are_named(tmp_path):
     assert {path: rows.tolist() for path, rows in found["DP309"].boxes.items()} == {"train.json": [2, 4, 5]}
     assert found["DP309"].count == 3
     assert found["DP309"].examples[0] == "train.json: annotations[2] 'fish': [10, 10, 20, 20] in 1.png (80 x 60)"
-    assert found["DP309"].catalog == "sources:\n  - subset: reef@v1\n    drop: [DP309]"
+    assert found["DP309"].catalog == "sources:  # of a new version\n  - subset: reef@v1\n    drop: [DP309]"
     assert found["DP304"].files == {"images/x.png"}
     assert found["DP305"].files == {"images/2.png"}
     assert found["DP305"].examples == ("train.json: 80 x 60; images/2.png: 40 x 30",)
@@ -165,6 +166,43 @@ def test_neighbouring_numbers_are_a_warning(tmp_path):
     assert found["DP403"].examples[0].endswith("val/frame_00009.png and train/frame_00002.png, number 7 away")
 
 
+def test_equal_numbers_of_two_videos_are_no_leakage(tmp_path):
+    """CVAT names the frames of each video frame_000000 and so on; one frame that both lists have shows the opposite."""
+    train = [(f"frame_{n:06}.PNG", "", n) for n in (0, 25, 50)]
+    val = [(f"frame_{n:06}.PNG", "", n + 100) for n in (0, 25, 30)]
+    assert "DP403" not in find(tmp_path / "two", lists(train, val))
+    assert "DP403" in find(tmp_path / "one", lists(train, [*val[1:], train[0]]))
+
+
+def test_copies_that_roboflow_made_of_one_image_are_leakage(tmp_path):
+    """In one list they are what augmentation is for; in two, the same image is learnt and tested."""
+    train = [(f"east_jpg.rf.{n:032x}.jpg", "", n) for n in (1, 2)] + [(f"west_jpg.rf.{3:032x}.jpg", "", 3)]
+    val = [(f"east_jpg.rf.{4:032x}.jpg", "", 4)]
+    assert "DP407" not in find(tmp_path / "sound", lists(train, [(f"north_jpg.rf.{4:032x}.jpg", "", 4)]))
+    found = find(tmp_path / "leak", lists(train, val))["DP407"]
+    assert (found.count, found.files) == (1, {f"val/{val[0][0]}"})
+
+
+def test_name_that_is_written_in_another_way_is_shown(tmp_path):
+    """In capitals, with accents of another Unicode form, or as part of a URL."""
+    names = {"1.PNG": "1.png", "cafe\u0301.png": "caf\u00e9.png", "my%20reef.png": "my reef.png"}
+    files = {f"images/{name}": picture(n) for n, name in enumerate(names.values(), 1)}
+    found = find(tmp_path, dataset([image_row(n, name) for n, name in enumerate(names, 1)], THREE, there=files))
+    assert found["DP302"].examples == (
+        "train.json: 1.PNG; there is images/1.png",
+        "train.json: cafe\u0301.png; there is images/caf\u00e9.png, with its accents in another Unicode form",
+        "train.json: my%20reef.png; there is images/my reef.png",
+    )
+
+
+def test_leftover_of_another_program_is_no_image(tmp_path):
+    """macOS adds a file beside each image of an archive; one that a list names is an image that can't be read."""
+    junk = {"images/._1.png": b"\0\5\x16\7", "__MACOSX/._2.png": b"\0\5\x16\7\0"}
+    assert list(find(tmp_path / "junk", dataset() | junk)) == ["DP102"]
+    listed = dataset([image_row(1), image_row(2), image_row(3, "._1.png")], THREE)
+    assert find(tmp_path / "listed", listed | junk)["DP201"].examples == ("images/._1.png: not a PNG file",)
+
+
 def test_same_image_in_two_lists_is_leakage(tmp_path):
     """Under another name too, and also if every image of the evaluation is in the training list."""
     train = [("1.png", "", 1), ("2.png", "", 2)]
@@ -207,7 +245,11 @@ def test_categories_that_differ_between_lists(tmp_path):
     assert found["DP404"].examples[0] == "id 1 is 'crab' in train.json, 'fish' in val.json"
     val = coco_file([image_row(3)], [box_row(2, 3)], CATEGORIES[:1])
     found = find(tmp_path / "fewer", dataset(**{"val.json": val, "images/3.png": picture(3)}))
-    assert found["DP405"].examples == ("train.json has 'fish', val.json does not",)
+    assert found["DP405"].examples == ("'fish' is in train.json, not in val.json",)
+    other = coco_file([image_row(3)], [box_row(2, 3, category_id=9)], [{"id": 9, "name": "crab"}])
+    files = {"images/3.png": picture(3)} | {f"val{n}.json": other for n in range(3)}
+    found = find(tmp_path / "many", dataset(**files))
+    assert found["DP404"].examples == ("'crab' has id 1 in train.json, id 9 in val0.json, val1.json and val2.json",)
 
 
 def test_a_name_that_both_lists_use_twice_in_the_same_way_is_no_conflict(tmp_path):

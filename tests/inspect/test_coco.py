@@ -135,6 +135,26 @@ def test_file_that_the_catalog_calls_coco_is_reported(tmp_path, content):
     assert {"DP300", "DP324"} & found.keys()
 
 
+WHOLE = {"images": [image_row(1)], "annotations": [box_row(1, 1)], "categories": [{"id": 1, "name": "Höhle"}]}
+BROKEN = {
+    "Latin-1": (json.dumps(WHOLE, ensure_ascii=False).encode("latin-1"), "DP300", "not UTF-8"),
+    "cut in its first row": (json.dumps(WHOLE).encode()[:50], "DP300", "the end of the file"),
+    "images by id": (json.dumps({**WHOLE, "images": {"1": image_row(1)}}).encode(), "DP300", "'images' is not a list"),
+    "no images": (
+        json.dumps({**WHOLE, "images": None}).replace('"images"', '"x"').encode(),
+        "DP300",
+        "no list 'images'",
+    ),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_coco_file_of_which_no_image_can_be_read_is_reported(tmp_path, content):
+    """Silence would mean that the data has no labels."""
+    text, code, shown = content
+    assert shown in find(tmp_path, {"x.json": text})[code].examples[0]
+
+
 def test_broken_coco_file_is_reported(tmp_path):
     """A download that was cut off has rows, and is no other kind of file."""
     found = find(tmp_path, {"train.json": coco_file([image_row(number) for number in range(100)])[:-500]})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datapack.page import render
-from datapack.page.cells import Amount, Listing, bytes_of, code, link, name, share
+from datapack.page.cells import Amount, Listing, bytes_of, code, line, link, name, share
 
 TEMPLATE = """{% extends "base.html.j2" %}
 {% from "parts.html.j2" import listing %}
@@ -97,7 +97,9 @@ def test_a_click_sorts(template, tmp_path, column, clicks, order, state):
 def test_cells_of_foreign_names_are_isolated():
     """Names are escaped, spelled out and isolated; a link goes only to the web."""
     assert name("<b>\u202e") == r"<bdi>&lt;b&gt;\u202e</bdi>"
-    assert code("a/قنديل.jpg") == "<code><bdi>a</bdi>/<bdi>قنديل.jpg</bdi></code>"
+    assert code("a/قنديل 1.jpg") == '<code><bdi dir="ltr">a/<bdi>قنديل</bdi> 1.jpg</bdi></code>'
+    box = line("'نجم البحر': [1, 2, 30, 40] in <b>.jpg")
+    assert box == '<bdi dir="ltr">&#39;<bdi>نجم البحر</bdi>&#39;: [1, 2, 30, 40] in &lt;b&gt;.jpg</bdi>'
     assert code("a&b") == "<code><bdi>a&amp;b</bdi></code>"
     assert link("javascript:alert(1)", "x") == "<bdi>x</bdi>"
     assert link('https://a.org/"><script>', "x").count("<") == 4

@@ -44,7 +44,7 @@ def test_categories_are_counted_by_list():
     assert tips(plot.svg)[1:] == ["train.json: 3", "val.json: 1", "train.json: 1"]
     assert plot.conclusion == (
         "fish has 80 % of the boxes, crab 20 %; 2 categories have under 20 boxes, too few for a score that means "
-        "something. 1 category has no box, such as eel."
+        'something. 1 category has no box: "eel".'
     )
     table = category_table(lists(train, val))
     rows = [[str(cell) if not isinstance(cell, tuple) else cell.text for cell in row] for row in table.rows]

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from base64 import b64encode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_findings_come_the_gravest_first_and_silenced_ones_with_their_reasons():
     page = a_page(a_survey(a_coco()), findings)
     assert "1 error, 1 note, 1 silenced in the catalog." in page.text
     assert page.text.index("error DP311 boxes outside their image: 12") < page.text.index("note DP101 junk files: 2")
-    assert "annotations[3] and 11 more In the catalog, this version can have: drop: [DP311]" in page.text
+    assert "annotations[3] and 11 more Lines for the catalog: drop: [DP311]" in page.text
     assert "DP101 junk files 1 a test needs it" in page.text
 
 
@@ -206,3 +207,21 @@ def test_categories_with_one_name_count_as_one():
     assert one.categories == (Category(0, "fish"), Category(1, "fish"))
     assert "fish 3 100 %" in page.text
     assert isinstance(page, Page)
+
+
+def test_many_findings_have_a_table_of_their_own():
+    """Otherwise whoever looks for the last of fifty scrolls through all of them; few need none."""
+    found = tuple(Finding(replace(RULE, code=f"DP3{number:02}"), 1, ("x",)) for number in range(20, 27))
+    assert "All findings" in a_page(a_survey(a_coco()), found).text
+    assert "All findings" not in a_page(a_survey(a_coco()), found[:5]).text
+
+
+def test_box_of_a_category_from_right_to_left_keeps_its_numbers_in_order():
+    """Without marks around the name, browsers show the numbers behind it in reverse."""
+    page = a_page(a_survey(a_coco()), (Finding(RULE, 1, ("'نجم البحر': [1, 2, 30, 40]",)),))
+    assert "&#39;<bdi>نجم البحر</bdi>&#39;: [1, 2, 30, 40]" in page.html
+
+
+def test_data_without_images_does_not_say_that_they_are_broken():
+    """A folder of tables has none to show."""
+    assert "shows no images: the data has none." in a_page(a_survey(), shown=replace(NO_SAMPLES, why_not="")).text

@@ -1,6 +1,7 @@
 """`datapack report`: from a fetched version to a page, as a user runs it."""
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -186,7 +187,7 @@ def test_a_built_child_shows_its_changes_and_its_layers(reef):
     assert fact(out, "image") in page.text
     assert "Provenance dist/reef-v2.provenance.json" in page.text
     assert "The parent has 2 of 4 layers too: a push sends" in page.text
-    assert re.search(r"images/a.png , images/b c.png , images / ü.png [\d.]+ kB 3 yes sha256:[0-9a-f]{12}", page.text)
+    assert re.search(r"images/a.png , images/b c.png , images/ü.png [\d.]+ kB 3 yes sha256:[0-9a-f]{12}", page.text)
     sizes = [path.stat().st_size for path in (reef.root / "dist/reef-v2/blobs/sha256").iterdir()]
     shown = [
         int(value)
@@ -221,3 +222,16 @@ def test_missing_files_have_their_reasons(reef):
     page = page_of(reef)
     assert "1 file is missing, as the catalog allows: 404 (1)" in page.text
     assert "images/x.png 404" in page.text
+
+
+@pytest.mark.parametrize("place", ["datasets.yml", "pipe", "link"])
+def test_nothing_but_a_report_is_replaced(reef, place):
+    """A slip in --output must not cost the catalog, nor, for root, a device of the machine."""
+    os.mkfifo(reef.root / "pipe")
+    (reef.root / "link").symlink_to("pipe")
+    before = {path: (path.lstat().st_mode, path.lstat().st_ino) for path in reef.root.iterdir()}
+    assert re.search("no report|a FIFO", reef.fails("report", "reef@v1", "--output", place))
+    assert {path: (path.lstat().st_mode, path.lstat().st_ino) for path in reef.root.iterdir()} == before
+    (reef.root / "empty").touch()
+    for _ in range(2):
+        reef.ok("report", "reef@v1", "--output", "empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from datapack.errors import DatapackError, UsageError, VersioningError
 from datapack.progress import Silent
 from datapack.reference import Reference
+from datapack.versions import remove as remove_module
 from datapack.versions.objects import find_objects
 from datapack.versions.remove import Removal, RemoveOptions, plan_removal, remove
 from datapack.workspace.cache import HashCache
@@ -92,13 +94,15 @@ def test_what_comes_free_is_what_the_disk_gets_back(here: Here) -> None:
 def test_everything_goes_and_the_records_stay(here: Here) -> None:
     """The bag, its objects and its image go; the catalog, the lock and the pointer stay, and bring the version back."""
     lock = (here.catalog.root / "datasets.lock").read_bytes()
-    here.remove()
     root = here.catalog.root
+    (root / "dist/reef-v1.report.html").write_text("a page with images of the data")
+    here.remove()
     assert not (root / "data/reef/v1").exists()
     assert not (root / "dist/reef-v1").exists()
     assert not [path for path in (root / ".dvc/cache/files").rglob("*") if path.is_file()]
     assert not list((root / ".datapack/manifests").iterdir())
     assert not (root / "dist/reef-v1.provenance.json").exists()
+    assert not (root / "dist/reef-v1.report.html").exists()
     assert (root / "data/reef/v1.dvc").exists()
     assert (root / "datasets.lock").read_bytes() == lock
     here.catalog.ok("build", "reef@v1")
@@ -260,6 +264,44 @@ def test_a_kill_leaves_no_half_of_a_bag(here: Here, monkeypatch: pytest.MonkeyPa
     assert not (here.catalog.root / "data/reef/v1").exists()
     here.remove(bag=True)
     assert [path.name for path in (here.catalog.root / "data/reef").iterdir() if path.is_dir()] == []
+
+
+def test_a_kill_at_any_moment_does_not_stop_the_next_removal(built: Catalog, tmp_path: Path) -> None:
+    """Local sources are a copy as long as the bag shows it: the same command removes the rest, whatever is gone."""
+    removed = 0
+
+    def kill_at(path: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        whole(path)
+
+    whole = remove_module._remove
+    for moment in range(100):
+        here, left = Here(built.copy(tmp_path / str(moment))), moment
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(remove_module, "_remove", kill_at)
+            try:
+                here.remove()
+            except KeyboardInterrupt:
+                removed = moment
+        here.remove()
+        assert not here.plan().parts
+        if moment > removed:
+            break
+    assert 5 < removed < 99
+
+
+def test_a_full_disk_does_not_stop_a_removal(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what makes room: the note for other processes is left out where it can't be written."""
+
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+
+    monkeypatch.setattr("datapack.workspace.folder.temporary_file", refuse)
+    here.remove()
+    assert not here.plan().parts
 
 
 def test_it_says_where_the_image_was_pushed(here: Here) -> None:

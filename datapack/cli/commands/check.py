@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         commands,
         "check",
         run,
-        summary="check the data for faults, and for what must not leave",
+        summary="find faults in the data, and what must not leave",
         examples=_EXAMPLES,
     )
     parser.add_argument("what", metavar="WHAT", help="name@version, or a bag's folder")
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> Answer:
 
 def _find(options: argparse.Namespace) -> _Wanted:
     """Find the bag: a folder, or the one of a version of the catalog."""
-    from datapack.bag.bagit import Bag
+    from datapack.bag.bagit import DECLARATION, Bag
     from datapack.catalog.model import Catalog
     from datapack.reference import Reference
 
@@ -78,6 +78,9 @@ def _find(options: argparse.Namespace) -> _Wanted:
         if not folder.is_dir():
             expected = "name@version, or a bag's folder"
             raise UsageError("neither a version nor a folder", where="WHAT", expected=expected, found=options.what)
+        if not (folder / DECLARATION).exists():
+            fix = "give the version too, such as 'datapack check NAME@v1'; 'datapack list' shows all"
+            raise UsageError("not a bag", where=options.what, expected=f"a folder with {DECLARATION}", fix=fix)
         return _Wanted(Bag.open(folder), {}, {})
     here, reference = workspace(options), Reference.parse(options.what)
     entry = Catalog.read(here.catalog).entry(reference)

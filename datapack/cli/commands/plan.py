@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
         commands,
         "plan",
         run,
-        summary="say what a build would fetch, write and push; change nothing",
+        summary="show what a build would fetch, write and push; change nothing",
         examples=_EXAMPLES,
     )
     parser.add_argument("reference", metavar="REF", help="name@version")
@@ -35,9 +35,7 @@ def add(commands: Commands) -> None:
         "target", metavar="TARGET", nargs="?", help="as for build; docker:// for the catalog's registry"
     )
     parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
-    parser.add_argument(
-        "--refresh", action="store_true", help="plan to fetch from the sources, even if the bag is here"
-    )
+    parser.add_argument("--refresh", action="store_true", help="plan a fetch from the sources, even if the bag is here")
     parser.add_argument("--insecure", action="store_true", help=INSECURE)
 
 

@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     parts = parser.add_argument_group("what to remove (default: all three)")
     parts.add_argument("--bag", action="store_true", help="the bag, and what an unfinished fetch left")
     parts.add_argument("--cache", action="store_true", help="its objects in DVC's cache that no other version needs")
-    parts.add_argument("--dist", action="store_true", help="its image in dist/, the provenance and the rehearsals")
+    parts.add_argument("--dist", action="store_true", help="its image in dist/, its provenance, report and rehearsals")
     parser.add_argument(
         "--forget",
         action="store_true",

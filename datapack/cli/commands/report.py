@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> Answer:
     found = [
         f"{count:,} silenced" if kind == "silenced" else counted(count, kind) for kind, count in counts.items() if count
     ]
-    samples = f"{counted(shown, 'image')} of the data" if shown else f"none: {reason or 'no image can be read'}"
+    samples = f"{counted(shown, 'image')} of the data" if shown else f"none: {reason or 'no image that can be read'}"
     lines = [
         f"report     {short(written.path)}, {size(written.bytes)}",
         f"dataset    {written.digest}",

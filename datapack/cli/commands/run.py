@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> Answer:
     given = {name: (folder / path).resolve() for name in paths if (path := getattr(options, name)) is not None}
     same = ("arguments", "launch", "data_read_only", "memory", "cores", "name", "strict", "gpu", "base")
     chosen = Options(**given, **{name: getattr(options, name) for name in same})
-    log = Log((sys.stderr if options.json else sys.stdout).buffer, sys.stderr.buffer)
+    log = Log((sys.stderr if options.json or not sys.stdout else sys.stdout).buffer, sys.stderr.buffer)
     done = rehearse(options.what, folder, workspace_if_any(options), chosen, log, console(options))
     return Answer(_value(done), [f"rehearsed {done.name}", *_lines(done, options)])
 

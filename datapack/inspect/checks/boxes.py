@@ -77,7 +77,14 @@ def _duplicates(boxes: _Boxes) -> Mask:
 
 
 def _tiny(boxes: _Boxes) -> Mask:
-    return boxes.sound & (boxes.coco.boxes[:, 2:] < _TINY).any(axis=1)
+    return boxes.sound & (boxes.coco.boxes[:, 2:] < _TINY).any(axis=1) & ~_fractions(boxes)
+
+
+def _fractions(boxes: _Boxes) -> Mask:
+    """Find all boxes of a list whose numbers are from 0 to 1: no list has only boxes of less than a pixel."""
+    sides = boxes.coco.boxes
+    are = len(sides) and bool(boxes.sound.any()) and bool(((sides >= 0) & (sides <= 1))[boxes.finite].all())
+    return boxes.sound if are else np.zeros(len(sides), np.bool_)
 
 
 def _whole(boxes: _Boxes) -> Mask:
@@ -118,7 +125,8 @@ _FIND: dict[Rule, Callable[[_Boxes], Mask]] = {
         "DP311",
         "warning",
         "boxes that extend beyond the edge of their image",
-        "Some programs clip them, others fail. If there are many, the image sizes may be wrong.",
+        "Some programs clip them, others fail. If there are many, the image sizes may be wrong, or boxes have a "
+        "second corner instead of width and height.",
         "Clip them in the COCO file, or leave them out.",
     ): _over_edge,
     Rule(
@@ -154,8 +162,8 @@ _FIND: dict[Rule, Callable[[_Boxes], Mask]] = {
         "note",
         "crowd boxes (iscrowd)",
         "A box with iscrowd stands for many objects. COCO's metrics ignore detections in it, and the trainers "
-        "leave it out.",
-        "Do nothing if your program supports iscrowd.",
+        "leave it out. CVAT marks every mask as a crowd, even one of a single object.",
+        "Do nothing if they are crowds. If they are single objects, set iscrowd to 0 in the COCO file.",
     ): _crowd,
     Rule(
         "DP317",
@@ -171,8 +179,15 @@ _FIND: dict[Rule, Callable[[_Boxes], Mask]] = {
         "Their category_id is not the id of any category in the COCO file. Training stops, or labels are wrong.",
         "Correct category_id or the categories in the COCO file, or leave the boxes out.",
     ): _no_category,
+    Rule(
+        "DP327",
+        "error",
+        "boxes in fractions of their image",
+        "All their numbers are from 0 to 1, as YOLO writes them. COCO uses pixels, so programs see almost nothing.",
+        "Multiply them by the width and height of their image. YOLO's first two numbers are the centre, not a corner.",
+    ): _fractions,
 }
-_CANT_DROP = {"DP316"}
+_CANT_DROP = {"DP316", "DP327"}
 
 
 def check_boxes(survey: Survey) -> Iterator[Finding]:

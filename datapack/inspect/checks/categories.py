@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from datapack.inspect.findings import Rule, some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from datapack.inspect.findings import Finding
-    from datapack.inspect.model import Coco, Survey
+    from datapack.inspect.model import Survey
+
+Meaning = TypeVar("Meaning", int, str)
 
 UNUSED = Rule(
     "DP320",
@@ -44,7 +46,7 @@ ELSEWHERE = Rule(
     "What is not in the training file can't be detected. What is not in the evaluation file isn't scored.",
     "Use the same categories in all COCO files, even those without boxes.",
 )
-_MOST_LISTS = 50  # that are compared with each other
+_NAMED = 3  # lists in a line
 
 
 def check_categories(survey: Survey) -> Iterator[Finding]:
@@ -66,35 +68,47 @@ def check_categories(survey: Survey) -> Iterator[Finding]:
 
 def check_meanings(survey: Survey) -> Iterator[Finding]:
     """Compare the categories of lists with each other."""
-    lists = [coco for coco in survey.cocos if coco.categories][:_MOST_LISTS]
-    conflicts: dict[str, None] = {}
-    elsewhere: dict[tuple[str, str], str] = {}
-    for one, other in combinations(lists, 2):
-        for line in _conflicts(one, other):
-            conflicts[line] = None
-        for here, there in ((one, other), (other, one)):
-            names = {category.name for category in there.categories}
-            for category in here.categories:
-                if category.name not in names:
-                    line = f"{here.path} has {category.name!r}, {there.path} does not"
-                    elsewhere.setdefault((here.path, category.name), line)
-    yield from some(OTHER_MEANING, conflicts)
-    yield from some(ELSEWHERE, elsewhere.values())
+    lists = [coco for coco in survey.cocos if coco.categories]
+    names: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    ids: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for coco in lists:
+        for category in dict.fromkeys(coco.categories):
+            names[category.id][category.name].append(coco.path)
+            ids[category.name][category.id].append(coco.path)
+    of_ids = [f"id {one} is {_where(names[one], repr)}" for one in sorted(names) if _differ(names[one])]
+    of_names = [
+        f"{one!r} has {_where(ids[one], 'id {}'.format)}"
+        for one in sorted(ids)
+        if _differ(ids[one]) and not any(_differ(names[id_]) for id_ in ids[one])
+    ]
+    yield from some(OTHER_MEANING, of_ids + of_names)
+    elsewhere = []
+    for name in sorted(ids):
+        paths = {path for each in ids[name].values() for path in each}
+        without = [coco.path for coco in lists if coco.path not in paths]
+        if without:
+            elsewhere.append(f"{name!r} is in {_paths(sorted(paths))}, not in {_paths(without)}")
+    yield from some(ELSEWHERE, elsewhere)
 
 
-def _conflicts(one: Coco, other: Coco) -> Iterator[str]:
-    """Compare two lists; a list that uses a name or an id twice means each of them."""
-    names: dict[int, list[str]] = defaultdict(list)
-    ids: dict[str, list[int]] = defaultdict(list)
-    for category in other.categories:
-        names[category.id].append(category.name)
-        ids[category.name].append(category.id)
-    for category in one.categories:
-        there = names.get(category.id, [category.name])
-        if category.name not in there:
-            yield f"id {category.id} is {category.name!r} in {one.path}, {there[0]!r} in {other.path}"
-        elif category.id not in ids.get(category.name, [category.id]):
-            yield f"{category.name!r} has id {category.id} in {one.path}, {ids[category.name][0]} in {other.path}"
+def _differ(meanings: Mapping[Meaning, Sequence[str]]) -> bool:
+    """Whether two lists have no meaning in common; a list that uses a name or an id twice means each of them."""
+    of: dict[str, set[Meaning]] = defaultdict(set)
+    for meaning, paths in meanings.items():
+        for path in paths:
+            of[path].add(meaning)
+    kinds = {frozenset(each) for each in of.values()}
+    return any(one.isdisjoint(other) for one, other in combinations(kinds, 2))
+
+
+def _where(meanings: Mapping[Meaning, Sequence[str]], show: Callable[[Meaning], str]) -> str:
+    return ", ".join(f"{show(meaning)} in {_paths(paths)}" for meaning, paths in meanings.items())
+
+
+def _paths(paths: Sequence[str]) -> str:
+    """Name the first lists of several."""
+    named = paths if len(paths) <= _NAMED else [*paths[: _NAMED - 1], f"{len(paths) - _NAMED + 1:,} more"]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
 RULES = (UNUSED, SAME_NAME, OTHER_MEANING, ELSEWHERE)

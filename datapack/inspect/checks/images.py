@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from datapack.inspect.findings import Rule, drop_lines, some
 from datapack.inspect.forms import READABLE, form_of_name
+from datapack.inspect.suspects import is_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +121,13 @@ _TRAITS = {DEEP: "16 bits", CMYK: "CMYK", ALPHA: "alpha", ANIMATED: "animated"}
 def check_images(survey: Survey) -> Iterator[Finding]:
     """Check the form, the size and the pixels of every image."""
     reference = survey.reference
-    yield from _some(BROKEN, survey, lambda image: image.problem, reference)
+    listed = {path for coco in survey.cocos for path in coco.images}
+    yield from _some(
+        BROKEN,
+        survey,
+        lambda image: image.problem if image.path in listed or not is_leftover(image.path) else "",
+        reference,
+    )
     yield from _some(OTHER_FORM, survey, lambda image: "" if image.form in READABLE else image.form, reference)
     yield from _some(TURNED, survey, lambda image: f"orientation {image.orientation}" if image.orientation > 1 else "")
     yield from _some(MISNAMED, survey, _misnamed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections import defaultdict
 from itertools import combinations, islice
@@ -44,6 +45,13 @@ NEAR_NUMBERS = Rule(
     "If the numbers are frame numbers, such images look almost the same, and scores are too high.",
     "If they are frames, split the images by sequence, or leave out the neighbours. Otherwise silence this finding.",
 )
+AUGMENTED = Rule(
+    "DP407",
+    "warning",
+    "images that Roboflow made from one image, in different COCO files",
+    "Their names are the same up to '.rf.'. They show the same scene, brighter or turned, so scores are too high.",
+    "Split the images before they are augmented, or leave copies out. Silence this if only the names are the same.",
+)
 CONTAINED = Rule(
     "DP406",
     "warning",
@@ -54,6 +62,7 @@ CONTAINED = Rule(
 _MOST_PAIRS = 2000  # of lists that are compared: a folder may have a COCO file for each image
 _MOST_LISTS = 20  # that one image is looked for in
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # a path that YAML needs no quotes for
+_AUGMENTED = re.compile(r"(.+)\.rf\.[0-9A-Za-z]+\.[A-Za-z]+")  # how Roboflow names what it makes from an image
 _TRAINING, _EVALUATION = re.compile("train", re.IGNORECASE), re.compile("val|test|eval", re.IGNORECASE)
 
 
@@ -107,6 +116,30 @@ def _describe_shared(pair: _Pair, files: Mapping[str, PayloadFile]) -> str:
     return f"{pair.small.path} and {pair.large.path}: {counted(len(pair.shared), 'image')}, such as {first}{same}"
 
 
+def check_augmented(survey: Survey) -> Iterator[Finding]:
+    """Look for copies of one image that Roboflow has augmented, in different lists."""
+    stems: dict[str, dict[int, str]] = defaultdict(dict)
+    for place, coco in enumerate(survey.cocos):
+        for path in coco.images:
+            if match := _AUGMENTED.fullmatch(posixpath.basename(path)):
+                stems[match[1]].setdefault(place, path)
+    pairs: dict[tuple[int, int], list[tuple[str, str]]] = defaultdict(list)
+    for found in stems.values():
+        for (one, path), (other, another) in combinations(islice(found.items(), _MOST_LISTS), 2):
+            if survey.hashes[path] != survey.hashes[another]:
+                pairs[one, other].append((path, another))
+    if pairs:
+        ordered = sorted(pairs.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+        lines = few(
+            f"{survey.cocos[one].path} and {survey.cocos[other].path}: {counted(len(same), 'image')}, such as "
+            + " and ".join(same[0])
+            for (one, other), same in ordered
+        )
+        files = frozenset(another for same in pairs.values() for _, another in same)
+        catalog = drop_lines(survey.reference, AUGMENTED.code)
+        yield Finding(AUGMENTED, sum(map(len, pairs.values())), lines, catalog, files)
+
+
 def check_neighbours(survey: Survey) -> Iterator[Finding]:
     """Look for neighbouring images of one sequence in different lists."""
     nested = {(pair.small.path, pair.large.path) for pair in _pairs(survey) if pair.is_nested}
@@ -142,6 +175,8 @@ def _find_near(small: Coco, large: Coco, payload: Mapping[str, PayloadFile], mos
     files: set[str] = set()
     for name in here.keys() & there.keys():
         ours, theirs = here[name], there[name]
+        if is_number and "/" not in name and _are_two(small, large, ours, theirs, hashes):
+            continue
         for at, nearest, apart in _nearest(small.times[ours], large.times[theirs], most):
             one, other = small.images[ours[at]], large.images[theirs[nearest]]
             if payload[one].sha256 != payload[other].sha256:
@@ -151,6 +186,15 @@ def _find_near(small: Coco, large: Coco, payload: Mapping[str, PayloadFile], mos
     distance = f"number {apart:.0f} away" if is_number else f"{apart:.2g} s apart"
     line = f"{small.path} and {large.path}: {counted(len(found), 'image')}, such as {one} and {other}, {distance}"
     return _Near(large, len(found), line, frozenset(files))
+
+
+def _are_two(
+    small: Coco, large: Coco, ours: NDArray[np.int64], theirs: NDArray[np.int64], hashes: Mapping[str, str]
+) -> bool:
+    """Whether a name like ``frame`` is that of two videos: all numbers that both have are those of other images."""
+    _, here, there = np.intersect1d(small.times[ours], large.times[theirs], return_indices=True)
+    pairs = [(small.images[ours[one]], large.images[theirs[other]]) for one, other in zip(here, there, strict=True)]
+    return bool(pairs) and not any(hashes[one] == hashes[other] or _AUGMENTED.search(one) for one, other in pairs)
 
 
 def _by_sequence(coco: Coco, *, is_number: bool) -> dict[str, NDArray[np.int64]]:
@@ -208,8 +252,10 @@ def _split_lines(survey: Survey, coco: Coco) -> str:
     """Return the lines of a new version that splits a COCO file again."""
     reference = survey.reference or "NAME@VERSION"
     path = coco.path if _PLAIN.fullmatch(coco.path) else json.dumps(coco.path, ensure_ascii=False)
-    return f"sources:\n  - split: {reference}\n    coco: {path}\n    ratios: {{train: 0.8, val: 0.2}}"
+    return (
+        f"sources:  # of a new version\n  - split: {reference}\n    coco: {path}\n    ratios: {{train: 0.8, val: 0.2}}"
+    )
 
 
-RULES = (SAME_IMAGES, NEIGHBOURS, NEAR_NUMBERS, CONTAINED)
-CHECKS = (check_same_images, check_neighbours)
+RULES = (SAME_IMAGES, NEIGHBOURS, NEAR_NUMBERS, CONTAINED, AUGMENTED)
+CHECKS = (check_same_images, check_neighbours, check_augmented)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from posixpath import basename
 from typing import TYPE_CHECKING, TypeVar
+from unicodedata import normalize
+from urllib.parse import unquote
 
 import numpy as np
 
-from datapack.inspect.findings import Finding, Rule, drop_lines, few, some
+from datapack.bag.names import folded
+from datapack.inspect.findings import EXAMPLES, Finding, Rule, drop_lines, few, some
 from datapack.inspect.locate import plain_name
 from datapack.inspect.model import NO_ID
+from datapack.inspect.suspects import is_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -135,18 +140,34 @@ def check_files(survey: Survey) -> Iterator[Finding]:
 def check_presence(survey: Survey) -> Iterator[Finding]:
     """Check that the images that are listed are there, and the other way round."""
     known = _endings(survey.missing)
-    absent: list[str] = []
-    missing: list[str] = []
+    absent: list[tuple[str, str]] = []
+    missing: list[tuple[str, str]] = []
     for coco in survey.cocos:
         for name, path in zip(coco.names, coco.images, strict=True):
             if not path:
-                (missing if plain_name(name) in known else absent).append(f"{coco.path}: {name}")
-    yield from some(ABSENT, absent)
-    yield from some(MISSING, missing)
+                (missing if plain_name(name) in known else absent).append((coco.path, name))
+    yield from some(ABSENT, _with_nearest(absent, survey))
+    yield from some(MISSING, [f"{path}: {name}" for path, name in missing])
     listed = {path for coco in survey.cocos for path in coco.images}
     if any(listed):
-        unlisted = [image.path for image in survey.images if image.path not in listed]
+        unlisted = [image.path for image in survey.images if image.path not in listed and not is_leftover(image.path)]
         yield from some(UNLISTED, unlisted, drop_lines(survey.reference, UNLISTED.code), unlisted)
+
+
+def _with_nearest(absent: Sequence[tuple[str, str]], survey: Survey) -> Iterator[str]:
+    """Describe images that are not there; of the first few, also which image has almost the same name."""
+    alike = {_folded_end(image.path): image.path for image in reversed(survey.images)} if absent else {}
+    for place, (path, name) in enumerate(absent):
+        other = alike.get(_folded_end(plain_name(name))) if place < EXAMPLES else None
+        differs = f"; there is {other}" if other else ""
+        if other and not name.isascii() and normalize("NFC", name).endswith(normalize("NFC", basename(other))):
+            differs += ", with its accents in another Unicode form"
+        yield f"{path}: {name}{differs}"
+
+
+def _folded_end(path: str) -> str:
+    """Return what the last parts of paths have in common that differ only in case, Unicode form or escapes."""
+    return folded(unquote(basename(path)))
 
 
 def _endings(paths: Iterable[str]) -> set[str]:

@@ -168,9 +168,8 @@ def test_hosts_names_hosts(place, server, host, reachable):
     if reachable:
         assert "data/images/a.png" in fill(place, {"images": [row(server)]}, **options).hashes
     else:
-        with pytest.raises(
-            FetchError, match=r"a private address that the catalog does not name.*belongs under 'hosts'"
-        ):
+        line = rf"a private address that the catalog does not.*under 'hosts' of the source: hosts: ..127.0.0.1:{port}"
+        with pytest.raises(FetchError, match=line):
             fill(place, {"images": [row(server)]}, **options)
 
 

@@ -150,3 +150,19 @@ def test_damage_in_google_cloud_storage(place):
         store = StorageSource(storage="gs://bucket/a", endpoint=endpoint, anonymous=True)
         with pytest.raises(FetchError, match="the bytes differ from the md5 that the store gives"):
             place.fetch(store)
+
+
+def test_a_store_can_not_lead_to_another_server(place):
+    """An endpoint that somebody else runs must not make datapack read what only this network may see."""
+    gcs = Gcs({"a": b"abc"})
+
+    def lead_away(handler):
+        if "alt=media" in handler.path:
+            return 302, {"Location": inner}, b""
+        return gcs(handler)
+
+    with serving(lambda _: (200, {}, b"abc")) as (inner, inner_requests), serving(lead_away) as (endpoint, _):
+        store = StorageSource(storage="gs://bucket/a", endpoint=endpoint, anonymous=True)
+        with pytest.raises(FetchError, match="the store redirects to another server; use its own endpoint"):
+            place.fetch(store)
+    assert inner_requests == []
