@@ -126,7 +126,7 @@ def check_augmented(survey: Survey) -> Iterator[Finding]:
     pairs: dict[tuple[int, int], list[tuple[str, str]]] = defaultdict(list)
     for found in stems.values():
         for (one, path), (other, another) in combinations(islice(found.items(), _MOST_LISTS), 2):
-            if survey.hashes[path] != survey.hashes[another]:
+            if survey.files[path].sha256 != survey.files[another].sha256:
                 pairs[one, other].append((path, another))
     if pairs:
         ordered = sorted(pairs.items(), key=lambda pair: (-len(pair[1]), pair[0]))
@@ -175,7 +175,7 @@ def _find_near(small: Coco, large: Coco, payload: Mapping[str, PayloadFile], mos
     files: set[str] = set()
     for name in here.keys() & there.keys():
         ours, theirs = here[name], there[name]
-        if is_number and "/" not in name and _are_two(small, large, ours, theirs, hashes):
+        if is_number and "/" not in name and _are_two(small, large, ours, theirs, payload):
             continue
         for at, nearest, apart in _nearest(small.times[ours], large.times[theirs], most):
             one, other = small.images[ours[at]], large.images[theirs[nearest]]
@@ -189,12 +189,14 @@ def _find_near(small: Coco, large: Coco, payload: Mapping[str, PayloadFile], mos
 
 
 def _are_two(
-    small: Coco, large: Coco, ours: NDArray[np.int64], theirs: NDArray[np.int64], hashes: Mapping[str, str]
+    small: Coco, large: Coco, ours: NDArray[np.int64], theirs: NDArray[np.int64], payload: Mapping[str, PayloadFile]
 ) -> bool:
     """Whether a name like ``frame`` is that of two videos: all numbers that both have are those of other images."""
     _, here, there = np.intersect1d(small.times[ours], large.times[theirs], return_indices=True)
     pairs = [(small.images[ours[one]], large.images[theirs[other]]) for one, other in zip(here, there, strict=True)]
-    return bool(pairs) and not any(hashes[one] == hashes[other] or _AUGMENTED.search(one) for one, other in pairs)
+    return bool(pairs) and not any(
+        payload[one].sha256 == payload[other].sha256 or _AUGMENTED.search(one) for one, other in pairs
+    )
 
 
 def _by_sequence(coco: Coco, *, is_number: bool) -> dict[str, NDArray[np.int64]]:
