@@ -107,7 +107,7 @@ def _coco_summary(lists: Lists) -> str:
     text = f"{images}, with {boxes}."
     if empty := sum(int((lists.per_image(coco) == 0).sum()) for coco in lists.labelled):
         text += f" {counted(empty, 'image')} in files with boxes {'has' if empty == 1 else 'have'} none."
-    if unlabelled := [coco for coco in lists.cocos if not coco.has_boxes]:
+    if unlabelled := [coco for coco in lists.cocos if not coco.has_boxes and not coco.problem]:
         has = "has" if len(unlabelled) == 1 else "have"
         text += f" {counted(len(unlabelled), 'file')} {has} no list of boxes, so nothing to train a detector on."
     if lists.repeated:
