@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _START_TIMEOUT = 30.0  # seconds
 _STOP_TIMEOUT = 10.0  # seconds
 _IDLE = 24 * 60 * 60  # seconds without a request after which the service ends, should nobody else end it
+_LONGEST = 70  # bytes of a folder: with the two names below it, a socket's path may have 107 (man 7 unix)
 _PR_SET_PDEATHSIG = 1  # prctl of linux/prctl.h
 
 
@@ -37,12 +39,17 @@ def serve_podman(program: str) -> Iterator[str]:
     Raises:
         ImageError: it does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="datapack-podman-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="datapack-podman-", dir=_folder(), ignore_cleanup_errors=True) as folder:
         socket, log = Path(folder, "podman.sock"), Path(folder, "log")
         url = f"unix://{socket}"
         with _started([program, "system", "service", "--time", str(_IDLE), url], log) as service:
             _wait(service, socket, log)
             yield url
+
+
+def _folder() -> str | None:
+    """Return where the socket's folder is made: /tmp if the usual place has too long a path for a socket."""
+    return None if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST else "/tmp"  # noqa: S108 - only this user can enter it
 
 
 @contextlib.contextmanager

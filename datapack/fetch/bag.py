@@ -28,7 +28,7 @@ from datapack.fetch.dvc.settings import check_settings
 from datapack.fetch.kinds.local import is_here
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
-from datapack.files import disk_errors, link_or_copy, sync_folder
+from datapack.files import disk_errors, link_or_copy, remove_temporaries, sync_folder
 from datapack.hashing import hash_files
 from datapack.workspace.cache import KnownFile
 from datapack.workspace.folder import is_open_to_all, keep_private
@@ -71,6 +71,7 @@ def get_bag(job: FetchJob, fetch_origins: Callable[[FetchJob], FetchedOrigins]) 
         MismatchError: the bag differs from the lock.
     """
     _check_folders(job)
+    remove_temporaries(job.path.parent)
     if job.entry.dataset.private:
         _keep_private(job)
     bag = _open_present(job)

@@ -318,6 +318,16 @@ def test_killed_at_any_moment(catalog, moment):
     assert not list(catalog.root.rglob("*.partial"))
 
 
+def test_temporary_files_of_a_killed_run_are_removed(catalog):
+    """Wherever a killed run left one beside the bag, the next run removes it."""
+    catalog.ok("build", "reef@v1")
+    left = [catalog.root / "data/reef/.datapack-0123", catalog.root / ".datapack-4567"]
+    for path in left:
+        path.write_bytes(b"half")
+    catalog.ok("build", "reef@v1")
+    assert not catalog.leftovers()
+
+
 def test_terminated_build_says_so(catalog):
     """SIGTERM ends a build with one line and a status that is not zero."""
     process = catalog.start("build", "reef@v1")
@@ -420,7 +430,7 @@ def test_full_disk_while_writing_layers(fetched, size, target):
 
 def test_leftovers_of_a_killed_replacement_are_no_obstacle(built):
     """An old bag that a kill left behind does not block the next replacement."""
-    shutil.copytree(built.root / "data/reef/v1", built.root / "data/reef/v1.replaced.partial")
+    shutil.copytree(built.root / "data/reef/v1", built.root / "data/reef/v1+replaced.partial")
     (built.root / "source/z").write_bytes(b"Z")
     built.ok("build", "reef@v1", "--refresh", "--update-lock")
     assert (built.root / "data/reef/v1/data/z").read_bytes() == b"Z"

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,18 @@ def stage(built: Path, podman: Engine, tmp_path: Path) -> Iterator[WithoutServic
     program.write_text(f'#!/bin/sh\necho $$ >{built}/service\nexec {command} "$@"\n')
     program.chmod(0o755)
     (built / "service").unlink(missing_ok=True)
-    yield WithoutService(built, podman, {"TMPDIR": str(tmp_path)})
-    assert not list(tmp_path.glob("datapack-podman-*")) or not (built / "service").exists()
+    with tempfile.TemporaryDirectory(prefix="dp-") as folder:  # short: a socket's path may have 107 bytes
+        yield WithoutService(built, podman, {"TMPDIR": folder})
+        assert not list(Path(folder).glob("datapack-podman-*")) or not (built / "service").exists()
+
+
+def test_a_long_path_for_temporary_files_is_no_obstacle(stage: WithoutService, tmp_path: Path) -> None:
+    """Where the path of TMPDIR is too long for a socket, the service's socket is elsewhere."""
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    stage.env["TMPDIR"] = str(long)
+    assert SAYS in stage.ok("reef@v1").stderr
+    assert stage.ended_in_time()
 
 
 def test_a_rehearsal_starts_podman_and_stops_it(stage: WithoutService) -> None:

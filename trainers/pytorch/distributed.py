@@ -16,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import DatapackError, StoppedError, TrainingError
+from trainers.process import ignore_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +125,7 @@ def join_group(place: Place, device: str) -> Iterator[Group]:
     try:
         yield Group(place, own, control)
     except Exception as error:  # the reason is shared, and the first process reports it
+        ignore_signals()  # torchrun's SIGTERM follows a failure, and must not take the place of its reason
         reason = _reason(error, store, place)
         if isinstance(reason, StoppedError):
             dist.destroy_process_group()
