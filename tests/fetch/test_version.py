@@ -58,7 +58,7 @@ def test_second_build_does_not_start_dvc(counted, catalog):
 def test_what_another_version_has_half_is_not_touched(catalog):
     """Version v1.replaced is another one than v1: a fetch and a removal of v1 leave its unfinished bag alone."""
     catalog.ok("fetch", "reef@v1")
-    half = catalog.root / "data/reef/v1+replaced.partial/data/x.bin"
+    half = catalog.root / "data/reef/v1.replaced.partial/data/x.bin"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"x")
     catalog.ok("fetch", "reef@v1", "--refresh")
