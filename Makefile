@@ -27,7 +27,7 @@ help:  ## list the targets
 demo:  ## build the example's import container, run it, then install PyTorch and train on the imported data
 	@examples/demo.sh
 
-check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no PyTorch and no network: under two minutes
+check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no PyTorch and no network: a few minutes
 	@scripts/system-packages.sh git shellcheck
 	$(LINT)
 	$(PYTEST) -m "not (engine or registry or torch or slow)" $(ARGS)
