@@ -278,7 +278,7 @@ class Catalog(_Model):
         ]
 
     def _with_origins(self, reference: Reference, known: dict[Reference, Entry]) -> Entry:
-        """Return the entry of a version, with those that it is derived from; each is made once, and is in ``known``."""
+        """Return the entry of a version and of its origins, each built once and kept in ``known``."""
         if reference not in known:
             dataset = self.datasets[reference.name]
             version = dataset.versions[reference.version]

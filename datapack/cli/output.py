@@ -32,7 +32,7 @@ Line = str | Marked
 def say(*lines: Line, file: TextIO | None = None) -> None:
     """Print lines on standard output, or on ``file``."""
     stream = file or sys.stdout
-    for line in lines if stream else ():  # whoever started datapack may have closed standard output
+    for line in lines if stream else ():  # standard output may be closed
         print(_marked(line, stream) if isinstance(line, Marked) else shown(line), file=stream)
 
 

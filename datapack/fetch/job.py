@@ -86,7 +86,7 @@ class FetchJob:
 
 
 def is_stale(entry: Entry, lock: Lock) -> bool:
-    """Whether the sources of a version, or the versions that it is derived from, changed since it was locked."""
+    """Whether a version's sources or its origins changed since it was locked."""
     locked = lock.entries.get(entry.reference)
     if locked is None:
         return False

@@ -7,6 +7,7 @@ as floats, names of categories as numbers, no ``info``, no sizes, no annotations
 from __future__ import annotations
 
 import reprlib
+from abc import ABC, abstractmethod
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -86,16 +87,16 @@ def unread_coco(name: str, problem: str) -> Coco:
     return _Columns().coco(name, problem)
 
 
-class _List:
+class _List(ABC):
     """A list of a COCO file, as columns."""
 
     def __init__(self) -> None:
         self.lists = 0  # how often the file has it
         self.is_other = False  # whether the file has something else under its key
 
+    @abstractmethod
     def add(self, position: int, row: dict[str, Any]) -> None:
         """Add a row; raise `ValueError` if it can't be used, before any column has changed."""
-        raise NotImplementedError
 
 
 class _Images(_List):

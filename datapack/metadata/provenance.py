@@ -46,7 +46,7 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntr
         base: the base image.
         bag: the version's bag.
         image: the image, which is the statement's subject.
-        locked: the lock of the bag: DVC's hash of it, and the versions that it is derived from.
+        locked: the bag's entry in the lock, with DVC's hash and the version's origins.
         commit: the catalog's commit when it was read, if git knows it.
     """
     found = [_base(base), _manifest(bag), *_dvc(entry.reference, locked.dvc)]
