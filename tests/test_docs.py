@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from datapack.catalog.model import KINDS
+from datapack.catalog.sources import Source
 from datapack.cli.parser import make_parser
 from tests.conftest import PROJECT
 
@@ -28,6 +30,14 @@ def test_the_reference_has_every_key_of_the_catalog():
     """A key that nobody can look up is no use."""
     schema = json.loads((PROJECT / "datapack/catalog/datasets.schema.json").read_text())
     assert {key for key in keys(schema) if f"`{key}`" not in REFERENCE} <= {"datasets"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_row_of_a_kind_of_source_has_every_key(kind):
+    """The keys stand in the row of their own kind: one of another kind may have the same name."""
+    (row,) = (line for line in REFERENCE.splitlines() if line.startswith(f"| `{kind}` | ") and line.count(" | ") == 2)
+    fields = KINDS[kind].model_fields.keys() - Source.model_fields.keys() - {kind}
+    assert {key for key in fields if f"`{key}`" not in row.split(" | ")[1]} == set()
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
