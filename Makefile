@@ -32,7 +32,7 @@ check: .venv/dev  ## lint, and the tests that need no container engine, no regis
 	$(LINT)
 	$(PYTEST) -m "not (engine or registry or torch or slow)" $(ARGS)
 
-test: .venv/dev .venv/train  ## run every test, or some of them: make test ARGS="-k manifest"
+test: .venv/dev .venv/train .venv/tf  ## run every test, or some of them: make test ARGS="-k manifest"
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
 	$(PYTEST) $(ARGS)
 
@@ -40,7 +40,7 @@ test-images: .venv/dev .venv/train  ## build the trainer images on stand-in base
 	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py $(ARGS)
 
-lint: .venv/dev .venv/train  ## ruff, mypy, shellcheck and hadolint
+lint: .venv/dev .venv/train .venv/tf  ## ruff, mypy, shellcheck and hadolint
 	@scripts/system-packages.sh shellcheck
 	$(LINT)
 
@@ -87,4 +87,9 @@ clean:  ## remove everything that the other targets created
 
 .venv/train: .venv/ready  # PyTorch with CUDA takes 5.5 GB: only the targets that train or test the trainers need it
 	@scripts/pip-install.sh .venv/train.log --editable .[train]
+	@touch $@
+
+.venv/tf: .venv/ready  # TensorFlow, 1.6 GB: as .venv/train. KerasHub asks for TensorFlow Text, which no detector needs
+	@scripts/pip-install.sh .venv/tf.log --editable .[train-tf]
+	@scripts/pip-install.sh .venv/keras-hub.log --no-deps "keras-hub>=0.32,<0.33"
 	@touch $@

@@ -19,12 +19,12 @@ DATAPACK = (
     "progress hashing podman",
     "files reference engine jsonfile",
     "yamlfile",
-    "bag web coco",
+    "bag web coco weights",
     "oci download workspace",
     "inspect page",
     "catalog registry",
     "fetch image",
-    "metadata",
+    "metadata signing",
     "targets verify",
     "build",
     "rehearse report versions doctor",
@@ -39,13 +39,20 @@ TRAINERS = (
     "dataset",
     "evaluation",
     "report",
-    "pytorch",
+    "training",
+    "pytorch keras",
     "commands",
     "__main__",
 )
 # What the images of the trainers have of datapack.
 SHARED = {"text", "errors", "progress", "urls", "executor", "hashing", "files", "jsonfile", "yamlfile", "bag", "page"}
-FRAMEWORKS = {"torch": "trainers.pytorch", "torchvision": "trainers.pytorch", "keras": "trainers.keras"}
+FRAMEWORKS = {
+    "torch": "trainers.pytorch",
+    "torchvision": "trainers.pytorch",
+    "keras": "trainers.keras",
+    "keras_hub": "trainers.keras",
+    "tensorflow": "trainers.keras",
+}
 
 
 def modules(package: str) -> dict[str, Path]:
