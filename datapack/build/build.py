@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from datapack.bag.bagit import reread_tags
+from datapack.build.locked import check_base, check_image, image_in, with_image
 from datapack.build.plan import check_one_image
 from datapack.build.planner import Planner
+from datapack.build.runnable import check_layers, check_model
 from datapack.build.writer import LayerCache, LayerWriter
 from datapack.catalog.git import last_commit
-from datapack.catalog.lock import Lock, LockedImage
+from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.catalog.packing import encode
-from datapack.errors import MismatchError
+from datapack.errors import UsageError
 from datapack.fetch.job import FetchJob, FetchOptions
 from datapack.fetch.version import FetchedVersion, fetch_version
 from datapack.image.base import Base, open_base
+from datapack.image.base_rules import rules_of
 from datapack.image.config import Image, compose, dataset_folder, labels
 from datapack.image.layers import Layer, data_layers, program_layer, tag_layer
 from datapack.metadata import provenance
+from datapack.oci.layout import Layout
 from datapack.targets import Delivery, check_target, open_target
 from datapack.workspace.cache import HashCache
 from datapack.workspace.folder import keep_private
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
     from datapack.bag.bagit import Bag
     from datapack.build.plan import Group
-    from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
     from datapack.progress import Reporter
     from datapack.reference import Reference
@@ -46,6 +49,7 @@ class Options(FetchOptions):
 
     target: str | None = None  # by default oci:dist/<name>-<version>
     base: str | None = None  # by default the catalog's
+    runnable: str | None = None  # the trainer image of a ready-to-run model; None for an import container
     verify: bool = False  # hash every file, even unchanged ones
     streams: int = 4  # parallel uploads to a registry
     insecure: bool = False  # accept a registry without TLS, or with an untrusted certificate
@@ -72,29 +76,35 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
     """
     catalog, commit = Catalog.read(workspace.catalog), last_commit(workspace.catalog)
     entry = catalog.entry(reference)
+    runnable = options.runnable is not None
+    if runnable and options.base is not None:
+        raise UsageError("two bases", where=reference, found="--base and --runnable", fix="leave --base out")
     if options.target is not None:
-        check_target(options.target, entry)
+        check_target(options.target, entry, runnable=runnable)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:
         lock = Lock.read(workspace.lock)
-        base = open_base(options.base or entry.base, workspace.root, workspace.bases, reporter)
-        _check_base(lock.entries.get(reference), reference, base, options)
+        wanted = options.runnable or options.base or entry.base
+        base = open_base(wanted, workspace.root, workspace.bases, reporter, rules_of(runnable=runnable))
+        check_base(lock.entries.get(reference), reference, base, runnable=runnable, update_lock=options.update_lock)
         target = _open_target(workspace, entry, base, options, cache, reporter)
         planner = Planner(workspace, catalog, reporter, partial(_fetch, workspace, cache, reporter))
         bag, groups, lock = planner.plan_version(entry, options, lock)
-        layers = image_layers(bag, reference, groups)
+        layers = image_layers(bag, reference, groups, base if runnable else None)
         locked = lock.entries[reference]
         with target as destination:
             if entry.dataset.private and options.target is None:
-                _keep_private(workspace.dist(reference))
+                _keep_private(workspace.dist(reference, runnable=runnable))
             writer = LayerWriter(destination, LayerCache(bag, reference, cache, verify=options.verify), reporter)
-            descriptors = writer.write(base, layers, locked.image.layers if locked.image else ())
-            image = compose(base, reference, labels(entry, base), bag.manifest.digest, layers, descriptors)
-            made = _with_image(locked, image, base, entry.version.parent, encode(groups))
-            _check_image(reference, locked, made, options)
+            earlier = image_in(locked, runnable=runnable)
+            descriptors = writer.write(base, layers, earlier.layers if earlier else ())
+            facts = labels(entry, base, runnable=runnable)
+            image = compose(base, reference, facts, bag.manifest.digest, layers, descriptors)
+            made = with_image(locked, image, base, entry.version.parent, encode(groups))
+            check_image(image, locked, made, update_lock=options.update_lock)
             statement = provenance.statement(entry, base, bag, image, locked, commit)
             name = destination.commit(image, statement)
         lock.with_entry(reference, made).write_unless(lock, workspace.lock)
-        written = provenance.write(workspace, reference, options.target, statement)
+        written = provenance.write(workspace, image, options.target, statement)
     return Built(bag, image, name, written)
 
 
@@ -104,24 +114,35 @@ def _fetch(
     return fetch_version(FetchJob(workspace, cache, reporter, lock, entry, options))
 
 
-def image_layers(bag: Bag, reference: Reference, groups: Sequence[Group]) -> list[Layer]:
-    """Return the layers that carry a bag: the import program, the payload, the tag files.
+def image_layers(bag: Bag, reference: Reference, groups: Sequence[Group], trainer: Base | None = None) -> list[Layer]:
+    """Return the layers that carry a bag: the payload and the tag files, and without a ``trainer`` the import program.
+
+    Those with the payload and the tag files are the same in an import container and on a trainer image.
 
     Raises:
         ImageError: the bag does not fit into one image.
+        BagError: it is to go on a trainer image, but is not that of a model.
     """
     check_one_image(groups, where=reference)
     folder = dataset_folder(reference)
-    return [program_layer(), *data_layers(groups, bag.path, folder), tag_layer(reread_tags(bag), folder)]
+    carrying = [*data_layers(groups, bag.path, folder), tag_layer(reread_tags(bag), folder)]
+    if trainer is None:
+        return [program_layer(), *carrying]
+    check_model(bag)
+    check_layers(trainer, carrying)
+    return carrying
 
 
 def _open_target(
     workspace: Workspace, entry: Entry, base: Base, options: Options, cache: HashCache, reporter: Reporter
 ) -> AbstractContextManager[Target]:
+    runnable = options.runnable is not None
     delivery = Delivery(
         folder=workspace.root,
         entry=entry,
         base=base,
+        runnable=runnable,
+        others=(Layout(workspace.dist(entry.reference)), base.layout) if runnable else (),
         cache=cache,
         reporter=reporter,
         verify=options.verify,
@@ -130,56 +151,11 @@ def _open_target(
         replace=options.replace,
         allow_public=options.allow_public,
     )
-    default = workspace.dist(entry.reference).relative_to(workspace.root)  # the name of the root may have a colon
+    # relative, as the name of the root may have a colon
+    default = workspace.dist(entry.reference, runnable=runnable).relative_to(workspace.root)
     return open_target(options.target or f"oci:{default}", delivery)
 
 
 def _keep_private(layout: Path) -> None:
     """Let nobody but the owner into the default target, before it holds the data."""
     keep_private(layout if layout.exists() else layout.with_name(f"{layout.name}.partial"))
-
-
-def _with_image(locked: LockEntry, image: Image, base: Base, parent: str | None, packing: str) -> LockEntry:
-    """Add the image, and how it was made, to an entry of the lock."""
-    return replace(
-        locked,
-        base=base.digest,
-        stand_in=base.is_stand_in or None,
-        parent=parent,
-        packing=packing,
-        images=(LockedImage(image.digest, image.id, tuple(layer.digest for layer in image.layers)),),
-    )
-
-
-def _check_base(locked: LockEntry | None, reference: Reference, base: Base, options: Options) -> None:
-    """Raise `MismatchError` if the base is not the one in the lock, before any work is done."""
-    if options.update_lock or locked is None or locked.base in {None, base.digest}:
-        return
-    raise MismatchError(
-        "the base is not the one in the lock",
-        where=reference,
-        expected=locked.base,
-        found=f"{base.digest} ({base.name})",
-        fix="restore the locked base, or accept the new one with --update-lock",
-    )
-
-
-def _check_image(reference: Reference, locked: LockEntry, made: LockEntry, options: Options) -> None:
-    """Raise `MismatchError` if the image is not the one in the lock."""
-    if options.update_lock or not locked.image or not made.image or locked.image.digest == made.image.digest:
-        return
-    before, after = locked.image.layers, made.image.layers
-    details = []
-    if locked.parent != made.parent:
-        details.append(f"changed  the parent: {locked.parent or 'none'} is now {made.parent or 'none'}")
-    details += [f"added    layer {digest}" for digest in after if digest not in before]
-    details += [f"removed  layer {digest}" for digest in before if digest not in after]
-    raise MismatchError(
-        "the image is not the one in the lock",
-        where=reference,
-        expected=locked.image.digest,
-        found=made.image.digest,
-        fix="find out what changed, or accept it with --update-lock",
-        details=tuple(details)
-        or ("changed  the image's configuration: its labels, its base's name or datapack itself",),
-    )

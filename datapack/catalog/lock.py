@@ -51,6 +51,14 @@ class LockedImage:
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
+class LockedRunnable(LockedImage):
+    """A ready-to-run image that was built of a model, and the trainer image that it is based on."""
+
+    base: Digest
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
 class LockEntry:
     """The exact content of one version. Only the first three values are always known."""
 
@@ -65,6 +73,7 @@ class LockEntry:
     parent: str | None = None  # the version whose layers the images keep as far as possible
     packing: Annotated[str, Field(pattern=FORM)] | None = None  # the data layer of each file in the manifest
     images: tuple[LockedImage, ...] = ()  # that contain the version
+    runnable: LockedRunnable | None = None  # the ready-to-run image of a model
 
     @property
     def image(self) -> LockedImage | None:
@@ -135,7 +144,8 @@ def _adapter() -> TypeAdapter[dict[str, LockEntry]]:
 
 
 def _keys(file: YamlFile, place: Place) -> Iterable[str]:
-    return [known.name for known in fields(LockedImage if "images" in place else LockEntry)]
+    kind = LockedImage if "images" in place else LockedRunnable if "runnable" in place else LockEntry
+    return [known.name for known in fields(kind)]
 
 
 def _reference(file: YamlFile, text: str) -> Reference:

@@ -1,4 +1,4 @@
-"""The base of an import container: pinned by its digest, fetched once, never changed."""
+"""The base of an image: pinned by its digest, fetched once, never changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from datapack.errors import ImageError, UsageError
 from datapack.files import atomic_writer
 from datapack.hashing import is_digest
-from datapack.image.base_rules import BaseFiles, settings_problems
+from datapack.image.base_rules import IMPORT_RULES, BaseFiles, BaseRules
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import Blob, FileContent
 from datapack.oci.boundary import FAILURES
@@ -67,7 +67,7 @@ class Base:
         return STAND_IN in self.labels
 
 
-def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
+def open_base(text: str, folder: Path, cache: Path, reporter: Reporter, rules: BaseRules = IMPORT_RULES) -> Base:
     """Open the base that the catalog names.
 
     Args:
@@ -75,6 +75,7 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
         folder: the catalog's folder.
         cache: keeps, by digest, what was fetched from a registry, so that nothing is fetched twice.
         reporter: notified when something is fetched, and when the base is a stand-in.
+        rules: what the base must be like.
 
     Raises:
         UsageError: ``text`` names no base, or one without a digest.
@@ -82,25 +83,25 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter) -> Base:
             breaks the rules of a base.
     """
     base = _open_layout(text, folder) if text.startswith("oci:") else _open_pinned(text, Layout(cache), reporter)
-    check_rules(base, reporter)
+    check_rules(base, reporter, rules)
     if base.is_stand_in:
         reporter.note(f"{text} is {STAND_IN_MEANS}: do not use images based on it in a Safe Haven")
     return base
 
 
-def check_rules(base: Base, reporter: Reporter) -> None:
-    """Raise `ImageError` if a base breaks the `base_rules`: `datapack verify` would not accept an image based on it."""
-    problems = settings_problems(base.config)
+def check_rules(base: Base, reporter: Reporter, rules: BaseRules = IMPORT_RULES) -> None:
+    """Raise `ImageError` if a base breaks the rules: `datapack verify` would not accept an image based on it."""
+    problems = rules.settings(base.config)
     if all(can_unpack(layer.media_type) for layer in base.layers):
         files = BaseFiles()
         for layer in base.layers:
             files.add(_entries(base.layout, layer))
-        problems += files.problems(base.config)
+        problems += rules.files(files, base.config, len(base.layers))
     else:
         reporter.note(f"the files of the base {base.name} are not checked: its layers can't be unpacked here")
     if problems:
-        what = f"not usable as the base of an import container: it {problems[0]}"
-        raise ImageError(what, where=base.name, fix="use another base, such as Alpine's", details=tuple(problems[1:]))
+        what = f"{rules.problem} {problems[0]}"
+        raise ImageError(what, where=base.name, fix=rules.fix, details=tuple(problems[1:]))
 
 
 def _entries(layout: Layout, layer: Descriptor) -> list[tuple[str, str, str]]:

@@ -1,4 +1,8 @@
-"""The image: a base, some layers and a dataset's facts, composed into an OCI config and manifest."""
+"""The image: a base, some layers and a dataset's facts, composed into an OCI config and manifest.
+
+There are two kinds. An import container starts the import program, on any small base. A ready-to-run image carries the
+weights of a model on a trainer image, and starts the trainers' own program.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from datapack.image.kinds import (
+    DATASET_VARIABLE,
+    DIGEST_VARIABLE,
+    MODEL_VARIABLE,
+    RUNNABLE,
+    RUNNABLE_MEANS,
+    TRAINER_COMMAND,
+    image_name,
+    image_title,
+)
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.spec import CONFIG, MANIFEST, Descriptor, canonical_json
 from datapack.reference import Reference
@@ -20,12 +34,13 @@ if TYPE_CHECKING:
 
 ENTRYPOINT = ["/usr/local/bin/import"]
 CREATED = "1970-01-01T00:00:00Z"  # fixed: the same input gives the same image
+STEP = "datapack: "  # how datapack's steps in an image's history begin
 DIGEST_LABEL = "io.github.datapack.dataset.digest"
 STANDARD = "org.opencontainers.image."  # how OCI's labels begin
 TITLE, VERSION, LICENCE = f"{STANDARD}title", f"{STANDARD}version", f"{STANDARD}licenses"
 BASE_NAME, BASE_DIGEST = f"{STANDARD}base.name", f"{STANDARD}base.digest"
-DATASET_VARIABLE = "DATAPACK_DATASET"
-DIGEST_VARIABLE = "DATAPACK_DIGEST"
+_FROM_BASE = {"Env", "Labels", "WorkingDir"}  # what an image has from its base
+_FROM_TRAINER = {*_FROM_BASE, "Entrypoint", "User"}
 
 
 def dataset_folder(reference: Reference) -> str:
@@ -45,14 +60,24 @@ class Image:
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
 
+    @property
+    def runnable(self) -> bool:
+        """Whether it is ready to run, not an import container."""
+        return RUNNABLE in self.annotations
+
     @cached_property
     def config_descriptor(self) -> Descriptor:
         return Descriptor.of(CONFIG, self.config)
 
     @property
     def tag(self) -> str:
-        """The image's default name: ``name:version``."""
-        return f"{self.reference.name}:{self.reference.version}"
+        """The image's default name: ``name:version``, or of a ready-to-run image ``name-run:version``."""
+        return f"{image_name(self.reference, runnable=self.runnable)}:{self.reference.version}"
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return image_title(self.reference, runnable=self.runnable)
 
     @property
     def id(self) -> str:
@@ -119,22 +144,14 @@ def compose(
     Args:
         base: what the image is based on.
         reference: the version that the image carries.
-        labels: the facts about the dataset, used as labels and as annotations.
+        labels: the facts about the dataset, used as labels and as annotations. They say which kind of image it is.
         dataset_digest: the digest of the bag's manifest.
         layers: the layers above the base, lowest first.
         descriptors: the same layers as written. They are uncompressed, so digest and diff_id are the same.
     """
     config = base.config
     labels = {**labels, DIGEST_LABEL: dataset_digest}
-    runtime: dict[str, Any] = {
-        key: value for key, value in (config.get("config") or {}).items() if key in {"Env", "Labels", "WorkingDir"}
-    }
-    runtime["Entrypoint"] = ENTRYPOINT
-    runtime["Env"] = [
-        *(runtime.get("Env") or ()),
-        f"{DATASET_VARIABLE}={reference}",
-        f"{DIGEST_VARIABLE}={dataset_digest}",
-    ]
+    runtime = _runtime(config, reference, dataset_digest, runnable=RUNNABLE in labels)
     runtime["Labels"] = {**(runtime.get("Labels") or {}), **labels}
     if BASE_NAME not in labels:  # a name there would be that of the base's own base
         runtime["Labels"].pop(BASE_NAME, None)
@@ -149,7 +166,7 @@ def compose(
         },
         "history": [
             *(config.get("history") or ()),
-            *({"created": CREATED, "created_by": f"datapack: {layer.purpose}"} for layer in layers),
+            *({"created": CREATED, "created_by": f"{STEP}{layer.purpose}"} for layer in layers),
         ],
     }
     return Image(
@@ -160,8 +177,23 @@ def compose(
     )
 
 
-def labels(entry: Entry, base: Base) -> dict[str, str]:
-    """Return the facts about an image's dataset and base, under OCI's standard keys.
+def _runtime(config: Mapping[str, Any], reference: Reference, digest: str, *, runnable: bool) -> dict[str, Any]:
+    """Return how an image starts: what it has from its base's ``config``, and what datapack adds."""
+    kept = _FROM_TRAINER if runnable else _FROM_BASE
+    runtime = {key: value for key, value in (config.get("config") or {}).items() if key in kept}
+    if runnable:
+        runtime["Cmd"] = TRAINER_COMMAND
+    else:
+        runtime["Entrypoint"] = ENTRYPOINT
+    own = {DATASET_VARIABLE: str(reference), DIGEST_VARIABLE: digest}
+    if runnable:
+        own[MODEL_VARIABLE] = f"/{dataset_folder(reference)}"
+    runtime["Env"] = [*(runtime.get("Env") or ()), *(f"{name}={value}" for name, value in own.items())]
+    return runtime
+
+
+def labels(entry: Entry, base: Base, *, runnable: bool = False) -> dict[str, str]:
+    """Return the facts about an image's dataset and base, under OCI's standard keys, and of which kind it is.
 
     An image based on a stand-in says so in its title, and has the stand-in's label. A base on disk has no name: where
     it is must not matter.
@@ -178,4 +210,6 @@ def labels(entry: Entry, base: Base) -> dict[str, str]:
     }
     shown = {f"{STANDARD}{name}": value for name, value in facts.items() if value}
     shown |= {BASE_DIGEST: base.digest} if base.is_on_disk else {BASE_NAME: base.name, BASE_DIGEST: base.digest}
+    if runnable:  # the base's own description would be of its training
+        shown |= {RUNNABLE: "true", f"{STANDARD}description": RUNNABLE_MEANS}
     return {**shown, STAND_IN: "true"} if base.is_stand_in else shown

@@ -59,7 +59,7 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntr
             "predicate": {
                 "buildDefinition": {
                     "buildType": BUILD_TYPE,
-                    "externalParameters": _parameters(entry, base),
+                    "externalParameters": _parameters(entry, base, image),
                     "resolvedDependencies": dependencies,
                 },
                 "runDetails": {"builder": {"id": BUILDER, "version": {"datapack": __version__}}},
@@ -68,12 +68,12 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntr
     )
 
 
-def write(workspace: Workspace, reference: Reference, target: str | None, content: bytes) -> Path:
+def write(workspace: Workspace, image: Image, target: str | None, content: bytes) -> Path:
     """Write a statement beside its image and return its path.
 
     Args:
         workspace: held by the caller.
-        reference: the version in the image.
+        image: the statement's subject.
         target: the target from the command line; if it is not on disk, the statement goes to ``dist/``.
         content: the statement.
 
@@ -81,7 +81,11 @@ def write(workspace: Workspace, reference: Reference, target: str | None, conten
         ImageError: there is a folder at its path.
     """
     form, _, name = (target or "").partition(":")
-    beside = workspace.root / name if form in _ON_DISK and name != "-" else workspace.dist(reference)
+    beside = (
+        workspace.root / name
+        if form in _ON_DISK and name != "-"
+        else workspace.dist(image.reference, runnable=image.runnable)
+    )
     path = beside.parent.resolve() / f"{beside.name}.provenance.json"
     if path.is_relative_to(workspace.root):
         remove_temporaries(path.parent)
@@ -95,10 +99,11 @@ def write(workspace: Workspace, reference: Reference, target: str | None, conten
     return path
 
 
-def _parameters(entry: Entry, base: Base) -> dict[str, Any]:
+def _parameters(entry: Entry, base: Base, image: Image) -> dict[str, Any]:
     """Return the inputs: the base, and the version's part of the catalog, without defaults."""
     version = entry.version.model_dump(mode="json", exclude_defaults=True)
-    return {"reference": str(entry.reference), "base": base.text, **_without_secrets(version)}
+    kind = {"runnable": True} if image.runnable else {}
+    return {"reference": str(entry.reference), "base": base.text, **kind, **_without_secrets(version)}
 
 
 def _without_secrets(value: Any) -> Any:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from datapack.rehearse.subject import Dataset, Subject
     from datapack.workspace.folder import Workspace
 
-FAILED = ("IMPORT FAILED", "TRAINING FAILED")  # the start of a program's last line if it failed, whatever its status
+#: How a program's last line begins if it failed, whatever its status.
+FAILED = ("IMPORT FAILED", "CHECK FAILED", "TRAINING FAILED", "EVALUATION FAILED", "PREDICTION FAILED")
 
 _KILLED = 128 + 9  # the status of a container whose program was killed
 

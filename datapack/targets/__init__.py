@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.errors import UsageError
+from datapack.image.kinds import image_name, image_title
 from datapack.targets.target import Delivery, Target
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["FORMS", "Delivery", "Target", "check_target", "open_target", "parse_
 FORMS = "oci:DIR, oci-archive:FILE (or - for a pipe), docker-daemon:[NAME:TAG], docker://[REGISTRY/NAME:TAG]"
 
 
-def check_target(text: str, entry: Entry) -> None:
+def check_target(text: str, entry: Entry, *, runnable: bool = False) -> None:
     """Check all that can be known of a target without its disk, engine or registry, before any work is done.
 
     Raises:
@@ -35,11 +36,11 @@ def check_target(text: str, entry: Entry) -> None:
     elif form == "docker-daemon":
         from datapack.targets.daemon import check_name
 
-        check_name(_name_in_engine(name, entry))
+        check_name(name or _tagged(entry, runnable=runnable))
     elif form == "docker":
-        from datapack.targets.registry import image_name
+        from datapack.targets.registry import pushed_name
 
-        image_name(name, entry)
+        pushed_name(name, entry, runnable=runnable)
 
 
 def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]:
@@ -49,20 +50,22 @@ def open_target(text: str, delivery: Delivery) -> AbstractContextManager[Target]
         UsageError: there is no such form.
         ImageError: it can't be written, or contains something else.
     """
-    folder, reference = delivery.folder, delivery.entry.reference
+    folder = delivery.folder
+    tagged = _tagged(delivery.entry, runnable=delivery.runnable)
+    title = image_title(delivery.entry.reference, runnable=delivery.runnable)
     form, name = parse_target(text)
     if form == "oci":
         from datapack.targets.layout import open_layout
 
-        return open_layout(folder / name, reference, verify=delivery.verify)
+        return open_layout(folder / name, title, delivery.others, verify=delivery.verify)
     if form == "oci-archive":
         from datapack.targets.archive import open_archive, open_pipe
 
-        return open_pipe() if name == "-" else open_archive(folder / name, reference)
+        return open_pipe() if name == "-" else open_archive(folder / name, title, tagged)
     if form == "docker-daemon":
         from datapack.targets.daemon import open_daemon
 
-        return open_daemon(_name_in_engine(name, delivery.entry), delivery.reporter)
+        return open_daemon(name or tagged, delivery.reporter)
     from datapack.targets.registry import open_registry
 
     return open_registry(name, delivery)
@@ -78,5 +81,6 @@ def parse_target(text: str) -> tuple[str, str]:
     raise UsageError("not a target", where=repr(text), expected=FORMS)
 
 
-def _name_in_engine(name: str, entry: Entry) -> str:
-    return name or f"{entry.reference.name}:{entry.reference.version}"
+def _tagged(entry: Entry, *, runnable: bool) -> str:
+    """Return the default name of an image: ``name:version``."""
+    return f"{image_name(entry.reference, runnable=runnable)}:{entry.reference.version}"

@@ -33,34 +33,33 @@ if TYPE_CHECKING:
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
-    from datapack.reference import Reference
 
 _CONTAINERD_NAME = "io.containerd.image.name"  # the annotation that names an image for Docker's containerd store
 END = b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, reference: Reference) -> Iterator[ArchiveTarget]:
-    """Open a file for an archive of one version's image; it gets its name when it is complete.
+def open_archive(path: Path, title: str, tagged: str) -> Iterator[ArchiveTarget]:
+    """Open a file for an archive of one image; it gets its name when it is complete.
 
-    It replaces an empty file or an archive of the same version, and nothing else.
+    It replaces an empty file or an archive of the same image, and nothing else.
     """
     if os.path.lexists(path):
-        _check_replaceable(path, reference)
+        _check_replaceable(path, title, tagged)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_temporaries(path.parent)
     with temporary_file(path.parent) as (file, temporary):
         yield ArchiveTarget(file, temporary, path)
 
 
-def _check_replaceable(path: Path, reference: Reference) -> None:
-    expected, found = f"an archive of {reference}", "something else"
+def _check_replaceable(path: Path, title: str, tagged: str) -> None:
+    expected, found = f"an archive of {title}", "something else"
     with open_regular(path, ImageError) as file:
         if not os.fstat(file.fileno()).st_size:
             return
     with contextlib.suppress(ImageError):
         names = [annotation(entry, REF_NAME) for entry in entries_of(Archive.find(path).read_index())]
-        if names and set(names) == {f"{reference.name}:{reference.version}"}:
+        if names and set(names) == {tagged}:
             return
         found = f"an archive of {', '.join(map(str, names)) or 'nothing'}"
     fix = "move it away, or name another target with --to"

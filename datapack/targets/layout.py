@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import reprlib
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError
 from datapack.files import (
+    TEMPORARY_PREFIX,
     WriteBehind,
     atomic_writer,
     check_space,
@@ -24,30 +26,32 @@ from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
-    from datapack.reference import Reference
 
 
 @contextlib.contextmanager
-def open_layout(folder: Path, reference: Reference, *, verify: bool = False) -> Iterator[LayoutTarget]:
-    """Open a layout for one version's image.
+def open_layout(
+    folder: Path, title: str, others: Sequence[Layout] = (), *, verify: bool = False
+) -> Iterator[LayoutTarget]:
+    """Open a layout for one image.
 
     A new layout is written to ``DIR.partial`` and renamed when it is complete; what a killed run left there is reused.
     In an existing layout, the new image replaces the old one when ``index.json`` is renamed.
 
     Args:
         folder: the layout.
-        reference: the version.
+        title: what the image is: only one of the same title is replaced.
+        others: layouts on this disk: a blob that one of them has is linked, and takes no room of its own.
         verify: read the blobs that are there already, and replace those that are damaged. Without it, only the small
             ones are read, and the size of a layer is enough.
     """
     final = Layout(folder)
     if final.index.exists():
-        _check_replaceable(final, reference)
+        _check_replaceable(final, title)
         layout = final
     elif folder.exists() and any(folder.iterdir()):
         raise ImageError(
@@ -61,17 +65,17 @@ def open_layout(folder: Path, reference: Reference, *, verify: bool = False) -> 
     _check_own_folders(layout)
     layout.blobs.mkdir(parents=True, exist_ok=True)
     remove_temporaries(layout.blobs)
-    yield LayoutTarget(layout, final, verify)
+    yield LayoutTarget(layout, final, verify, tuple(others))
 
 
-def _check_replaceable(layout: Layout, reference: Reference) -> None:
+def _check_replaceable(layout: Layout, expected: str) -> None:
     for image in entries_of(layout.read_index()) or (None,):  # None: an index of something else, or a shared layout
         title = annotation(image, _TITLE)
-        if title != str(reference):
+        if title != expected:
             raise ImageError(
                 "this layout contains another image",
                 where=layout.root,
-                expected=str(reference),
+                expected=expected,
                 found=title or ("no image" if image is None else reprlib.repr(image)),
                 fix="name another target with --to",
             )
@@ -101,6 +105,7 @@ class LayoutTarget:
     layout: Layout
     final: Layout
     verify: bool
+    others: tuple[Layout, ...] = ()
 
     doing = "writing layers"
     checks = False
@@ -111,6 +116,8 @@ class LayoutTarget:
 
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
         if blob.digest and self._holds(blob.digest, blob.size):
+            return blob.descriptor(blob.digest)
+        if blob.digest and any(self._link(other, blob, observer) for other in self.others):
             return blob.descriptor(blob.digest)
         check_space(self.layout.blobs, blob.size, ImageError)
         with temporary_file(self.layout.blobs) as (file, temporary):
@@ -124,6 +131,23 @@ class LayoutTarget:
         if not self.layout.holds(digest, size):
             return False
         return not (self.verify or size <= _SMALL) or f"sha256:{hash_file(self.layout.blob(digest))}" == digest
+
+    def _link(self, other: Layout, blob: Blob, observer: Observer) -> bool:
+        """Make a blob of another layout one of this one too, if it is there and sound, and the disk can do that."""
+        if blob.size <= _SMALL or not other.holds(blob.digest, blob.size):
+            return False
+        temporary = self.layout.blobs / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        observer.start()
+        try:
+            os.link(other.blob(blob.digest), temporary, follow_symlinks=False)
+            if f"sha256:{hash_file(temporary, advance=observer.advance)}" == blob.digest:
+                temporary.replace(self.layout.blob(blob.digest))
+                return True
+        except OSError:  # another disk, or one without links
+            pass
+        finally:
+            temporary.unlink(missing_ok=True)
+        return False
 
     def commit(self, image: Image, statement: bytes) -> str:
         self._write_blob(image.config_descriptor, image.config)
@@ -142,7 +166,7 @@ class LayoutTarget:
         return f"oci:{self.final.root}"
 
     def _index(self, image: Image) -> bytes:
-        annotations = {REF_NAME: image.tag, _TITLE: str(image.reference)}
+        annotations = {REF_NAME: image.tag, _TITLE: image.title}
         entry = {**image.descriptor.to_json(), "annotations": annotations}
         return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.hashing import digest_of
+from datapack.image.kinds import image_name
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import UNOBSERVED, Blob
 from datapack.oci.spec import CONFIG, MANIFEST
@@ -43,7 +44,7 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
         UsageError: ``text`` is not such a name, the image is for tests only, or everybody could read private data.
         ImageError: the registry can't be reached, or refuses the push.
     """
-    name = image_name(text, delivery.entry)
+    name = pushed_name(text, delivery.entry, runnable=delivery.runnable)
     refuse_stand_in(delivery.base.labels, name.registry)
     sources = [path for path in delivery.cache.repositories(name.registry) if path != name.repository]
     client = RegistryClient(name, actions="pull,push", sources=sources, insecure=delivery.insecure)
@@ -53,7 +54,7 @@ def open_registry(text: str, delivery: Delivery) -> AbstractContextManager[Regis
     return nullcontext(target)
 
 
-def image_name(text: str, entry: Entry) -> ImageName:
+def pushed_name(text: str, entry: Entry, *, runnable: bool = False) -> ImageName:
     """Return the name under which a version is pushed; raise `UsageError` if ``text`` gives none."""
     reference = entry.reference
     if not text:
@@ -61,7 +62,7 @@ def image_name(text: str, entry: Entry) -> ImageName:
             raise UsageError(
                 "no registry to push to", where=reference, fix="set defaults.registry, or name one: --to docker://..."
             )
-        text = f"{entry.defaults.registry}/{reference.name}"
+        text = f"{entry.defaults.registry}/{image_name(reference, runnable=runnable)}"
     name = ImageName.parse(text)
     if name.digest:
         raise UsageError("a push can't take a digest: it returns one", where=text, expected="REGISTRY/NAME:TAG")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datapack.image.base import Base
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
+    from datapack.oci.layout import Layout
     from datapack.oci.spec import Descriptor
     from datapack.progress import Reporter
     from datapack.workspace.cache import HashCache
@@ -24,6 +25,8 @@ class Delivery:
     folder: Path  # where relative paths start
     entry: Entry  # of the version in the catalog
     base: Base  # what the image is based on
+    runnable: bool  # whether it is a ready-to-run image, not an import container
+    others: tuple[Layout, ...]  # on this disk, which may have some of its blobs
     cache: HashCache  # knows which blobs a registry has already
     reporter: Reporter
     verify: bool = False  # read what a folder has already

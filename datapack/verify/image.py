@@ -1,5 +1,8 @@
 """Verify an image: that an engine will have the dataset in it, every byte, and run datapack's import program.
 
+Of a ready-to-run model it shows that the trainers' image below has the very same model, and starts as ours do. What
+their program does, only the base's own digest can show.
+
 The image is read as a stream, from disk or from a registry, without an engine. Above the base, everything must be bit
 for bit what datapack writes; so there is nothing that engines could understand differently. The base must leave that
 alone. If the base that the image names is known here, the image must be based on exactly that one.
@@ -32,16 +35,15 @@ from datapack.errors import DatapackError, ImageError, MismatchError, UsageError
 from datapack.image.config import (
     BASE_DIGEST,
     BASE_NAME,
-    DATASET_VARIABLE,
-    DIGEST_VARIABLE,
     dataset_folder,
     dataset_of,
 )
+from datapack.image.kinds import DATASET_VARIABLE, DIGEST_VARIABLE, RUNNABLE
 from datapack.image.stand_in import STAND_IN
 from datapack.oci.boundary import boundary
 from datapack.oci.compression import can_unpack
 from datapack.oci.image import StoredImage, read_image
-from datapack.verify.layers import Content, find_program, read_layers
+from datapack.verify.layers import Content, Parts, find_parts, read_layers
 from datapack.verify.outcome import BaseCheck, Mode, Scope, Verified, raise_if
 from datapack.verify.rebuild import Carrier
 
@@ -60,11 +62,11 @@ def verify_image(
     """Verify an image; raise `MismatchError` with everything that is wrong, sorted."""
     image = read_image(storage, storage.image(), where)
     reference, digest = _dataset_of(image, where)
-    below, earlier = _program_of(image, where)
+    parts = _parts_of(image, where)
     name, named = image.annotations.get(BASE_NAME, ""), image.annotations.get(BASE_DIGEST, "")
-    carrier = Carrier(image, reference, digest, below, find_base(name, named))
+    carrier = Carrier(image, reference, digest, parts.below, find_base(name, named))
     with reporter.progress(f"verifying {where}", sum(layer.size for layer in image.layers), "B") as advance:
-        content = read_layers(image, below, dataset_folder(reference), mode, advance)
+        content = read_layers(image, parts, dataset_folder(reference), mode, advance)
     scope: Scope = mode if mode == "full" or storage.seekable else "sizes"
     with boundary(where):
         info = _check(carrier, content, scope, where)
@@ -80,7 +82,8 @@ def verify_image(
         stand_in=STAND_IN in image.labels or STAND_IN in image.annotations,
         base=f"{name}@{named}".removeprefix("@"),
         base_check=_base_check(carrier, content),
-        earlier=earlier,
+        earlier=parts.earlier,
+        runnable=carrier.runnable,
     )
 
 
@@ -96,7 +99,7 @@ def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> dict
     manifest = _manifest(content, where)
     info, problems = _check_tags(content.tags, manifest, carrier)
     problems += [*content.problems, *carrier.problems()]
-    problems += (f"base     {problem}" for problem in content.base.problems(carrier.image.config))
+    problems += (f"base     {problem}" for problem in _file_problems(carrier, content))
     difference = Difference()
     if scope != "sizes":
         difference = _difference(manifest, content)
@@ -104,6 +107,10 @@ def _check(carrier: Carrier, content: Content, scope: Scope, where: str) -> dict
         problems += [] if carrier.base else _closed(carrier)
     raise_if(difference, sorted(problems), where)
     return info
+
+
+def _file_problems(carrier: Carrier, content: Content) -> list[str]:
+    return carrier.rules.files(content.base, carrier.image.config, carrier.below)
 
 
 def _dataset_of(image: StoredImage, where: str) -> tuple[Reference, str]:
@@ -119,9 +126,14 @@ def _dataset_of(image: StoredImage, where: str) -> tuple[Reference, str]:
     return dataset
 
 
-def _program_of(image: StoredImage, where: str) -> tuple[int, str]:
-    """Return which layer has the import program, and which earlier datapack wrote it, if another did."""
-    found = find_program(image)
+def _parts_of(image: StoredImage, where: str) -> Parts:
+    """Return which layers are whose; raise `MismatchError` if nothing shows it."""
+    runnable = RUNNABLE in image.annotations
+    found = find_parts(image, runnable=runnable)
+    if found is None and runnable:
+        raise MismatchError(
+            "the image says that it is ready to run, but its history has no step of datapack's", where=where
+        )
     if found is None:
         raise MismatchError(
             "the image does not have the import program of this datapack or an earlier one",

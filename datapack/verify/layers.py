@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datapack.bag.manifest import PAYLOAD
@@ -11,6 +12,7 @@ from datapack.bag.tag_file import LIMIT
 from datapack.executor import run_all
 from datapack.files import FileStat
 from datapack.image.base_rules import BaseFiles
+from datapack.image.config import STEP
 from datapack.image.form import LayerForm
 from datapack.image.program import EARLIER, program_digest
 from datapack.oci.boundary import FAILURES
@@ -29,6 +31,23 @@ if TYPE_CHECKING:
 
 Role = Literal["base", "program", "data", "tags"]
 Depth = Literal["bytes", "headers", "size"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which layers of an image are whose: the base's, then the import program, then data, and last the tag files."""
+
+    below: int  # how many are the base's
+    has_program: bool = True  # whether the import program follows
+    earlier: str = ""  # the datapack that wrote the program, if it was not this one
+
+    def role(self, number: int, last: int) -> Role:
+        """Return what a layer is for, by its number and that of the last one."""
+        if number < self.below:
+            return "base"
+        if number == self.below and self.has_program:
+            return "program"
+        return "tags" if number == last else "data"
 
 
 @dataclass
@@ -141,31 +160,29 @@ class LayerReading:
         content.problems.append(f"layer    {self.layer.digest} {problem}")
 
 
-def read_layers(image: StoredImage, below: int, folder: str, mode: Mode, advance: Callable[[int], None]) -> Content:
+def read_layers(image: StoredImage, parts: Parts, folder: str, mode: Mode, advance: Callable[[int], None]) -> Content:
     """Read the layers of an image and put them on top of each other in its order.
 
     Args:
         image: the image.
-        below: how many layers are the base's; the import program is in the next one.
+        parts: which layers are whose.
         folder: where the bag is in the image, without slashes around it.
         mode: ``full`` reads every byte; ``quick`` reads headers, or where it can't seek only the last layer, which
             contains the manifest.
         advance: called with the number of bytes read since its last call.
     """
     content = Content()
-    readings = _readings(image, below, folder, mode)
+    readings = _readings(image, parts, folder, mode)
     for layer in run_all(_run, readings, workers=image.storage.streams, advance=advance):
         content.add(layer)
     return content
 
 
-def _readings(image: StoredImage, below: int, folder: str, mode: Mode) -> Iterator[LayerReading]:
+def _readings(image: StoredImage, parts: Parts, folder: str, mode: Mode) -> Iterator[LayerReading]:
     last = len(image.layers) - 1
     diff_ids = image.config["rootfs"]["diff_ids"]
     for number, (layer, diff_id) in enumerate(zip(image.layers, diff_ids, strict=True)):
-        role: Role = (
-            "base" if number < below else "program" if number == below else "tags" if number == last else "data"
-        )
+        role = parts.role(number, last)
         headers = image.storage.seekable or number == last
         depth: Depth = "bytes" if mode == "full" else "headers" if headers else "size"
         yield LayerReading(image.storage, layer, role, folder, depth, diff_id)
@@ -175,17 +192,28 @@ def _run(reading: LayerReading, advance: Advance) -> Content:
     return reading.run(advance)
 
 
-def find_program(image: StoredImage) -> tuple[int, str] | None:
-    """Return the number of the layer with the import program, and which earlier datapack wrote it, if another did.
+def find_parts(image: StoredImage, *, runnable: bool) -> Parts | None:
+    """Return which layers of an image are whose.
 
-    There is none if the image is not datapack's, or if a layer was compressed on the way.
+    Of an import container, the layer with the import program shows it. There is none if the image is not datapack's, or
+    if a layer was compressed on the way. Of a ready-to-run image, its history says how many layers have data: if that
+    is wrong, the layers themselves are not as they should be, which reading them shows.
     """
+    if runnable:
+        return _runnable_parts(image)
     for number, layer in enumerate(image.layers):
         if layer.digest == program_digest():
-            return number, ""
+            return Parts(number)
         if layer.digest in EARLIER:
-            return number, EARLIER[layer.digest]
+            return Parts(number, earlier=EARLIER[layer.digest])
     return None
+
+
+def _runnable_parts(image: StoredImage) -> Parts | None:
+    steps = [str(step.get("created_by") or "") for step in image.config.get("history") or ()]
+    carrying = list(takewhile(lambda step: step.startswith(STEP), reversed(steps)))
+    below = len(image.layers) - len(carrying)
+    return Parts(below, has_program=False) if carrying and below > 0 else None
 
 
 class _HashedStream:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from datapack.errors import MismatchError, shown
+from datapack.image.kinds import RUNNABLE_MEANS
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.text import counted, size
 
@@ -24,6 +25,7 @@ SCOPES: dict[Scope, str] = {
     "quick": "complete by names and sizes, no byte was read",
     "sizes": "complete by the sizes of its layers, no file was read",
 }
+_PROGRAM = " and the import program"
 BaseCheck = Literal["compared", "closed", "read", "unread"]
 #: What is said of an image's base if it was not compared with the base that the image names.
 BASE_CHECKS: dict[BaseCheck, str] = {
@@ -47,12 +49,15 @@ class Verified:
     statements: int | None = None  # attached provenance statements; None where none can be attached
     base: str = ""  # an image's base, as the image itself names it
     base_check: BaseCheck = "compared"
+    runnable: bool = False  # whether an image is a ready-to-run model, not an import container
     earlier: str = ""  # the datapack that wrote an image's import program, if it was not this one
 
     def __str__(self) -> str:
         image = f", image {self.image}" if self.image else ""
         amount = f"{counted(self.files, 'file')}, {size(self.bytes)}"
         lines = [f"{SCOPES[self.scope]}: {self.where}: {amount}, {self.digest}{image}"]
+        if self.runnable:
+            lines.append(f"{RUNNABLE_MEANS}; its program is that of its base, {shown(self.base)}")
         if self.statements is not None:
             lines.append(
                 f"provenance: {self.statements} attached, of this image" if self.statements else "no provenance"
@@ -61,7 +66,8 @@ class Verified:
             lines.append("base not unpacked: it is the one that the image names, but its compression is unknown here")
         elif self.base_check in BASE_CHECKS:
             what = f"base not compared: the image names {shown(self.base)}, which is not known here"
-            lines.append(f"{what}; {BASE_CHECKS[self.base_check]}")
+            checked = BASE_CHECKS[self.base_check]
+            lines.append(f"{what}; {checked.replace(_PROGRAM, '') if self.runnable else checked}")
         if self.earlier:
             lines.append(f"its import program is that of datapack {self.earlier}: build the image again to update it")
         if self.stand_in:

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from datapack.hashing import is_digest
 from datapack.image.base import PLATFORM
-from datapack.image.base_rules import settings_problems
+from datapack.image.base_rules import BaseRules, rules_of
 from datapack.image.config import (
     BASE_DIGEST,
-    DATASET_VARIABLE,
     DIGEST_LABEL,
-    DIGEST_VARIABLE,
     LICENCE,
     STANDARD,
     TITLE,
@@ -29,6 +27,7 @@ from datapack.image.config import (
     compose,
     dataset_folder,
 )
+from datapack.image.kinds import DATASET_VARIABLE, DIGEST_VARIABLE, MODEL_VARIABLE, RUNNABLE
 from datapack.image.layers import data_layers, program_layer, tag_layer
 from datapack.image.stand_in import STAND_IN
 from datapack.oci.spec import MANIFEST
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from datapack.oci.image import StoredImage
     from datapack.reference import Reference
 
-_OUR_LAYERS = 2  # besides those with data
 _NAMED = 10  # differences that are named
 _MISSING = "nothing"
 
@@ -55,10 +53,25 @@ class Carrier:
     below: int  # how many layers are the base's
     base: StoredImage | None
 
+    @property
+    def runnable(self) -> bool:
+        """Whether it says that it is ready to run, not an import container."""
+        return RUNNABLE in self.image.annotations
+
+    @property
+    def rules(self) -> BaseRules:
+        """What its base must be like."""
+        return rules_of(runnable=self.runnable)
+
+    @property
+    def _besides(self) -> int:
+        """How many layers datapack adds besides those with data: the tag files, and the import program."""
+        return 1 if self.runnable else 2
+
     def problems(self) -> list[str]:
         """Return a line for everything that datapack would have written differently."""
         image, ours = self.image, len(self.image.layers) - self.below
-        if ours <= _OUR_LAYERS:
+        if ours <= self._besides:
             return ["layers   the image has no layer with data"]
         base: Foundation = self.base or self._derived()
         rebuilt = self._rebuilt(base)
@@ -69,7 +82,7 @@ class Carrier:
             *self._base_problems(),
             *_compare("config", rebuilt.config, config),
             *_compare("manifest", replace(rebuilt, config=config).manifest, manifest),
-            *(f"base     {problem}" for problem in settings_problems(base.config)),
+            *(f"base     {problem}" for problem in self.rules.settings(base.config)),
         ]
 
     def _base_problems(self) -> list[str]:
@@ -79,15 +92,17 @@ class Carrier:
 
     def _rebuilt(self, base: Foundation) -> Image:
         above = self.image.layers[self.below :]
-        groups = [()] * (len(above) - _OUR_LAYERS)
+        groups = [()] * (len(above) - self._besides)
         folder = dataset_folder(self.reference)
-        layers = [program_layer(), *data_layers(groups, Path(), folder), tag_layer({}, folder)]
+        carrying = [*data_layers(groups, Path(), folder), tag_layer({}, folder)]
+        layers = carrying if self.runnable else [program_layer(), *carrying]
         return compose(base, self.reference, self.image.annotations, self.digest, layers, above)
 
     def _derived(self) -> StoredImage:
         """Return the base as far as the image shows it: what remains without datapack's own."""
         image, config = self.image, self.image.config
-        ours = (f"{DATASET_VARIABLE}=", f"{DIGEST_VARIABLE}=")
+        names = (DATASET_VARIABLE, DIGEST_VARIABLE, *((MODEL_VARIABLE,) if self.runnable else ()))
+        ours = tuple(f"{name}=" for name in names)
         runtime = {
             **(config.get("config") or {}),
             "Env": [line for line in image.environment if not line.startswith(ours)],
@@ -107,7 +122,7 @@ class Carrier:
 def _fact_problems(facts: Mapping[str, str], reference: Reference) -> Iterator[str]:
     """Yield what is wrong with the annotations: engines take some others for commands."""
     for key in facts:
-        if not key.startswith(STANDARD) and key not in {DIGEST_LABEL, STAND_IN}:
+        if not key.startswith(STANDARD) and key not in {DIGEST_LABEL, RUNNABLE, STAND_IN}:
             yield f"manifest annotations.{key} is not datapack's"
     for key in {TITLE, LICENCE} - facts.keys():
         yield f"manifest annotations.{key} is missing"

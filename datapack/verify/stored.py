@@ -67,13 +67,14 @@ def _compare_with_lock(verified: Verified, workspace: Workspace | None) -> Verif
     locked = Lock.read(workspace.lock).entries.get(verified.reference) if workspace and verified.reference else None
     if locked is None:
         return verified
+    image = locked.runnable if verified.runnable else locked.image
     for what, expected, found in (
         ("dataset", locked.digest, verified.digest),
-        ("image", locked.image and locked.image.digest, verified.image),
+        ("image", image and image.digest, verified.image),
     ):
         if expected and expected != found:
             raise MismatchError(
                 f"the {what} is not the one in the lock", where=verified.where, expected=expected, found=found
             )
-    known = locked.image is not None and verified.base_check != "closed"
+    known = image is not None and verified.base_check != "closed"
     return replace(verified, base_check="compared") if known else verified

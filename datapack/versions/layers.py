@@ -23,7 +23,7 @@ from datapack.image.config import dataset_folder
 from datapack.image.layers import data_layers, program_layer, tag_layer
 from datapack.oci.layout import Layout
 from datapack.registry import RegistryClient, Repository
-from datapack.targets.registry import image_name
+from datapack.targets.registry import pushed_name
 from datapack.versions.cost import Amount
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def open_repository(name: str, entry: Entry, locked: LockEntry | None, *, insecu
         ImageError: the registry can't be reached, or refuses to answer.
         MismatchError: a push would be refused, as the name is taken.
     """
-    found = image_name(name, entry)
+    found = pushed_name(name, entry)
     repository = Repository(RegistryClient(found, insecure=insecure))
     there = repository.find_manifest(found.tag)
     image = locked.image.digest if locked and locked.image else ""

@@ -199,14 +199,17 @@ def _bag_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
 
 
 def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
-    """Yield the default target, what killed runs left of it, its provenance, its report, and the rehearsals."""
-    dist, rehearsals = workspace.dist(reference), workspace.rehearsals(reference)
-    _check_folders(dist.parent, dist, rehearsals.parent, rehearsals)
+    """Yield the default targets, what killed runs left of them, provenance, the report, and the rehearsals."""
+    dists = [workspace.dist(reference, runnable=runnable) for runnable in (False, True)]
+    rehearsals = workspace.rehearsals(reference)
+    _check_folders(dists[0].parent, *dists, rehearsals.parent, rehearsals)
     for mark in rehearsals.glob(f"*/{REHEARSAL_MARK}"):
         fix = "wait until it has ended; if it was killed, the next 'datapack run' clears up"
         raise DatapackError("a rehearsal uses this folder", where=mark.parent, fix=fix)
-    yield from _present(dist, dist.with_name(f"{dist.name}.partial"), dist.with_name(f"{dist.name}{_REMOVED}"))
-    yield from _present(workspace.provenance(reference), workspace.report(reference), rehearsals)
+    for dist in dists:
+        beside = (".partial", _REMOVED, ".provenance.json")
+        yield from _present(dist, *(dist.with_name(f"{dist.name}{ending}") for ending in beside))
+    yield from _present(workspace.report(reference), rehearsals)
 
 
 def _own_caches(workspace: Workspace, reference: Reference) -> Iterator[Path]:

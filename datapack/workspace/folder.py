@@ -107,8 +107,9 @@ class Workspace:
         """Return the path of the report of files that could not be fetched."""
         return self.root / "data" / reference.name / f"{reference.version}.failures.json"
 
-    def dist(self, reference: Reference) -> Path:
-        return self.root / "dist" / f"{reference.name}-{reference.version}"
+    def dist(self, reference: Reference, *, runnable: bool = False) -> Path:
+        """Return the default target of a version's import container, or of its ready-to-run image."""
+        return self.root / "dist" / f"{reference.name}-{reference.version}{'-run' if runnable else ''}"
 
     def rehearsals(self, reference: Reference) -> Path:
         """Return the folder of the rehearsals of a version; each holds what its import wrote."""

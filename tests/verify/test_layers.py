@@ -11,7 +11,7 @@ from datapack.oci.image import read_image
 from datapack.oci.layout import Layout
 from datapack.oci.spec import LAYER, Descriptor
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.verify.layers import LayerReading, read_layers
+from datapack.verify.layers import LayerReading, Parts, read_layers
 from tests import registries
 
 
@@ -39,7 +39,7 @@ def test_only_full_reads_the_bytes_of_files(catalog, mode, files, hashes):
     layout = Layout(catalog.root / "dist/reef-v1")
     image = read_image(layout, layout.image(), "a test")
     read = []
-    content = read_layers(image, 1, "dataset/reef", mode, read.append)
+    content = read_layers(image, Parts(1), "dataset/reef", mode, read.append)
     assert (len(content.files), len(content.hashes), content.problems) == (files, hashes, [])
     every = sum(layer.size for layer in image.layers)
     assert sum(read) == every if mode == "full" else sum(read) < every

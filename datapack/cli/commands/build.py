@@ -18,6 +18,7 @@ _EXAMPLES = (
     "datapack build reef@v1                          # into dist/reef-v1",
     "datapack build reef@v1 oci-archive:reef.tar     # into one file",
     "datapack build reef@v1 docker-daemon:           # into Docker or Podman",
+    "datapack build detector@v1 --runnable oci:pyt   # a model on a trainer image, ready to run",
 )
 
 
@@ -35,6 +36,12 @@ def add_build_options(parser: argparse.ArgumentParser, target: str) -> None:
     parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
     parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
     parser.add_argument("--base", help=BASE)
+    parser.add_argument(
+        "--runnable",
+        metavar="BASE",
+        help="of a model: a ready-to-run image on this trainer image, NAME:TAG@sha256:... or oci:DIR; its names end "
+        "with -run",
+    )
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -58,12 +65,12 @@ def _count(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    """Build an import container."""
+    """Build an import container, or a ready-to-run image."""
     made = built(options, target(options))
     lines = [
         f"built      {options.reference}: {amount(made.bag)}",
         f"dataset    {made.bag.manifest.digest}",
-        f"image      {made.image.digest}",
+        f"image      {made.image.digest}{', ready to run' if made.image.runnable else ''}",
         f"target     {made.target.replace(f'{workspace(options).root}/', '')}",
         f"provenance {short(made.provenance)}",
     ]
@@ -87,6 +94,7 @@ def built(options: argparse.Namespace, target: str | None) -> Built:
     chosen = Options(
         target=target,
         base=options.base,
+        runnable=options.runnable,
         refresh=options.refresh,
         update_lock=options.update_lock,
         verify=options.verify,
@@ -103,4 +111,5 @@ def built(options: argparse.Namespace, target: str | None) -> Built:
 def value(options: argparse.Namespace, made: Built) -> dict[str, Any]:
     """Return what was built, for JSON."""
     where = {"target": made.target, "provenance": str(made.provenance)}
-    return {"reference": options.reference, **facts(made.bag), "image": made.image.digest, **where}
+    kind = {"runnable": True} if made.image.runnable else {}
+    return {"reference": options.reference, **facts(made.bag), "image": made.image.digest, **kind, **where}

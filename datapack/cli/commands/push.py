@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         summary="build a version directly into a registry and print the commands to pull it",
         examples=_EXAMPLES,
     )
-    default = "(default: the catalog's registry, the dataset's name and the version)"
+    default = "(default: the catalog's registry, the dataset's name and the version; -run follows a runnable's name)"
     add_build_options(parser, f"{_REGISTRY}REGISTRY/NAME[:TAG] {default}")
 
 
@@ -45,16 +45,19 @@ def run(options: argparse.Namespace) -> Answer:
     made = built(options, chosen)
     name = ImageName.parse(made.target.removeprefix(_REGISTRY))
     tagged = f"{name.path}:{name.tag}"
-    commands = [f"ces-pull GITHUB_USER TOKEN {tagged}", f"ces-run {tagged}"]
-    expected = f"IMPORT OK {options.reference} {made.bag.manifest.digest}"
+    runnable = made.image.runnable
+    commands = [f"ces-pull GITHUB_USER TOKEN {tagged}", f"{'ces-gpu-run' if runnable else 'ces-run'} {tagged}"]
+    expected = "PREDICTION OK" if runnable else f"IMPORT OK {options.reference} {made.bag.manifest.digest}"
     lines = [
         f"pushed     {options.reference}: {amount(made.bag)}",
         f"dataset    {made.bag.manifest.digest}",
         f"image      {name.path}@{name.digest}",
         f"provenance {short(made.provenance)}",
         "",
-        "The data manager runs this in the Safe Haven:",
+        "Run this in the Safe Haven, with images in /safe_data:"
+        if runnable
+        else "The data manager runs this in the Safe Haven:",
         *(f"  {command}" for command in commands),
-        f"The log must end with: {expected}",
+        f"The log must end with: {expected}{' RUN ...' if runnable else ''}",
     ]
     return Answer({**value(options, made), "commands": commands, "last_line": expected}, lines)

@@ -49,7 +49,8 @@ def run(options: argparse.Namespace) -> Answer:
 def facts(verified: Verified) -> dict[str, Any]:
     """Return the outcome of a verification, for JSON."""
     reference = str(verified.reference) if verified.reference else None
-    image = {"image": verified.image, "base": verified.base, "base_check": verified.base_check}
+    image: dict[str, Any] = {"image": verified.image, "base": verified.base, "base_check": verified.base_check}
+    image |= {"runnable": True} if verified.runnable else {}
     return {
         "where": verified.where,
         "scope": verified.scope,
