@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from datapack import __version__
 from tests.conftest import PROJECT
 
 DOCKER = PROJECT / "docker"
-KINDS = ("nv-pyt", "pyt", "piped-pyt")
-LISTS = (DOCKER / "requirements.txt", DOCKER / "piped-pyt" / "requirements.txt")
+PYTORCH = ("nv-pyt", "pyt", "piped-pyt")
+KINDS = (*PYTORCH, "tf")
+LISTS = sorted(DOCKER.rglob("*.txt"))
 PIN = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*")
 
 
@@ -33,16 +36,26 @@ def test_the_version_is_that_of_the_project(kind):
     assert re.findall(r"^ARG (\w+)_VERSION=\"(.*)\"$", text_of(kind), re.MULTILINE) == [(name, __version__)]
 
 
-def test_the_three_install_the_same_program():
-    """From the weights on, the three Dockerfiles differ only in their names."""
-    plain = set()
-    for kind in KINDS:
-        end = text_of(kind).partition("# The weights that a detector starts from")[2]
-        version = f"${{{kind.upper().replace('-', '_')}_VERSION}}"
-        assert end.count(f'"{kind}"') == end.count(version) == 1
-        plain.add(end.replace(f'"{kind}"', '"NAME"').replace(version, "VERSION"))
-    assert len(plain) == 1
-    assert "ENTRYPOINT" in plain.pop()
+def plain(kind: str, begin: str) -> str:
+    """Return a Dockerfile from the line that begins so, without what is the image's own."""
+    end = text_of(kind).partition(begin)[2]
+    version = f"${{{kind.upper().replace('-', '_')}_VERSION}}"
+    other = ".keras" if kind in PYTORCH else ".pytorch"
+    assert end.count(f'"{kind}"') == end.count(version) == end.count(f'"{other}"') == 1
+    return end.replace(f'"{kind}"', "NAME").replace(version, "VERSION").replace(f'"{other}"', "OTHER")
+
+
+def test_all_install_the_same_program():
+    """From the program on, the Dockerfiles differ only in their names, the framework and the licences of weights."""
+    (end,) = {plain(kind, "# The program.").replace(" AND BSD-3-Clause", "") for kind in KINDS}
+    assert "ENTRYPOINT" in end
+
+
+def test_all_images_of_pytorch_have_the_same_weights():
+    """From the weights on, their Dockerfiles differ only in their names; the image of TensorFlow has none."""
+    assert len({plain(kind, "# The weights that a detector starts from") for kind in PYTORCH}) == 1
+    assert "weights/" not in text_of("tf")
+    assert "TRAINERS_WEIGHTS" not in text_of("tf")
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: str(path.relative_to(DOCKER)))
@@ -54,11 +67,36 @@ def test_every_package_has_one_version(path):
     assert names == sorted(set(names))
 
 
+def names(*path: str) -> set[str]:
+    return {line.partition("==")[0].lower() for line in pins(DOCKER.joinpath(*path))}
+
+
 def test_no_package_replaces_the_torch_of_a_base():
     """The common list has neither torch nor numpy, and nothing from the list of piped-pyt."""
-    ours, piped = ({line.partition("==")[0].lower() for line in pins(path)} for path in LISTS)
-    assert not ours & piped
+    piped = names("piped-pyt", "requirements.txt")
+    assert not names("requirements.txt") & piped
     assert {"torch", "torchvision", "numpy"} <= piped
+
+
+@pytest.mark.skipif(not find_spec("tensorflow"), reason="TensorFlow is not installed")
+def test_no_package_replaces_what_tensorflow_needs_of_its_base():
+    """Of what TensorFlow itself needs, the lists of its image have only Keras and plain Python packages."""
+    ours = names("requirements.txt") | names("tf", "keras.txt") | names("tf", "cuda.txt")
+    needed = {"tensorflow"}
+    while (
+        new := {
+            re.split(r"[^A-Za-z0-9._-]", line)[0].lower().replace("_", "-")
+            for name in needed
+            for line in metadata.requires(name) or ()
+            if "extra ==" not in line
+        }
+        - needed
+    ):
+        needed |= new
+    assert {"numpy", "keras", "h5py"} <= needed
+    assert ours & needed <= {"keras", "packaging", "six", "typing-extensions"}
+    cuda = {re.split("[<>=]", line)[0] for line in metadata.requires("tensorflow") or () if "and-cuda" in line}
+    assert names("tf", "cuda.txt") == cuda
 
 
 def copied(kind: str) -> dict[str, str]:
@@ -75,7 +113,7 @@ def copied(kind: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_has_all_modules_that_the_trainers_import(kind, tmp_path):
-    """With only what a Dockerfile copies, every module imports; those of pytorch are left out here."""
+    """With only what a Dockerfile copies, every module imports; those of a framework are left out here."""
     for source, destination in copied(kind).items():
         (tmp_path / destination).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
@@ -83,7 +121,8 @@ def test_an_image_has_all_modules_that_the_trainers_import(kind, tmp_path):
     code = (
         "import pkgutil, trainers; from pathlib import Path\n"
         "assert Path(trainers.__file__).is_relative_to(Path.cwd())\n"
-        "names = [m.name for m in pkgutil.walk_packages(trainers.__path__, 'trainers.') if '.pytorch' not in m.name]\n"
+        "names = [m.name for m in pkgutil.walk_packages(trainers.__path__, 'trainers.')]\n"
+        "names = [name for name in names if name.split('.')[1] not in {'pytorch', 'keras'}]\n"
         "print(len([__import__(name) for name in names]))\n"
         "from trainers.report.report import _TEMPLATE; assert _TEMPLATE.is_file()\n"
         "import datapack.page as page; assert (Path(page.__file__).parent / 'base.html.j2').is_file()"
