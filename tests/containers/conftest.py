@@ -18,6 +18,7 @@ from tests.containers import engines, sid
 from tests.containers.apptainer import Apptainer, write_program
 from tests.containers.importer import FILES, MANY, Importer, build_import, copy_program
 from tests.containers.rehearsing import Stage, build_reef
+from tests.containers.trainer_images import KINDS, Image, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ NEWER = ("podman-sid", "docker-sid", "docker-sid-containerd")
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark these tests. Tests of the same group run on the same worker, so each engine starts once."""
+    items[:] = [item for item in items if _is_for_its_image(item)]
     for item in items:
         if Path(__file__).parent in item.path.parents:
             runtimes = item.name.partition("[")[2] + "sid" * ("apptainer" in item.path.name)
@@ -36,8 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(group))
 
 
+def _is_for_its_image(item: pytest.Item) -> bool:
+    """Whether a test is for the trainer image that it would get.
+
+    If tests named their images as parameters, pytest would not run those of an image together, and build it again.
+    """
+    marker = item.get_closest_marker("images")
+    return marker is None or item.callspec.params["trainer_image"] in marker.args  # type: ignore[attr-defined]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_engine: runs also on the newer engines of Debian sid")
+    config.addinivalue_line("markers", "images(*kinds): runs only in these trainer images")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -184,3 +196,25 @@ def stage(built: Path, engine: engines.Engine) -> Iterator[Stage]:
     """Each engine in turn; whatever a test leaves in ``dist`` is removed."""
     yield Stage(built, engine)
     shutil.rmtree(built / "dist" / "rehearsals", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def trainer_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the build context of the trainer images."""
+    folder = tmp_path_factory.mktemp("context")
+    make_context(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def trainer_image(
+    request: pytest.FixtureRequest,
+    podman: engines.Engine,
+    trainer_context: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Image]:
+    """Build each trainer image in turn; it is removed before the next one, as the disk may not have room for all."""
+    image = Image(podman, request.param)
+    image.build(tmp_path_factory.mktemp("bases"), trainer_context)
+    yield image
+    image.remove()

@@ -1,8 +1,8 @@
 """Stand-ins for the bases of the trainer images, whose registries the tests can't reach.
 
-They have Debian's Python and, for the two bases that include PyTorch, PyTorch from pip, in the release that the older
-of their tags names. So the oldest supported torch is tested, and the newest too, since `piped-pyt` installs its own. A
-stand-in can't show NVIDIA's builds or a GPU.
+They have Debian's Python and, for the bases that include a framework, PyTorch or TensorFlow from pip, in the release
+that their tags name. So the oldest supported torch is tested, and the newest too, since `piped-pyt` installs its own.
+A stand-in can't show NVIDIA's builds, the CUDA of a base, or a GPU.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 PYTHON = "localhost/stand-in-python:latest"
 PYTORCH = "localhost/stand-in-pytorch:latest"
 NVIDIA = "localhost/stand-in-nvidia:latest"
+TENSORFLOW = "localhost/stand-in-tensorflow:latest"
 LABEL = "datapack.stand-in=true"
-BASES = {"nv-pyt": NVIDIA, "pyt": PYTORCH, "piped-pyt": PYTHON}
+BASES = {"nv-pyt": NVIDIA, "pyt": PYTORCH, "piped-pyt": PYTHON, "tf": TENSORFLOW}
 BUILD_TIMEOUT = 900  # seconds: PyTorch with CUDA is over 5 GB
 
 _DEBIAN = ("python3-pip", "python-is-python3")
@@ -41,19 +42,30 @@ RUN mkdir /etc/pip && python -m pip freeze > /etc/pip/constraint.txt
 ENV PIP_CONSTRAINT=/etc/pip/constraint.txt
 ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh"]
 """
+# TensorFlow's image is as old as its release, and so are the packages that came with it.
+_TENSORFLOW = f"""
+FROM {PYTHON}
+RUN python -m pip install --no-cache-dir --break-system-packages \
+    tensorflow==2.21.0 keras==3.13.2 numpy==2.3.5 packaging==26.0 typing-extensions==4.15.0
+"""
+_BUILT = {PYTORCH: _PYTORCH, NVIDIA: _NVIDIA, TENSORFLOW: _TENSORFLOW}
 
 
-def make_bases(engine: Engine, folder: Path) -> None:
-    """Make the three stand-ins, which share layers, in an engine's store."""
+def make_base(engine: Engine, folder: Path, tag: str) -> None:
+    """Make a stand-in, and what it is built on, in an engine's store, unless it is there; they share layers."""
     need("mmdebstrap")
     if engine.run("info", "--format", "{{.Store.GraphDriverName}}").stdout.strip() != "overlay":
         unavailable("only the overlay driver lets images of this size share their layers")
-    _make_python(engine, folder)
-    for tag, text in ((PYTORCH, _PYTORCH), (NVIDIA, _NVIDIA)):
-        dockerfile = folder / "Dockerfile"
-        dockerfile.write_text(text)
-        (folder / "context").mkdir(exist_ok=True)
-        engine.build(dockerfile, folder / "context", tag, options=with_pip(folder), timeout=BUILD_TIMEOUT)
+    if engine.run("image", "exists", tag, check=False).returncode == 0:
+        return
+    if tag == PYTHON:
+        _make_python(engine, folder)
+        return
+    make_base(engine, folder, _BUILT[tag].split()[1])
+    dockerfile = folder / "Dockerfile"
+    dockerfile.write_text(_BUILT[tag])
+    (folder / "context").mkdir(exist_ok=True)
+    engine.build(dockerfile, folder / "context", tag, options=with_pip(folder), timeout=BUILD_TIMEOUT)
 
 
 def _make_python(engine: Engine, folder: Path) -> None:
