@@ -103,6 +103,10 @@ class MismatchError(DatapackError):
     exit_code = 3
 
 
+class WeightsError(DatapackError):
+    """A file of weights can't be read or converted. ``details`` has a line for each thing that a pickle would call."""
+
+
 class RehearsalError(DatapackError):
     """A rehearsed container failed. datapack exits with the container's exit status."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import datapack.coco
 import datapack.inspect
+import datapack.weights
 from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors, read_limited
 from datapack.hashing import hash_bytes
@@ -115,6 +116,6 @@ def _check(job: FetchJob, bag: Bag, folders: dict[str, str]) -> list[_Kept]:
 
 def _rules(folders: dict[str, str]) -> str:
     """Return a hash of what the findings depend on beside the data: the code of the checks, and the folders."""
-    packages = [Path(package.__path__[0]) for package in (datapack.coco, datapack.inspect)]
+    packages = [Path(package.__path__[0]) for package in (datapack.coco, datapack.inspect, datapack.weights)]
     modules = sorted(path for package in packages for path in package.rglob("*.py"))
     return hash_bytes(b"".join(map(Path.read_bytes, modules)) + canonical_json(folders))

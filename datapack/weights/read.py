@@ -1,0 +1,81 @@
+"""Read a file of weights, whatever its format, without a framework and without running anything in it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO
+
+from datapack.errors import WeightsError
+from datapack.files import disk_errors, open_regular
+from datapack.weights.model import WeightsFile
+from datapack.weights.storages import weights_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.weights.storages import Pickled
+
+HEAD = 512  # bytes: enough to tell the format
+_ZIP, _HDF5, _TAR = b"PK\3\4", b"\x89HDF\r\n\x1a\n", (b"sys_info", b"pickle\0", b"storages", b"tensors\0")
+_LEAST_HEADER = 9  # bytes: the length of a safetensors header, and the first byte of it
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read what is in a file of weights: its names, shapes and types, and what its pickle would call.
+
+    The numbers of the tensors are not read, so a file of any size takes milliseconds. Nothing in a file is imported,
+    called or unpacked. The files of Keras, ``.keras`` and ``.h5``, are recognised and not opened.
+
+    Raises:
+        WeightsError: the file is broken, cut off, or no file of weights.
+    """
+    with disk_errors(path, WeightsError), open_regular(path, WeightsError) as file:
+        head = file.read(HEAD)
+        size = file.seek(0, os.SEEK_END)
+        return _read(file, head, size, path)
+
+
+def _read(file: BinaryIO, head: bytes, size: int, path: Path) -> WeightsFile:
+    name = path.name.lower()
+    if name.endswith(".keras"):
+        return WeightsFile("Keras", {})
+    if head.startswith(_HDF5):
+        return WeightsFile("HDF5", {})
+    if name.endswith(".onnx"):
+        from datapack.weights.onnx_file import read_onnx
+
+        return read_onnx(path)
+    if name.endswith(".safetensors") or is_safetensors(head):
+        from datapack.weights.safetensors_file import read_safetensors
+
+        return read_safetensors(file, size, path)
+    try:
+        return weights_of(_pickled(file, head, size))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise WeightsError(str(error), where=path) from error
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file begins as safetensors files do: with the length of a header in JSON."""
+    return len(head) >= _LEAST_HEADER and head[8:9] == b"{" and head[4:8] == bytes(4)
+
+
+def is_pytorch(head: bytes) -> bool:
+    """Whether a file may be one of PyTorch: an archive of it, or a pickle."""
+    return head.startswith((_ZIP, *_TAR)) or (head[:1] == b"\x80" and head[1:2] in {b"\1", b"\2", b"\3", b"\4", b"\5"})
+
+
+def _pickled(file: BinaryIO, head: bytes, size: int) -> Pickled:
+    if head.startswith(_ZIP):
+        from datapack.weights.torch_zip import read_zip
+
+        return read_zip(file, size)
+    if head.startswith(_TAR):
+        from datapack.weights.torch_tar import read_tar
+
+        return read_tar(file, size)
+    if is_pytorch(head):
+        from datapack.weights.torch_legacy import read_legacy
+
+        return read_legacy(file, size)
+    raise ValueError("no file of weights that datapack knows: expected safetensors, PyTorch or ONNX")

@@ -1,0 +1,69 @@
+"""What is read without PyTorch is what PyTorch loads: names, shapes and types."""
+
+import collections
+
+import pytest
+
+from datapack.weights.read import read_weights
+from tests.weights.saved import DTYPES, checkpoint, flat, info, random_state
+
+OLD = tuple(name for name in DTYPES if not name.startswith(("float8", "uint16", "uint32", "uint64")))
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_state_dictionaries(tmp_path, zipped):
+    """Every type, views that share a storage, transposed and empty tensors, scalars and parameters."""
+    import torch
+
+    for seed in range(5):
+        state = random_state(seed, DTYPES if zipped else OLD)
+        path = tmp_path / f"{seed}.pth"
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+        found = read_weights(path)
+        loaded = torch.load(path, weights_only=True)
+        assert found.tensors == {name: info(tensor) for name, tensor in loaded.items() if name not in found.unusual}
+        assert set(found.unusual) <= {name for name in loaded if loaded[name].is_sparse or loaded[name].is_quantized}
+        assert (found.calls, found.left_out) == ((), ())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_with_modules(tmp_path, zipped):
+    """Modules that are pickled whole, as YOLOv5 does, give what their state_dict has, in its order."""
+    import torch
+
+    path = tmp_path / "last.pt"
+    torch.save(checkpoint(), path, _use_new_zipfile_serialization=zipped)
+    found = read_weights(path)
+    loaded = torch.load(path, weights_only=False)
+    expected = {name: info(tensor) for name, tensor in flat(loaded).items()}
+    assert list(found.tensors.items()) == list(expected.items())
+    assert "torch.nn.modules.conv.Conv2d" in found.classes
+    assert found.functions == ()
+    assert {"epoch", "best_fitness", "date"} <= set(found.left_out)
+
+
+def test_sparse_and_quantised_tensors(tmp_path):
+    """They are named, with the reason."""
+    import torch
+
+    state = {"s": torch.eye(3).to_sparse(), "w": torch.ones(2), "m": torch.empty(2, device="meta")}
+    state["conjugate"] = torch.ones(2, dtype=torch.complex64).conj()
+    torch.save(state, tmp_path / "m.pth")
+    found = read_weights(tmp_path / "m.pth")
+    assert list(found.tensors) == ["w"]
+    assert {name: why.split()[0] for name, why in found.unusual.items()} == {
+        "s": "sparse",
+        "m": "without",
+        "conjugate": "with",
+    }
+
+
+def test_a_subclass_of_tensor(tmp_path):
+    """A parameter with attributes is a tensor; a class of somebody else is not."""
+    import torch
+
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.tag = "x"
+    torch.save(collections.OrderedDict(w=weight), tmp_path / "m.pth")
+    assert list(read_weights(tmp_path / "m.pth").tensors) == ["w"]
