@@ -107,6 +107,10 @@ class WeightsError(DatapackError):
     """A file of weights can't be read or converted. ``details`` has a line for each thing that a pickle would call."""
 
 
+class SignatureError(MismatchError):
+    """A signature is missing, damaged, by another key, or of something else. ``details`` has a line for each."""
+
+
 class RehearsalError(DatapackError):
     """A rehearsed container failed. datapack exits with the container's exit status."""
 

@@ -40,6 +40,8 @@ SLOW_FILES = frozenset(
         "fetch/kinds/test_storage_errors.py",
         "image/test_stand_in.py",
         "metadata/test_provenance.py",
+        "signing/test_bags.py",
+        "signing/test_images.py",
         "test_fathom24.py",
         "test_reef.py",
         "test_tutorial.py",

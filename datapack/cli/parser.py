@@ -23,6 +23,7 @@ from datapack.cli.commands import (
     report,
     run,
     show,
+    sign,
     verify,
 )
 from datapack.cli.commands import list as list_
@@ -45,6 +46,7 @@ COMMANDS = (
     push,
     run,
     verify,
+    sign,
     diff,
     base,
     remove,

@@ -197,15 +197,15 @@ def read_json(storage: Storage, descriptor: Descriptor) -> dict[str, Any]:
     return parse_object(read_part(storage, descriptor), storage.locate(descriptor))
 
 
-def read_part(storage: Storage, descriptor: Descriptor) -> bytes:
-    """Read a small part and check its size and digest.
+def read_part(storage: Storage, descriptor: Descriptor, limit: int = READABLE_AT_ONCE) -> bytes:
+    """Read a small part, of at most ``limit`` bytes, and check its size and digest.
 
     Raises:
         ImageError: it is missing, too large, or damaged.
     """
     where = storage.locate(descriptor)
-    if descriptor.size > READABLE_AT_ONCE:
-        expected, found = f"at most {shown(READABLE_AT_ONCE)}", shown(descriptor.size)
+    if descriptor.size > limit:
+        expected, found = f"at most {shown(limit)}", shown(descriptor.size)
         raise ImageError("this part of the image is too large", where=where, expected=expected, found=found)
     with storage.open(descriptor) as file:
         content = file.read(descriptor.size + 1)

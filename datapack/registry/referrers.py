@@ -1,4 +1,4 @@
-"""Referrers (OCI distribution-spec 1.1): what is attached to an image, such as its provenance.
+"""Referrers (OCI distribution-spec 1.1): what is attached to an image, such as its provenance or a signature.
 
 A registry that keeps the list of an image's referrers says so when it stores one. For any other registry the client
 keeps the list under a tag, ``sha256-<hex>``, as the specification asks. ``oras discover`` and ``cosign tree`` read
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datapack.errors import ImageError, MismatchError
@@ -20,6 +21,8 @@ from datapack.oci.image import read_json, read_part
 from datapack.oci.spec import INDEX, MANIFEST, STATEMENT, Descriptor, canonical_json, parse_object
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from datapack.registry.image import RemoteImage
     from datapack.registry.name import ImageName
     from datapack.registry.repository import Repository
@@ -28,50 +31,66 @@ _PREDICATE_TYPE = "in-toto.io/predicate-type"
 _NEW_INDEX = {"schemaVersion": 2, "mediaType": INDEX}
 _TRIES = 10
 _LONGEST_PAUSE = 5.0  # seconds
-_MOST = 100  # statements that are read
+_MOST = 100  # statements, or signatures, that are read
 _SHOWN = 400  # letters of the images that a statement names
 #: The two bytes that are the config of everything attached.
 EMPTY = Blob.of("application/vnd.oci.empty.v1+json", b"{}")
 
 
-def attach(repository: Repository, subject: Descriptor, statement: bytes) -> str:
-    """Attach an in-toto statement to an image; return the digest of the manifest that attaches it.
+@dataclass(frozen=True)
+class Artifact:
+    """What can be attached to an image."""
 
-    The same statement is attached to the same image only once, however often this is called.
+    name: str  # for people
+    type: str  # the media type that says what it is
+    layers: tuple[dict[str, Any], ...]  # descriptors, which may have annotations
+    blobs: tuple[Blob, ...]  # those of them that the registry may not have yet
+    annotations: Mapping[str, str]
+    config: Blob = EMPTY
+
+    def manifest(self, subject: Descriptor) -> bytes:
+        """Return the manifest that attaches it to an image."""
+        return canonical_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "artifactType": self.type,
+                "config": self.config.descriptor(self.config.digest).to_json(),
+                "layers": list(self.layers),
+                "subject": subject.to_json(),
+                "annotations": dict(self.annotations),
+            }
+        )
+
+
+def provenance(statement: bytes) -> Artifact:
+    """Return an in-toto statement, canonical JSON, as something to attach."""
+    annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
+    named = {**annotations, "org.opencontainers.image.title": "provenance.json"}
+    layer = {**Descriptor.of(STATEMENT, statement).to_json(), "annotations": named}
+    return Artifact("provenance", STATEMENT, (layer,), (Blob.of(STATEMENT, statement),), annotations)
+
+
+def attach(repository: Repository, subject: Descriptor, artifact: Artifact) -> str:
+    """Attach something to an image; return the digest of the manifest that attaches it.
+
+    The same artifact is attached to the same image only once, however often this is called.
 
     Args:
         repository: where the image is.
         subject: the image's manifest.
-        statement: canonical JSON.
+        artifact: what to attach.
     """
-    annotations = {_PREDICATE_TYPE: json.loads(statement)["predicateType"]}
-    manifest = _artifact(subject, statement, annotations)
+    manifest = artifact.manifest(subject)
     descriptor = Descriptor.of(MANIFEST, manifest)
-    repository.upload(EMPTY)
-    repository.upload(Blob.of(STATEMENT, statement))
+    for blob in (artifact.config, *artifact.blobs):
+        repository.upload(blob)
     answer = repository.put_manifest(manifest, MANIFEST, descriptor.digest)
     if answer.headers.get("OCI-Subject") != subject.digest:
-        entry = {**descriptor.to_json(), "artifactType": STATEMENT, "annotations": annotations}
+        entry = {**descriptor.to_json(), "artifactType": artifact.type, "annotations": dict(artifact.annotations)}
         with boundary(f"{repository.name.path}:{_tag(subject.digest)}"):
             _add_to_tag(repository, subject.digest, entry)
     return descriptor.digest
-
-
-def _artifact(subject: Descriptor, statement: bytes, annotations: dict[str, str]) -> bytes:
-    """Return the manifest that attaches a statement to an image."""
-    named = {**annotations, "org.opencontainers.image.title": "provenance.json"}
-    layer = {**Descriptor.of(STATEMENT, statement).to_json(), "annotations": named}
-    return canonical_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": STATEMENT,
-            "config": EMPTY.descriptor(EMPTY.digest).to_json(),
-            "layers": [layer],
-            "subject": subject.to_json(),
-            "annotations": annotations,
-        }
-    )
 
 
 def _add_to_tag(repository: Repository, subject: str, entry: dict[str, Any]) -> None:
@@ -125,15 +144,34 @@ def _entries(index: dict[str, Any]) -> list[dict[str, Any]]:
 
 def statements(image: RemoteImage) -> list[bytes]:
     """Return the in-toto statements that are attached to an image, each checked against its own digest."""
+    entries = _attached(image, {STATEMENT})
+    layers = [layer for entry in entries for layer in _list(read_json(image, entry).get("layers"))]
+    return [read_part(image, Descriptor.parse(layer, image.repository.name)) for layer in layers[:_MOST]]
+
+
+def find_layers(image: RemoteImage, media_type: str) -> list[Descriptor]:
+    """Return the parts of one media type that are attached to an image; anyone may have attached them.
+
+    cosign gives the entries in its own lists the type of the config, which is that of nothing.
+    """
+    entries = _attached(image, {media_type, EMPTY.media_type, None})
+    layers = [layer for entry in entries for layer in _list(read_json(image, entry).get("layers"))]
+    return [Descriptor.parse(layer, image.repository.name) for layer in layers if _has_type(layer, media_type)]
+
+
+def _has_type(layer: Any, media_type: str) -> bool:
+    return isinstance(layer, dict) and layer.get("mediaType") == media_type
+
+
+def _attached(image: RemoteImage, types: Collection[str | None]) -> list[Descriptor]:
+    """Return the manifests that attach something of these types to an image."""
     repository, subject = image.repository, image.image().digest
     listed = repository.find_referrers(subject)
     index = (_read_tag(repository, subject) or {}) if listed is None else {"manifests": listed}
-    entries = {entry["digest"]: entry for entry in _entries(index) if entry.get("artifactType") == STATEMENT}
+    entries = {entry["digest"]: entry for entry in _entries(index) if entry.get("artifactType") in types}
     if len(entries) > _MOST:
         raise ImageError("too many statements are attached to the image", where=repository.name, found=len(entries))
-    ours = [Descriptor.parse(entry, repository.name) for entry in entries.values()]
-    layers = [layer for entry in ours for layer in _list(read_json(image, entry).get("layers"))]
-    return [read_part(image, Descriptor.parse(layer, repository.name)) for layer in layers[:_MOST]]
+    return [Descriptor.parse(entry, repository.name) for entry in entries.values()]
 
 
 def check_statements(image: RemoteImage) -> int:

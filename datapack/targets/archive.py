@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
+    from datapack.registry.referrers import Artifact
 
 _CONTAINERD_NAME = "io.containerd.image.name"  # the annotation that names an image for Docker's containerd store
 END = b"\0" * (2 * tarfile.BLOCKSIZE)
@@ -90,7 +91,7 @@ class ArchiveTarget:
             file.write(header(blob_name(digest), blob.size))
         return blob.descriptor(digest)
 
-    def commit(self, image: Image, statement: bytes) -> str:
+    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
         for name, content in closing_entries(image):
             self._file.seek(self._reserve(len(content)))
             self._file.write(entry(name, content))
@@ -146,7 +147,7 @@ class PipeTarget:
         self._out.write(bytes(-blob.size % tarfile.BLOCKSIZE))
         return blob.descriptor(digest)
 
-    def commit(self, image: Image, statement: bytes) -> str:
+    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
         for name, content in closing_entries(image):
             self._out.write(entry(name, content))
         self._out.write(END)

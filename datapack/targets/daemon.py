@@ -19,7 +19,7 @@ from datapack.registry import ImageName
 from datapack.targets.archive import END, docker_entries, entry, header, layout_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from docker import DockerClient
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datapack.oci.blob import Blob, Observer
     from datapack.oci.spec import Descriptor
     from datapack.progress import Reporter
+    from datapack.registry.referrers import Artifact
 
 _BLOCK = 1 << 20
 
@@ -84,7 +85,7 @@ class DaemonTarget:
         self._put(bytes(-blob.size % tarfile.BLOCKSIZE))
         return blob.descriptor(digest)
 
-    def commit(self, image: Image, statement: bytes) -> str:
+    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
         containerd = self._engine.uses_containerd
         entries = layout_entries(image, {}) if containerd else docker_entries(image, self._name, self._layers)
         for name, content in entries:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from datapack.image.config import Image
     from datapack.oci.blob import Blob, Observer
+    from datapack.registry.referrers import Artifact
 
 
 @contextlib.contextmanager
@@ -149,7 +150,7 @@ class LayoutTarget:
             temporary.unlink(missing_ok=True)
         return False
 
-    def commit(self, image: Image, statement: bytes) -> str:
+    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
         self._write_blob(image.config_descriptor, image.config)
         self._write_blob(image.descriptor, image.manifest)
         index = self._index(image)

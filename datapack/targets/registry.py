@@ -20,13 +20,14 @@ from datapack.registry import ImageName, RegistryClient, Repository, is_loopback
 from datapack.registry.referrers import EMPTY, attach
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from datapack.catalog.model import Entry
     from datapack.image.config import Image
     from datapack.oci.blob import Observer
     from datapack.oci.spec import Descriptor
+    from datapack.registry.referrers import Artifact
     from datapack.registry.upload import Sent, Way
     from datapack.targets.target import Delivery
 
@@ -107,7 +108,7 @@ class RegistryTarget:
         self._sent[sent.descriptor.digest] = sent
         return sent.descriptor
 
-    def commit(self, image: Image, statement: bytes) -> str:
+    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
         self._check_name_is_free(image)
         config = self.add(Blob.of(CONFIG, image.config), UNOBSERVED)
         self.keep_private(config.digest)
@@ -115,20 +116,21 @@ class RegistryTarget:
         if self.repository.find_manifest(image.digest) != image.manifest:
             raise ImageError("the registry can't find the image by its digest", where=self.name, expected=image.digest)
         self._check_is_private(image)
-        self._attach(image, statement)
+        for artifact in artifacts:
+            self._attach(image, artifact)
         self._delivery.reporter.note(self._summary())
         return f"docker://{replace(self.name, digest=image.digest)}"
 
-    def _attach(self, image: Image, statement: bytes) -> None:
-        """Attach the provenance. The image is there and complete without it, so a failure is no reason to fail."""
+    def _attach(self, image: Image, artifact: Artifact) -> None:
+        """Attach something. The image is there and complete without it, so a failure is no reason to fail."""
         reporter = self._delivery.reporter
         try:
-            attach(self.repository, image.descriptor, statement)
+            attach(self.repository, image.descriptor, artifact)
         except ImageError as error:
-            reporter.note(f"the image is in the registry, but its provenance could not be attached: {error}")
+            reporter.note(f"the image is in the registry, but its {artifact.name} could not be attached: {error}")
             reporter.note("to attach it, run the same command again: nothing else is sent")
         else:
-            reporter.note("the provenance is attached to the image")
+            reporter.note(f"the {artifact.name} is attached to the image")
 
     def _check_name_is_free(self, image: Image) -> None:
         """Raise `MismatchError` if the tag names another image, which somebody may have approved."""

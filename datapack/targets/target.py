@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from datapack.catalog.model import Entry
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from datapack.oci.layout import Layout
     from datapack.oci.spec import Descriptor
     from datapack.progress import Reporter
+    from datapack.registry.referrers import Artifact
     from datapack.workspace.cache import HashCache
 
 
@@ -54,8 +56,8 @@ class Target(Protocol):
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
         """Add a blob, unless the target already has it; return its descriptor."""
 
-    def commit(self, image: Image, statement: bytes) -> str:
+    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
         """Finish the image and make it visible under its name; return that name.
 
-        ``statement`` is its provenance, for a target that stores it with the image.
+        ``artifacts`` are what belongs to it, such as its provenance, for a target that can attach something.
         """

@@ -11,7 +11,7 @@ import pytest
 from datapack.hashing import digest_of
 from datapack.oci.spec import INDEX, MANIFEST, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import attach, statements
+from datapack.registry.referrers import attach, provenance, statements
 from tests import registries
 from tests.conftest import fact
 from tests.proxies import Exchange, Proxy
@@ -137,7 +137,7 @@ def test_a_statement_about_another_image(catalog, registry):
     there = repository(f"{registry}/reef")
     statement = json.loads((catalog.root / "dist/reef-v1.provenance.json").read_bytes())
     statement["subject"][0]["digest"]["sha256"] = "1" * 64
-    attach(there, Descriptor.of(MANIFEST, there.manifest("v1")), canonical_json(statement))
+    attach(there, Descriptor.of(MANIFEST, there.manifest("v1")), provenance(canonical_json(statement)))
     error = catalog.fails("verify", f"docker://{registry}/reef:v1", status=3)
     assert "the attached provenance describes another image: expected sha256:" in error
     assert re.search(f"found sha256:{'1' * 64}$", error.strip())
@@ -151,6 +151,6 @@ def test_a_statement_that_names_no_image(catalog, registry, subject):
     registries.push(layout, registry, "reef:v1")
     there = repository(f"{registry}/reef")
     statement = {"predicateType": "https://example.org/odd", "subject": subject}
-    attach(there, Descriptor.of(MANIFEST, there.manifest("v1")), canonical_json(statement))
+    attach(there, Descriptor.of(MANIFEST, there.manifest("v1")), provenance(canonical_json(statement)))
     error = catalog.fails("verify", f"docker://{registry}/reef:v1", status=3)
     assert "the attached provenance describes another image: expected sha256:" in error

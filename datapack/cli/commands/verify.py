@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datapack.cli.answer import Answer
 from datapack.cli.options import INSECURE, add_command, console, workspace_if_any
+from datapack.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
     from datapack.cli.options import Commands
+    from datapack.signing.keys import PublicKey
     from datapack.verify import Verified
+    from datapack.verify.signatures import Signatures
+    from datapack.workspace.folder import Workspace
 
 _EXAMPLES = (
     "datapack verify reef@v1",
     "datapack verify oci:dist/reef-v1",
     "datapack verify docker://ghcr.io/you/reef:v1 --quick",
+    "datapack verify reef@v1 --key key.pub                  # who signed it, too",
 )
 
 
@@ -35,15 +41,59 @@ def add(commands: Commands) -> None:
     )
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="check only names and sizes")
     parser.add_argument("--insecure", action="store_true", help=INSECURE)
+    signatures = parser.add_argument_group("signature options")
+    key = "the signer's public key: fail unless exactly this was signed with it; of several keys, one is enough"
+    signatures.add_argument("--key", action="append", default=[], type=Path, metavar="PUBLIC.pem", help=key)
+    signature = "a file with a signature, besides those that are where 'datapack sign' puts them"
+    signatures.add_argument("--signature", action="append", default=[], type=Path, metavar="FILE", help=signature)
 
 
 def run(options: argparse.Namespace) -> Answer:
-    """Check a bag or an image against its manifest."""
+    """Check a bag or an image against its manifest, and its signatures."""
     from datapack.verify import verify
 
+    if options.key and options.mode == "quick":
+        fix = "leave out --quick"
+        raise UsageError("a signature is of bytes, and --quick reads none", where=options.what, fix=fix)
     here, folder = workspace_if_any(options), options.folder.resolve()
+    keys = _read_keys(options, folder)
     verified = verify(options.what, folder, here, options.mode, console(options), insecure=options.insecure)
-    return Answer(facts(verified), str(verified).split("\n"))
+    signatures = _check(options, folder, here, verified, keys)
+    lines = [*str(verified).split("\n"), *filter(None, [str(signatures)])]
+    return Answer({**facts(verified), **_signature_facts(signatures)}, lines)
+
+
+def _read_keys(options: argparse.Namespace, folder: Path) -> list[PublicKey]:
+    if not options.key:
+        return []
+    from datapack.signing.keys import read_public_key
+
+    return [read_public_key((folder / path).resolve()) for path in options.key]
+
+
+def _check(
+    options: argparse.Namespace, folder: Path, here: Workspace | None, verified: Verified, keys: list[PublicKey]
+) -> Signatures:
+    from datapack.errors import SignatureError
+    from datapack.verify.signatures import Signatures, check_signatures, locate
+
+    try:
+        subject, place = locate(options.what, folder, here, verified, insecure=options.insecure)
+    except SignatureError:
+        if keys:
+            raise
+        return Signatures(0)  # of a bag without sha256
+    return check_signatures(
+        options.what, subject, place, keys, [(folder / path).resolve() for path in options.signature]
+    )
+
+
+def _signature_facts(signatures: Signatures) -> dict[str, Any]:
+    from datapack.cli.commands.sign import key_facts
+
+    valid = signatures.valid
+    signed_by = None if valid is None else {**key_facts(valid.key), "signature": valid.where}
+    return {"signatures": signatures.count, "signed_by": signed_by}
 
 
 def facts(verified: Verified) -> dict[str, Any]:

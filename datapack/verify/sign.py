@@ -1,0 +1,91 @@
+"""Sign a bag or an image that was just verified, every byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datapack.errors import SignatureError, UsageError
+from datapack.registry import ImageName, RegistryClient, Repository
+from datapack.signing.bundle import LIMIT, Bundle
+from datapack.signing.check import find_valid
+from datapack.signing.files import read_found, write_bundle
+from datapack.text import size
+from datapack.verify import verify
+from datapack.verify.signatures import locate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.progress import Reporter
+    from datapack.signing.keys import PrivateKey, PublicKey
+    from datapack.signing.subject import Subject
+    from datapack.verify.outcome import Verified
+    from datapack.workspace.folder import Workspace
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature that was made, or was there already."""
+
+    verified: Verified
+    subject: Subject
+    key: PublicKey
+    where: str
+    is_new: bool
+
+
+def sign(
+    text: str,
+    folder: Path,
+    workspace: Workspace | None,
+    key: PrivateKey,
+    reporter: Reporter,
+    *,
+    output: Path | None = None,
+    insecure: bool = False,
+) -> Signed:
+    """Verify what ``text`` names, as `verify` does, and sign it.
+
+    Args:
+        text: a version, a bag's folder, or an image on disk or in a registry.
+        folder: where relative paths start.
+        workspace: where a version's bag is; None outside any.
+        key: signs.
+        reporter: receives the progress.
+        output: where to write the signature; without it, it goes beside a bag, a layout or an archive, and is attached
+            to an image in a registry.
+        insecure: accept a registry without TLS, or with an untrusted certificate.
+
+    Raises:
+        MismatchError: it is not what its manifest says: nothing is signed.
+        UsageError: another signature is where this one should go.
+        ImageError: a registry refuses it.
+    """
+    if output is not None and not output.parent.is_dir():
+        raise UsageError("no such folder", where=output.parent, fix="make it, or name another file with --output")
+    push = text.startswith("docker://") and output is None
+    if push:  # before everything is read
+        name = ImageName.parse(text.removeprefix("docker://"))
+        Repository(RegistryClient(name, actions="pull,push", insecure=insecure)).check_access()
+    verified = verify(text, folder, workspace, "full", reporter, insecure=insecure)
+    subject, place = locate(text, folder, workspace, verified, insecure=insecure, push=push)
+    found = place.find() if output is None else [read_found(output)] if output.is_file() else []
+    valid = find_valid(found, subject, [key.public])
+    if valid is not None:
+        return Signed(verified, subject, key.public, valid.where, is_new=False)
+    bundle = _sign(subject, key, text)
+    if output is None:
+        return Signed(verified, subject, key.public, place.store(bundle, subject, key.public), is_new=True)
+    write_bundle(output, bundle, key.public)
+    return Signed(verified, subject, key.public, str(output), is_new=True)
+
+
+def _sign(subject: Subject, key: PrivateKey, text: str) -> Bundle:
+    """Sign a subject; raise `SignatureError` if it has too many files for a statement that others can read."""
+    bundle = Bundle.sign(subject.statement(), key, subject.hint(key.public))
+    if len(bundle.content) > LIMIT:
+        expected, found = f"at most {size(LIMIT)}", size(len(bundle.content))
+        fix = "sign its image instead, by its digest"
+        raise SignatureError("too many files for a signature", where=text, expected=expected, found=found, fix=fix)
+    return bundle
