@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from datapack.catalog.model import KINDS
+from datapack.catalog.source_entry import KINDS
 from datapack.catalog.sources import Source
 from datapack.cli.parser import make_parser
 from tests.conftest import PROJECT

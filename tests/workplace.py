@@ -41,14 +41,14 @@ class Workplace:
         self.notes = []
         (root / "catalog").mkdir(exist_ok=True)
 
-    def fetch(self, *sources, **options) -> Fetched:
+    def fetch(self, *sources, model=None, **options) -> Fetched:
         with HashCache.open(self.root / "hashes.sqlite") as cache:
             payload = Payload(REFERENCE, self.bag, cache, self)
             downloader = Downloader(
                 **{"backoff": lambda tries: 0.01, "timeout": 5.0, "is_public": lambda ip: True, **options}
             )
             context = FetchContext(payload, downloader, self.root / "catalog", self)
-            contents = fetch_sources(sources, context, self.failures)
+            contents = fetch_sources(sources, context, self.failures, model)
         assert contents.manifest.hashes == self.hashes()
         assert contents.listing == list_payload(self.bag)
         return Fetched(contents.manifest.hashes, contents.urls)

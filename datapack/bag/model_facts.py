@@ -9,7 +9,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from datapack.errors import BagError
+from datapack.bag.manifest import check_path
+from datapack.errors import BagError, ManifestError
 from datapack.jsonfile import parse_json
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class TrainedOn:
     reference: str | None = None  # name@version
     digest: str | None = None  # of the dataset: sha256: and 64 hex digits
     text: str | None = None
+
+    @property
+    def label(self) -> str:
+        """It as a text: the reference and the digest, if it is a dataset."""
+        return self.text or f"{self.reference} {self.digest}"
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,27 @@ def _facts(value: dict[str, Any]) -> ModelFacts:
     sizes = {name: None if value[name] is None else _whole(value[name]) for name in ("min_size", "max_size")}
     texts = {name: None if value[name] is None else _text(value[name]) for name in ("licence", "card")}
     names = {name: _text(value[name]) for name in ("architecture", "weights")}
+    for path in filter(None, (names["weights"], texts["card"])):
+        _check_path(path)
     if unknown := value.keys() - {*sizes, *texts, *names}:
         raise ValueError(f"unknown key {min(unknown)}")
     facts: dict[str, Any] = {**names, **texts, **sizes, "categories": categories, "metrics": metrics}
-    return ModelFacts(**facts, trained_on=None if trained_on is None else TrainedOn(**trained_on))
+    return ModelFacts(**facts, trained_on=None if trained_on is None else _trained_on(trained_on))
+
+
+def _trained_on(value: dict[str, Any]) -> TrainedOn:
+    named = TrainedOn(**{key: None if text is None else _text(text) for key, text in value.items()})
+    if (named.reference is None) != (named.digest is None) or (named.text is None) == (named.reference is None):
+        raise ValueError("trained_on is neither a dataset with its digest nor a text")
+    return named
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path that leads out of the payload."""
+    try:
+        check_path(path)
+    except ManifestError as error:
+        raise ValueError(str(error)) from error
 
 
 def _text(value: object) -> str:

@@ -5,7 +5,7 @@ If a version is not built yet, its layers are planned. Nothing is fetched, excep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from datapack.bag.manifest import Manifest
 from datapack.build.planner import Planner
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
+from datapack.catalog.model_summary import known_model, labelled, model_json, summary
 from datapack.errors import BagError, ManifestError, MismatchError, UsageError
 from datapack.fetch.history import find_manifest
 from datapack.fetch.version import FetchedVersion
@@ -27,6 +28,7 @@ from datapack.text import counted, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from datapack.bag.model_facts import ModelFacts
     from datapack.build.planner import Lines
     from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 
 NAMES_SHOWN = 3  # per list, without --all
+_LABEL = 12  # columns
+_BEFORE = "the version before"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Diff:
     new: Amount
     is_built: bool  # whether the image of ``after`` is in the lock
     other_base: bool  # whether the versions have different bases
+    models: tuple[ModelFacts | None, ModelFacts | None] = (None, None)  # what is known of both, if they are models
 
     def to_json(self) -> dict[str, Any]:
         """Return the difference for JSON; an unknown size is null."""
@@ -77,7 +82,11 @@ class Diff:
         }
         layers = {"shared": vars(self.shared), "new": vars(self.new)}
         facts = {"built": self.is_built, "other_base": self.other_base}
-        return {"from": str(self.before), "to": str(self.after), **facts, "files": files, "layers": layers}
+        models = {
+            name: model_json(model) if model else None for name, model in zip(("from", "to"), self.models, strict=True)
+        }
+        whole = {"from": str(self.before), "to": str(self.after), **facts, "files": files, "layers": layers}
+        return {**whole, "models": models if any(self.models) else None}
 
 
 def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Reporter) -> Diff:
@@ -101,7 +110,8 @@ def diff(workspace: Workspace, before: Reference, after: Reference, reporter: Re
     one, other = (_Version(workspace, catalog.entry(reference), lock, reporter) for reference in (before, after))
     planner = Planner(workspace, catalog, reporter, partial(open_version, workspace))
     layers, others = (planner.layers(version.entry, lock).layers for version in (one, other))
-    return _compare(one, other, layers, others)
+    models = (known_model(workspace, one.entry), known_model(workspace, other.entry))
+    return replace(_compare(one, other, layers, others), models=models)
 
 
 class _Version:
@@ -204,9 +214,21 @@ def table(found: Diff, all_names: bool = False) -> str:
     first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = (f"{a:{first}}  {b:>{second}}  {c:>{third}}".rstrip() for a, b, c in rows)
     names = _names(found.changes, all_names)
-    return "\n".join(
-        [f"{found.before} -> {found.after}", "", *lines, "", *names, *([""] if names else []), *_cost(found)]
-    )
+    models = _model_lines(*found.models)
+    head = [f"{found.before} -> {found.after}", *([""] if models else []), *models]
+    return "\n".join([*head, "", *lines, "", *names, *([""] if names else []), *_cost(found)])
+
+
+def _model_lines(before: ModelFacts | None, after: ModelFacts | None) -> list[str]:
+    """Say what differs between two models."""
+    if before is None or after is None:
+        return []
+    rows = ((label, one, other) for (label, one), (_, other) in zip(labelled(before), labelled(after), strict=True))
+    differing = [(label, one or "not known", other or "not known") for label, one, other in rows if one != other]
+    lines = [f"{label:{_LABEL}}{one} -> {other}" for label, one, other in differing]
+    if before.categories != after.categories and not any(label == "categories" for label, _, _ in differing):
+        lines.append(f"{'categories':{_LABEL}}others beyond the first, or with other ids")
+    return lines or [f"{'model':{_LABEL}}{summary(after)}, like {_BEFORE}"]
 
 
 def _files(found: Diff) -> tuple[tuple[str, Amount], ...]:

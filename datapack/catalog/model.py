@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from datapack.catalog import model_section
 from datapack.catalog.codes import Code  # noqa: TC001 - pydantic needs it
+from datapack.catalog.model_section import InputSize, ModelSection, TrainedOnDataset
+from datapack.catalog.models import model_problem
 from datapack.catalog.origins import origin_problems
-from datapack.catalog.sources import FORMS, AnySource, CocoSource, Source, SplitSource, SubsetSource
+from datapack.catalog.source_entry import KINDS, SourceEntry, kinds_of
+from datapack.catalog.sources import FORMS, CocoSource, SplitSource, SubsetSource
 from datapack.catalog.sources.derived import inside
 from datapack.catalog.sources.split import list_of
+from datapack.catalog.strict import StrictModel
 from datapack.catalog.validation import Vocabulary, first_problem, nearest
 from datapack.errors import CatalogError, UsageError
 from datapack.hashing import digest_of
@@ -26,11 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from datapack.catalog.sources import AnySource
 
-# The models of sources by the key that tells them apart, which is the first field of their own.
-KINDS: dict[str, type[Source]] = {
-    next(name for name in kind.model_fields if name not in Source.model_fields): kind for kind in get_args(AnySource)
-}
 _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
@@ -42,11 +43,8 @@ _FORMS = {  # each pattern in words, for errors
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
     URL: "an http or https URL",
     **FORMS,
+    **model_section.FORMS,
 }
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re", str_strip_whitespace=True)
 
 
 def _check_pinned(base: Any) -> Any:
@@ -64,7 +62,7 @@ def _check_pinned(base: Any) -> Any:
     return base
 
 
-class Defaults(_Model):
+class Defaults(StrictModel):
     """Settings for all datasets of the catalog."""
 
     base: Annotated[str, BeforeValidator(_check_pinned)] = Field(
@@ -81,52 +79,7 @@ class Defaults(_Model):
     )
 
 
-def _entry_keys(entry: Any) -> Iterable[str]:
-    """Return the keys of a source, which may be a mapping from the file or a model."""
-    return entry.keys() if isinstance(entry, dict) else type(entry).model_fields if isinstance(entry, Source) else ()
-
-
-def _kinds(keys: Iterable[str]) -> list[str]:
-    """Return the kinds that a source with these keys may have: ``coco`` beside ``subset`` is a key of the subset."""
-    named = KINDS.keys() & keys
-    fitting = [kind for kind in named if named <= KINDS[kind].model_fields.keys()]
-    return sorted(fitting or named)
-
-
-def _check_kind(entry: Any) -> Any:
-    """Refuse a source of no kind or of several kinds, before its keys are validated."""
-    keys = _entry_keys(entry)
-    kinds = _kinds(keys)
-    if len(kinds) != 1:
-        raise PydanticCustomError(
-            "kind",
-            "{what}",
-            {
-                "what": "the source has more than one kind" if kinds else "unknown kind of source",
-                "expected": f"one of the keys {', '.join(sorted(KINDS))}",
-                "found": " and ".join(kinds) or ", ".join(keys) or "no key",
-                "fix": None if kinds else next(filter(None, (nearest(key, KINDS) for key in keys)), None),
-            },
-        )
-    return entry
-
-
-def _tag(kind: str) -> str:
-    """Return a tag that can't be a key of the file, so that error paths cannot be confused."""
-    return f"<{kind}>"
-
-
-if TYPE_CHECKING:
-    SourceEntry = AnySource
-else:
-    SourceEntry = Annotated[
-        reduce(or_, (Annotated[source, Tag(_tag(kind))] for kind, source in KINDS.items())),
-        Discriminator(lambda entry: _tag(_kinds(_entry_keys(entry))[0])),
-        BeforeValidator(_check_kind),
-    ]
-
-
-class Version(_Model):
+class Version(StrictModel):
     """One version of a dataset. Do not change a version once it is built; add a new one."""
 
     parent: str | None = Field(
@@ -136,6 +89,9 @@ class Version(_Model):
     )
     sources: tuple[SourceEntry, ...] = Field(
         min_length=1, description="where its files come from; they are fetched in this order"
+    )
+    model: ModelSection | None = Field(
+        None, description="what its weights are, in a dataset of 'kind: model'; a 'run' source says it itself"
     )
     similar_names: bool = Field(
         False,
@@ -147,11 +103,12 @@ class Version(_Model):
     )
 
 
-class Dataset(_Model):
+class Dataset(StrictModel):
     """What a dataset is and who is responsible for it, for all versions."""
 
     title: str = Field(min_length=1, description="a short description")
     licence: str = Field(min_length=1, description="the licence, as an SPDX expression if there is one")
+    kind: Literal["dataset", "model"] = Field("dataset", description="model, if the dataset is the weights of a model")
     homepage: str | None = Field(None, pattern=URL, description="a web page about the dataset")
     publisher: str | None = Field(None, min_length=1, description="the organisation that publishes the dataset")
     contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of the dataset")
@@ -180,6 +137,11 @@ class Entry:
     @property
     def connections(self) -> int:
         return self.defaults.connections
+
+    @property
+    def is_model(self) -> bool:
+        """Whether its files are the weights of a model."""
+        return self.dataset.kind == "model"
 
     @property
     def sources(self) -> tuple[AnySource, ...]:
@@ -211,15 +173,16 @@ class Entry:
     def fingerprint(self) -> str:
         """A digest of the sources, which shows whether the entry changed since it was fetched.
 
-        It covers the sources of the versions that this one is derived from. It covers neither mirrors, hosts and
-        headers, which say how to get the same files, nor the parent.
+        It covers the sources of the versions that this one is derived from, and of a model what ``model.json`` says.
+        It covers neither mirrors, hosts and headers, which say how to get the same files, nor the parent.
         """
         places = {"mirrors", "hosts", "headers"}
         sources = [source.model_dump(mode="json", exclude_defaults=True, exclude=places) for source in self.sources]
-        return digest_of(canonical_json([*sources, *(origin.fingerprint for origin in self.origins)]))
+        model = [[self.dataset.licence, self.version.model and self.version.model.said]] if self.is_model else []
+        return digest_of(canonical_json([*sources, *model, *(origin.fingerprint for origin in self.origins)]))
 
 
-class Catalog(_Model):
+class Catalog(StrictModel):
     """The content of ``datasets.yml``."""
 
     defaults: Defaults = Field(description="settings for all datasets")
@@ -244,6 +207,7 @@ class Catalog(_Model):
         problems = [problem for entry in entries if (problem := _parent_problem(entry, file))]
         private = {entry.reference for entry in entries if entry.dataset.private}
         versions = {entry.reference: entry.sources for entry in entries}
+        problems += [problem for entry in entries if (problem := model_problem(entry, file))]
         if problems := problems or list(origin_problems(versions, private, file)):
             first, *others = problems
             first.details = tuple(map(str, others))
@@ -316,6 +280,15 @@ def _parent_problem(entry: Entry, file: YamlFile) -> CatalogError | None:
     return None
 
 
+# The models that have keys, by their place below a version.
+_BELOW_VERSION: dict[Place, type[StrictModel]] = {
+    (): Version,
+    ("model",): ModelSection,
+    ("model", "input"): InputSize,
+    ("model", "trained_on"): TrainedOnDataset,
+}
+
+
 def _keys(file: YamlFile, place: Place) -> Iterable[str]:
     """Return the known keys at a place in a catalog."""
     match place:
@@ -325,8 +298,8 @@ def _keys(file: YamlFile, place: Place) -> Iterable[str]:
             return Defaults.model_fields
         case ("datasets", _):
             return Dataset.model_fields
-        case ("datasets", _, "versions", _):
-            return Version.model_fields
         case ("datasets", _, "versions", _, "sources", _):
-            return KINDS[_kinds(file.get(place))[0]].model_fields
+            return KINDS[kinds_of(file.get(place))[0]].model_fields
+        case ("datasets", _, "versions", _, *below) if tuple(below) in _BELOW_VERSION:
+            return _BELOW_VERSION[tuple(below)].model_fields
     return ()

@@ -9,7 +9,8 @@ import json
 import sys
 from typing import Any
 
-from datapack.catalog.model import KINDS, Catalog
+from datapack.catalog.model import Catalog
+from datapack.catalog.source_entry import KINDS
 
 # Simple patterns that editors can check in sources; the models check more strictly, and accept nothing else.
 _PATH = r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))"
@@ -26,10 +27,11 @@ def json_schema() -> str:
     for kind in KINDS.values():
         for key, value in schema["$defs"][kind.__name__]["properties"].items():
             _add_pattern(value, _SOURCE_PATTERNS.get(key))
-    schema["$defs"]["LocalSource"] |= {
-        "if": {"properties": {"outside": {"const": True}}, "required": ["outside"]},
-        "else": {"properties": {"local": {"pattern": _PATH}}},
-    }
+    for key in ("local", "run"):
+        schema["$defs"][KINDS[key].__name__] |= {
+            "if": {"properties": {"outside": {"const": True}}, "required": ["outside"]},
+            "else": {"properties": {key: {"pattern": _PATH}}},
+        }
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "datapack catalog", **schema}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from datapack.catalog.model import KINDS
+from datapack.catalog.source_entry import KINDS
 from datapack.doctor.result import Result, note, ok, problem
 from datapack.fetch.kinds.kaggle_credentials import MAKE_ONE, find_kaggle_credential, kaggle_places
 from datapack.text import counted

@@ -15,7 +15,7 @@ from datapack.bag.changes import compare_bytes
 from datapack.bag.fetch_txt import FETCH
 from datapack.bag.listing import is_folder, list_payload
 from datapack.bag.manifest import MANIFEST, PAYLOAD, Manifest
-from datapack.catalog.sources import LocalSource, SubsetSource
+from datapack.catalog.sources import LocalSource, RunSource, SubsetSource
 from datapack.download import Downloader
 from datapack.errors import BagError, FetchError, ManifestError, MismatchError
 from datapack.fetch.claims import Claims
@@ -26,6 +26,7 @@ from datapack.fetch.dvc.pointer import has_pointer
 from datapack.fetch.dvc.repository import set_up
 from datapack.fetch.dvc.settings import check_settings
 from datapack.fetch.kinds.local import is_here
+from datapack.fetch.models.write import ModelFiles
 from datapack.fetch.payload import Payload, remove_payload_link
 from datapack.fetch.sources import fetch_sources
 from datapack.files import disk_errors, link_or_copy, remove_temporaries, sync_folder
@@ -106,6 +107,8 @@ def _is_beside_catalog(source: AnySource, root: Path) -> bool:
     match source:
         case LocalSource():
             return is_here(source, root)
+        case RunSource():
+            return (root / source.run).exists()
         case SubsetSource(names=str(names)):
             return (root / names).exists()
     return False
@@ -248,9 +251,10 @@ def _wrong_copy(job: FetchJob, names: Sequence[str], found: object, details: tup
 
 def _fetch(job: FetchJob, origins: Mapping[Reference, Origin]) -> Bag:
     """Make the bag from its sources, under its temporary name."""
-    contents = fetch_sources(job.entry.sources, _context(job, origins), job.workspace.failures(job.entry.reference))
-    job.check_digest(contents.manifest)
     entry, dataset = job.entry, job.entry.dataset
+    failures, model = job.workspace.failures(entry.reference), ModelFiles.of(entry)
+    contents = fetch_sources(entry.sources, _context(job, origins), failures, model)
+    job.check_digest(contents.manifest)
     facts = {
         "Source-Organization": dataset.publisher,
         "Contact-Name": dataset.contact,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from datapack.bag.bagit import Bag
     from datapack.bag.missing import Missing
+    from datapack.bag.model_facts import ModelFacts
     from datapack.catalog.model import Entry
     from datapack.catalog.sources import Source
     from datapack.download import Downloader, Failure, Fetched
@@ -36,6 +37,7 @@ class SourceResult:
     hint: str = ""  # what to do about those that a server refuses
     # Files of the payload that others were made of, by their path, and whether they stay in it.
     used: Mapping[str, bool] = field(default_factory=dict)
+    model: ModelFacts | None = None  # what its weights are, if it knows
 
 
 @dataclass(frozen=True)

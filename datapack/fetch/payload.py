@@ -238,9 +238,13 @@ class Payload:
         """Write ``missing.csv`` for these files, by their paths in the payload, if there are any."""
         if not missing:
             return
-        file, content = WantedFile(MISSING, "the list of missing files"), format_missing(missing)
+        file = WantedFile(MISSING, "the list of missing files")
         self.claim([file])
-        path = self.folder / MISSING
+        self.put(file, format_missing(missing))
+
+    def put(self, file: WantedFile, content: bytes) -> None:
+        """Write a file that datapack makes itself, at a path that is claimed for it."""
+        path = self.folder / file.path
         with disk_errors(self.folder):
             if not path.is_file() or path.read_bytes() != content:
                 with atomic_writer(path) as out:

@@ -15,6 +15,7 @@ from datapack.catalog.sources import (
     KaggleSource,
     ListSource,
     LocalSource,
+    RunSource,
     SplitSource,
     StorageSource,
     SubsetSource,
@@ -30,6 +31,7 @@ from datapack.fetch.kinds.doi import fetch_doi
 from datapack.fetch.kinds.huggingface import fetch_huggingface
 from datapack.fetch.kinds.kaggle import fetch_kaggle
 from datapack.fetch.kinds.local import fetch_local, find_local
+from datapack.fetch.kinds.run import fetch_run
 from datapack.fetch.kinds.storage import fetch_storage
 from datapack.fetch.kinds.unpack import fetch_unpack
 from datapack.fetch.kinds.url import fetch_url
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from datapack.catalog.sources import AnySource, Source
     from datapack.download import Failure
     from datapack.fetch.context import FetchContext, SourceResult
+    from datapack.fetch.models.write import ModelFiles
     from datapack.fetch.payload import Contents, Payload, WantedFile
 
 _LARGEST_LIST = 64 << 20  # bytes of missing.csv
@@ -71,6 +74,7 @@ _FETCH: Mapping[type[Source], Callable[[Any, FetchContext], SourceResult]] = {
     KaggleSource: fetch_kaggle,
     ListSource: fetch_list,
     LocalSource: fetch_local,
+    RunSource: fetch_run,
     SplitSource: _fetch_split,
     StorageSource: fetch_storage,
     SubsetSource: _fetch_subset,
@@ -85,17 +89,20 @@ _NAMES: Mapping[type[Source], Callable[[Any, FetchContext], Iterable[str]]] = {
 }
 
 
-def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures: Path) -> Contents:
+def fetch_sources(
+    sources: Sequence[AnySource], context: FetchContext, failures: Path, model: ModelFiles | None = None
+) -> Contents:
     """Fetch every source in order; return the contents of the complete payload.
 
     Args:
         sources: the sources of the version.
         context: the payload and what fetching needs; complete files in the payload are not fetched again.
         failures: the path of the report of failed downloads.
+        model: what the version gets beside its sources, if it is a model.
 
     Raises:
-        FetchError: a source could not provide a file, or two sources provide the same one. Complete files are kept for
-            the next run.
+        FetchError: a source could not provide a file, or two sources provide the same one; or the model does not fit
+            what is said about it. Complete files are kept for the next run.
     """
     context = replace(context, named=named_hosts(sources))
     payload = context.payload
@@ -114,6 +121,9 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
         for source in sources:
             read_headers(source)
     payload.begin()
+    if model:
+        model.claim(payload)
+    recorded = None
     for source in sources:
         if source.reads is not None and not payload.has(source.reads):
             check_failures()
@@ -123,6 +133,7 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
                 fix="list the source that provides it before the one that reads it",
             )
         result = _fetch(source, context)
+        recorded = result.model or recorded
         missing.update(result.missing)
         failed.update(result.failed)
         if is_refused(result.failed.values()) and (hint := result.hint or login_hint(source)):
@@ -132,6 +143,8 @@ def fetch_sources(sources: Sequence[AnySource], context: FetchContext, failures:
     payload.drop(path for path, keep in used.items() if not keep)
     _note_given_missing(payload, context)
     payload.add_missing(missing)
+    if model:
+        model.write(payload, recorded)
     return payload.finish()
 
 
@@ -151,7 +164,7 @@ def _note_given_missing(payload: Payload, context: FetchContext) -> None:
 
 def _note_outside(sources: Sequence[AnySource], context: FetchContext) -> None:
     """Say that nobody else can fetch the version from these sources."""
-    outside = [source.label for source in sources if isinstance(source, LocalSource) and source.is_outside]
+    outside = [source.label for source in sources if isinstance(source, LocalSource | RunSource) and source.is_outside]
     if outside:
         context.reporter.note(
             f"{', '.join(outside)}: outside the catalog's folder, so others can't rebuild the version from there; "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datapack.page.cells import Listing
     from datapack.report.facts import Fact, Since
     from datapack.report.image import ImageFacts
+    from datapack.report.model import ModelPage
     from datapack.report.samples import Shown
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -41,6 +42,7 @@ class Head:
     image: ImageFacts | None
     missing: Listing
     missing_reasons: str
+    model: ModelPage | None = None  # of a version that is a model
 
 
 def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Shown, *, deep: bool) -> str:
@@ -59,7 +61,8 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
         sortable=True,
         version=__version__,
         head=head,
-        headline=_headline(survey, lists, len(findings.by_severity(results))),
+        headline=_headline(head.model, survey, lists, len(findings.by_severity(results))),
+        model=head.model,
         findings=findings.by_severity(results),
         silenced=findings.silenced(results),
         findings_table=findings.overview(results),
@@ -68,8 +71,8 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
         deep=deep,
         shown=shown,
         missing=len(survey.missing),
-        coco=_coco_values(lists) if survey.cocos else None,
-        image_plots=coco_images.image_plots(survey, lists),
+        coco=_coco_values(lists) if survey.cocos and head.model is None else None,
+        image_plots=coco_images.image_plots(survey, lists) if head.model is None else [],
         files=_file_values(survey),
         tables=tables.summarise(survey.tables),
         counted=counted,
@@ -77,12 +80,12 @@ def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Sho
     )
 
 
-def _headline(survey: Survey, lists: Lists, found: int) -> list[tuple[str, str]]:
+def _headline(model: ModelPage | None, survey: Survey, lists: Lists, found: int) -> list[tuple[str, str]]:
     """Return the numbers that describe the data best."""
-    numbers: list[tuple[str, str]] = []
-    if survey.cocos or survey.images:
+    numbers = list(model.headline) if model else []
+    if model is None and (survey.cocos or survey.images):
         numbers.append(("Images", f"{len(survey.images) or lists.images:,}"))
-    if survey.cocos:
+    if model is None and survey.cocos:
         numbers += [("Boxes", f"{lists.box_count:,}"), ("Categories", f"{len(lists.category_names):,}")]
     if survey.tables:
         numbers.append(("Tables", f"{len(survey.tables):,}"))

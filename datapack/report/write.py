@@ -17,6 +17,7 @@ from datapack.report import facts
 from datapack.report.choice import choose
 from datapack.report.coco_lists import Lists
 from datapack.report.image import image_facts
+from datapack.report.model import model_page
 from datapack.report.page import Head, make_page
 from datapack.report.samples import Shown, draw, why_not
 
@@ -105,6 +106,7 @@ def _head(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, found: Surve
         image=image_facts(bag, entry.reference, locked, parent) if locked else None,
         missing=facts.missing(found.missing),
         missing_reasons=facts.missing_reasons(found.missing),
+        model=model_page(bag) if entry.is_model else None,
     )
 
 

@@ -17,6 +17,7 @@ from datapack.catalog.sources import (
     KaggleSource,
     ListSource,
     LocalSource,
+    RunSource,
     Source,
     SplitSource,
     UnpackSource,
@@ -27,6 +28,7 @@ from datapack.errors import DatapackError, FetchError
 from datapack.fetch.headers import read_headers
 from datapack.fetch.kinds.kaggle_credentials import find_kaggle_credential, kaggle_places
 from datapack.fetch.kinds.local import is_here, list_local
+from datapack.fetch.kinds.run import TAKEN as RUN_FILES
 from datapack.fetch.list_file import read_list
 from datapack.fetch.payload import payload_path
 from datapack.files import FileStat
@@ -101,7 +103,7 @@ class SourceCost:
     @property
     def is_remote(self) -> bool:
         """Whether its files come over a network."""
-        return not isinstance(self.source, LocalSource | UnpackSource) and self.source.origin is None
+        return not isinstance(self.source, LocalSource | RunSource | UnpackSource) and self.source.origin is None
 
 
 def public_label(source: Source) -> tuple[str, str]:
@@ -183,6 +185,17 @@ def _count_local(source: LocalSource, context: _Context) -> _Counted:
     return SourceCost(source, whole, Amount(len(here), sum(here)), linked), paths
 
 
+def _count_run(source: RunSource, context: _Context) -> _Counted:
+    """Count the files of a run that are taken."""
+    folder = context.workspace.root / source.run
+    if not folder.is_dir():
+        raise FetchError("no such folder", where=source.label)
+    stats = {name: FileStat.of((folder / name).stat()) for name in RUN_FILES if (folder / name).is_file()}
+    here = [stat.size for name, stat in stats.items() if context.earlier.stat(payload_path(source.into, name)) == stat]
+    whole = Amount(len(stats), sum(stat.size for stat in stats.values()))
+    return SourceCost(source, whole, Amount(len(here), sum(here))), {}
+
+
 def _count_url(source: UrlSource, context: _Context) -> _Counted:
     return _count_files(source, {payload_path(source.into, source.file_name): source.url}, context), {}
 
@@ -255,6 +268,7 @@ _COUNT: Mapping[type[Source], Callable[[Any, _Context], _Counted]] = {
     KaggleSource: _count_kaggle,
     ListSource: _count_list,
     LocalSource: _count_local,
+    RunSource: _count_run,
     SplitSource: _count_split,
     UrlSource: _count_url,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from datapack.catalog.model_summary import UNKNOWN, known_model, model_json, summary
 from datapack.errors import ImageError
 from datapack.image.stand_in import STAND_IN_MEANS
 from datapack.oci.layout import Layout
@@ -13,6 +14,7 @@ from datapack.text import short_digest, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from datapack.bag.model_facts import ModelFacts
     from datapack.catalog.lock import Lock, LockEntry
     from datapack.catalog.model import Catalog, Entry
     from datapack.reference import Reference
@@ -40,6 +42,13 @@ class Row:
     bytes: int | None = None
     digest: str | None = None
     stand_in: bool = False  # its image is only for tests and the demo
+    kind: str = "dataset"  # or model
+    model: ModelFacts | None = None  # what is known of a model
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row for JSON."""
+        model = model_json(self.model) if self.model else None
+        return {**vars(self), "reference": str(self.reference), "built": self.built or None, "model": model}
 
 
 def rows(workspace: Workspace, catalog: Catalog, lock: Lock) -> list[Row]:
@@ -61,6 +70,8 @@ def _row(workspace: Workspace, entry: Entry, locked: LockEntry | None) -> Row:
         bytes=locked.bytes if locked else None,
         digest=locked.digest if locked else None,
         stand_in=bool(locked and locked.stand_in),
+        kind=dataset.kind,
+        model=known_model(workspace, entry),
     )
 
 
@@ -77,7 +88,7 @@ def built(workspace: Workspace, reference: Reference, image: str | None) -> Buil
 def table(rows: Sequence[Row]) -> str:
     """Format rows in `WIDTH` columns, unless a reference is very long.
 
-    A version takes two lines, plus a third if its image has a stand-in base.
+    A version takes two lines, and one more each if it is a model and if its image has a stand-in base.
     """
     cells = [_HEADS, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -107,8 +118,13 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _about(row: Row) -> str:
-    """Return the title, shortened to fit the line, and the licence."""
+    """Return the title and the licence, and what a model is, each shortened to fit its line."""
     title, licence = " ".join(row.title.split()), f" ({' '.join(row.licence.split())})"
     room = max(WIDTH - len(licence) - 2, 20)
-    line = f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"
-    return f"{line}\n  its image is not for a Safe Haven: it is based on {STAND_IN_MEANS}" if row.stand_in else line
+    lines = [f"  {title if len(title) <= room else f'{title[: room - 3].rstrip()}...'}{licence}"]
+    if row.kind == "model":
+        about = f"model: {summary(row.model) if row.model else UNKNOWN}"
+        lines.append(f"  {about if len(about) <= WIDTH - 2 else f'{about[: WIDTH - 5].rstrip()}...'}")
+    if row.stand_in:
+        lines.append(f"  its image is not for a Safe Haven: it is based on {STAND_IN_MEANS}")
+    return "\n".join(lines)

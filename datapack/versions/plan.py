@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
+from datapack.catalog.model_summary import UNKNOWN, known_model, summary
 from datapack.errors import BagError, DatapackError
 from datapack.fetch.dvc.cache import DvcCache
 from datapack.fetch.dvc.pointer import has_pointer, read_pointer
@@ -59,6 +60,7 @@ class VersionPlan:
     written: Amount  # of it, new on this disk
     sources: tuple[SourceCost, ...]  # if they are asked
     is_locked: bool = True  # whether the lock says what the version will be
+    model: str | None = None  # what a model is, in short
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Plan:
 def _version_json(version: VersionPlan) -> dict[str, Any]:
     sources = [{"source": cost.label, "whole": vars(cost.whole), "here": vars(cost.here)} for cost in version.sources]
     amounts = {"whole": vars(version.whole), "fetched": vars(version.fetched), "written": vars(version.written)}
-    return {"reference": str(version.reference), "from": version.way, **amounts, "sources": sources}
+    facts = {"reference": str(version.reference), "model": version.model, "from": version.way}
+    return {**facts, **amounts, "sources": sources}
 
 
 def _layers_json(amount: Amount) -> dict[str, Any]:
@@ -158,10 +161,18 @@ def _versions(
         for other in _needs(catalog, lock, entry, own):
             if other.reference not in needed:
                 visit(other, FetchOptions())
-        needed[entry.reference] = own
+        needed[entry.reference] = replace(own, model=_model(workspace, entry))
 
     visit(entry, options)
     return iter(needed.values())
+
+
+def _model(workspace: Workspace, entry: Entry) -> str | None:
+    """Return what a model is, in short; None if the version is none."""
+    if not entry.is_model:
+        return None
+    known = known_model(workspace, entry)
+    return summary(known) if known else UNKNOWN
 
 
 def _needs(catalog: Catalog, lock: Lock, entry: Entry, own: VersionPlan) -> Iterator[Entry]:

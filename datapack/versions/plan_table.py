@@ -34,6 +34,8 @@ def table(plan: Plan, root: Path) -> list[str]:
 
 def _version_lines(version: VersionPlan) -> Iterator[str]:
     yield f"{version.reference}: {_amount(version.whole, 'file')}, {_WAYS[version.way]}"
+    if version.model:
+        yield f"  model: {version.model}"
     if version.sources:
         rows = [_HEADS, *map(_row, version.sources)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -13,6 +13,7 @@ from datapack.bag.listing import is_folder
 from datapack.catalog.git import first_day_of
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
+from datapack.catalog.model_summary import UNKNOWN, known_model, labelled, model_json
 from datapack.errors import FetchError, VersioningError
 from datapack.fetch.dvc.pointer import has_pointer
 from datapack.files import read_limited
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from datapack.bag.model_facts import ModelFacts
     from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
     from datapack.reference import Reference
@@ -52,6 +54,7 @@ class Shown:
     lock: dict[str, Any] | None
     here: dict[str, Any]
     then: tuple[str, ...]  # commands that come next
+    model: ModelFacts | None = None  # what is known of a model; it is in `catalog` too
 
     def to_json(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -74,17 +77,19 @@ def show(workspace: Workspace, reference: Reference) -> Shown:
     catalog, lock = Catalog.read(workspace.catalog), Lock.read(workspace.lock)
     entry, locked = find_entry(workspace, reference), lock.entries.get(reference)
     here = _here(workspace, lock, reference)
+    model = known_model(workspace, entry) if entry else None
     return Shown(
         reference=reference,
-        catalog=_described(workspace, entry) if entry else None,
+        catalog=_described(workspace, entry, model) if entry else None,
         family=_family(catalog, lock, reference, entry),
         lock=_locked(workspace, locked) if locked else None,
         here=here,
         then=tuple(_next(reference, entry, here)),
+        model=model,
     )
 
 
-def _described(workspace: Workspace, entry: Entry) -> dict[str, Any]:
+def _described(workspace: Workspace, entry: Entry, model: ModelFacts | None) -> dict[str, Any]:
     """Return what the catalog says, with the line of each source."""
     file, reference = YamlFile.read(workspace.catalog), entry.reference
     place = ("datasets", reference.name, "versions", reference.version)
@@ -94,6 +99,7 @@ def _described(workspace: Workspace, entry: Entry) -> dict[str, Any]:
         line = file.line((*place, "sources", number))
         sources.append({"kind": kind, "what": what, "into": source.into, "line": line})
     facts = {name: getattr(entry.dataset, name) for name in _FACTS}
+    facts |= {"kind": entry.dataset.kind, "model": model_json(model) if model else None}
     return {**facts, "line": file.line(place), "sources": sources, "base": entry.base}
 
 
@@ -222,7 +228,7 @@ def _next(reference: Reference, entry: Entry | None, here: dict[str, Any]) -> It
 
 def table(shown: Shown, root: Path) -> list[str]:
     """Format everything about a version; paths are relative to ``root``."""
-    lines = [str(shown.reference), *_catalog_lines(shown.catalog), *_family_lines(shown.family)]
+    lines = [str(shown.reference), *_catalog_lines(shown.catalog, shown.model), *_family_lines(shown.family)]
     lines += ["", *_lock_lines(shown.lock), "", *_here_lines(shown.here, root)]
     return [*lines, "", *(f"{'next' if not number else '':{_WIDTH}}{line}" for number, line in enumerate(shown.then))]
 
@@ -233,18 +239,26 @@ def _labelled(label: str, *values: str | None) -> list[str]:
     return [f"{label if not number else '':{_WIDTH}}{value}" for number, value in enumerate(known)]
 
 
-def _catalog_lines(catalog: dict[str, Any] | None) -> list[str]:
+def _catalog_lines(catalog: dict[str, Any] | None, model: ModelFacts | None) -> list[str]:
     if catalog is None:
         return _labelled("catalog", "withdrawn: datasets.yml no longer has it")
     access = "private: not everybody may have it" if catalog["private"] else "public"
     lines = [line for name in _FACTS if name != "private" for line in _labelled(name, catalog[name])]
     lines += _labelled("access", access)
+    if catalog["kind"] == "model":
+        lines += _model_lines(model)
     sources = [
         f"{source['kind']} {source['what']}{' into ' + source['into'] if source['into'] else ''}"
         f"   datasets.yml:{source['line']}"
         for source in catalog["sources"]
     ]
     return [*lines, *_labelled("sources", *sources)]
+
+
+def _model_lines(model: ModelFacts | None) -> list[str]:
+    if model is None:
+        return _labelled("model", UNKNOWN)
+    return [line for label, value in labelled(model) for line in _labelled(label, value)]
 
 
 def _family_lines(family: dict[str, Any]) -> list[str]:

@@ -38,6 +38,11 @@ def test_what_is_written_is_read_back(facts):
         {"min_size": "800"},
         {"metrics": {"mAP": "good"}},
         {"trained_on": {"dataset": "reef@v1"}},
+        {"trained_on": {"reference": "reef@v1"}},
+        {"trained_on": {"reference": "reef@v1", "digest": "sha256:0", "text": "COCO"}},
+        {"trained_on": {"text": 7}},
+        {"weights": "../weights.pt"},
+        {"card": "/etc/passwd"},
         {"extra": 1},
     ],
 )

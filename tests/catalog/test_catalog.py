@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapack.catalog import lock, model
-from datapack.catalog.model import KINDS, Catalog, Version
+from datapack.catalog.model import Catalog, Version
 from datapack.catalog.schema import json_schema
+from datapack.catalog.source_entry import KINDS
 from datapack.catalog.sources import (
     CocoSource,
     DoiSource,
@@ -23,6 +24,7 @@ from datapack.catalog.sources import (
     KaggleSource,
     ListSource,
     LocalSource,
+    RunSource,
     SplitSource,
     StorageSource,
     SubsetSource,
@@ -98,8 +100,10 @@ def test_each_kind_of_source_is_read(read):
         {"huggingface": "datasets/owner/name", "revision": "0" * 40},
         {"storage": "s3://bucket/folder/"},
         {"unpack": "data.zip"},
+        {"run": "runs/r1"},
     ]
-    text = with_sources(*sources).replace("v1:", "v0: {sources: [{local: a}]}\n      v1:")
+    text = with_sources(*sources).replace("v1:", "v0: {sources: [{run: a}]}\n      v1:")
+    text = text.replace("title:", "kind: model\n    title:")
     kinds = [type(source) for source in read(text).entry(Reference("reef", "v1")).sources]
     assert kinds == [
         KaggleSource,
@@ -113,6 +117,7 @@ def test_each_kind_of_source_is_read(read):
         HuggingFaceSource,
         StorageSource,
         UnpackSource,
+        RunSource,
     ]
     assert set(KINDS.values()) == set(kinds)
 
@@ -144,7 +149,7 @@ def test_version_can_be_made_from_source_objects():
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    license: MIT"),
-            ":7: datasets.reef: unknown key 'license': expected one of contact, homepage, licence",
+            ":7: datasets.reef: unknown key 'license': expected one of contact, homepage, kind, licence",
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    private: perhaps"),

@@ -5,8 +5,9 @@ import json
 import jsonschema
 import pytest
 
-from datapack.catalog.model import KINDS, Catalog
+from datapack.catalog.model import Catalog
 from datapack.catalog.schema import json_schema
+from datapack.catalog.source_entry import KINDS
 
 COMMIT = "0" * 40
 ACCEPTED = (
@@ -26,12 +27,15 @@ ACCEPTED = (
     {"subset": "o@v1", "count": 3, "categories": ["a", 1], "names": ["a"], "sequences": 2, "drop": ["DP204"]},
     {"subset": "o@v1", "names": "n.txt", "sequences": ["s"], "coco": ["t.json"], "min_size": 3, "seed": 1},
     {"split": "o@v1", "ratios": {"train": 0.5, "val": 0.5}, "by": "image", "coco": "t.json"},
+    {"run": "runs/r1", "into": "model"},
+    {"run": "/safe_outputs/r1", "outside": True},
 )
 REFUSED = (
     {"local": "/data/x"},
     {"local": "../x", "outside": False},
     {"url": "ftp://a.example/x"},
     {"list": "../l.csv"},
+    {"run": "/safe_outputs/r1"},
     {"storage": "s3://b/", "anonymous": "yes"},
     {"unpack": "a.zip", "into": "../x"},
     {"subset": "o@v1", "count": 0},

@@ -12,6 +12,7 @@ from datapack.catalog.sources.doi import DoiSource
 from datapack.catalog.sources.huggingface import HuggingFaceSource
 from datapack.catalog.sources.kaggle import KaggleSource
 from datapack.catalog.sources.local import LocalSource
+from datapack.catalog.sources.run import RunSource
 from datapack.catalog.sources.split import SplitSource
 from datapack.catalog.sources.storage import StorageSource
 from datapack.catalog.sources.subset import SubsetSource
@@ -26,6 +27,7 @@ AnySource = (
     | KaggleSource
     | ListSource
     | LocalSource
+    | RunSource
     | SplitSource
     | StorageSource
     | SubsetSource
@@ -44,6 +46,7 @@ __all__ = [
     "KaggleSource",
     "ListSource",
     "LocalSource",
+    "RunSource",
     "Source",
     "SplitSource",
     "StorageSource",

@@ -19,13 +19,21 @@ _NOT_BELOW = (
 )
 
 
-def _error_at(field: str, value: str, error: ValueError) -> ValidationError:
-    """Return an error about a field that shows only once all fields are known."""
-    details = InitErrorDetails(type="value_error", loc=(field,), input=value, ctx={"error": error})
-    return ValidationError.from_exception_data("LocalSource", [details])
+def is_outside(path: str) -> bool:
+    """Whether a path leads out of the catalog's folder, or names it in a way that holds only on this machine."""
+    plain = PurePosixPath(path)
+    return plain.is_absolute() or ".." in plain.parts
 
 
-def _plain_path(path: str) -> str:
+def check_outside(field: str, path: str) -> None:
+    """Refuse a path outside the catalog's folder, which the source does not allow; the error is about its field."""
+    if is_outside(path):
+        details = InitErrorDetails(type="value_error", loc=(field,), input=path, ctx={"error": ValueError(_NOT_BELOW)})
+        raise ValidationError.from_exception_data("Source", [details])
+
+
+def plain_path(path: str) -> str:
+    """Return a path of the catalog's machine without what changes nothing; raise `ValueError` if it names no file."""
     plain = PurePosixPath(path)
     if not path or plain == PurePosixPath() or "\0" in path:
         raise ValueError("not a path below the catalog's folder: name a file, a folder or a glob")
@@ -39,7 +47,7 @@ class LocalSource(Source):
     fixed part. Hidden files in a folder are copied too; as in a shell, a glob matches them only where it names the dot.
     """
 
-    local: Annotated[str, AfterValidator(_plain_path)] = Field(
+    local: Annotated[str, AfterValidator(plain_path)] = Field(
         description="a file, a folder or a glob, relative to the folder of datasets.yml"
     )
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
@@ -56,12 +64,11 @@ class LocalSource(Source):
 
     @model_validator(mode="after")
     def _check_place(self) -> Self:
-        if self.is_outside and not self.outside:
-            raise _error_at("local", self.local, ValueError(_NOT_BELOW))
+        if not self.outside:
+            check_outside("local", self.local)
         return self
 
     @property
     def is_outside(self) -> bool:
-        """Whether the path leads out of the catalog's folder, or names it in a way that holds only on this machine."""
-        plain = PurePosixPath(self.local)
-        return plain.is_absolute() or ".." in plain.parts
+        """Whether the path leads out of the catalog's folder, so that others can't rebuild from it."""
+        return is_outside(self.local)

@@ -39,5 +39,4 @@ def run(options: argparse.Namespace) -> Answer:
     from datapack.versions.listing import rows, table
 
     found = rows(here, catalog, Lock.read(here.lock))
-    versions = [{**vars(row), "reference": str(row.reference), "built": row.built or None} for row in found]
-    return Answer({"versions": versions}, table(found).split("\n"))
+    return Answer({"versions": [row.to_json() for row in found]}, table(found).split("\n"))
