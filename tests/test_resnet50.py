@@ -26,7 +26,7 @@ def catalog(tmp_path, server):
     root = tmp_path / "catalog"
     root.mkdir()
     shutil.copy(PROJECT / "datasets.yml", root)
-    replace(root / "datasets.yml", "https://download.pytorch.org", server.url)
+    replace(root / "datasets.yml", f"https://download.pytorch.org/models/{NAME}", f"{server.url}/models/{NAME}")
     make_base(root / "base")
     return Catalog(root)
 
