@@ -207,7 +207,11 @@ class Catalog(StrictModel):
         problems = [problem for entry in entries if (problem := _parent_problem(entry, file))]
         private = {entry.reference for entry in entries if entry.dataset.private}
         versions = {entry.reference: entry.sources for entry in entries}
-        problems += [problem for entry in entries if (problem := model_problem(entry, file))]
+        models = (
+            model_problem(entry.reference, entry.sources, entry.version.model, file, is_model=entry.is_model)
+            for entry in entries
+        )
+        problems += filter(None, models)
         if problems := problems or list(origin_problems(versions, private, file)):
             first, *others = problems
             first.details = tuple(map(str, others))

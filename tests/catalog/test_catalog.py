@@ -334,8 +334,12 @@ def test_entries_come_in_the_order_of_the_file():
     """The project's own catalog lists its versions in the order of the file."""
     entries = Catalog.read(ROOT / "datasets.yml").entries()
     fathom = ["fathom24@v1", "fathom24-mini@v1", "fathom24-split@v1"]
-    assert [str(entry.reference) for entry in entries] == [*fathom, "resnet50@imagenet1k-v2", "reef@v1"]
-    assert [entry.dataset.private for entry in entries] == [True, True, True, False, False]
+    detectors = ["fasterrcnn@coco-v1", "fasterrcnn-v2@coco-v1", "retinanet-v2@coco-v1", "fcos@coco-v1"]
+    others = ["dfine-large@coco-v1", "rf-detr-medium@coco-v1", "mbari-315k-yolov5@v1"]
+    references = [*fathom, "resnet50@imagenet1k-v2", *detectors, *others, "reef@v1"]
+    assert [str(entry.reference) for entry in entries] == references
+    assert [str(entry.reference) for entry in entries if entry.dataset.private] == fathom
+    assert [str(entry.reference) for entry in entries if entry.is_model] == [*detectors, *others]
 
 
 def fingerprint(read, *sources: object) -> str:
