@@ -40,11 +40,12 @@ class Limits:
 
 
 def run_isolated(job: str, value: dict[str, Any], where: Path, limits: Limits, files: Sequence[int] = ()) -> Any:
-    """Run a function in a process of its own; return what it returns.
+    """Do some work in a process of its own; return what it finds.
 
     Args:
-        job: the function, such as ``datapack.weights.onnx_worker:check``: it gets ``value``, and returns JSON.
-        value: its argument, as JSON can hold it.
+        job: such as ``datapack.weights.onnx_worker:reader``: it gets ``value``, opens what it needs, and returns the
+            function that does the work with the limits, whose result is JSON.
+        value: its argument, as JSON can hold it, with the ``path`` of the file.
         where: the file that it reads, for errors.
         limits: what it may use.
         files: descriptors that it inherits, with the same numbers.
@@ -92,10 +93,10 @@ def main() -> None:
     question = json.loads(sys.stdin.buffer.read())
     limits = Limits(**{name: question[name] for name in Limits.__dataclass_fields__})
     module, _, name = question["job"].partition(":")
-    function = getattr(importlib.import_module(module), name)
+    work = getattr(importlib.import_module(module), name)(question["value"])
     _confine(limits)
     try:
-        answer = {"value": function(question["value"])}
+        answer = {"value": work()}
     except DatapackError as error:
         facts = {key: _text(getattr(error, key)) for key in ("what", "where", "expected", "found", "fix")}
         answer = {"error": {**facts, "details": list(error.details)}}

@@ -34,7 +34,7 @@ def read_onnx(path: Path) -> WeightsFile:
         most = readable_size(_LARGEST)
         raise WeightsError("too large for an ONNX model", where=path, expected=f"at most {most}", found=size)
     found: dict[str, Any] = run_isolated(
-        "datapack.weights.onnx_worker:read", {"path": str(path)}, path, Limits(_MEMORY, _SECONDS, opens_files=True)
+        "datapack.weights.onnx_worker:reader", {"path": str(path)}, path, Limits(_MEMORY, _SECONDS, opens_files=True)
     )
     tensors = {name: TensorInfo(dtype, tuple(shape)) for name, dtype, shape in found["tensors"]}
     return WeightsFile("ONNX", tensors, found["metadata"], complaint=found["complaint"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from datapack.errors import WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _DTYPES = {  # the types of ONNX that safetensors has too
     "BFLOAT16": "BF16",
@@ -37,9 +38,12 @@ _DTYPES = {  # the types of ONNX that safetensors has too
 _LONGEST = 1000  # characters of a complaint, which can have a whole model in it
 
 
-def read(value: dict[str, Any]) -> dict[str, Any]:
-    """Read the model at a path: return its tensors, its metadata, and what the checker says."""
-    path = Path(value["path"])
+def reader(value: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Return the function that reads the model at a path: its tensors, its metadata, and what the checker says."""
+    return partial(_read, Path(value["path"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, ValueError, OSError) as error:

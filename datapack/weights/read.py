@@ -31,8 +31,21 @@ def read_weights(path: Path) -> WeightsFile:
     """
     with disk_errors(path, WeightsError), open_regular(path, WeightsError) as file:
         head = file.read(HEAD)
-        size = file.seek(0, os.SEEK_END)
-        return _read(file, head, size, path)
+        return _read(file, head, file.seek(0, os.SEEK_END), path)
+
+
+def read_pickles(file: BinaryIO, path: Path) -> WeightsFile:
+    """Read an open file of PyTorch; ``path`` is where it is, for errors.
+
+    Raises:
+        WeightsError: the file is broken, cut off, or none of PyTorch.
+    """
+    file.seek(0)
+    head = file.read(HEAD)
+    try:
+        return weights_of(_pickled(file, head, file.seek(0, os.SEEK_END)))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise WeightsError(str(error), where=path) from error
 
 
 def _read(file: BinaryIO, head: bytes, size: int, path: Path) -> WeightsFile:
@@ -49,10 +62,7 @@ def _read(file: BinaryIO, head: bytes, size: int, path: Path) -> WeightsFile:
         from datapack.weights.safetensors_file import read_safetensors
 
         return read_safetensors(file, size, path)
-    try:
-        return weights_of(_pickled(file, head, size))
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise WeightsError(str(error), where=path) from error
+    return read_pickles(file, path)
 
 
 def is_safetensors(head: bytes) -> bool:

@@ -25,6 +25,7 @@ COMMANDS = (
     "verify",
     "diff",
     "base",
+    "convert",
     "remove",
     "doctor",
     "completion",

@@ -4,6 +4,7 @@ import collections
 
 import pytest
 
+from datapack.weights.convert import convert
 from datapack.weights.read import read_weights
 from tests.weights.saved import DTYPES, checkpoint, flat, info, random_state
 
@@ -67,3 +68,46 @@ def test_a_subclass_of_tensor(tmp_path):
     weight.tag = "x"
     torch.save(collections.OrderedDict(w=weight), tmp_path / "m.pth")
     assert list(read_weights(tmp_path / "m.pth").tensors) == ["w"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_conversion_is_bit_for_bit(tmp_path, zipped):
+    """Every number of every tensor has the bits that PyTorch loads, and safetensors gives them back."""
+    import torch
+    from safetensors.torch import load_file
+
+    names = DTYPES if zipped else OLD
+    for seed in range(5):
+        state = random_state(seed, tuple(name for name in names if name != "complex128"))
+        path = tmp_path / f"{seed}.pth"
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+        convert(path, tmp_path / f"{seed}.safetensors")
+        same(load_file(tmp_path / f"{seed}.safetensors"), torch.load(path, weights_only=True))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_conversion_of_a_checkpoint(tmp_path, zipped):
+    """Whole modules give their state dictionaries, and a key those below it."""
+    import torch
+    from safetensors.torch import load_file
+
+    path = tmp_path / "last.pt"
+    torch.save(checkpoint(), path, _use_new_zipfile_serialization=zipped)
+    loaded = torch.load(path, weights_only=False)
+    convert(path, tmp_path / "all.safetensors")
+    convert(path, tmp_path / "ema.safetensors", key="ema")
+    same(load_file(tmp_path / "all.safetensors"), flat(loaded))
+    same(load_file(tmp_path / "ema.safetensors"), loaded["ema"].state_dict())
+    loaded["ema"].load_state_dict(load_file(tmp_path / "ema.safetensors"))
+
+
+def same(found: dict, expected: dict) -> None:
+    """Check that tensors are equal bit by bit, NaNs too."""
+    import torch
+
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert info(found[name]) == info(tensor), name
+        assert found[name].is_contiguous()
+        bits = [torch.empty_like(found[name]).copy_(one).reshape(-1).view(torch.uint8) for one in (found[name], tensor)]
+        assert torch.equal(*bits), name
