@@ -23,6 +23,7 @@ COMMANDS = (
     "push",
     "run",
     "verify",
+    "sign",
     "diff",
     "base",
     "convert",
