@@ -1,14 +1,17 @@
-"""The four commands: check, train, evaluate, predict. Torch is imported only once the data has been checked.
+"""The four commands: check, train, evaluate, predict. A framework is imported only once the data has been checked.
 
 Its import takes seconds and swallows the error of a signal that comes in the meantime, so signals are checked after it.
 """
 
 from __future__ import annotations
 
+import importlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from trainers.config import framework_of
 from trainers.dataset.prepare import check_data, prepare_data
+from trainers.errors import TrainingError
 from trainers.process import check_signals
 from trainers.run.folder import EVALUATION, PREDICTIONS
 from trainers.run.inputs import Start, find_checkpoint, find_model, find_weights
@@ -34,12 +37,9 @@ def train(config: Config, context: RunContext, run: Run) -> str:
     """Train a detector on checked data; return the run's name and its mAP."""
     began = time.monotonic()
     weights = find_weights(config.model.weights, context.base)
-    checkpoint = find_checkpoint(config.resume, run, context.base)
+    checkpoint = find_checkpoint(config.resume, run, context.base, framework_of(config.model.name).checkpoint)
     data = prepare_data(config, context, "train")
-    from trainers.pytorch import jobs
-
-    check_signals()
-    outcome = jobs.train(config, context, run, data, Start(began, weights, checkpoint))
+    outcome = _jobs(config).train(config, context, run, data, Start(began, weights, checkpoint))
     evaluation = outcome.best.get("evaluation")  # only in the first process
     unfinished = "" if outcome.finished else ", stopped by training.max_hours; run the same job again to go on"
     return f"{run.folder.name} mAP={_score(evaluation and evaluation['mAP'])}{unfinished}"
@@ -49,10 +49,7 @@ def evaluate(config: Config, context: RunContext, run: Run) -> str:
     """Evaluate a trained detector on the validation images; return the run's name and its mAP."""
     model = find_model(config.evaluation.model, run, context.base)
     data = prepare_data(config, context, "validation")
-    from trainers.pytorch import jobs
-
-    check_signals()
-    evaluation = jobs.evaluate(config, context, data, model)
+    evaluation = _jobs(config).evaluate(config, context, data, model)
     if evaluation is None:  # only the first process has it
         return run.folder.name
     run.write_json(EVALUATION, evaluation.to_json())
@@ -63,14 +60,33 @@ def predict(config: Config, context: RunContext, run: Run) -> str:
     """Write what a trained model detects in the images of ``data.eval``; return the run's name and the count."""
     model = find_model(config.evaluation.model, run, context.base)
     data = prepare_data(config, context, "eval")
-    from trainers.pytorch import jobs
-
-    check_signals()
-    detections = jobs.predict(config, context, data, model)
+    detections = _jobs(config).predict(config, context, data, model)
     if not context.place.is_first:
         return run.folder.name
     count = run.write_rows(PREDICTIONS, detections.results())
     return f"{run.folder.name} {count:,} detections in {len(data.coco):,} images"
+
+
+def _jobs(config: Config) -> Any:
+    """Import the jobs of the framework that `model.name` selects.
+
+    Raises:
+        TrainingError: it is not installed.
+    """
+    framework = framework_of(config.model.name)
+    try:
+        jobs = importlib.import_module(framework.jobs)
+    except ModuleNotFoundError as error:
+        check_signals()
+        name = error.name or str(error)
+        if name.startswith(("datapack.", "trainers.")):
+            raise
+        fix = f"use the image of {framework.name}, or install it in a clone: {framework.install}"
+        raise TrainingError(
+            f"{config.model.name} needs a package that is missing", found=f"no {name}", fix=fix
+        ) from error
+    check_signals()
+    return jobs
 
 
 def _checked(config: Config, dataset: Dataset) -> str:

@@ -14,7 +14,7 @@ from tests.workplace import mount
 
 pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("trained")]  # one training for all
 
-FILES = {"checkpoint.pt", "coco_eval.json", "log.txt", "metrics.jsonl", "model.pt", "report.html", "run.json"}
+FILES = {"checkpoint.pt", "coco_eval.json", "log.txt", "metrics.jsonl", "model.safetensors", "report.html", "run.json"}
 
 
 def last(done) -> str:
@@ -116,13 +116,14 @@ def test_a_finished_run_has_nothing_left_to_do(trained):
 def test_a_model_is_not_evaluated_on_images_that_it_has_seen(trained):
     """With another seed the images for validation are others, of which most were for training."""
     haven, _ = trained
-    haven.configure(seed=1, run="other", evaluation={"model": str(haven.outputs / "run" / "model.pt")})
+    haven.configure(seed=1, run="other", evaluation={"model": str(haven.outputs / "run" / "model.safetensors")})
     done = haven.fork("evaluate")
     haven.configure(training={"epochs": 2})
     assert done.returncode == 2
     assert last(done) == (
-        "EVALUATION FAILED: this model.pt was trained on another split: it has seen images that are now for "
-        "validation: expected seed 1, found seed 0; evaluate it with the configuration of its training"
+        f"EVALUATION FAILED: {haven.outputs / 'run' / 'model.safetensors'}: this model was trained on another split: "
+        "it has seen images that are now for validation: expected seed 1, found seed 0; "
+        "evaluate it with the configuration of its training"
     )
 
 
@@ -130,10 +131,10 @@ def test_a_model_is_not_evaluated_on_images_that_it_has_seen(trained):
 def test_the_results_of_a_run_are_not_replaced_by_those_of_another_model(trained, command):
     """`coco_eval.json` and `predictions.json` are of the model beside them."""
     haven, _ = trained
-    other = haven.data / "model.pt"
-    other.write_bytes((haven.outputs / "run" / "model.pt").read_bytes())
+    other = haven.data / "model.safetensors"
+    other.write_bytes((haven.outputs / "run" / "model.safetensors").read_bytes())
     before = (haven.outputs / "run" / "coco_eval.json").read_bytes()
-    haven.configure(evaluation={"model": "model.pt"})
+    haven.configure(evaluation={"model": "model.safetensors"})
     done = haven.fork(command)
     haven.configure(training={"epochs": 2})
     assert done.returncode == 2
@@ -181,7 +182,7 @@ def test_full_outputs_end_the_job_with_one_line(haven):
     assert re.search(
         r"TRAINING FAILED: .*not enough space on the disk: expected \d+ MB, found .* MB free; make room", last(done)
     )
-    assert not {"checkpoint.pt", "model.pt"} & left
+    assert not {"checkpoint.pt", "model.safetensors"} & left
     assert not [name for name in left if name.startswith(".")]
 
 

@@ -22,12 +22,15 @@ from trainers.dataset.coco import Category, Coco
 from trainers.evaluation.coco import Evaluator
 from trainers.log import Log
 from trainers.process import Place
-from trainers.pytorch.distributed import Group
-from trainers.pytorch.loader import Loader
-from trainers.pytorch.loop import Job
+from trainers.pytorch.distributed import TorchGroup
+from trainers.pytorch.learner import TorchLearner
+from trainers.pytorch.loader import Batch, Loader
 from trainers.pytorch.model import keep_boxes_exact
 from trainers.pytorch.normalize import NormalizeAndPad
 from trainers.run.folder import Run
+from trainers.training.checkpoint import split_facts
+from trainers.training.loop import Job
+from trainers.training.model_file import ModelInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,10 +157,26 @@ class _Predictor(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
 
-def tiny_job(folder: Path, config: Config | None = None, group: Group | None = None, count: int = 10) -> Job:
+def tiny_info(config: Config) -> ModelInfo:
+    """Describe the model of such a job."""
+    return ModelInfo(
+        framework="pytorch",
+        name=config.model.name,
+        categories=((3, "red"), (8, "green")),
+        min_size=config.image.min_size,
+        max_size=config.image.max_size,
+        reference="squares@v1",
+        digest=DIGEST,
+        split=split_facts(config),
+    )
+
+
+def tiny_job(
+    folder: Path, config: Config | None = None, group: TorchGroup | None = None, count: int = 10
+) -> Job[Batch]:
     """Make a job whose run is in ``folder``: 6 of 10 images to train on, 4 to validate on."""
     config = config or tiny_config()
-    group = group or Group(Place(), torch.device("cpu"))
+    group = group or TorchGroup(Place(), torch.device("cpu"))
     coco, pixels = squares(count)
     training, validation = np.arange(count - 4), np.arange(count - 4, count)
     place = group.place
@@ -169,15 +188,16 @@ def tiny_job(folder: Path, config: Config | None = None, group: Group | None = N
     return Job(
         config=config,
         coco=coco,
-        dataset=DIGEST,
+        model=tiny_info(config),
         split="0123abcd",
-        model=tiny_detector(config.seed),
+        learner=TorchLearner(tiny_detector(config.seed), config, group),
         training=Loader(
             coco, pixels, training, batch_size=config.training.batch_size, seed=config.seed, shuffle=True, **rest
         ),
         validation=Loader(coco, pixels, validation, batch_size=config.evaluation.batch_size, shuffle=False, **rest),
         evaluator=lambda: Evaluator(coco, validation, pixels.sizes),
         run=run,
+        checkpoint="checkpoint.pt",
         log=Log(quiet=not place.is_first),
         group=group,
         started=time.monotonic(),

@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-Model = Literal[
-    "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"
-]
+from trainers.config.frameworks import Model  # noqa: TC001 - pydantic needs it
 
 
 def _inside(path: str) -> str:
@@ -152,12 +150,13 @@ class ModelSection(_Section):
     """The detector."""
 
     name: Model = "fasterrcnn_resnet50_fpn_v2"
-    """a torchvision detector; the default is the most accurate of the four on COCO (box mAP 46.7, against 37.0 for
+    """a torchvision detector or, if it ends with `_keras`, one of KerasHub, which needs the TensorFlow image; the
+    default is the most accurate of torchvision's four on COCO (box mAP 46.7, against 37.0 for
     `fasterrcnn_resnet50_fpn`, according to torchvision)"""
 
     weights: str = "imagenet"
     """`imagenet`: the ResNet-50 in the container image; `random`: none; or the path of a file with a backbone or a
-    detector, relative to the folder of this file. ImageNet weights save most of the epochs"""
+    detector, `.safetensors` or `.pth`, relative to the folder of this file. ImageNet weights save most of the epochs"""
 
     trainable_layers: Annotated[int, Field(ge=0, le=5)] = 3
     """number of the backbone's 5 stages to train, counted from the last one; 3 as in torchvision's reference; with
@@ -232,7 +231,8 @@ class EvaluationSection(_Section):
     """images per batch; it does not change the results"""
 
     model: str | None = None
-    """`model.pt` for `evaluate` and `predict`, relative to the folder of this file; by default the run's own"""
+    """`model.safetensors` for `evaluate` and `predict`, relative to the folder of this file; by default the run's
+    own"""
 
 
 class ReportSection(_Section):
@@ -261,7 +261,7 @@ class Config(_Section):
     """folder of this run in `/safe_outputs`; by default named after the dataset, the model and this configuration"""
 
     resume: str = "auto"
-    """`auto`: resume from the run's own `checkpoint.pt`, if there is one; `never`: start a new training; or the path
+    """`auto`: resume from the run's own checkpoint, if there is one; `never`: start a new training; or the path
     of a checkpoint, relative to the folder of this file"""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import DatapackError, StoppedError, TrainingError
 from trainers.process import ignore_signals
+from trainers.training.group import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +30,11 @@ _REASON = "trainers/reason"  # the store's key for why a process failed; the fir
 
 
 @dataclass(frozen=True)
-class Group:
-    """All processes of a training, as seen by one of them."""
+class TorchGroup(Group):
+    """All processes of a training, as seen by one of them, and its device."""
 
-    place: Place
     device: torch.device
     control: dist.ProcessGroup | None = None  # None: there is only this process
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the one process that writes files and logs."""
-        return self.place.is_first
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model that averages its gradients over all processes."""
@@ -103,7 +98,7 @@ def choose_device(name: str, place: Place) -> torch.device:
 
 
 @contextlib.contextmanager
-def join_group(place: Place, device: str) -> Iterator[Group]:
+def join_group(place: Place, device: str) -> Iterator[TorchGroup]:
     """Join the other processes, and leave them at the end.
 
     Raises:
@@ -111,7 +106,7 @@ def join_group(place: Place, device: str) -> Iterator[Group]:
     """
     own = choose_device(device, place)
     if place.world == 1:
-        yield Group(place, own)
+        yield TorchGroup(place, own)
         return
     try:
         store, _, _ = next(rendezvous("env://", place.rank, place.world))
@@ -123,7 +118,7 @@ def join_group(place: Place, device: str) -> Iterator[Group]:
             "can't reach the other processes", expected=f"{place.world} processes", found=_first_line(error)
         ) from error
     try:
-        yield Group(place, own, control)
+        yield TorchGroup(place, own, control)
     except Exception as error:  # the reason is shared, and the first process reports it
         ignore_signals()  # torchrun's SIGTERM follows a failure, and must not take the place of its reason
         reason = _reason(error, store, place)

@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from trainers.errors import ConfigError
 from trainers.pytorch.normalize import NormalizeAndPad
-from trainers.pytorch.weights import fit
+from trainers.pytorch.weights import Weights, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from trainers.config import Config
     from trainers.log import Log
-    from trainers.pytorch.checkpoint import TrainedModel
-    from trainers.pytorch.weights import Weights
+    from trainers.training.model_file import TrainedModel
 
 SCORE = 0.05  # lowest score of a detection, the same for all models: COCO's mAP counts low scores too
 
@@ -86,18 +85,11 @@ def new_model(config: Config, classes: int, weights: Weights | None, device: tor
 
 
 def trained_model(config: Config, trained: TrainedModel, device: torch.device) -> nn.Module:
-    """Build the detector of a `model.pt` on its device; raise `ConfigError` if the configuration is another one."""
-    own = {"model.name": config.model.name, "image.min_size": config.image.min_size}
-    own["image.max_size"] = config.image.max_size
-    theirs = dict(zip(own, (trained.name, trained.min_size, trained.max_size), strict=True))
-    if own != theirs:
-        expected, found = (", ".join(f"{key} {value}" for key, value in facts.items()) for facts in (own, theirs))
-        raise ConfigError("this model.pt was trained with another configuration", expected=expected, found=found)
-    model = build_model(config, len(trained.categories) + 1, pretrained=True)
-    if left := fit(model, trained.weights):
-        raise ConfigError(
-            "this model.pt does not fit its categories", where=trained.weights.path, found=", ".join(left)
-        )
+    """Build the detector of a `model.safetensors` on its device; raise `ConfigError` if its tensors do not fit."""
+    model = build_model(config, len(trained.info.categories) + 1, pretrained=True)
+    weights = Weights.of_safetensors(trained.file, config.model.name)
+    if left := fit(model, weights):
+        raise ConfigError("this model does not fit its categories", where=trained.path, found=", ".join(left))
     return _on_device(model, config, device)
 
 

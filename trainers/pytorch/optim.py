@@ -1,13 +1,14 @@
-"""How weights are fitted: optimizer, learning rate schedule, moving average, gradient clipping, precision."""
+"""How weights are fitted: optimizer, learning rate, moving average, gradient clipping, precision."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainers.training.schedule import factor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,27 +16,16 @@ if TYPE_CHECKING:
 
     from trainers.config import TrainingSection
 
-REFERENCE = 16  # images of a step that `learning_rate` is meant for
-
 _MOMENTUM = 0.9
-_FIRST = 1e-3  # share of the learning rate at the first step
-_LAST = 1e-2  # and at the end of the cosine
 
 
-def make_optimizer(model: nn.Module, section: TrainingSection, images: int) -> Optimizer:
-    """Make the optimizer of the parameters of ``model`` that are trained.
-
-    Args:
-        model: the detector.
-        section: which optimizer, and its learning rate for a step of `REFERENCE` images.
-        images: in a step, over all processes; the learning rate is scaled in proportion (Goyal et al. 2017).
-    """
+def make_optimizer(model: nn.Module, section: TrainingSection, rate: float) -> Optimizer:
+    """Make the optimizer of the parameters of ``model`` that are trained, with its highest learning rate."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [  # norms and biases are vectors
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": section.weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    rate = section.learning_rate * images / REFERENCE
     if section.optimizer == "adamw":
         return torch.optim.AdamW(groups, rate)
     return torch.optim.SGD(groups, rate, _MOMENTUM)
@@ -44,17 +34,6 @@ def make_optimizer(model: nn.Module, section: TrainingSection, images: int) -> O
 def make_schedule(optimizer: Optimizer, section: TrainingSection, steps: int) -> LambdaLR:
     """Make the learning rate schedule of a training of ``steps`` steps."""
     return LambdaLR(optimizer, lambda step: factor(step, steps, section))
-
-
-def factor(step: int, steps: int, section: TrainingSection) -> float:
-    """Return the learning rate at a step, counted from 0, as a fraction of the highest one."""
-    warmup = min(section.warmup_steps, steps // 3)
-    if step < warmup:
-        return _FIRST + (1 - _FIRST) * step / warmup
-    if section.schedule == "cosine":
-        way = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return float(_LAST + (1 - _LAST) * (1 + math.cos(math.pi * way)) / 2)
-    return float(0.1 ** sum(step >= milestone * steps for milestone in section.milestones))
 
 
 def make_average(model: nn.Module, section: TrainingSection) -> AveragedModel | None:

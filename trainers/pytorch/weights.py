@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import safetensors.torch
 import torch
 
 from datapack.hashing import digest_of
+from trainers.config.frameworks import PYTORCH
 from trainers.errors import ConfigError, DatapackError
+from trainers.training.model_file import SafetensorsFile, check_framework, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,9 +32,10 @@ _OLD_HEAD = re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$")
 _HEAD = 64  # bytes: enough to tell what a file is
 _SHOWN = 10  # names in an error message
 _EXPECTED = "a file that torch.save wrote, of tensors and plain values"
+_SAFETENSORS = rb".{8}\{"  # how the file begins: the length of a header, and the header
 _WRITTEN_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a ZIP file; before torch 1.6 a pickle
 _OTHER_KINDS = (  # how a file begins, what it is, what to do
-    (rb".{8}\{", "a safetensors file", "convert it: torch.save(safetensors.torch.load_file(FILE), 'weights.pth')"),
+    (_SAFETENSORS, "a safetensors file", None),
     (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes", None),
     (rb"\x93NUMPY", "an array of NumPy", None),
     (rb"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull where it comes from"),
@@ -49,23 +53,32 @@ class Weights:
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, content: Any, path: Path, model: str, digest: str = "") -> Weights:
-        """Find the tensors in the content of ``path``; raise `ConfigError` if they are not for ``model``."""
+    def of(cls, content: Any, path: Path, digest: str = "") -> Weights:
+        """Find the tensors in the content of ``path``; raise `ConfigError` if they are not those of a known model."""
         if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-            if content.get("name", model) != model:
-                raise ConfigError(
-                    "these weights are for another model", where=path, expected=model, found=content["name"]
-                )
-            content = content["model"]
+            content = content["model"]  # as torchvision's reference saves its checkpoints
         known = isinstance(content, Mapping) and ("conv1.weight" in content or "backbone.body.conv1.weight" in content)
         if not known or not all(map(_is_tensor, content.values())):
             raise ConfigError(
                 "these weights can't be used",
                 where=path,
-                expected="the tensors of a torchvision ResNet-50 or detector by name, or a model.pt",
+                expected="the tensors of a torchvision ResNet-50 or detector by name, or a model.safetensors",
                 found=_list(content) if isinstance(content, Mapping) else type(content).__name__,
             )
         return cls(path, digest, content)
+
+    @classmethod
+    def of_safetensors(cls, file: SafetensorsFile, model: str) -> Weights:
+        """Read the tensors of a file; raise `ConfigError` if it is damaged, or if it says it is for another model."""
+        if info := file.info:
+            check_framework(info, PYTORCH.name, file.path)
+            if info.name != model:
+                raise ConfigError(
+                    "these weights are for another model", where=file.path, expected=model, found=info.name
+                )
+        with readable(file.path):
+            tensors = safetensors.torch.load(file.content)
+        return cls.of(tensors, file.path, file.digest)
 
     @property
     def is_backbone(self) -> bool:
@@ -73,19 +86,22 @@ class Weights:
 
 
 def read(path: Path, model: str) -> Weights:
-    """Read a file of weights: a torchvision ResNet-50 or detector, or a `model.pt`.
+    """Read a file of weights: a torchvision ResNet-50 or detector, as safetensors or from torch; or a model of a run.
 
     Args:
         path: the file.
-        model: the detector that it should be for; a `model.pt` says which one it is.
+        model: the detector that it should be for; a `model.safetensors` says which one it is.
 
     Raises:
         ConfigError: it is something else, cut short, or would run code.
     """
     with _opened(path, "weights", ConfigError) as file:
-        content = file.read()  # once, for the digest of what is loaded, even if the file is replaced meanwhile
+        head = file.read(_HEAD)
+        if re.match(_SAFETENSORS, head, re.DOTALL):
+            return Weights.of_safetensors(SafetensorsFile.read(path), model)
+        content = head + file.read()  # once, for the digest of what is loaded, even if the file is replaced meanwhile
     loaded = _parse(io.BytesIO(content), path, "weights", ConfigError)
-    return Weights.of(loaded, path, model, digest_of(content))
+    return Weights.of(loaded, path, digest_of(content))
 
 
 def _is_tensor(value: object) -> bool:
@@ -135,7 +151,7 @@ def _parse(file: BinaryIO, path: Path, what: str, error_type: type[DatapackError
 
 def _other_kind(head: bytes) -> tuple[str, str | None] | None:
     """Return what a file is that `torch.save` did not write, and what to do about it; None if it may have."""
-    if head.startswith(_WRITTEN_BY_TORCH):
+    if head.startswith(_WRITTEN_BY_TORCH) and not re.match(_SAFETENSORS, head, re.DOTALL):
         return None
     for start, kind, remedy in _OTHER_KINDS:
         if re.match(start, head, re.DOTALL):
@@ -157,13 +173,16 @@ def fit(model: nn.Module, weights: Weights) -> tuple[str, ...]:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
     own = {name: tensor for name, tensor in part.state_dict().items() if not name.endswith(_COUNTER)}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
-    other = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    both = own.keys() & tensors.keys()
+    other = [name for name in both if own[name].shape != tensors[name].shape]
     random = [name for name in other if name.startswith(_PREDICTORS) and own[name].shape[1:] == tensors[name].shape[1:]]
     shapes = [f"{name} {tuple(own[name].shape)} is {tuple(tensors[name].shape)}" for name in {*other} - {*random}]
+    kinds = [name for name in both if own[name].is_floating_point() != tensors[name].is_floating_point()]
     problems = {
         "missing": own.keys() - tensors.keys(),
         "unexpected": tensors.keys() - own.keys(),
         "of another shape": shapes,
+        "of another type": [f"{name} {own[name].dtype} is {tensors[name].dtype}" for name in kinds],
     }
     found = "; ".join(f"{len(names)} {kind}: {_list(names)}" for kind, names in problems.items() if names)
     if found:

@@ -12,7 +12,7 @@ from trainers.errors import DatapackError, StoppedError
 from trainers.evaluation.scores import Evaluation
 from trainers.report.report import OutputFile, make_report
 from trainers.run.folder import EVALUATION, LOG, METRICS, RECORD, REPORT
-from trainers.run.record import DatasetRecord, RunRecord, gpu, now, versions
+from trainers.run.record import DatasetRecord, RunRecord, now, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from trainers.dataset.prepare import PreparedData
     from trainers.report.samples import Sample
     from trainers.run.folder import Run
-    from trainers.run.record import Outcome
+    from trainers.run.record import Device, Outcome
 
 
-def begin(
-    config: Config, data: PreparedData, run: Run, weights_digest: str | None, *, device: str, processes: int
-) -> RunRecord:
+def begin(config: Config, data: PreparedData, run: Run, weights_digest: str | None, device: Device) -> RunRecord:
     """Return the record of a training that starts."""
     return RunRecord(
         run=run.folder.name,
@@ -41,10 +39,10 @@ def begin(
         weights=config.model.weights,
         weights_digest=weights_digest,
         seed=config.seed,
-        device=device,
-        gpu=gpu(device),
-        world_size=processes,
-        versions=versions(),
+        device=device.name,
+        gpu=device.gpu,
+        world_size=device.processes,
+        versions=versions(device.versions),
         configuration=config.model_dump(mode="json"),
     )
 

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-CHECKPOINT = "checkpoint.pt"
-EVALUATION = "coco_eval.json"  # of the weights in model.pt
+EVALUATION = "coco_eval.json"  # of the weights in MODEL
 LOG = "log.txt"
 METRICS = "metrics.jsonl"
-MODEL = "model.pt"
+MODEL = "model.safetensors"
 PREDICTIONS = "predictions.json"
 RECORD = "run.json"
 REPORT = "report.html"

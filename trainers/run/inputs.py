@@ -1,6 +1,6 @@
 """The files that a run starts from: first weights, a checkpoint, a trained model.
 
-They are found before the data is checked; `trainers.pytorch` reads them afterwards.
+They are found before the data is checked; the framework reads them afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import PAYLOAD
 from trainers.errors import ConfigError
-from trainers.run.folder import CHECKPOINT, MODEL
+from trainers.run.folder import MODEL
 
 if TYPE_CHECKING:
     from trainers.run.folder import Run
@@ -69,20 +69,21 @@ def _in_image() -> Path:
     return files[0]
 
 
-def find_checkpoint(resume: str | None, run: Run, folder: Path) -> Path | None:
+def find_checkpoint(resume: str | None, run: Run, folder: Path, name: str) -> Path | None:
     """Return the checkpoint that the configuration's `resume` names, or None to start from scratch.
 
     Args:
         resume: ``auto``, ``never``, or a path.
         run: the run whose own checkpoint ``auto`` means.
         folder: what a relative path is relative to.
+        name: of the run's own checkpoint: each framework has its own kind of file.
 
     Raises:
         ConfigError: there is no file at that path.
     """
     if resume in {None, "never"}:
         return None
-    path = run.path(CHECKPOINT) if resume == "auto" else folder / str(resume)
+    path = run.path(name) if resume == "auto" else folder / str(resume)
     if path.is_file():
         return path
     if resume == "auto" and not path.exists():
@@ -93,7 +94,7 @@ def find_checkpoint(resume: str | None, run: Run, folder: Path) -> Path | None:
 
 
 def find_model(model: str | None, run: Run, folder: Path) -> Path:
-    """Return the `model.pt` that the configuration's `evaluation.model` names; by default the run's own.
+    """Return the `model.safetensors` that the configuration's `evaluation.model` names; by default the run's own.
 
     Raises:
         ConfigError: there is no such file, or its results would replace those of this run's own model.
@@ -101,7 +102,11 @@ def find_model(model: str | None, run: Run, folder: Path) -> Path:
     own = run.path(MODEL)
     path = own if model is None else folder / model
     if not path.is_file():
-        fix = "train first, or set evaluation.model to a model.pt" if model is None else "correct evaluation.model"
+        fix = (
+            "train first, or set evaluation.model to a model.safetensors"
+            if model is None
+            else "correct evaluation.model"
+        )
         raise ConfigError("there is no model", where=path, fix=fix)
     if own.is_file() and not own.samefile(path):
         raise ConfigError(

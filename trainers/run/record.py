@@ -34,6 +34,16 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True)
+class Device:
+    """What a framework works on, and its versions."""
+
+    name: str  # as the framework has it, such as cpu or cuda:0
+    gpu: str | None  # its name
+    processes: int
+    versions: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run. What is unknown, or not known yet, is None."""
 
@@ -79,29 +89,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str | None]:
-    """Return the versions of everything that a result may depend on; None for what is not installed."""
-    import torch
-
-    return {
-        "trainers": trainers.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        **{name: _version(name) for name in ("torchvision", "hotcoco", "imagecodecs", "numpy", "pillow")},
-        "cuda": torch.version.cuda,
-    }
+def versions(framework: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the versions of everything that a result may depend on, of a framework too; None: not installed."""
+    ours = {"trainers": trainers.__version__, "python": platform.python_version()}
+    return ours | dict(framework) | {name: version(name) for name in ("hotcoco", "imagecodecs", "numpy", "pillow")}
 
 
-def gpu(device: str) -> str | None:
-    """Return the name of the GPU ``device``; None if it is not a GPU."""
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return str(torch.cuda.get_device_name(device))
-
-
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
+    """Return the version of an installed package."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

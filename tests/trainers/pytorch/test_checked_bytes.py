@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
+from safetensors.torch import load_file
 
 from tests.trainers.havens import Haven, png
 from tests.trainers.tiny import SIDE, square_files
@@ -80,7 +80,7 @@ def test_a_cache_that_is_damaged_during_the_training_changes_nothing(haven):
     lines = end(process)
     assert lines[-1].startswith("TRAINING OK"), lines
     assert sum("has changed since it was written" in line for line in lines) == 1
-    weights = [torch.load(haven.outputs / run / "model.pt", weights_only=True)["model"] for run in ("whole", "run")]
+    weights = [load_file(haven.outputs / run / "model.safetensors") for run in ("whole", "run")]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
 

@@ -17,7 +17,7 @@ from tests.trainers.tiny import square_files
 from trainers.errors import StoppedError, TrainingError
 from trainers.process import Place
 from trainers.pytorch import distributed
-from trainers.pytorch.distributed import Group, choose_device, join_group
+from trainers.pytorch.distributed import TorchGroup, choose_device, join_group
 
 PROGRAM = Path(__file__).parents[1] / "tiny_program.py"
 TRAINING = {"batch_size": 4, "optimizer": "adamw", "learning_rate": 0.015}
@@ -103,7 +103,7 @@ def test_a_killed_process_ends_the_job_and_the_next_resumes(haven):
     assert "resuming from" in said
     assert "TRAINING FAILED: stopped in epoch" in last, said
     assert "the same job resumes from there" in last
-    checkpoint = torch.load(haven.outputs / "run" / "checkpoint.pt", weights_only=True)["training"]
+    checkpoint = torch.load(haven.outputs / "run" / "checkpoint.pt", weights_only=True)["progress"]
     assert checkpoint["epoch"] >= done - 1
 
 
@@ -143,7 +143,7 @@ def test_a_missing_gpu_is_an_error(monkeypatch):
 def test_a_single_process_is_its_own_group():
     """Without torchrun, a process communicates with no other."""
     with join_group(Place(), "cpu") as group:
-        assert group == Group(Place(), torch.device("cpu"))
+        assert group == TorchGroup(Place(), torch.device("cpu"))
         assert group.any(True, False) == (True, False)
         assert group.gather({"a": 1}) == [{"a": 1}]
         model = torch.nn.Linear(1, 1)

@@ -17,8 +17,8 @@ from tests.conftest import PROJECT
 from tests.trainers.in_memory import Memory, coco
 from trainers.config import AugmentationSection
 from trainers.errors import TrainingError
-from trainers.pytorch.augment import Augment
 from trainers.pytorch.loader import Loader
+from trainers.training.augment import Augment
 
 WIDE, TALL = (24, 16), (16, 24)
 MIXED = [WIDE if number % 3 else TALL for number in range(23)]

@@ -12,14 +12,15 @@ from functools import partial
 import pytest
 import torch
 
-from tests.trainers.running import ALL, assert_same, rows, run_tiny, stop_at, tensors
-from tests.trainers.tiny import tiny_config, tiny_detector, tiny_job
+from tests.trainers.running import ALL, assert_same, model_tensors, rows, run_tiny, stop_at, tensors
+from tests.trainers.tiny import tiny_config, tiny_job
 from trainers.errors import StoppedError, TrainingError
 from trainers.process import Place
-from trainers.pytorch import inference, loop
-from trainers.pytorch.distributed import Group
-from trainers.pytorch.loop import Trainer
+from trainers.pytorch.learner import TorchLearner
 from trainers.run.inputs import find_checkpoint
+from trainers.training import inference, loop
+from trainers.training.group import Group
+from trainers.training.loop import Trainer
 
 
 def test_a_detector_learns_squares(tmp_path):
@@ -83,10 +84,10 @@ def test_a_checkpoint_named_by_path_stays_until_the_next_one(tmp_path, monkeypat
         run_tiny(tmp_path, tiny_config(**ALL))
     monkeypatch.undo()
     before = tensors(tmp_path)
-    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("killed", pytrace=False))
+    monkeypatch.setattr(TorchLearner, "train_step", lambda *_: pytest.fail("killed", pytrace=False))
     job = tiny_job(tmp_path, tiny_config(**ALL))
     with pytest.raises(pytest.fail.Exception):
-        Trainer(job, find_checkpoint("run/../run/checkpoint.pt", job.run, tmp_path)).train()
+        Trainer(job, find_checkpoint("run/../run/checkpoint.pt", job.run, tmp_path, "")).train()
     assert all(value.equal(before[way]) for way, value in tensors(tmp_path).items())
 
 
@@ -97,7 +98,7 @@ def test_a_new_training_never_resumes_from_an_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "train_one_epoch", lambda *_: pytest.fail("killed", pytrace=False))
     with pytest.raises(pytest.fail.Exception):
         Trainer(job).train()
-    assert find_checkpoint("auto", job.run, tmp_path) is None
+    assert find_checkpoint("auto", job.run, tmp_path, "checkpoint.pt") is None
     assert rows(tmp_path) == []
 
 
@@ -111,7 +112,7 @@ def test_a_killed_training_resumes_to_the_same_numbers(tmp_path, monkeypatch):
         pass
 
     def dying(trainer):
-        if trainer.state.epoch == 2:
+        if trainer.progress.epoch == 2:
             raise Killed
         save_checkpoint(trainer)
 
@@ -147,14 +148,14 @@ def test_a_stop_during_an_evaluation_loses_nothing(tmp_path, monkeypatch):
 def test_a_second_signal_ends_the_training_at_once(tmp_path, monkeypatch):
     """After a second Ctrl-C there is no wait for a checkpoint; afterwards the earlier signal handlers are back."""
     started = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
-    train_step = Trainer.train_step
+    train_step = TorchLearner.train_step
 
     def twice(*arguments):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         return train_step(*arguments)
 
-    monkeypatch.setattr(Trainer, "train_step", twice)
+    monkeypatch.setattr(TorchLearner, "train_step", twice)
     try:
         with pytest.raises(KeyboardInterrupt):
             run_tiny(tmp_path)
@@ -168,17 +169,17 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     """The same job once more returns the same result and writes no checkpoint."""
     first, _ = run_tiny(tmp_path)
     before = (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns
-    again, _ = run_tiny(tmp_path, model=tiny_detector(seed=9))
+    again, _ = run_tiny(tmp_path)
     assert (again.best, again.finished, again.resumed) == (first.best, True, 2)
     assert (tmp_path / "run" / "checkpoint.pt").stat().st_mtime_ns == before
-    (tmp_path / "run" / "model.pt").unlink()
+    (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(TrainingError, match="this training is finished, and its model is not here"):
         run_tiny(tmp_path)
 
 
 @pytest.mark.parametrize("at", ["end", "middle"])
 def test_the_model_of_another_training_is_never_taken_for_the_best(tmp_path, monkeypatch, at):
-    """Resumed in a folder with a model.pt of another training, a run does not end with that model as its own."""
+    """Resumed in a folder with the model of another training, a run does not end with that model as its own."""
     run_tiny(tmp_path / "two", tiny_config(epochs=1))
     if at == "middle":
         stop_at(monkeypatch, 4)
@@ -187,14 +188,14 @@ def test_the_model_of_another_training_is_never_taken_for_the_best(tmp_path, mon
     monkeypatch.undo()
     if at == "middle":  # the first epoch, of the other folder, would stay the best
         monkeypatch.setattr(loop, "_map", lambda row: -row["epoch"])
-    other = (tmp_path / "two" / "run" / "model.pt").read_bytes()
+    other = (tmp_path / "two" / "run" / "model.safetensors").read_bytes()
     trainer = partial(Trainer, tiny_job(tmp_path / "two"), tmp_path / "one" / "run" / "checkpoint.pt")
     if at == "end":
         with pytest.raises(TrainingError, match="this training is finished, and its model is not here"):
             trainer()
         return
     assert trainer().train().best["epoch"] == 2
-    assert (tmp_path / "two" / "run" / "model.pt").read_bytes() != other
+    assert (tmp_path / "two" / "run" / "model.safetensors").read_bytes() != other
 
 
 def test_a_checkpoint_from_another_folder_restores_its_rows(tmp_path, monkeypatch):
@@ -206,7 +207,7 @@ def test_a_checkpoint_from_another_folder_restores_its_rows(tmp_path, monkeypatc
     outcome = Trainer(job, tmp_path / "one" / "run" / "checkpoint.pt").train()
     assert [line["epoch"] for line in rows(tmp_path / "two")] == [1, 2]
     assert outcome.best["epoch"] == 2
-    assert job.run.path("model.pt").exists()
+    assert job.run.path("model.safetensors").exists()
 
 
 def test_the_time_limit_ends_the_training_cleanly(tmp_path, capsys):
@@ -217,21 +218,21 @@ def test_the_time_limit_ends_the_training_cleanly(tmp_path, capsys):
     assert not outcome.finished
     assert outcome.best["evaluation"]["mAP"] is not None
     assert rows(ended)[0]["step"] == 1
-    assert job.run.path("model.pt").exists()
+    assert job.run.path("model.safetensors").exists()
     assert "max_hours has passed: stopped in epoch 1 of 2, step 1 of 3; the same job" in capsys.readouterr().out
     shutil.copy(ended / "run" / "metrics.jsonl", tmp_path / "first.jsonl")
     run_tiny(ended, tiny_config(max_hours=1.0))
     assert rows(whole) == rows(ended)
     ours, theirs = tensors(whole), tensors(ended)
-    assert all(ours[way].equal(theirs[way]) for way in ours if "training" in way)
+    assert all(ours[way].equal(theirs[way]) for way in ours if "state" in way)
 
 
 def test_a_long_epoch_saves_checkpoints_on_its_way(tmp_path, monkeypatch):
     """A kill loses no more than a fixed time, however long an epoch is."""
-    monkeypatch.setattr("trainers.pytorch.stopping._CHECKPOINT_EVERY", -1)
+    monkeypatch.setattr("trainers.training.stopping._CHECKPOINT_EVERY", -1)
     saved, save_checkpoint = [], Trainer.save_checkpoint
     monkeypatch.setattr(
-        Trainer, "save_checkpoint", lambda trainer: (saved.append(trainer.state.step), save_checkpoint(trainer))
+        Trainer, "save_checkpoint", lambda trainer: (saved.append(trainer.progress.step), save_checkpoint(trainer))
     )
     run_tiny(tmp_path, tiny_config(epochs=1))
     assert saved == [1, 2, 3, 0]
@@ -251,7 +252,7 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path, poison):
         losses["loss_box_reg"] = bad * math.nan if poison == "loss" else bad + (bad - bad.detach()).abs().sqrt()
         return losses
 
-    job.model.register_forward_hook(lambda *given: spoil(*given) if job.model.training else given[2])
+    job.learner.model.register_forward_hook(lambda *given: spoil(*given) if job.learner.model.training else given[2])
     with pytest.raises(TrainingError) as caught:
         Trainer(job).train()
     what = "loss_box_reg nan" if poison == "loss" else "gradient norm nan"
@@ -294,7 +295,7 @@ def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, trainin
         if module.training == training:
             raise error
 
-    job.model.register_forward_hook(fail)
+    job.learner.model.register_forward_hook(fail)
     with pytest.raises(TrainingError, match=f"out of memory.*{fix}"):
         Trainer(job).train()
 
@@ -302,39 +303,39 @@ def test_too_little_memory_says_which_batch_size_to_try(tmp_path, error, trainin
 def test_other_errors_are_not_memory_errors(tmp_path):
     """An error that has nothing to do with memory is passed on as it is."""
     job = tiny_job(tmp_path)
-    job.model.register_forward_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
+    job.learner.model.register_forward_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size") as caught:
         Trainer(job).train()
     assert not isinstance(caught.value, TrainingError)
 
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path, monkeypatch):
-    """model.pt is from the epoch with the highest mAP, the later one of equals; the checkpoint is from the last."""
+    """The model is from the epoch with the highest mAP, the later one of equals; the checkpoint is from the last."""
     evaluate, scores, states = inference.evaluate, iter((0.2, 0.6, 0.6, 0.1)), []
 
-    def scoring(model, *arguments, **options):
-        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        evaluation = evaluate(model, *arguments, **options)
+    def scoring(learner, *arguments, **options):
+        states.append({name: tensor.clone() for name, tensor in learner.model.state_dict().items()})
+        evaluation = evaluate(learner, *arguments, **options)
         scored = replace(evaluation.at100.all, AP=next(scores))
         return replace(evaluation, at100=replace(evaluation.at100, all=scored))
 
     monkeypatch.setattr(inference, "evaluate", scoring)
     outcome, job = run_tiny(tmp_path, tiny_config(epochs=4))
     assert (outcome.best["epoch"], outcome.best["evaluation"]["mAP"]) == (3, 0.6)
-    kept = tensors(tmp_path, "model.pt")
-    assert all(tensor.equal(kept["model", name]) for name, tensor in states[2].items())
+    kept = model_tensors(tmp_path)
+    assert all(tensor.equal(kept[name]) for name, tensor in states[2].items())
     last = tensors(tmp_path)
-    assert all(tensor.equal(last["training", "model", name]) for name, tensor in states[3].items())
+    assert all(tensor.equal(last["state", "model", name]) for name, tensor in states[3].items())
     assert json.loads(job.run.path("coco_eval.json").read_text())["at100"]["all"]["AP"] == 0.6
 
 
 def test_the_moving_average_is_evaluated_and_kept(tmp_path, monkeypatch):
-    """With `ema`, the moving average is evaluated and saved in model.pt, not the weights of the last step."""
+    """With `ema`, the moving average is evaluated and saved in model.safetensors, not the weights of the last step."""
     run_tiny(tmp_path, tiny_config(ema=0.9, epochs=1))
-    kept, whole = tensors(tmp_path, "model.pt"), tensors(tmp_path)
+    kept, whole = model_tensors(tmp_path), tensors(tmp_path)
     name = "backbone.body.0.weight"
-    assert kept["model", name].equal(whole["training", "average", f"module.{name}"])
-    assert not kept["model", name].equal(whole["training", "model", name])
+    assert kept[name].equal(whole["state", "average", f"module.{name}"])
+    assert not kept[name].equal(whole["state", "model", name])
 
 
 def test_evaluations_can_be_less_frequent(tmp_path):
@@ -353,7 +354,7 @@ def test_accumulated_batches_make_one_step(tmp_path):
     Trainer(job).train()
     assert rows(tmp_path)[0]["step"] == 2
     assert tensors(tmp_path).keys()  # it was written
-    content = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["training"]
+    content = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["state"]
     assert content["schedule"]["last_epoch"] == 2
 
 
@@ -362,7 +363,7 @@ def test_half_precision_trains(tmp_path, precision):
     """In half precision the losses are finite, convolutions compute in it, and the weights stay float32."""
     job = tiny_job(tmp_path, tiny_config(precision=precision, epochs=1))
     seen = set()
-    job.model.backbone.body[0].register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    job.learner.model.backbone.body[0].register_forward_hook(lambda _, __, output: seen.add(output.dtype))
     Trainer(job).train()
     assert seen == {getattr(torch, precision)}
     assert all(tensor.dtype != getattr(torch, precision) for tensor in tensors(tmp_path).values())
@@ -389,4 +390,4 @@ def test_processes_with_different_jobs_do_not_train_together(tmp_path):
             return [value, other.facts]
 
     with pytest.raises(TrainingError, match="process 1 has a different job from process 0; give all nodes the same"):
-        Trainer(replace(job, group=Two(Place(), torch.device("cpu"))))
+        Trainer(replace(job, group=Two(Place())))

@@ -8,20 +8,21 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
-from tests.trainers.tiny import DIGEST, squares, tiny_detector
+from tests.trainers.tiny import DIGEST, tiny_detector, tiny_info
 from trainers.config import Config
 from trainers.errors import ConfigError
 from trainers.log import Log
 from trainers.pytorch import model as models
-from trainers.pytorch.checkpoint import TrainedModel, save_model
 from trainers.pytorch.model import build_model, new_model, trained_model
 from trainers.pytorch.weights import read
 from trainers.run.folder import Run
+from trainers.training.model_file import TrainedModel, save_model
 
 NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
 CPU = torch.device("cpu")
@@ -155,33 +156,20 @@ def test_boxes_are_exact_in_half_precision(name):
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_a_model_pt_restores_the_detector(pretrained, tmp_path):
+def test_a_saved_model_restores_the_detector(pretrained, tmp_path):
     """The loaded detector finds what the saved one found, also if its BatchNorm statistics were trained."""
     settings = config()
     model = build_model(settings, 3, pretrained=pretrained)
     model.train()(make_images((48, 64), (64, 40)), TARGETS)  # statistics that are not the initial ones
     run = Run(tmp_path)
-    save_model(run, model.state_dict(), settings, squares(1)[0], DIGEST)
-    trained = TrainedModel.read(run.path("model.pt"))
-    assert trained.categories == ((3, "red"), (8, "green"))
+    save_model(run, safetensors.torch.save(model.state_dict(), tiny_info(settings).to_metadata()))
+    trained = TrainedModel.read(run.path("model.safetensors"), "pytorch")
     with torch.inference_mode():
         before = model.eval()(make_images((48, 64)))[0]
         after = trained_model(settings, trained, CPU).eval()(make_images((48, 64)))[0]
     assert len(before["boxes"])
     for key, value in before.items():
         torch.testing.assert_close(after[key], value, atol=1e-3, rtol=1e-3)
-
-
-def test_a_model_pt_of_another_configuration_is_refused(tmp_path):
-    """A model.pt of another detector, or for another image size, is an error."""
-    run = Run(tmp_path)
-    model = build_model(config(), 3, pretrained=True)
-    save_model(run, model.state_dict(), config(), squares(1)[0], DIGEST)
-    trained = TrainedModel.read(run.path("model.pt"))
-    with pytest.raises(ConfigError, match=r"image.min_size 600.*found.*image.min_size 800"):
-        trained_model(config(image={"min_size": 600}), trained, CPU)
-    with pytest.raises(ConfigError, match=r"fasterrcnn_resnet50_fpn,.*found.*fcos_resnet50_fpn"):
-        trained_model(config("fasterrcnn_resnet50_fpn"), trained, CPU)
 
 
 SHAPES = (((64, 64), (64, 48)), ((96, 64), (64, 96)))  # of two batches of images

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from tests.trainers.tiny import tiny_config
-from trainers.pytorch.optim import factor, make_average, make_optimizer, make_scaler, make_schedule, precision
+from trainers.pytorch.optim import make_average, make_optimizer, make_scaler, make_schedule, precision
+from trainers.training.schedule import factor
 
 CPU = torch.device("cpu")
 
@@ -24,50 +25,17 @@ def model():
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_norms_and_biases_do_not_decay(model, name, kind):
     """Weights decay, norms and biases do not, and frozen parameters are not in the optimizer."""
-    optimizer = make_optimizer(model, section(optimizer=name, weight_decay=0.3), 16)
+    optimizer = make_optimizer(model, section(optimizer=name, weight_decay=0.3), 0.02)
     assert type(optimizer) is kind
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     expected = {name: 0.3 if name == "0.weight" else 0.0 for name, _ in model.named_parameters() if name != "2.weight"}
     assert {name: decay[id(p)] for name, p in model.named_parameters() if id(p) in decay} == expected
 
 
-@pytest.mark.parametrize(("images", "rate"), [(16, 0.02), (4, 0.005), (64, 0.08)])
-def test_the_learning_rate_scales_with_the_images_of_a_step(model, images, rate):
-    """`learning_rate` is for 16 images per step."""
-    optimizer = make_optimizer(model, section(learning_rate=0.02), images)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
-
-
-def test_the_cosine_rises_and_falls():
-    """It rises from a thousandth during the warm-up, then falls to a hundredth at the last step."""
-    keys = section(warmup_steps=10)
-    way = [factor(step, 200, keys) for step in range(201)]
-    assert way[0] == 0.001
-    assert way[5] == pytest.approx(0.5005)
-    assert way[10] == 1.0
-    assert way[105] == pytest.approx((1 + 0.01) / 2)
-    assert way[200] == pytest.approx(0.01)
-    assert way[10:] == sorted(way[10:], reverse=True)
-
-
-def test_the_warm_up_is_at_most_a_third():
-    """A short training is not all warm-up; a tiny one has none."""
-    assert factor(32, 100, section(warmup_steps=1000)) < 1.0
-    assert factor(33, 100, section(warmup_steps=1000)) == 1.0
-    assert factor(0, 2, section(warmup_steps=1000)) == 1.0
-
-
-def test_steps_go_down_at_each_milestone():
-    """The rate drops to a tenth at each milestone, a share of the training."""
-    keys = section(schedule="steps", milestones=[0.5, 0.75], warmup_steps=0)
-    way = [factor(step, 8, keys) for step in range(8)]
-    assert way == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
 def test_the_schedule_follows_the_factor(model):
     """At each step the optimizer has the rate of `factor`, also after the schedule was set to a step."""
     keys = section(learning_rate=0.16, warmup_steps=3)
-    optimizer = make_optimizer(model, keys, 16)
+    optimizer = make_optimizer(model, keys, 0.16)
     schedule = make_schedule(optimizer, keys, 40)
     for step in range(40):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.16 * factor(step, 40, keys))

@@ -1,21 +1,22 @@
 """Files of weights: which are accepted, which are refused."""
 
 import gzip
-import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models import detection, resnet18, resnet50
 
 from datapack.hashing import hash_file
-from tests.trainers.tiny import DIGEST
+from tests.trainers.tiny import DIGEST, tiny_info
 from trainers.config import Config
 from trainers.errors import ConfigError, DatapackError
 from trainers.log import Log
-from trainers.pytorch.checkpoint import TrainedModel, load_checkpoint
+from trainers.pytorch.checkpoint import read_checkpoint
 from trainers.pytorch.model import build_model, new_model
 from trainers.pytorch.weights import fit, load, read
 
@@ -63,13 +64,50 @@ def test_a_detector_with_other_categories_leaves_the_predictor_random(files, cap
     assert all(name in said for name in left)
 
 
-def test_a_detector_with_the_same_number_of_categories_is_copied_whole(files):
-    """Nothing stays random, and a model.pt is accepted as such a file."""
-    model = detector("fasterrcnn_resnet50_fpn", 91)
-    assert fit(model, read(files / "fasterrcnn.pth", "fasterrcnn_resnet50_fpn")) == ()
+@pytest.mark.parametrize("kind", ["pth", "safetensors", "of the trainers", "checkpoint of torchvision"])
+def test_a_detector_with_the_same_number_of_categories_is_copied_whole(files, tmp_path, kind):
+    """Nothing stays random, in whichever kind of file the tensors are."""
+    name, path = "fasterrcnn_resnet50_fpn", tmp_path / "weights"
     tensors = torch.load(files / "fasterrcnn.pth", weights_only=True)
-    torch.save({"model": tensors, "name": "fasterrcnn_resnet50_fpn"}, files / "model.pt")
-    assert fit(model, read(files / "model.pt", "fasterrcnn_resnet50_fpn")) == ()
+    info = tiny_info(Config.model_validate({"dataset": "x", "digest": DIGEST, "model": {"name": name}}))
+    if kind == "pth":
+        shutil.copy(files / "fasterrcnn.pth", path)
+    elif kind == "checkpoint of torchvision":
+        torch.save({"model": tensors, "epoch": 3}, path)
+    else:
+        save_file(tensors, path, info.to_metadata() if kind == "of the trainers" else None)
+    model = detector(name, 91)
+    weights = read(path, name)
+    assert fit(model, weights) == ()
+    assert weights.digest == f"sha256:{hash_file(path)}"
+    assert all(model.state_dict()[key].equal(tensor) for key, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_backbone_in_another_precision_is_converted(files, tmp_path, dtype):
+    """A safetensors file may hold any floating-point numbers; the detector keeps float32."""
+    tensors = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in torch.load(files / "resnet50.pth", weights_only=True).items()
+    }
+    save_file(tensors, tmp_path / "resnet50.safetensors")
+    model = detector()
+    assert fit(model, read(tmp_path / "resnet50.safetensors", "fcos_resnet50_fpn")) == ()
+    body = model.get_submodule("backbone.body").state_dict()
+    assert body["conv1.weight"].dtype == torch.float32
+    assert body["conv1.weight"].equal(tensors["conv1.weight"].float())
+
+
+def test_weights_of_another_type_of_numbers_are_refused(files, tmp_path):
+    """Whole numbers, as of a quantized model, are no weights of this model."""
+    tensors = torch.load(files / "resnet50.pth", weights_only=True)
+    tensors["conv1.weight"] = (100 * tensors["conv1.weight"]).to(torch.int8)
+    save_file(tensors, tmp_path / "quantized.safetensors")
+    says = (
+        r"quantized.safetensors: the weights do not fit: .*1 of another type: conv1.weight torch.float32 is torch.int8"
+    )
+    with pytest.raises(ConfigError, match=says):
+        fit(detector(), read(tmp_path / "quantized.safetensors", "fcos_resnet50_fpn"))
 
 
 def test_old_tensor_names_are_accepted(files, tmp_path):
@@ -127,11 +165,21 @@ def test_a_tensor_of_another_shape_is_an_error(files, tmp_path):
     assert "head.classification_head.cls_logits.weight" in str(caught.value)
 
 
-def test_a_model_pt_of_another_detector_is_refused(files, tmp_path):
-    """The error names both detectors."""
-    torch.save({"model": {"backbone.body.conv1.weight": torch.zeros(1)}, "name": "fcos"}, tmp_path / "model.pt")
-    with pytest.raises(ConfigError, match=r"these weights are for another model: expected retina, found fcos"):
-        read(tmp_path / "model.pt", "retina")
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "retinanet_resnet50_fpn_v2"}, "these weights are for another model: expected fcos"),
+        ({"framework": "keras"}, "this model is for another framework: expected one for pytorch, found keras, fcos"),
+    ],
+    ids=str,
+)
+def test_the_model_of_another_detector_is_refused(tmp_path, changes, says):
+    """The error names both detectors, or both frameworks."""
+    config = Config.model_validate({"dataset": "x", "digest": DIGEST, "model": {"name": "fcos_resnet50_fpn"}})
+    metadata = replace(tiny_info(config), **changes).to_metadata()
+    save_file({"backbone.body.conv1.weight": torch.zeros(1)}, tmp_path / "model.safetensors", metadata)
+    with pytest.raises(ConfigError, match=rf"model.safetensors: {says}"):
+        read(tmp_path / "model.safetensors", "fcos_resnet50_fpn")
 
 
 class Runs:
@@ -179,9 +227,7 @@ def test_a_folder_is_a_clear_error(tmp_path):
         load(tmp_path, "weights", ConfigError)
 
 
-SAFETENSORS = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
 OTHER_KINDS = {
-    "a safetensors file; convert it": len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4),
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(500),
     "an array of NumPy": b"\x93NUMPY\x01\x00" + bytes(500),
     "a pointer of Git LFS instead of the file": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
@@ -196,7 +242,7 @@ OTHER_KINDS = {
 def test_a_file_of_another_kind_is_named(tmp_path, says):
     """A file that torch did not write is not called damaged: the error says what it is, and what to do."""
     (tmp_path / "weights.pth").write_bytes(OTHER_KINDS[says])
-    for read_it in (lambda path: read(path, "m"), TrainedModel.read, lambda path: load_checkpoint(path, {})):
+    for read_it in (lambda path: read(path, "m"), read_checkpoint):
         with pytest.raises(DatapackError) as caught:
             read_it(tmp_path / "weights.pth")
         assert f"expected a file that torch.save wrote, of tensors and plain values, found {says}" in str(caught.value)
@@ -214,13 +260,3 @@ def test_the_digest_is_of_what_was_loaded(files, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "load", replaced)
     assert read(tmp_path / "weights.pth", "m").digest == f"sha256:{hash_file(files / 'resnet50.pth')}"
-
-
-@pytest.mark.parametrize("categories", [3, [1], [["a", "b"]], {"a": "bc"}, None])
-def test_a_model_without_a_list_of_categories_is_one_line(tmp_path, categories):
-    """A model.pt whose categories are something else is an error of one line."""
-    content = {"model": {}, "name": "m", "categories": categories, "min_size": 1, "max_size": 1}
-    content |= {"dataset": "", "split": {}}
-    torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(ConfigError, match="no list of categories"):
-        TrainedModel.read(tmp_path / "model.pt")

@@ -60,7 +60,7 @@ def report(**changes) -> Page:
 
 def test_the_page_loads_nothing():
     """No script, link, frame or font; all images are in the page, and the policy forbids loading anything."""
-    text = make_report(a_record(), epochs(2), an_evaluation(), files=[OutputFile("model.pt", 5, "ab" * 32)])
+    text = make_report(a_record(), epochs(2), an_evaluation(), files=[OutputFile("model.safetensors", 5, "ab" * 32)])
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "embed", "a", "base", "form"} & set(page.tags)
     assert all(value.startswith("data:image/png;base64,") for name, value in page.attributes if name == "src")
@@ -218,8 +218,8 @@ def test_the_outcome_is_shown(outcome, words):
 
 def test_the_files_of_the_run_are_listed():
     """Each file has its size and sha256."""
-    page = report(files=[OutputFile("model.pt", 172_553_101, "ab" * 32)])
-    assert f"model.pt 173 MB {'ab' * 32}" in page.text
+    page = report(files=[OutputFile("model.safetensors", 172_553_101, "ab" * 32)])
+    assert f"model.safetensors 173 MB {'ab' * 32}" in page.text
 
 
 def test_single_images_are_no_sequences():

@@ -52,14 +52,18 @@ def test_auto_is_the_runs_own_checkpoint(tmp_path):
     """`auto` is the run's own checkpoint, if any; `never` is none; a path is relative to the configuration's folder."""
     run = Run(tmp_path / "run")
     run.open()
-    assert find_checkpoint("auto", run, tmp_path) is None
+    assert find_checkpoint("auto", run, tmp_path, "checkpoint.pt") is None
     own = run.path("checkpoint.pt")
     own.write_bytes(b"")
-    assert find_checkpoint("auto", run, tmp_path) == find_checkpoint("run/checkpoint.pt", run, tmp_path) == own
-    assert find_checkpoint("never", run, tmp_path) is None
+    assert (
+        find_checkpoint("auto", run, tmp_path, "checkpoint.pt")
+        == find_checkpoint("run/checkpoint.pt", run, tmp_path, "checkpoint.pt")
+        == own
+    )
+    assert find_checkpoint("never", run, tmp_path, "checkpoint.pt") is None
     for resume in ("elsewhere.pt", "run"):
         with pytest.raises(ConfigError, match="there is no checkpoint"):
-            find_checkpoint(resume, run, tmp_path)
+            find_checkpoint(resume, run, tmp_path, "checkpoint.pt")
 
 
 def test_finding_inputs_needs_no_torch():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trainers.errors import TrainingError
 
 if TYPE_CHECKING:
-    from trainers.pytorch.distributed import Group
+    from trainers.training.group import Group
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CHECKPOINT_EVERY = 15 * 60  # seconds: a kill loses no more than this, however long an epoch takes

@@ -1,0 +1,1 @@
+"""What all frameworks share of a training: the loop, the order of the images, the files. No framework is imported."""
