@@ -80,7 +80,7 @@ def test_a_detector_with_the_same_number_of_categories_is_copied_whole(files, tm
     weights = read(path, name)
     assert fit(model, weights) == ()
     assert weights.digest == f"sha256:{hash_file(path)}"
-    assert all(model.state_dict()[key].equal(tensor) for key, tensor in tensors.items())
+    assert all(tensor.equal(tensors[key]) for key, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
