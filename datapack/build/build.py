@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datapack.bag.bagit import reread_tags
+from datapack.build.attachments import attachments
 from datapack.build.locked import check_base, check_image, image_in, with_image
 from datapack.build.plan import check_one_image
 from datapack.build.planner import Planner
@@ -25,7 +26,6 @@ from datapack.image.config import Image, compose, dataset_folder, labels
 from datapack.image.layers import Layer, data_layers, program_layer, tag_layer
 from datapack.metadata import provenance
 from datapack.oci.layout import Layout
-from datapack.registry import referrers
 from datapack.targets import Delivery, check_target, open_target
 from datapack.workspace.cache import HashCache
 from datapack.workspace.folder import keep_private
@@ -103,7 +103,8 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             made = with_image(locked, image, base, entry.version.parent, encode(groups))
             check_image(image, locked, made, update_lock=options.update_lock)
             statement = provenance.statement(entry, base, bag, image, locked, commit)
-            name = destination.commit(image, [referrers.provenance(statement)])
+            attached = attachments(workspace, entry, bag, image, layers, descriptors, statement, reporter)
+            name = destination.commit(image, attached)
         lock.with_entry(reference, made).write_unless(lock, workspace.lock)
         written = provenance.write(workspace, image, options.target, statement)
     return Built(bag, image, name, written)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from datapack.errors import SignatureError
+from datapack.files import read_limited
 from datapack.oci.blob import Blob
 from datapack.oci.spec import Descriptor
 from datapack.registry.referrers import Artifact
-from datapack.signing.bundle import BUNDLE
+from datapack.signing.bundle import BUNDLE, LIMIT, Bundle
+from datapack.signing.subject import read_fault
 
 if TYPE_CHECKING:
-    from datapack.signing.bundle import Bundle
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from datapack.progress import Reporter
+    from datapack.signing.subject import Subject
 
 _CONTENT, _PREDICATE_TYPE = "dev.sigstore.bundle.content", "dev.sigstore.bundle.predicateType"
 
@@ -20,3 +27,28 @@ def signature(bundle: Bundle, predicate_type: str) -> Artifact:
     annotations = {_CONTENT: "dsse-envelope", _PREDICATE_TYPE: predicate_type}
     layer = Descriptor.of(BUNDLE, bundle.content).to_json()
     return Artifact("signature", BUNDLE, (layer,), (Blob.of(BUNDLE, bundle.content),), annotations)
+
+
+def kept_signatures(files: Iterable[Path], subjects: Sequence[Subject], reporter: Reporter) -> Iterator[Artifact]:
+    """Yield the signatures in these files that are of one of the subjects, as something to attach.
+
+    Whose they are is not checked: that is for those who have the keys that they trust.
+    """
+    for file in files:
+        try:
+            yield _read_signature(file, subjects)
+        except SignatureError as error:
+            reporter.note(f"a signature that is kept here is not attached: {error}")
+
+
+def _read_signature(file: Path, subjects: Sequence[Subject]) -> Artifact:
+    bundle = Bundle.parse(read_limited(file, LIMIT, SignatureError), file)
+    statement = bundle.read_statement(file)
+    for subject in subjects:
+        if not read_fault(subject, statement):
+            return signature(bundle, subject.predicate_type)
+    raise SignatureError("it is of something else", where=file, expected=" or ".join(map(_name, subjects)))
+
+
+def _name(subject: Subject) -> str:
+    return f"the {subject.what} {subject.digest}"

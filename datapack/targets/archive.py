@@ -28,7 +28,7 @@ from datapack.oci.index import annotation, entries_of
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from datapack.image.config import Image
@@ -91,7 +91,7 @@ class ArchiveTarget:
             file.write(header(blob_name(digest), blob.size))
         return blob.descriptor(digest)
 
-    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
+    def commit(self, image: Image, artifacts: Iterable[Artifact]) -> str:
         for name, content in closing_entries(image):
             self._file.seek(self._reserve(len(content)))
             self._file.write(entry(name, content))
@@ -147,7 +147,7 @@ class PipeTarget:
         self._out.write(bytes(-blob.size % tarfile.BLOCKSIZE))
         return blob.descriptor(digest)
 
-    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
+    def commit(self, image: Image, artifacts: Iterable[Artifact]) -> str:
         for name, content in closing_entries(image):
             self._out.write(entry(name, content))
         self._out.write(END)

@@ -19,7 +19,7 @@ from datapack.registry import ImageName
 from datapack.targets.archive import END, docker_entries, entry, header, layout_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from docker import DockerClient
 
@@ -85,7 +85,7 @@ class DaemonTarget:
         self._put(bytes(-blob.size % tarfile.BLOCKSIZE))
         return blob.descriptor(digest)
 
-    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
+    def commit(self, image: Image, artifacts: Iterable[Artifact]) -> str:
         containerd = self._engine.uses_containerd
         entries = layout_entries(image, {}) if containerd else docker_entries(image, self._name, self._layers)
         for name, content in entries:

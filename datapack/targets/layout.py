@@ -26,7 +26,7 @@ from datapack.oci.layout import Layout
 from datapack.oci.spec import INDEX, LAYOUT_FILE, REF_NAME, Descriptor, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from datapack.image.config import Image
@@ -150,7 +150,7 @@ class LayoutTarget:
             temporary.unlink(missing_ok=True)
         return False
 
-    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
+    def commit(self, image: Image, artifacts: Iterable[Artifact]) -> str:
         self._write_blob(image.config_descriptor, image.config)
         self._write_blob(image.descriptor, image.manifest)
         index = self._index(image)

@@ -20,7 +20,7 @@ from datapack.registry import ImageName, RegistryClient, Repository, is_loopback
 from datapack.registry.referrers import EMPTY, attach
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from datapack.catalog.model import Entry
@@ -108,7 +108,7 @@ class RegistryTarget:
         self._sent[sent.descriptor.digest] = sent
         return sent.descriptor
 
-    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
+    def commit(self, image: Image, artifacts: Iterable[Artifact]) -> str:
         self._check_name_is_free(image)
         config = self.add(Blob.of(CONFIG, image.config), UNOBSERVED)
         self.keep_private(config.digest)

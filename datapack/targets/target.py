@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from datapack.catalog.model import Entry
@@ -56,7 +56,7 @@ class Target(Protocol):
     def add(self, blob: Blob, observer: Observer) -> Descriptor:
         """Add a blob, unless the target already has it; return its descriptor."""
 
-    def commit(self, image: Image, artifacts: Sequence[Artifact]) -> str:
+    def commit(self, image: Image, artifacts: Iterable[Artifact]) -> str:
         """Finish the image and make it visible under its name; return that name.
 
         ``artifacts`` are what belongs to it, such as its provenance, for a target that can attach something.

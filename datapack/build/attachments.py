@@ -1,0 +1,76 @@
+"""What belongs to an image in a registry and is attached to it: provenance, signatures, what a model is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datapack.bag.manifest import PAYLOAD
+from datapack.bag.model_facts import MODEL
+from datapack.build.runnable import check_model
+from datapack.errors import BagError, ManifestError
+from datapack.registry.referrers import provenance
+from datapack.signing.artifact import kept_signatures
+from datapack.signing.files import files_beside
+from datapack.signing.subject import DatasetSubject, ImageSubject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from datapack.bag.bagit import Bag
+    from datapack.catalog.model import Entry
+    from datapack.image.config import Image
+    from datapack.image.layers import Layer
+    from datapack.oci.spec import Descriptor
+    from datapack.progress import Reporter
+    from datapack.registry.referrers import Artifact
+    from datapack.signing.subject import Subject
+    from datapack.workspace.folder import Workspace
+
+
+def attachments(
+    workspace: Workspace,
+    entry: Entry,
+    bag: Bag,
+    image: Image,
+    layers: Sequence[Layer],
+    descriptors: Sequence[Descriptor],
+    statement: bytes,
+    reporter: Reporter,
+) -> Iterator[Artifact]:
+    """Yield what to attach to an image: its provenance, the signatures that are kept here, and a model's manifest.
+
+    Args:
+        workspace: where signatures of the bag, and of the image's layout, may be.
+        entry: the version in the catalog.
+        bag: its bag.
+        image: the image.
+        layers: the layers above the base, lowest first.
+        descriptors: the same layers as written.
+        statement: the image's provenance.
+        reporter: is told of signatures that are of something else.
+    """
+    yield provenance(statement)
+    layout = workspace.dist(entry.reference, runnable=image.runnable)
+    kept = [*files_beside(workspace.bag(entry.reference)), *files_beside(layout)]
+    subjects: list[Subject] = [DatasetSubject(str(entry.reference), bag.manifest.digest), ImageSubject(image.digest)]
+    yield from kept_signatures(kept, subjects, reporter)
+    if f"{PAYLOAD}/{MODEL}" in bag.manifest.hashes:
+        yield from _modelpack(entry, bag, image, layers, descriptors, reporter)
+
+
+def _modelpack(
+    entry: Entry,
+    bag: Bag,
+    image: Image,
+    layers: Sequence[Layer],
+    descriptors: Sequence[Descriptor],
+    reporter: Reporter,
+) -> Iterator[Artifact]:
+    from datapack.metadata.modelpack import modelpack
+
+    try:
+        facts = check_model(bag)
+    except (BagError, ManifestError) as error:  # any dataset may have a file of this name
+        reporter.note(f"no ModelPack manifest: {error}")
+        return
+    yield modelpack(entry, facts, bag, image, layers, descriptors)
