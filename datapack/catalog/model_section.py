@@ -103,11 +103,10 @@ class ModelSection(StrictModel):
     weights: PayloadPath | None = Field(
         None, description="the payload path of the weights; it can be left out if there is one file of weights"
     )
-    convert: bool = Field(
+    convert: Annotated[bool, Field(strict=True)] | _Text = Field(
         False,
-        strict=True,
-        description="whether weights that are a pickle are replaced by the same tensors as safetensors, "
-        "which can't run code",
+        description="true if weights that are a pickle are replaced by the same tensors as safetensors, which can't run "
+        "code; or the key of the checkpoint whose tensors are kept, such as ema",
     )
     allow_pickle: _Text | None = Field(
         None, description="the reason to accept a pickle that runs code when it is loaded, where convert can't help"

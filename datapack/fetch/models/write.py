@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from datapack.bag.model_facts import MODEL
 from datapack.catalog.model_section import ModelSection
 from datapack.errors import FetchError
+from datapack.fetch.models.conversion import RECORD, convert_weights
 from datapack.fetch.models.facts import merge, read_categories
 from datapack.fetch.models.weights import SCAN, find_weights, scan_pickles
 from datapack.fetch.payload import WantedFile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datapack.fetch.payload import Payload
 
 _FACTS = WantedFile(MODEL, "datapack, which writes the facts of the model there")
+_CONVERSION = WantedFile(RECORD, "datapack, which writes there what it converted")
 _RESULT = WantedFile(SCAN, "datapack, which writes there what the pickle would run")
 
 
@@ -39,7 +41,8 @@ class ModelFiles:
 
     def claim(self, payload: Payload) -> None:
         """Claim the paths before any source does: a source's own file of such a name is never replaced."""
-        payload.claim([_FACTS, _RESULT] if self.section.allow_pickle else [_FACTS])
+        scan, conversion = bool(self.section.allow_pickle), bool(self.section.convert)
+        payload.claim([_FACTS, *[_RESULT] * scan, *[_CONVERSION] * conversion])
 
     def write(self, payload: Payload, recorded: ModelFacts | None) -> None:
         """Write them, once all sources are fetched.
@@ -53,7 +56,12 @@ class ModelFiles:
                 or a pickle would run code, which the catalog does not allow.
         """
         section = self.section
-        weights = find_weights(payload, section.weights or (recorded.weights if recorded else None), self.where)
+        named = section.weights or (recorded.weights if recorded else None)
+        weights = find_weights(payload, named, self.where)
+        if section.convert:
+            key = section.convert if isinstance(section.convert, str) else ""
+            weights, record = convert_weights(payload, weights, key, self.where)
+            payload.put(_CONVERSION, record)
         scan = scan_pickles(payload, section.allow_pickle, self.where)
         if scan is not None:
             payload.put(_RESULT, scan)
