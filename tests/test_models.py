@@ -16,6 +16,7 @@ from datapack.reference import Reference
 from tests.conftest import PROJECT, Catalog, make_base
 from tests.fakeweb import as_json
 from tests.servers import NOT_FOUND, Reply, Server
+from tests.weights.pickles import module, tensor, torch_zip
 
 OURS = CatalogFile.read(PROJECT / "datasets.yml")
 TORCHVISION = ("fasterrcnn", "fasterrcnn-v2", "retinanet-v2", "fcos")
@@ -103,6 +104,20 @@ def test_a_model_of_the_hub_comes_by_its_commit(catalog, name):
     assert (found.weights, found.card) == ("model.safetensors", "README.md")
     payload = catalog.root / "data" / name / "coco-v1/data"
     assert sorted(path.name for path in payload.iterdir()) == sorted([*source.files, "model.json"])
+
+
+def test_mbari_s_detector_loses_its_code(catalog):
+    """The pickle of YOLOv5 never gets into the bag; its tensors do."""
+    (source,) = entry("mbari-315k-yolov5").sources
+    weights = np.ones(4, np.float32)
+    value = {"model": module("models.yolo.Model", {"weight": tensor("0", weights)}), "ema": None}
+    files = {"README.md": b"# A card\n", "mbari_315k_yolov5.pt": torch_zip(value, {"0": weights})}
+    with ModelHub(source.huggingface, source.revision, files) as hub:
+        catalog.env["HF_ENDPOINT"] = hub.url
+        catalog.ok("fetch", "mbari-315k-yolov5@v1")
+    assert facts(catalog, Reference("mbari-315k-yolov5", "v1")).weights == "mbari_315k_yolov5.safetensors"
+    assert not list(catalog.root.glob("data/**/*.pt"))
+    catalog.ok("check", "mbari-315k-yolov5@v1")
 
 
 @pytest.mark.parametrize("name", [*TORCHVISION, *HUB, "mbari-315k-yolov5"])

@@ -124,6 +124,7 @@ PLACE = "datasets.net.versions.v1"
         ("card: README.md", "card: /README.md", "card: can't be used as a path"),
         ("card: README.md", "convert: true\n          allow_pickle: why not", "'convert' leaves no pickle"),
         ("card: README.md", "allow_pickle: true", "allow_pickle: invalid value: expected text, found true"),
+        ("card: README.md", "convert: 7", "convert: invalid value: expected true or false or text, found the number 7"),
         ("{local: net}", "{run: runs/a}, {run: runs/b}", f":17: {PLACE}.sources[1]: a second run"),
         ("{local: net}", "{run: /safe_outputs/a}", ".sources[0].run: not a path below the catalog's folder"),
     ],

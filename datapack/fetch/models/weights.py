@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from datapack.errors import DatapackError, FetchError, shown
 from datapack.files import disk_errors, open_regular
+from datapack.weights.read import HEAD, is_safetensors, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 SCAN = "pickle-scan.txt"  # its path in the payload
 # Files that are weights by their names.
-SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".onnx", ".keras", ".h5"})
+ENDING = ".safetensors"
+SUFFIXES = frozenset({ENDING, ".pt", ".pth", ".ckpt", ".bin", ".onnx", ".keras", ".h5"})
 # Files that Python's pickle or PyTorch would read: by their names, or by how they begin.
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"  # a pickle since protocol 2, and PyTorch's archives
@@ -84,13 +86,13 @@ def scan_pickles(payload: Payload, reason: str | None, where: str) -> bytes | No
 
 def is_pickle(path: Path) -> bool:
     """Whether PyTorch or Python's pickle would take a file for a pickle, by its name or its first bytes."""
-    if path.suffix.lower() in _PICKLES:
-        return True
     with open_regular(path, FetchError, follow=False) as file:
-        start = file.read(len(_ZIP))
-    if start[:1] == _PICKLE:
-        return start[1:2] <= bytes([_HIGHEST])
-    return start == _ZIP and _has_pickle(path)
+        head = file.read(HEAD)
+    suffix = path.suffix.lower()
+    begins_so = head[:1] == _PICKLE and head[1:2] <= bytes([_HIGHEST])
+    if is_safetensors(head):  # its length in the first bytes can look like a pickle; by this name, nobody unpickles it
+        return begins_so and suffix != ENDING
+    return begins_so or suffix in _PICKLES or (head.startswith(_ZIP) and _has_pickle(path))
 
 
 def _has_pickle(path: Path) -> bool:
@@ -103,8 +105,6 @@ def _has_pickle(path: Path) -> bool:
 
 def _calls(path: Path) -> tuple[str, ...]:
     """Return what loading a file would call; what can't be told counts as a call."""
-    from datapack.weights.read import read_weights  # here: only models need it
-
     try:
         found = read_weights(path)
     except DatapackError as error:

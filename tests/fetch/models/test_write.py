@@ -1,5 +1,6 @@
 """A version of `kind: model`: `model.json` in its payload, and pickles that would run code."""
 
+import json
 import os
 import pickle
 
@@ -160,6 +161,23 @@ def test_a_pickle_that_is_allowed_comes_with_a_scan(place):
     assert "  would run  posix.mkdir('/tmp/datapack-was-here')" in lines
     assert "  picklescan dangerous: posix.mkdir" in lines or "  picklescan suspicious: posix.mkdir" in lines
     assert not os.path.lexists("/tmp/datapack-was-here")
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+def test_a_header_s_length_can_look_like_a_pickle(place, name):
+    """safetensors begin with the length of the header; 128 + 2 * 256 reads as the beginning of a pickle."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).ljust(0x0280).encode()
+    place.write(f"other/{name}", len(header).to_bytes(8, "little") + header + b"x")
+    if name.endswith(".safetensors"):
+        assert fetch(place, LocalSource(local="other")).weights == name
+    else:  # by this name, PyTorch would unpickle it
+        assert "net@v1: net.pt: loading this pickle would run code" in refusal(place, LocalSource(local="other"))
+
+
+def test_safetensors_by_the_name_of_a_pickle_are_none(place):
+    """What PyTorch can't load runs no code."""
+    place.write("other/net.pt", NET)
+    assert fetch(place, LocalSource(local="other")).weights == "net.pt"
 
 
 def test_weights_that_run_no_code_need_no_reason(place):
