@@ -105,8 +105,8 @@ class ModelSection(StrictModel):
     )
     convert: Annotated[bool, Field(strict=True)] | _Text = Field(
         False,
-        description="true if weights that are a pickle are replaced by their tensors as safetensors, which run no code; or "
-        "the key of the checkpoint whose tensors are kept, such as ema",
+        description="true if weights that are a pickle are replaced by their tensors as safetensors, which run no code; "
+        "or the key of the checkpoint whose tensors are kept, such as ema",
     )
     allow_pickle: _Text | None = Field(
         None, description="the reason to accept a pickle that runs code when it is loaded, where convert can't help"
