@@ -105,7 +105,7 @@ class ModelSection(StrictModel):
     )
     convert: Annotated[bool, Field(strict=True)] | _Text = Field(
         False,
-        description="true if weights that are a pickle are replaced by their tensors as safetensors, which run no code; "
+        description="true if weights that are a pickle are replaced by their tensors as safetensors, without code; "
         "or the key of the checkpoint whose tensors are kept, such as ema",
     )
     allow_pickle: _Text | None = Field(
