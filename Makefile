@@ -27,10 +27,10 @@ help:  ## list the targets
 demo:  ## build the example's import container, run it, then install PyTorch and train on the imported data
 	@examples/demo.sh
 
-check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no PyTorch and no network: a few minutes
+check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no framework and no network: a few minutes
 	@scripts/system-packages.sh git shellcheck
 	$(LINT)
-	$(PYTEST) -m "not (engine or registry or torch or slow)" $(ARGS)
+	$(PYTEST) -m "not (engine or registry or torch or tf or slow)" $(ARGS)
 
 test: .venv/dev .venv/train .venv/tf  ## run every test, or some of them: make test ARGS="-k manifest"
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh

@@ -168,6 +168,7 @@ def reference(root: Path) -> dict[str, Any]:
     from benchmarks.reference_recipe import loader
     from trainers import config
     from trainers.pytorch import optim
+    from trainers.training.schedule import highest_rate
 
     wanted = config.load(root / "train.yml")
     training, validation, categories = _parts(wanted, root)
@@ -178,7 +179,7 @@ def reference(root: Path) -> dict[str, Any]:
     builder = getattr(detection, wanted.model.name)
     model = builder(weights=None, weights_backbone=None, num_classes=categories + 1, **options).to(device)
     batches = loader(images, training, batch_size=wanted.training.batch_size, workers=WORKERS)
-    optimizer = optim.make_optimizer(model, wanted.training, wanted.training.batch_size)
+    optimizer = optim.make_optimizer(model, wanted.training, highest_rate(wanted.training, replicas=1))
     schedule = optim.make_schedule(optimizer, wanted.training, len(batches) * wanted.training.epochs)
     seconds = waited = count = 0.0
     for epoch in range(wanted.training.epochs):

@@ -129,9 +129,9 @@ def ours(root: Path) -> dict[str, Work]:
     from trainers.context import RunContext
     from trainers.dataset.prepare import PreparedData, prepare_data
     from trainers.log import Log
-    from trainers.pytorch.augment import Augment
     from trainers.pytorch.loader import Loader
     from trainers.pytorch.normalize import NormalizeAndPad
+    from trainers.training.augment import Augment
 
     wanted, prepare = config.load(root / "train.yml"), NormalizeAndPad()
     flip = AugmentationSection(scale=(1, 1), brightness=0, contrast=0, saturation=0)

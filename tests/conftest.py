@@ -57,21 +57,27 @@ SLOW_FILES = frozenset(
     )
 )
 
-# What imports torch on its first lines can't even be collected without it.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["trainers/pytorch"]
+#: The mark of the tests that need a framework, what its package is, and where all tests need it.
+FRAMEWORKS = {"torch": ("torch", "trainers/pytorch"), "tf": ("keras_hub", "trainers/keras")}
+MISSING = {mark for mark, (package, _) in FRAMEWORKS.items() if not importlib.util.find_spec(package)}
+# What imports a framework on its first lines can't even be collected without it.
+collect_ignore = [FRAMEWORKS[mark][1] for mark in MISSING]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they need; skip those that need torch where it is not installed."""
+    """Mark tests by what they need; skip those that need a framework where it is not installed."""
     for item in items:
         if PROJECT / "tests/registry" in item.path.parents or "registry" in getattr(item, "fixturenames", ()):
             item.add_marker("registry")
-        if PROJECT / "tests/trainers/pytorch" in item.path.parents:
-            item.add_marker("torch")
+        for mark, (package, folder) in FRAMEWORKS.items():
+            if PROJECT / "tests" / folder in item.path.parents:
+                item.add_marker(mark)
+            if mark in MISSING and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"{package} is not installed"))
+        if item.get_closest_marker("tf"):  # one process imports TensorFlow, and compiles what several tests use
+            item.add_marker(pytest.mark.xdist_group("tf"))
         if item.path in SLOW_FILES:
             item.add_marker("slow")
-        if collect_ignore and item.get_closest_marker("torch"):
-            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # slow tests first: no worker waits at the end
 
 

@@ -81,9 +81,9 @@ def _jobs(config: Config) -> Any:
         name = error.name or str(error)
         if name.startswith(("datapack.", "trainers.")):
             raise
-        fix = f"use the image of {framework.name}, or install it in a clone: {framework.install}"
+        fix = f"use an image with {framework.title}, or install it in a clone: {framework.install}"
         raise TrainingError(
-            f"{config.model.name} needs a package that is missing", found=f"no {name}", fix=fix
+            "a package is missing", where=f"model.name {config.model.name}", found=f"no {name}", fix=fix
         ) from error
     check_signals()
     return jobs

@@ -81,7 +81,7 @@ def test_an_ascii_terminal_shows_escapes(haven):
     assert process.returncode in {2, 3}
 
 
-@pytest.mark.parametrize("package", ["torch", "numpy", "pydantic"])
+@pytest.mark.parametrize("package", ["numpy", "pydantic"])
 def test_a_missing_package_is_one_line(haven, package):
     """Without the trainers' extra, the last line names what is missing and how to install it."""
     haven.configure()
@@ -91,6 +91,21 @@ def test_a_missing_package_is_one_line(haven, package):
     )
     assert last(process) == f"{expected}pip install '.[train]'"
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "package", "fix"),
+    [
+        ("fcos_resnet50_fpn", "torch", "use an image with PyTorch, or install it in a clone: pip install '.[train]'"),
+    ],
+)
+def test_a_missing_framework_is_one_line(haven, model, package, fix):
+    """The model's name selects the framework; where that is missing, the last line says so, after the check."""
+    haven.configure(model={"name": model})
+    out, _ = python(f"import sys; sys.modules[{package!r}] = None", haven, "train").communicate(timeout=60)
+    lines = out.splitlines()
+    assert lines[-1] == f"TRAINING FAILED: model.name {model}: a package is missing: found no {package}; {fix}"
+    assert any("verified, every byte" in line for line in lines)
 
 
 def test_a_wrong_command_line_has_a_last_line(haven):

@@ -17,13 +17,14 @@ class Framework:
     """A framework that detectors are trained with."""
 
     name: str  # in model.safetensors
+    title: str  # for people
     jobs: str  # the module of its jobs
     checkpoint: str  # the file of its checkpoints
-    install: str  # how to install it in a clone of the project
+    install: str  # the command that installs it in a clone of the project
 
 
-PYTORCH = Framework("pytorch", "trainers.pytorch.jobs", "checkpoint.pt", "pip install '.[train]'")
-KERAS = Framework("keras", "trainers.keras.jobs", "checkpoint.safetensors", "make .venv/tf")
+PYTORCH = Framework("pytorch", "PyTorch", "trainers.pytorch.jobs", "checkpoint.pt", "pip install '.[train]'")
+KERAS = Framework("keras", "TensorFlow", "trainers.keras.jobs", "checkpoint.safetensors", "make .venv/tf")
 
 
 def framework_of(model: str) -> Framework:
