@@ -11,7 +11,7 @@ from datapack.build.attachments import attachments
 from datapack.build.locked import check_base, check_image, image_in, with_image
 from datapack.build.plan import check_one_image
 from datapack.build.planner import Planner
-from datapack.build.runnable import check_layers, check_model
+from datapack.build.runnable import check_is_model, check_layers, check_model
 from datapack.build.writer import LayerCache, LayerWriter
 from datapack.catalog.git import last_commit
 from datapack.catalog.lock import Lock
@@ -80,6 +80,8 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
     runnable = options.runnable is not None
     if runnable and options.base is not None:
         raise UsageError("two bases", where=reference, found="--base and --runnable", fix="leave --base out")
+    if runnable:
+        check_is_model(entry)
     if options.target is not None:
         check_target(options.target, entry, runnable=runnable)
     with workspace.exclusive(f"build {reference}"), HashCache.open(workspace.hashes) as cache:

@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING
 
 from datapack.bag.manifest import PAYLOAD
 from datapack.bag.model_facts import MODEL, ModelFacts
-from datapack.errors import BagError, ImageError
+from datapack.errors import BagError, ImageError, UsageError
 from datapack.files import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from datapack.bag.bagit import Bag
+    from datapack.catalog.model import Entry
     from datapack.image.base import Base
     from datapack.image.layers import Layer
 
 MOST_LAYERS = 125  # of an image: Docker and overlay stop at about 127
 _LIMIT = 1 << 20  # bytes of a model.json
+
+
+def check_is_model(entry: Entry) -> None:
+    """Raise `UsageError` if a version is not a model, before anything is fetched."""
+    if not entry.is_model:
+        raise UsageError(
+            "not a model: only a version of 'kind: model' can be made ready to run",
+            where=entry.reference,
+            fix="leave --runnable out for an import container",
+        )
 
 
 def check_model(bag: Bag) -> ModelFacts:

@@ -10,23 +10,31 @@ import yaml
 
 from datapack.oci.layout import Layout
 from tests.conftest import Catalog, fact, make_base
-from tests.models import FACTS, make_trainer, write_model
+from tests.models import make_trainer, safetensors
 from tests.verify.forging import Forged, archive, entry, parents
 
 CATALOG = """\
 defaults: {base: "oci:base", registry: ghcr.io/example}
 datasets:
   crabs:
+    kind: model
     title: A crab detector
     licence: CC0-1.0
     versions:
-      v1: {sources: [{local: model}]}
+      v1:
+        model: {architecture: own_detector, categories: [crab, fish], input: {min_size: 64, max_size: 96}}
+        sources: [{local: model}]
+  reef:
+    title: A reef
+    licence: CC0-1.0
+    versions: {v1: {sources: [{local: model}]}}
 """
 
 
 def make_models(root) -> Catalog:
     root.mkdir()
-    write_model(root / "model", b"w" * 2_000_000)
+    (root / "model").mkdir()
+    (root / "model" / "detector.safetensors").write_bytes(safetensors(2_000_000))
     (root / "datasets.yml").write_text(CATALOG)
     make_base(root / "base")
     make_trainer(root / "trainer")
@@ -192,18 +200,12 @@ def test_the_base_of_import_containers_is_no_trainer(both):
     assert "two bases" in both.fails("build", "crabs@v1", "--runnable", "oci:again", "--base", "oci:base", status=2)
 
 
-def test_a_dataset_of_images_is_no_model(tmp_path):
-    """Without a model.json, or with one of another form, there is nothing to run."""
+def test_a_dataset_is_no_model(tmp_path):
+    """Only a version of `kind: model` has something to run; nothing is fetched or written."""
     catalog = make_models(tmp_path / "catalog")
-    (catalog.root / "model" / "model.json").write_text('{"form": 9}')
-    assert "not a model.json" in catalog.fails("build", "crabs@v1", "--runnable", "oci:trainer")
-    (catalog.root / "model" / "model.json").unlink()
-    error = catalog.fails("build", "crabs@v1", "--runnable", "oci:trainer", "--refresh", "--update-lock")
-    assert "there is no model.json in its payload" in error
-    write_model(catalog.root / "model")
-    (catalog.root / "model" / FACTS.weights).unlink()
-    error = catalog.fails("build", "crabs@v1", "--runnable", "oci:trainer", "--refresh", "--update-lock")
-    assert f"its weights are not in the payload: found {FACTS.weights}" in error
+    error = catalog.fails("build", "reef@v1", "--runnable", "oci:trainer", status=2)
+    assert "reef@v1: not a model: only a version of 'kind: model' can be made ready to run" in error
+    assert not (catalog.root / "data").exists()
 
 
 def test_the_two_images_do_not_replace_each_other(both):
