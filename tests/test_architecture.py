@@ -40,6 +40,7 @@ TRAINERS = (
     "evaluation",
     "report",
     "training",
+    "prediction",
     "pytorch keras",
     "commands",
     "__main__",

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,6 +26,8 @@ from trainers.run.folder import LOG, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from trainers.context import RunContext
 
 DETAILS_SHOWN = 200  # lines; more would not help in a job's log
 
@@ -98,25 +101,39 @@ class _Job:
             ignore_signals()
 
     def _run(self) -> str:
-        from trainers import commands, config
         from trainers.context import RunContext
 
         check_signals()
         options = self.options
         self.place = Place.of_environment()
         self.log.quiet = not self.place.is_first
-        path = config.find(options.config)
-        loaded = config.load(path)
-        context = RunContext(path.resolve().parent, options.outputs, options.scratch, self.place, self.log)
-        run = Run(options.outputs / loaded.run_name)
+        command, name, base = self._command()
+        context = RunContext(base, options.outputs, options.scratch, self.place, self.log)
+        run = Run(options.outputs / name)
         if self.place.is_first and options.command != "check":
             self.reserved.enter_context(run.reserve())
             run.open()
             self.opened = run
             self.log.keep(run.path(LOG))
             self.log.note(f"run {run.folder.name}, in {run.folder}")
-        command: Callable[..., str] = getattr(commands, "check_images" if options.decode else options.command)
-        return command(loaded, context, run)
+        return command(context, run)
+
+    def _command(self) -> tuple[Callable[[RunContext, Run], str], str, Path]:
+        """Return what to do, the name of its run, and the folder where relative paths start."""
+        from trainers import commands, config, prediction
+
+        options = self.options
+        if options.command == "predict" and prediction.detects_in_folder(options.config):
+            if self.place.world > 1:
+                raise ConfigError("a ready-to-run model detects in one process", fix="start it without torchrun")
+            job = prediction.plan(options.config, options.settings, self.log)
+            return partial(commands.detect, job), job.run_name, job.images.folder
+        if options.settings:
+            raise ConfigError("--set is for predict in a ready-to-run model", fix="write the setting into train.yml")
+        path = config.find(options.config)
+        loaded = config.load(path)
+        command = getattr(commands, "check_images" if options.decode else options.command)
+        return partial(command, loaded), loaded.run_name, path.resolve().parent
 
     def log_warning(self, message: Warning | str, category: type[Warning], *_: object) -> None:
         """Log a warning of a library, such as one that quotes an image, in one line."""
@@ -170,10 +187,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=COMMANDS, nargs="?", default="train", help="what to do (default: train)")
     parser.add_argument("--decode", action="store_true", help="check: also decode every image of both COCO files")
     parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="predict in a ready-to-run model: a setting, such as device=cpu or score=0.3; can be repeated",
+    )
+    parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="configuration (default: $TRAINERS_CONFIG, or /safe_data/train.yml)",
+        help="configuration (default: $TRAINERS_CONFIG, or /safe_data/train.yml; for predict in a ready-to-run model "
+        "/safe_data/predict.yml, which need not exist)",
     )
     for name, folder, what in (("outputs", "/safe_outputs", "results"), ("scratch", "/scratch", "temporary files")):
         parser.add_argument(

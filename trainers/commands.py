@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainers.config import framework_of
 from trainers.dataset.prepare import check_data, prepare_data
 from trainers.errors import TrainingError
+from trainers.prediction import run_job
 from trainers.process import check_signals
 from trainers.run.folder import EVALUATION, PREDICTIONS
 from trainers.run.inputs import Start, find_checkpoint, find_model, find_weights
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trainers.config import Config
     from trainers.context import RunContext
     from trainers.dataset.verify import Dataset
+    from trainers.prediction import FolderJob
     from trainers.run.folder import Run
 
 
@@ -65,6 +67,11 @@ def predict(config: Config, context: RunContext, run: Run) -> str:
         return run.folder.name
     count = run.write_rows(PREDICTIONS, detections.results())
     return f"{run.folder.name} {count:,} detections in {len(data.coco):,} images"
+
+
+def detect(job: FolderJob, context: RunContext, run: Run) -> str:
+    """Write what the model of this image detects in a folder of images; return the run's name and the counts."""
+    return run_job(job, context, run, _jobs(job.config))
 
 
 def _jobs(config: Config) -> Any:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainers.dataset.depth import has_16_bits, refusal, to_rgb, uses_12_bits
-from trainers.dataset.orientation import ask, has_late_exif, must_turn, orientation_of, stored_size, turn
+from trainers.dataset.orientation import SIDEWAYS, ask, has_late_exif, must_turn, orientation_of, stored_size, turn
 from trainers.errors import DatapackError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LARGEST = 178_956_970  # pixels of one image: what Pillow accepts by default, 512 MiB of RGB
 
 _FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"}  # none is decoded by a program
+_UNKNOWN = "can't be decoded: not an image in a known format"
 _PIECES = 20_000  # of a header: a real one has a few hundred
 _PIECE = 1 << 16  # bytes: a larger read costs no more than its bytes; a segment of a JPEG is smaller
 _PIECES_BYTES = 16 << 20  # in a header
@@ -92,7 +93,7 @@ def decode(
     except (BrokenImageError, DatapackError):
         raise
     except UnidentifiedImageError as error:
-        raise BrokenImageError("can't be decoded: not an image in a known format") from error
+        raise BrokenImageError(_UNKNOWN) from error
     except Exception as error:  # Pillow documents no list of what a broken file can raise
         raise BrokenImageError(f"can't be decoded: {_reason(error)}") from error
     size = int(wanted[0]), int(wanted[1])
@@ -111,6 +112,25 @@ def on_turned_image(content: bytes, given: tuple[int, int]) -> bool | None:
             return _orientation(opened, content, given)[1]
     except Exception:  # the image is broken, which decoding it will say
         return None
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Return the width and height of an image, pixels, as a viewer shows it; of ``content`` the beginning may do.
+
+    Raises:
+        BrokenImageError: it is not an image, or the beginning does not show its size.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None  # the caller decides what is too large, before a pixel is decoded
+    try:
+        with Image.open(_Content(content), formats=_formats()) as opened:
+            width, height = stored_size(opened)
+            return (height, width) if orientation_of(opened) in SIDEWAYS else (width, height)
+    except UnidentifiedImageError as error:
+        raise BrokenImageError(_UNKNOWN) from error
+    except Exception as error:  # Pillow documents no list of what a broken file can raise
+        raise BrokenImageError(f"can't be decoded: {_reason(error)}") from error
 
 
 def _is_plain(pixels: Array) -> bool:

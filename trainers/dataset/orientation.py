@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Setting = Literal["auto", "apply", "ignore"]
 
 _TAG, _WIDTH, _LENGTH = 274, 256, 257
-_ALL, _SIDEWAYS = range(1, 9), range(5, 9)
+_ALL, SIDEWAYS = range(1, 9), range(5, 9)  # of which the latter turn an image on its side
 _FORMS = {3: "H", 4: "I"}  # of a whole number in EXIF data
 _IN_XMP = re.compile('tiff:Orientation(?:="|>)([0-9])')
 _FIX = "set image.exif to apply if the boxes were drawn on upright images, or to ignore if on images as they are stored"
@@ -93,7 +93,7 @@ def stored_size(opened: Image.Image) -> Size:
 
 def must_turn(orientation: int, stored: Size, given: Size) -> bool | None:
     """Whether the boxes are on the turned image, as the size in the COCO file shows; None if it does not show that."""
-    if orientation in _SIDEWAYS and given in {stored, stored[::-1]} and stored[0] != stored[1]:
+    if orientation in SIDEWAYS and given in {stored, stored[::-1]} and stored[0] != stored[1]:
         return stored != given
     return None
 

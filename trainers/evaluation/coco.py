@@ -67,6 +67,11 @@ class Evaluator:
             scale = np.tile(self._coco.sizes[index] / self._sizes[index], 2)
             self._found.setdefault(int(index), (boxes[kept] * scale, labels[kept], scores[kept]))
 
+    @property
+    def seen(self) -> int:
+        """How many images were added."""
+        return len(self._found)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all detections, in pixels of the original image, for `merge` in another process.
 

@@ -14,13 +14,14 @@ from trainers.pytorch.inference import TorchDetector
 from trainers.pytorch.learner import TorchLearner
 from trainers.pytorch.loader import Batch, Loader
 from trainers.pytorch.model import new_model, trained_model
-from trainers.pytorch.weights import read
+from trainers.pytorch.weights import as_safetensors, read
 from trainers.run.record import Device, version
 from trainers.training import jobs
 from trainers.training.augment import Augment
+from trainers.training.model_file import TrainedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from trainers.config import Config
     from trainers.context import RunContext
+    from trainers.dataset.model_bag import ProvenModel
     from trainers.dataset.prepare import PreparedData
     from trainers.evaluation.coco import Evaluator
     from trainers.evaluation.scores import Evaluation
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from trainers.run.inputs import Start
     from trainers.training.group import Group
     from trainers.training.loop import Outcome
-    from trainers.training.model_file import TrainedModel
+    from trainers.training.model_file import ModelInfo
 
 
 def train(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start) -> Outcome:
@@ -62,6 +64,25 @@ def predict(config: Config, context: RunContext, data: PreparedData, model: Path
     trained = jobs.read_model(config, model)
     with _joined(config, context, data) as backend:
         return jobs.predict(backend, context, data, trained)
+
+
+def detect(
+    config: Config,
+    context: RunContext,
+    data: PreparedData,
+    model: ProvenModel,
+    info: ModelInfo,
+    score: float,
+    between: Callable[[int], None],
+) -> tuple[Evaluator, Device]:
+    """Run a proven model on images without boxes, as `trainers.training.jobs.detect`; return the device too.
+
+    Raises:
+        ConfigError: the weights are damaged, or do not fit the model.
+    """
+    trained = TrainedModel(as_safetensors(model.path, model.weights), info)
+    with _joined(config, context, data) as backend:
+        return jobs.detect(backend, context, data, trained, score, between), backend.device
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import torch
 from datapack.hashing import digest_of
 from trainers.config.frameworks import PYTORCH
 from trainers.errors import ConfigError, DatapackError
-from trainers.training.model_file import SafetensorsFile, check_framework, readable
+from trainers.training.model_file import SafetensorsFile, check_framework, looks_like_safetensors, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,6 +102,19 @@ def read(path: Path, model: str) -> Weights:
         content = head + file.read()  # once, for the digest of what is loaded, even if the file is replaced meanwhile
     loaded = _parse(io.BytesIO(content), path, "weights", ConfigError)
     return Weights.of(loaded, path, digest_of(content))
+
+
+def as_safetensors(path: Path, content: bytes) -> SafetensorsFile:
+    """Return weights that were read as a safetensors file, whichever of both kinds of file they are.
+
+    Raises:
+        ConfigError: as `read` does.
+    """
+    if looks_like_safetensors(content):
+        return SafetensorsFile.of(path, content)
+    found = Weights.of(_parse(io.BytesIO(content), path, "weights", ConfigError), path)
+    tensors = {name: tensor.clone().contiguous() for name, tensor in found.tensors.items()}  # none shares memory
+    return SafetensorsFile.of(path, safetensors.torch.save(tensors))
 
 
 def _is_tensor(value: object) -> bool:

@@ -78,7 +78,7 @@ def finish(run: Run, record: RunRecord, resumed: int, samples: Sequence[Sample] 
     run.write_json(RECORD, record.to_json())
     epochs = [json.loads(line) for line in run.path(METRICS).read_text(encoding="utf-8").splitlines()]
     evaluation = Evaluation.from_json(json.loads(run.path(EVALUATION).read_bytes()))
-    text = make_report(record, epochs, evaluation, files=_files(run), samples=samples)
+    text = make_report(record, epochs, evaluation, files=output_files(run), samples=samples)
     with run.write(REPORT) as file:
         file.write(text.encode())
 
@@ -100,7 +100,7 @@ def _dataset(config: Config, data: PreparedData) -> DatasetRecord:
     )
 
 
-def _files(run: Run) -> list[OutputFile]:
+def output_files(run: Run) -> list[OutputFile]:
     """List the files that leave with the report. The log is still being written; it is in the manifest only."""
     paths = sorted(path for path in run.folder.iterdir() if path.is_file() and path.name not in {REPORT, LOG})
     return [OutputFile(path.name, path.stat().st_size, hash_file(path)) for path in paths]

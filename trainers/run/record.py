@@ -68,9 +68,7 @@ class RunRecord:
     @property
     def seconds(self) -> float | None:
         """The duration of this job."""
-        if self.ended is None:
-            return None
-        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
+        return None if self.ended is None else seconds(self.started, self.ended)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `run.json`."""
@@ -87,6 +85,11 @@ class RunRecord:
 def now() -> str:
     """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def seconds(started: str, ended: str) -> float:
+    """Return the seconds between two times of `now`."""
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
 
 
 def versions(framework: Mapping[str, str | None]) -> dict[str, str | None]:

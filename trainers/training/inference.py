@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+import numpy as np
+
+from trainers.training.learner import BatchT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
 
     from trainers.evaluation.coco import Evaluator
     from trainers.evaluation.scores import Evaluation
     from trainers.log import Log
     from trainers.training.group import Group
-    from trainers.training.learner import BatchT, Detector, Loader
+    from trainers.training.learner import Detector, Loader
+
+
+@dataclass(frozen=True)
+class Confident(Generic[BatchT]):
+    """A detector of which only the detections with at least ``score`` are kept, so that many images need no memory."""
+
+    detector: Detector[BatchT]
+    score: float
+
+    def detecting(self) -> AbstractContextManager[None]:
+        """See `Detector`."""
+        return self.detector.detecting()
+
+    def detect(self, batch: BatchT) -> list[Mapping[str, NDArray[Any]]]:
+        """See `Detector`."""
+        rows = self.detector.detect(batch)
+        kept = [np.asarray(row["scores"]) >= self.score for row in rows]
+        return [{name: row[name][few] for name in row} for row, few in zip(rows, kept, strict=True)]
 
 
 def evaluate(

@@ -26,6 +26,7 @@ from trainers.training.loop import Job, Outcome, Trainer
 from trainers.training.model_file import ModelInfo, TrainedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -200,6 +201,31 @@ def predict(backend: Backend[BatchT], context: RunContext, data: PreparedData, t
         evaluator,
         group=group,
         log=context.log,
+    )
+    return evaluator
+
+
+def detect(
+    backend: Backend[BatchT],
+    context: RunContext,
+    data: PreparedData,
+    trained: TrainedModel,
+    score: float,
+    between: Callable[[int], None],
+) -> Evaluator:
+    """Run a model on images without boxes; keep the detections with at least ``score``.
+
+    ``between`` is called after each batch with the number of images done.
+    """
+    images, group = data.split.validation, backend.group
+    evaluator = Evaluator(data.coco, images, data.pixels.sizes)
+    inference.detect(
+        inference.Confident(backend.detector(trained), score),
+        backend.evaluation_loader(images, group),
+        evaluator,
+        group=group,
+        log=context.log,
+        between=lambda: between(evaluator.seen),
     )
     return evaluator
 

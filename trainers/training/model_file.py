@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -114,10 +115,16 @@ class SafetensorsFile:
     def read(cls, path: Path) -> SafetensorsFile:
         """Read a file; raise `ConfigError` if it is something else, cut short, or too long for its header."""
         with open_regular(path, ConfigError) as file:
-            header, length = _header(file, path)
-            _check_length(header, length, os.fstat(file.fileno()).st_size, path)
+            length = os.fstat(file.fileno()).st_size
+            _checked_header(file, length, path)
             file.seek(0)
             content = file.read()
+        return cls.of(path, content)
+
+    @classmethod
+    def of(cls, path: Path, content: bytes) -> SafetensorsFile:
+        """Take the content of a file that was read; raise `ConfigError` as `read` does."""
+        header = _checked_header(io.BytesIO(content), len(content), path)
         metadata = header.get("__metadata__", {})
         return cls(path, digest_of(content), content, metadata if isinstance(metadata, Mapping) else {})
 
@@ -128,9 +135,21 @@ class SafetensorsFile:
         return ModelInfo.parse(text, self.path) if isinstance(text, str) else None
 
 
-def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
+def looks_like_safetensors(content: bytes) -> bool:
+    """Whether a file begins as a safetensors file does: with the length of a header, and the header."""
+    return content[_LENGTH : _LENGTH + 1] == b"{"
+
+
+def _checked_header(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
+    """Return the header of a file of ``size`` bytes, once it fits the file."""
+    header, start = _header(file, size, path)
+    _check_length(header, start, size, path)
+    return header
+
+
+def _header(file: BinaryIO, length_of_file: int, path: Path) -> tuple[dict[str, Any], int]:
     """Return the header of a file, and its end: where the tensors begin."""
-    start, available = file.read(_LENGTH + 1), os.fstat(file.fileno()).st_size - _LENGTH
+    start, available = file.read(_LENGTH + 1), length_of_file - _LENGTH
     length = int.from_bytes(start[:_LENGTH], "little")
     if start[_LENGTH:] != b"{":
         found = f"something else, which begins with {start[:_LENGTH]!r}" if start else "an empty file"

@@ -1,0 +1,261 @@
+"""Whole jobs in a ready-to-run model: `predict` on a folder of images, without a train.yml."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from datapack.bag.model_facts import ModelFacts
+from tests import forks
+from tests.bags import write_bag
+from tests.trainers.havens import PROJECT, png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("predicted")]
+
+FACTS = ModelFacts(
+    architecture="fasterrcnn_resnet50_fpn",  # with random weights it has detections, the others have none
+    weights="detector.pth",
+    categories=((3, "crab"), (8, "fish")),
+    min_size=64,
+    max_size=96,
+)
+
+
+def random_weights(facts: ModelFacts = FACTS) -> bytes:
+    import torch
+    from torchvision.models import detection
+
+    torch.manual_seed(0)
+    classes = len(facts.categories) + 1
+    make = getattr(detection, facts.architecture)
+    content = io.BytesIO()
+    torch.save(make(weights=None, weights_backbone=None, num_classes=classes).state_dict(), content)
+    return content.getvalue()
+
+
+@dataclass
+class Shore:
+    """The folders of a job, and the model of its image."""
+
+    root: Path
+    model: Path
+    digest: str
+
+    def __post_init__(self) -> None:
+        for folder in (self.data, self.outputs, self.root / "scratch"):
+            folder.mkdir(exist_ok=True)
+
+    @property
+    def data(self) -> Path:
+        return self.root / "safe_data"
+
+    @property
+    def outputs(self) -> Path:
+        return self.root / "safe_outputs"
+
+    def command(self, *arguments: str) -> list[str]:
+        (self.data / "predict.yml").write_text("{}")
+        folders = ["--outputs", str(self.outputs), "--scratch", str(self.root / "scratch")]
+        settings = ["--config", str(self.data / "predict.yml"), "--set", "device=cpu", "--set", "run=run"]
+        return ["predict", *settings, *folders, *arguments]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        own = {"TRAINERS_MODEL": str(self.model), "DATAPACK_DIGEST": self.digest, "DATAPACK_DATASET": "crabs@v1"}
+        return {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **own, **more}
+
+    def job(self, *arguments: str, **more: str) -> tuple[int, list[str]]:
+        """Run a job; return its status and its lines."""
+        status, output = forks.trainer.run(self.command(*arguments), self.environment(**more), timeout=240)
+        return status, output.splitlines()
+
+    def read(self, name: str) -> str:
+        return (self.outputs / "run" / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The bag of a detector as torchvision saves one, and its digest."""
+    bag = tmp_path_factory.mktemp("model") / "crabs"
+    return bag, write_bag(bag, {"model.json": FACTS.to_json(), FACTS.weights: random_weights()})
+
+
+@pytest.fixture
+def shore(tmp_path: Path, model: tuple[Path, str]) -> Shore:
+    """A job with four images, of which one is broken."""
+    shore = Shore(tmp_path, *model)
+    (shore.data / "dive" / "2").mkdir(parents=True)
+    for place, name in enumerate(("z.png", "dive/a.png", "dive/2/b.png")):
+        (shore.data / name).write_bytes(png(80, 60, place))
+    (shore.data / "broken.jpg").write_bytes(b"<html>404</html>")
+    return shore
+
+
+def other_model(shore: Shore, facts: ModelFacts, weights: bytes) -> Shore:
+    bag = shore.root / "other"
+    digest = write_bag(bag, {"model.json": facts.to_json(), facts.weights: weights})
+    return Shore(shore.root, bag, digest)
+
+
+def test_a_folder_of_images_is_enough(shore: Shore) -> None:
+    """The model is proven, the images are found, and the run has results, tables, a record, a page and a manifest."""
+    status, lines = shore.job("--set", "score=0.2")
+    assert status == 0, lines
+    results = json.loads(shore.read("predictions.json"))
+    assert [image["file_name"] for image in results["images"]] == ["dive/2/b.png", "dive/a.png", "z.png"]
+    assert {row["category_id"] for row in results["annotations"]} <= {3, 8}
+    count = len(results["annotations"])
+    assert count > 0
+    assert lines[-1] == (f"PREDICTION OK run {count:,} detections in 3 images; 1 broken image left out, see images.csv")
+    verified = next(place for place, line in enumerate(lines) if "crabs@v1: verified, every byte: 2 files" in line)
+    assert verified < next(place for place, line in enumerate(lines) if "running the detector" in line)
+    with (shore.outputs / "run" / "images.csv").open(newline="") as file:
+        images = list(csv.DictReader(file))
+    assert [row["image"] for row in images] == ["broken.jpg", "dive/2/b.png", "dive/a.png", "z.png"]
+    assert sum(int(row["detections"] or 0) for row in images) == count
+    record = json.loads(shore.read("run.json"))
+    assert (record["outcome"], record["detections"], record["images_left_out"]) == ("ok", count, 1)
+    assert record["versions"]["torch"]
+    assert "This report holds no images of the data" in shore.read("report.html")
+    run = shore.outputs / "run"
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt"], cwd=run, check=True)
+    before = shore.read("predictions.json")
+    assert shore.job("--set", "score=0.2", "--set", "batch_size=1")[0] == 0
+    again = json.loads(shore.read("predictions.json"))
+    assert len(again["annotations"]) == count, before
+
+
+def test_a_changed_weight_is_refused_before_torch_is_imported(shore: Shore, model: tuple[Path, str]) -> None:
+    """Status 3, the file's name, and Python never imports torch."""
+    bag = shore.root / "changed"
+    subprocess.run(["cp", "-r", model[0], bag], check=True)
+    content = bytearray((bag / "data" / FACTS.weights).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bag / "data" / FACTS.weights).write_bytes(content)
+    changed = Shore(shore.root, bag, shore.digest)
+    command = [sys.executable, "-X", "importtime", "-m", "trainers", *changed.command()]
+    done = subprocess.run(command, env=changed.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1].startswith(
+        f"PREDICTION FAILED: {bag}: the model does not match the manifest that this image names: found 1 changed"
+    )
+    assert f"changed  data/{FACTS.weights}" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "trainers.dataset.model_bag" in imported
+    assert not {name for name in imported if name.partition(".")[0] in {"torch", "torchvision", "tensorflow"}}
+    assert not (changed.outputs / "run").exists()
+
+
+def test_no_images_is_one_line(shore: Shore) -> None:
+    """The run has no folder, since nothing was done."""
+    for path in [*shore.data.rglob("*.png"), shore.data / "broken.jpg"]:
+        path.unlink()
+    status, lines = shore.job()
+    assert status == 2
+    assert lines[-1].startswith(f"PREDICTION FAILED: {shore.data}: there are no images: expected files that end with")
+    assert not (shore.outputs / "run").exists()
+
+
+def test_only_broken_images_is_a_failure(shore: Shore) -> None:
+    """Each is named, and nothing is written that looks like a result."""
+    for path in shore.data.rglob("*.png"):
+        path.write_bytes(b"no image")
+    status, lines = shore.job()
+    assert status == 1
+    assert lines[-1] == f"PREDICTION FAILED: {shore.data}: none of the 4 images can be used"
+    assert "  broken.jpg: can't be decoded: not an image in a known format" in "\n".join(lines)
+    assert json.loads(shore.read("run.json"))["outcome"] == "failed"
+    assert not (shore.outputs / "run" / "predictions.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        (ModelFacts("yolo", "w.pth", ((1, "a"),)), "the trainers in this image do not know this model"),
+        (ModelFacts("fcos_resnet50_fpn", "w.pth"), "nothing says what the categories of this model are"),
+        (ModelFacts("fcos_resnet50_fpn", "w.pth", ((1, "a"),), min_size=90, max_size=80), "no size for images"),
+        (ModelFacts("fcos_resnet50_fpn", "w.pth", ((1, "a"),)), "can't read the weights"),
+    ],
+)
+def test_a_model_that_this_image_can_t_run_is_one_line(shore: Shore, facts: ModelFacts, why: str) -> None:
+    """An unknown architecture, missing categories, sizes that contradict each other, weights that are none."""
+    status, lines = other_model(shore, facts, b"weights").job()
+    assert status in {1, 2}
+    assert lines[-1].startswith("PREDICTION FAILED: ")
+    assert why in lines[-1]
+    assert "bug" not in lines[-1]
+
+
+def test_an_image_without_the_framework_of_the_model_says_so(shore: Shore) -> None:
+    """A PyTorch model on a base without PyTorch is one clear line."""
+    (shore.root / "without" / "torch").mkdir(parents=True)
+    missing = "raise ModuleNotFoundError('none here', name='torch')"
+    (shore.root / "without" / "torch" / "__init__.py").write_text(missing)
+    path = f"{shore.root / 'without'}:{PROJECT}"
+    command = [sys.executable, "-m", "trainers", *shore.command()]
+    done = subprocess.run(command, env=shore.environment(PYTHONPATH=path), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "needs a package that is missing: found no torch; use the image of pytorch" in done.stdout.splitlines()[-1]
+
+
+def test_weights_of_another_model_do_not_fit(shore: Shore, model: tuple[Path, str]) -> None:
+    """The tensors of one detector are not those of another, nor those of other categories."""
+    weights = (model[0] / "data" / FACTS.weights).read_bytes()
+    for facts in (
+        ModelFacts("fcos_resnet50_fpn", "w.pth", FACTS.categories),
+        ModelFacts(FACTS.architecture, "w.pth", (*FACTS.categories, (9, "more"))),
+    ):
+        status, lines = other_model(shore, facts, weights).job()
+        assert status == 2
+        assert "the weights do not fit" in lines[-1] or "does not fit its categories" in lines[-1]
+
+
+def test_sigterm_says_how_far_it_came(shore: Shore) -> None:
+    """Status 75 and the number of images done; the same job again starts cleanly."""
+    for place in range(60):
+        (shore.data / f"more-{place}.png").write_bytes(png(80, 60, place))
+    command = [sys.executable, "-m", "trainers", *shore.command("--set", "batch_size=1")]
+    process = subprocess.Popen(command, env=shore.environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "running the detector" in line:
+            process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75, lines
+    assert "stopped by SIGTERM after " in lines[-1]
+    assert "of 63 images; run the same job again: it starts from the first image" in lines[-1]
+    assert json.loads(shore.read("run.json"))["outcome"] == "stopped"
+    status, again = shore.job("--set", "images=dive")
+    assert status == 0, again
+    assert json.loads(shore.read("run.json"))["outcome"] == "ok"
+
+
+def test_a_train_yml_alone_is_about_its_own_dataset(shore: Shore) -> None:
+    """In a model's image, the other commands work as in any other; --set is only for predict without a train.yml."""
+    arguments = ["check", "--config", str(shore.data / "train.yml"), "--outputs", str(shore.outputs)]
+    _, output = forks.trainer.run(arguments, shore.environment(), timeout=60)
+    assert "train.yml: there is no configuration" in output
+    _, output = forks.trainer.run([*arguments, "--set", "device=cpu"], shore.environment(), timeout=60)
+    assert "--set is for predict in a ready-to-run model" in output
+
+
+def test_torchrun_is_refused(shore: Shore) -> None:
+    """One process detects; with several there is one clear line."""
+    places = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    status, lines = shore.job(**places)
+    assert (status, lines[-1]) == (
+        2,
+        "PREDICTION FAILED: a ready-to-run model detects in one process; start it without torchrun",
+    )
