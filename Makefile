@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One worker more than cores, as the tests of engines and servers wait a lot; at most 8, as each may import PyTorch.
 WORKERS ?= $(shell [ $$(nproc) -lt 7 ] && expr $$(nproc) + 1 || echo 8)
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(shell command -v $(engine))))
-IMAGES := nv-pyt pyt piped-pyt
+IMAGES := nv-pyt pyt piped-pyt tf
 
 # Without PyTorch, mypy checks only datapack. Without shellcheck, which pip can't install, scripts are not checked, except in CI.
 define LINT
@@ -19,13 +19,16 @@ endef
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 .NOTPARALLEL:
-.PHONY: help demo check test test-images lint bench docs schema reference pin images scan clean
+.PHONY: help demo demo-tf check test test-images lint bench docs schema reference pin images scan clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo:  ## build the example's import container, run it, then install PyTorch and train on the imported data
 	@examples/demo.sh
+
+demo-tf:  ## build and run the example's import container, then install TensorFlow and train on the imported data
+	@examples/demo.sh tf
 
 check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no framework and no network: a few minutes
 	@scripts/system-packages.sh git shellcheck
@@ -36,7 +39,7 @@ test: .venv/dev .venv/train .venv/tf  ## run every test, or some of them: make t
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
 	$(PYTEST) $(ARGS)
 
-test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 20 minutes
+test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 30 minutes
 	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py $(ARGS)
 
@@ -65,7 +68,7 @@ pin: .venv/ready  ## write the current digests of all base images into datasets.
 	$(BIN)/python scripts/pin_bases.py docker/*/Dockerfile
 
 images: .venv/ready  ## build the trainer images with podman or docker (ENGINE=...), or some of them (IMAGES=pyt)
-	$(BIN)/datapack fetch resnet50@imagenet1k-v2
+	$(if $(filter-out tf,$(IMAGES)),$(BIN)/datapack fetch resnet50@imagenet1k-v2)
 	scripts/images.sh $(ENGINE) $(IMAGES)
 
 scan:  ## write an SBOM of each trainer image to build/sbom, and list its known vulnerabilities: needs Trivy

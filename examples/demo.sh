@@ -1,17 +1,40 @@
 #!/bin/sh
 # The main workflow, on the project's example. First datapack alone: build reef@v1, run its import container, verify the
 # imported data, push it to a registry, and push the next version. Then install PyTorch, and train a detector on the
-# imported data. Everything is in build/demo, which each run starts from scratch.
+# imported data. With the argument tf, nothing is pushed, and TensorFlow trains the detector.
+# Everything is in build/demo or build/demo-tf, which each run starts from scratch.
+# Usage: demo.sh [pytorch|tf]
 set -eu
 
 project=$(cd "$(dirname "$0")/.." && pwd)
-work=$project/build/demo
-steps=8
+packages="busybox-static podman runc uidmap"
+mode=${*:-pytorch}
+case $mode in
+    pytorch)
+        place=build/demo
+        steps=8
+        packages="$packages docker-registry"
+        settings=train.yml
+        framework=.venv/train
+        size="PyTorch with CUDA, about 3 GB to download and 5.5 GB on disk"
+        ;;
+    tf)
+        place=build/demo-tf
+        steps=6
+        settings=train-tf.yml
+        framework=.venv/tf
+        size="TensorFlow, about 0.6 GB to download and 2.1 GB on disk"
+        ;;
+    *)
+        echo "usage: demo.sh [pytorch|tf]" >&2
+        exit 2
+        ;;
+esac
+work=$project/$place
 step=0
 begin=$(date +%s)
 started='' # processes that run in the background and are stopped at the end
 sockets=
-packages="busybox-static docker-registry podman runc uidmap"
 
 step() {
     now=$(date +%s)
@@ -103,6 +126,34 @@ CONF
     registry=127.0.0.1:$port
 }
 
+# Pushes the image and the next version of the dataset to a registry on loopback.
+push_versions() {
+    step "Push it to a registry, and verify it there"
+    registry=
+    if start_registry; then
+        run datapack push reef@v1 "$@" --to "docker://$registry/demo/reef"
+        run datapack verify "docker://$registry/demo/reef:v1"
+    else
+        echo "Skipped, together with the push in the next step: docker-registry is not installed."
+    fi
+
+    step "Make the next version, with one corrected label, and see what its push costs"
+    mkdir corrected
+    sed '0,/"area"/s/"area"/"checked": true, "area"/' examples/reef/train.json >corrected/train.json
+    cat >>datasets.yml <<'END_OF_VERSION'
+      v2:
+        parent: v1
+        sources:
+          - local: corrected/train.json
+          - local: examples/reef/images
+            into: images
+END_OF_VERSION
+    run datapack fetch reef@v2
+    run datapack diff reef@v1 reef@v2
+    [ -z "$registry" ] || run datapack push reef@v2 "$@" --to "docker://$registry/demo/reef"
+    stop
+}
+
 step "Install datapack and what it needs: about 80 Python packages, 160 MB"
 # shellcheck disable=SC2086 # a list of names
 "$project/scripts/system-packages.sh" $packages
@@ -144,42 +195,19 @@ else
     cp -R data/reef/v1 imported/reef
 fi
 
-step "Push it to a registry, and verify it there"
-registry=
-if start_registry; then
-    run datapack push reef@v1 "$@" --to "docker://$registry/demo/reef"
-    run datapack verify "docker://$registry/demo/reef:v1"
-else
-    echo "Skipped, together with the push in the next step: docker-registry is not installed."
-fi
+[ "$mode" = tf ] || push_versions "$@"
 
-step "Make the next version, with one corrected label, and see what its push costs"
-mkdir corrected
-sed '0,/"area"/s/"area"/"checked": true, "area"/' examples/reef/train.json >corrected/train.json
-cat >>datasets.yml <<'END_OF_VERSION'
-      v2:
-        parent: v1
-        sources:
-          - local: corrected/train.json
-          - local: examples/reef/images
-            into: images
-END_OF_VERSION
-run datapack fetch reef@v2
-run datapack diff reef@v1 reef@v2
-[ -z "$registry" ] || run datapack push reef@v2 "$@" --to "docker://$registry/demo/reef"
-stop
+step "Install what the trainers need: $size"
+install "$framework"
 
-step "Install what the trainers need: PyTorch with CUDA, about 3 GB to download and 5.5 GB on disk"
-install .venv/train
-
-step "Check the imported data against its digest, and train a detector on it, as examples/reef/train.yml says"
+step "Check the imported data against its digest, and train a detector on it, as examples/reef/$settings says"
 mkdir -p safe_data safe_outputs scratch # the three folders of a job in the Safe Haven
 cp -R imported/reef safe_data
 digest=$(sed -n 's/^ *digest: \(sha256:[0-9a-f]*\).*/\1/p' datasets.lock | head -n 1)
-sed "s/^digest: .*/digest: $digest/" examples/reef/train.yml >safe_data/train.yml
+sed "s/^digest: .*/digest: $digest/" "examples/reef/$settings" >safe_data/train.yml
 run python3 -m trainers check --config safe_data/train.yml --outputs safe_outputs --scratch scratch
 run python3 -m trainers train --config safe_data/train.yml --outputs safe_outputs --scratch scratch
-run ls -l safe_outputs/reef
+run ls -l safe_outputs/*
 
 step "Change one byte of the data: datapack and the trainers both refuse it"
 image=$(find safe_data/reef/v1/data -name '*.png' | sort | head -n 1)
@@ -193,4 +221,5 @@ fi
 
 now=$(date +%s)
 echo "    took $((now - step_begin)) s"
-printf '\nDone in %s s. Everything is in build/demo; the training report is build/demo/safe_outputs/reef/report.html.\n' $((now - begin))
+report=$(echo safe_outputs/*/report.html)
+printf '\nDone in %s s. Everything is in %s; the training report is %s.\n' $((now - begin)) "$place" "$place/$report"
