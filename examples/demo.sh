@@ -48,10 +48,10 @@ run() {
     "$@"
 }
 install() {
-    if make --question -C "$project" "$1"; then
+    if make --question --no-print-directory -C "$project" "$1"; then
         echo "Already installed."
     else
-        make --silent -C "$project" "$1"
+        make --silent --no-print-directory -C "$project" "$1"
     fi
 }
 
