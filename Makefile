@@ -92,7 +92,7 @@ clean:  ## remove everything that the other targets created
 	@scripts/pip-install.sh .venv/train.log --editable .[train]
 	@touch $@
 
-.venv/tf: .venv/ready  # TensorFlow, 1.6 GB: as .venv/train. KerasHub asks for TensorFlow Text, which no detector needs
+.venv/tf: .venv/ready  # TensorFlow takes 2.2 GB: as .venv/train. KerasHub asks for TensorFlow Text, which no detector needs
 	@scripts/pip-install.sh .venv/tf.log --editable .[train-tf]
 	@scripts/pip-install.sh .venv/keras-hub.log --no-deps "keras-hub>=0.32,<0.33"
 	@touch $@

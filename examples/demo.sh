@@ -23,7 +23,7 @@ case $mode in
         steps=6
         settings=train-tf.yml
         framework=.venv/tf
-        size="TensorFlow, about 0.6 GB to download and 2.1 GB on disk"
+        size="TensorFlow, about 0.6 GB to download and 2.2 GB on disk"
         ;;
     *)
         echo "usage: demo.sh [pytorch|tf]" >&2
@@ -154,7 +154,7 @@ END_OF_VERSION
     stop
 }
 
-step "Install datapack and what it needs: about 80 Python packages, 160 MB"
+step "Install datapack and what it needs: about 105 Python packages, 270 MB"
 # shellcheck disable=SC2086 # a list of names
 "$project/scripts/system-packages.sh" $packages
 install .venv/ready
