@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def test_no_package_replaces_the_torch_of_a_base():
     assert {"torch", "torchvision", "numpy"} <= piped
 
 
-@pytest.mark.skipif(not find_spec("tensorflow"), reason="TensorFlow is not installed")
+@pytest.mark.tf
 def test_no_package_replaces_what_tensorflow_needs_of_its_base():
     """Of what TensorFlow itself needs, the lists of its image have only Keras and plain Python packages."""
     ours = names("requirements.txt") | names("tf", "keras.txt") | names("tf", "cuda.txt")
