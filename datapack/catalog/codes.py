@@ -13,7 +13,7 @@ _CODE = "^DP[0-9]{3}$"
 FORMS = {_CODE: "a finding's code, such as DP309"}
 
 # The first and the last code of each group.
-_RANGES = ((101, 112), (201, 213), (220, 225), (300, 327), (401, 407), (410, 410), (501, 507))
+_RANGES = ((101, 112), (201, 213), (220, 225), (300, 327), (401, 407), (410, 410), (501, 507), (601, 610))
 CODES = frozenset(f"DP{number}" for first, last in _RANGES for number in range(first, last + 1))
 
 
@@ -33,5 +33,6 @@ def _check_code(code: str) -> str:
     return code
 
 
+NEEDS_CODE = "DP602"  # weights whose pickle needs code, which `allow_pickle` accepts
 #: The code of a finding.
 Code = Annotated[str, Field(pattern=_CODE), AfterValidator(_check_code)]

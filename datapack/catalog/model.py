@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from datapack.catalog import model_section
-from datapack.catalog.codes import Code  # noqa: TC001 - pydantic needs it
+from datapack.catalog.codes import NEEDS_CODE, Code
 from datapack.catalog.model_section import InputSize, ModelSection, TrainedOnDataset
 from datapack.catalog.models import model_problem
 from datapack.catalog.origins import origin_problems
@@ -101,6 +101,12 @@ class Version(StrictModel):
     silence: dict[Code, Annotated[str, Field(min_length=1)]] = Field(
         default={}, description="findings of 'datapack check' that are accepted: the code of each, with the reason"
     )
+
+    @property
+    def silenced(self) -> dict[str, str]:
+        """The findings that are accepted, and why: those of `silence`, and what `allow_pickle` accepts."""
+        allowed = self.model.allow_pickle if self.model else None
+        return {**({NEEDS_CODE: allowed} if allowed else {}), **self.silence}
 
 
 class Dataset(StrictModel):

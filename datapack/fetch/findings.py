@@ -49,7 +49,7 @@ def note_findings(job: FetchJob, bag: Bag) -> None:
     Raises:
         FetchError: there are any, and the job is strict.
     """
-    silence = job.entry.version.silence
+    silence = job.entry.version.silenced
     found = [one for one in _find(job, bag) if one.severity in _SHOWN_SEVERITIES and one.code not in silence]
     found.sort(key=lambda one: (_SHOWN_SEVERITIES.index(one.severity), one.code))
     if not found:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from datapack.inspect.checks import boxes, categories, deep, files, images, leakage, lists, tables, unchecked
+from datapack.inspect.checks import boxes, categories, deep, files, images, leakage, lists, tables, unchecked, weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datapack.inspect.findings import Finding, Rule
     from datapack.inspect.model import Survey
 
-_MODULES = (files, images, lists, boxes, categories, leakage, tables, unchecked, deep)
+_MODULES = (files, images, lists, boxes, categories, leakage, tables, weights, unchecked, deep)
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 #: Every rule by its code, sorted.
 RULES: Mapping[str, Rule] = dict(sorted((rule.code, rule) for module in _MODULES for rule in module.RULES))

@@ -19,7 +19,7 @@ Severity = Literal["error", "warning", "note"]
 class Rule:
     """What a check looks for. The code is never given to another rule."""
 
-    code: str  # DP and three digits: 1 files, 2 images, 3 COCO files, 4 several lists, 5 tables
+    code: str  # DP and three digits: 1 files, 2 images, 3 COCO files, 4 several lists, 5 tables, 6 weights
     severity: Severity  # error: training fails or data leaks; warning: results suffer; note: good to know
     title: str  # what is wrong, in the plural: "boxes outside their image"
     why: str  # one or two sentences: what it means for the user

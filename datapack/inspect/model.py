@@ -1,4 +1,4 @@
-"""What a bag contains: its files, its images, its COCO files and its tables, as values.
+"""What a bag contains: its files, its images, its COCO files, its tables and its weights, as values.
 
 All paths are below the payload, without ``data/``.
 """
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from datapack.bag.bagit import PayloadFile
     from datapack.bag.missing import Missing
+    from datapack.bag.model_facts import ModelFacts
+    from datapack.weights.model import WeightsFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """A file of weights."""
+
+    path: str
+    file: WeightsFile | None = None  # None if it can't be read, or is not opened
+    scan: tuple[str, ...] = ()  # what picklescan says of a pickle that needs code
+    not_finite: Mapping[str, int] = field(default_factory=dict)  # numbers that are NaN or infinite, by tensor
+    unchecked: str = ""  # why it is not opened
+    problem: str = ""  # why it can't be read
+
+
+@dataclass(frozen=True)
 class DeepImage:
     """What only the pixels of an image show."""
 
@@ -142,3 +156,5 @@ class Survey:
     deep: tuple[DeepImage, ...] = ()  # sorted by path; empty unless the images were decoded
     reference: str = ""  # name@version, as the bag gives it
     contents: tuple[Content, ...] = ()  # sorted by path; only files about which there is something to say
+    weights: tuple[Weights, ...] = ()  # sorted by path
+    facts: ModelFacts | None = None  # what model.json says, if the dataset is a model

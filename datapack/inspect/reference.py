@@ -51,6 +51,7 @@ _GROUPS = {
     "3": "COCO files",
     "4": "Several COCO files",
     "5": "Tables",
+    "6": "Weights of models",
 }
 
 

@@ -17,6 +17,7 @@ from datapack.inspect.images import read_files
 from datapack.inspect.locate import locate
 from datapack.inspect.model import Coco, Survey
 from datapack.inspect.tables import read_tables
+from datapack.inspect.weights import read_all_weights, read_facts
 from datapack.text import size as readable_size
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
     files = payload_files(bag)
     cocos = tuple(_read_cocos(bag, files, folders, reporter))
     images, contents = read_files(bag, reporter, files)
+    facts = read_facts(bag)
     return Survey(
         digest=bag.manifest.digest,
         files=files,
@@ -52,6 +54,8 @@ def survey(bag: Bag, reporter: Reporter, *, folders: Mapping[str, str] = _NO_FOL
         deep=read_deep(bag, images, reporter) if deep else (),
         reference=bag.info.get(IDENTIFIER, ""),
         contents=contents,
+        weights=read_all_weights(bag, reporter, files, facts),
+        facts=facts,
     )
 
 

@@ -72,7 +72,7 @@ def write_report(
     entry, lock = Catalog.read(workspace.catalog).entry(reference), Lock.read(workspace.lock)
     bag = _open(workspace, reference)
     found = look(bag, reporter, folders=entry.image_folders, deep=deep)
-    results = check(found, entry.version.silence)
+    results = check(found, entry.version.silenced)
     head = _head(workspace, entry, bag, lock, found)
     shown = _samples(entry, bag, found, samples)
     page = make_page(head, found, results, shown, deep=deep).encode()

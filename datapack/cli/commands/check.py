@@ -87,7 +87,7 @@ def _find(options: argparse.Namespace) -> _Wanted:
     path = here.bag(reference)
     if not path.is_dir():
         raise UsageError("not fetched yet", where=reference, fix=f"run 'datapack fetch {reference}' first")
-    return _Wanted(Bag.open(path), entry.image_folders, entry.version.silence)
+    return _Wanted(Bag.open(path), entry.image_folders, entry.version.silenced)
 
 
 def _lines(what: str, seen: Survey, found: Sequence[Finding], unused: Sequence[str]) -> Iterator[Line]:
@@ -132,6 +132,7 @@ def _summary(seen: Survey) -> str:
         counted(len(seen.images), "image"),
         *([f"{counted(boxes, 'box', 'boxes')} in {counted(len(seen.cocos), 'COCO file')}"] * bool(seen.cocos)),
         *([counted(len(seen.tables), "table")] * bool(seen.tables)),
+        *([counted(len(seen.weights), "file of weights", "files of weights")] * bool(seen.weights)),
         *(["every image decoded"] * bool(seen.deep)),
     ]
     return ", ".join(parts)
@@ -152,6 +153,7 @@ def _value(what: str, seen: Survey, found: Sequence[Finding], status: int) -> di
         "coco_files": len(seen.cocos),
         "boxes": sum(len(coco.boxes) for coco in seen.cocos),
         "tables": len(seen.tables),
+        "weights": len(seen.weights),
         "decoded": len(seen.deep),
     }
     findings = [

@@ -92,9 +92,8 @@ PICKLES = Rule(
     "DP110",
     "warning",
     "files that can run code when they are loaded",
-    "Loading a pickle, or weights in PyTorch's old format, runs the code that its author put in. A Safe Haven may"
-    " refuse such files.",
-    "Store arrays as .npy or Parquet and weights as .safetensors, or load them only with weights_only=True.",
+    "Loading a pickle runs the code that its author put in. A Safe Haven may refuse such files.",
+    "Store arrays as .npy or Parquet and weights as .safetensors.",
 )
 LONG = Rule(
     "DP111",
@@ -165,8 +164,9 @@ def check_contents(survey: Survey) -> Iterator[Finding]:
     paths = [content.path for content in with_secrets]
     lines = [f"{content.path}: {', '.join(content.secrets)}" for content in with_secrets]
     yield from some(SECRET_CONTENT, lines, _exclude(_names(paths)), paths)
+    weights = {one.path for one in survey.weights}  # whose own checks say more: what a pickle would run, if anything
     for rule, form in ((ARCHIVES, ARCHIVE), (PROGRAMS, PROGRAM), (PICKLES, PICKLE)):
-        paths = [content.path for content in survey.contents if content.form == form]
+        paths = [content.path for content in survey.contents if content.form == form and content.path not in weights]
         catalog = _unpack(paths) if form == ARCHIVE else _exclude(_names(paths))
         yield from some(rule, paths, catalog, paths)
     yield from _other_content(survey)
