@@ -41,7 +41,7 @@ test: .venv/dev .venv/train .venv/tf  ## run every test, or some of them: make t
 
 test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 30 minutes
 	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
-	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py tests/containers/test_model_image.py $(ARGS)
 
 lint: .venv/dev .venv/train .venv/tf  ## ruff, mypy, shellcheck and hadolint
 	@scripts/system-packages.sh shellcheck
@@ -65,7 +65,7 @@ reference: .venv/ready  ## generate the table of train.yml in docs/training.md, 
 
 pin: .venv/ready  ## write the current digests of all base images into datasets.yml and the Dockerfiles
 	$(BIN)/datapack base
-	$(BIN)/python scripts/pin_bases.py docker/*/Dockerfile
+	$(BIN)/python scripts/pin_bases.py $(filter-out docker/model/Dockerfile,$(wildcard docker/*/Dockerfile))
 
 images: .venv/ready  ## build the trainer images with podman or docker (ENGINE=...), or some of them (IMAGES=pyt)
 	$(if $(filter-out tf,$(IMAGES)),$(BIN)/datapack fetch resnet50@imagenet1k-v2)

@@ -39,6 +39,28 @@ FACTS = ModelFacts(
 )
 
 
+RANDOM = ModelFacts(
+    architecture="fasterrcnn_resnet50_fpn",  # with random weights it has detections, the others have none
+    weights="detector.pth",
+    categories=((3, "crab"), (8, "fish")),
+    min_size=64,
+    max_size=96,
+)
+
+
+def random_weights(facts: ModelFacts = RANDOM) -> bytes:
+    """Return the weights of a detector of torchvision as `torch.save` writes them, at random."""
+    import torch
+    from torchvision.models import detection
+
+    torch.manual_seed(0)
+    classes = len(facts.categories) + 1
+    make = getattr(detection, facts.architecture)
+    content = io.BytesIO()
+    torch.save(make(weights=None, weights_backbone=None, num_classes=classes).state_dict(), content)
+    return content.getvalue()
+
+
 def safetensors(count: int) -> bytes:
     """Return a safetensors file with one tensor of ``count`` bytes."""
     header = json.dumps({"w": {"dtype": "U8", "shape": [count], "data_offsets": [0, count]}}).encode()

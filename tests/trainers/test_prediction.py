@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import signal
@@ -17,32 +16,14 @@ import pytest
 from datapack.bag.model_facts import ModelFacts
 from tests import forks
 from tests.bags import write_bag
+from tests.models import RANDOM as FACTS
+from tests.models import random_weights
 from tests.trainers.havens import PROJECT, png
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("predicted")]
-
-FACTS = ModelFacts(
-    architecture="fasterrcnn_resnet50_fpn",  # with random weights it has detections, the others have none
-    weights="detector.pth",
-    categories=((3, "crab"), (8, "fish")),
-    min_size=64,
-    max_size=96,
-)
-
-
-def random_weights(facts: ModelFacts = FACTS) -> bytes:
-    import torch
-    from torchvision.models import detection
-
-    torch.manual_seed(0)
-    classes = len(facts.categories) + 1
-    make = getattr(detection, facts.architecture)
-    content = io.BytesIO()
-    torch.save(make(weights=None, weights_backbone=None, num_classes=classes).state_dict(), content)
-    return content.getvalue()
 
 
 @dataclass
