@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datapack.bag.manifest import PAYLOAD
-from datapack.bag.model_facts import MODEL
 from datapack.build.runnable import check_model
 from datapack.errors import BagError, ManifestError
 from datapack.registry.referrers import provenance
@@ -54,7 +52,7 @@ def attachments(
     kept = [*files_beside(workspace.bag(entry.reference)), *files_beside(layout)]
     subjects: list[Subject] = [DatasetSubject(str(entry.reference), bag.manifest.digest), ImageSubject(image.digest)]
     yield from kept_signatures(kept, subjects, reporter)
-    if f"{PAYLOAD}/{MODEL}" in bag.manifest.hashes:
+    if entry.is_model:
         yield from _modelpack(entry, bag, image, layers, descriptors, reporter)
 
 
@@ -70,7 +68,7 @@ def _modelpack(
 
     try:
         facts = check_model(bag)
-    except (BagError, ManifestError) as error:  # any dataset may have a file of this name
+    except (BagError, ManifestError) as error:  # the image is there and complete without it
         reporter.note(f"no ModelPack manifest: {error}")
         return
     yield modelpack(entry, facts, bag, image, layers, descriptors)

@@ -124,7 +124,7 @@ def _descriptor(entry: Entry, facts: ModelFacts) -> dict[str, Any]:
 
 def _config(facts: ModelFacts, bag: Bag) -> dict[str, Any]:
     """Return the technical facts; what the weights do not show is left out."""
-    found: dict[str, Any] = {"architecture": facts.architecture}
+    found: dict[str, Any] = {"architecture": facts.architecture} if facts.architecture else {}
     with contextlib.suppress(WeightsError):  # 'datapack check' says what is wrong with them
         found |= _weights_facts(read_weights(bag.path / PAYLOAD / facts.weights))
     if facts.min_size is not None or facts.max_size is not None:  # of an image
@@ -153,8 +153,4 @@ def _annotations(facts: ModelFacts, image: Image) -> dict[str, str]:
     """Return the image's own facts about the model, and what it was trained on."""
     own: Mapping[str, str] = image.annotations
     shown = {key: own[key] for key in own if key == DIGEST_LABEL or (key.startswith(STANDARD) and ".base." not in key)}
-    trained_on = facts.trained_on
-    if trained_on is None:
-        return shown
-    digest = f"@{trained_on.digest}" if trained_on.reference and trained_on.digest else ""
-    return {**shown, TRAINED_ON: trained_on.text or f"{trained_on.reference}{digest}"}
+    return {**shown, TRAINED_ON: facts.trained_on.label} if facts.trained_on else shown

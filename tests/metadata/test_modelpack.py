@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from datapack.bag.model_facts import TrainedOn
 from datapack.hashing import digest_of
 from datapack.metadata.modelpack import param_size
 from datapack.oci.spec import INDEX, MANIFEST
 from datapack.registry import ImageName, RegistryClient, Repository
 from tests import registries
 from tests.conftest import Catalog, fact, make_base
-from tests.models import FACTS, make_trainer, write_model
+from tests.models import make_trainer, write_model
 from tests.registry.clients import clients
 
 if TYPE_CHECKING:
@@ -31,20 +29,24 @@ DESCRIPTOR = {"createdAt", "authors", "family", "name", "docURL", "sourceURL", "
 DESCRIPTOR |= {"vendor", "licenses", "title", "description"}
 CONFIG = {"architecture", "format", "paramSize", "precision", "quantization", "capabilities"}
 LAYERS = {f"application/vnd.cncf.model.{kind}.v1.tar" for kind in ("weight", "weight.config", "doc")}
-WEIGHTS = save({"a": np.zeros((1000, 300), np.float32), "seen": np.zeros((), np.int64)})
+WEIGHTS = save({"backbone.body.weight": np.zeros((1000, 300), np.float32), "seen": np.zeros((), np.int64)})
 FILES = {"weights/detector.safetensors": WEIGHTS, "README.md": b"# Crabs", "LICENSE": b"CC0"}
-TRAINED_ON = TrainedOn(reference="reef@v1", digest=f"sha256:{'3' * 64}")
-CATALOG = """\
-defaults: {base: "oci:base", registry: ghcr.io/example}
+TRAINED_ON = f"reef@v1 sha256:{'3' * 64}"
+CATALOG = f"""\
+defaults: {{base: "oci:base", registry: ghcr.io/example}}
 datasets:
   crabs:
+    kind: model
     title: A crab detector
     licence: CC0-1.0
     homepage: https://example.org/crabs
     contact: me@example.org
     publisher: The Crab Institute
     versions:
-      v1: {sources: [{local: model}]}
+      v1:
+        model: {{architecture: fcos_resnet50_fpn, categories: [crab, fish], input: {{min_size: 64, max_size: 96}},
+                card: README.md, trained_on: "{TRAINED_ON}"}}
+        sources: [{{local: model}}]
 """
 
 
@@ -59,12 +61,10 @@ def models(tmp_path: Path) -> Catalog:
     """A catalog with a model that is not fetched yet."""
     root = tmp_path / "catalog"
     root.mkdir()
-    facts = replace(FACTS, weights="weights/detector.safetensors", card="README.md", trained_on=TRAINED_ON)
     for name, content in FILES.items():
         path = root / "model" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (root / "model/model.json").write_bytes(facts.to_json())
     (root / "datasets.yml").write_text(CATALOG)
     make_base(root / "base")
     make_trainer(root / "trainer")
@@ -134,7 +134,7 @@ def test_a_model_that_is_pushed(models, registry, tmp_path):
         "dataset/crabs/data": "application/vnd.cncf.model.weight.config.v1.tar",
         "dataset/crabs": "application/vnd.cncf.model.doc.v1.tar",
     }
-    assert pack["annotations"]["io.github.datapack.model.trained-on"] == f"reef@v1@{TRAINED_ON.digest}"
+    assert pack["annotations"]["io.github.datapack.model.trained-on"] == TRAINED_ON
     tag = image.partition("@")[2].replace(":", "-")
     there = Repository(RegistryClient(ImageName.parse(image)))
     before = there.manifest(tag)
@@ -167,25 +167,25 @@ def test_a_ready_to_run_image(models, registry):
     assert packs[0]["layers"] == packs[1]["layers"]
 
 
-def test_weights_that_can_not_be_read(models, registry):
-    """What they do not show is left out; the manifest is valid all the same."""
-    write_model(models.root / "model", b"junk", replace(FACTS, weights="detector.bin"))
+def test_weights_that_datapack_does_not_open(models, registry):
+    """What they do not show is left out, and so is what the catalog does not say; the manifest is valid."""
+    (models.root / "model/weights/detector.safetensors").unlink()
+    (models.root / "model/weights/detector.keras").write_bytes(b"whatever Keras writes")
+    catalog = models.root / "datasets.yml"
+    catalog.write_text(re.sub("input: .*,", "", catalog.read_text()))
     image = fact(models.ok("push", "crabs@v1", f"docker://{registry}/crabs"), "image")
     config = check(image, attached(image, MODELPACK)[0])
-    assert config["config"].keys() == {"architecture", "capabilities"}
+    assert config["config"] == {"architecture": "fcos_resnet50_fpn", "format": "keras"}
 
 
-@pytest.mark.parametrize("content", [b"{}", b"junk", b'{"form": 2}', None])
-def test_a_dataset_has_none(models, registry, content):
-    """Whatever a file of this name is in another dataset, its push succeeds, without a ModelPack manifest."""
-    if content is None:
-        (models.root / "model/model.json").unlink()
-    else:
-        (models.root / "model/model.json").write_bytes(content)
-    done = models.run("push", "crabs@v1", f"docker://{registry}/crabs")
-    assert done.returncode == 0, done.stderr
-    assert ("no ModelPack manifest: " in done.stderr) == (content is not None)
-    assert attached(fact(done.stdout, "image"), MODELPACK) == []
+def test_a_dataset_has_none(models, registry):
+    """A file named model.json makes no model of a dataset."""
+    write_model(models.root / "model")
+    catalog = models.root / "datasets.yml"
+    catalog.write_text(re.sub("    kind: model\n|        model:.*\n.*\n", "", catalog.read_text()))
+    image = fact(models.ok("push", "crabs@v1", f"docker://{registry}/crabs"), "image")
+    assert attached(image, MODELPACK) == []
+    assert len(attached(image, "application/vnd.in-toto+json")) == 1
 
 
 @pytest.mark.parametrize(
