@@ -21,7 +21,8 @@ from datapack.oci.blob import Blob
 from datapack.oci.image import read_image
 from datapack.oci.spec import INDEX, LAYER, MANIFEST, STATEMENT, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import attach, check_statements
+from datapack.registry.referrers import attach, check_statements, provenance
+from datapack.verify.signatures import InRegistry
 from datapack.web.certificates import make_context
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ ASKED: list[Callable[[Repository], object]] = [
     lambda there: there.check_access(),
     lambda there: there.upload(Blob.of(LAYER, CONTENT), mount_from=["other"]),
     lambda there: there.put_manifest(b"{}", MANIFEST, "v1"),
-    lambda there: attach(there, IMAGE, canonical_json({"predicateType": "x"})),
+    lambda there: attach(there, IMAGE, provenance(canonical_json({"predicateType": "x"}))),
     lambda there: check_statements(RemoteImage.find(there)),
+    lambda there: InRegistry(RemoteImage.find(there)).find(),
     lambda there: read_image(RemoteImage.find(there), RemoteImage.find(there).image(), "here"),
 ]
 

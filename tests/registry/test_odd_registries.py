@@ -11,7 +11,7 @@ import pytest
 from datapack.hashing import digest_of
 from datapack.oci.spec import INDEX, MANIFEST, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import attach, statements
+from datapack.registry.referrers import attach, provenance, statements
 from datapack.registry.repository import _next_page
 from tests import proxies
 from tests.conftest import fact
@@ -180,7 +180,7 @@ def test_a_list_that_somebody_else_overwrites(pushed):
             exchange.answer(status, headers, content)
 
         proxy.add("PUT", "/manifests/sha256-", overwrite, times=2)
-        attach(repository(f"{proxy.name}/reef"), image, another(statement, 1))
+        attach(repository(f"{proxy.name}/reef"), image, provenance(another(statement, 1)))
         assert proxy.requests["PUT"] == 5  # two blobs at most, the manifest, and the list three times
     attached = statements(RemoteImage(there, there.manifest("v1")))
     assert sorted(attached) == sorted([statement, another(statement, 1)])
@@ -190,7 +190,9 @@ def test_many_who_attach_at_once(pushed):
     """If datapack says that a statement is attached, it is."""
     registry, image, statement = pushed
     threads = [
-        threading.Thread(target=attach, args=(repository(f"{registry}/reef"), image, another(statement, number)))
+        threading.Thread(
+            target=attach, args=(repository(f"{registry}/reef"), image, provenance(another(statement, number)))
+        )
         for number in range(5)
     ]
     for thread in threads:
