@@ -19,7 +19,7 @@ endef
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 .NOTPARALLEL:
-.PHONY: help demo demo-tf check test test-images lint bench docs schema reference pin images scan clean
+.PHONY: help demo demo-tf check test test-images lint bench gpu docs schema reference pin images scan clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ lint: .venv/dev .venv/train .venv/tf  ## ruff, mypy, shellcheck and hadolint
 bench: .venv/dev .venv/train  ## compare datapack with the tools people use today
 	@scripts/system-packages.sh aria2 bubblewrap busybox-static curl docker-registry docker.io nginx-light podman runc skopeo uidmap
 	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu: .venv/dev .venv/train  ## check and measure the trainers on a GPU, in six minutes; without one it only shows that it works
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python -m pip install --quiet --group docs

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,16 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks.images import write_photos
+from benchmarks.bags import REEF, photo_bag, reef_bag
 from benchmarks.workplace import PROJECT
-from datapack.bag.listing import list_payload
-from datapack.bag.manifest import MANIFEST, Manifest
-from datapack.hashing import hash_files
+from datapack.bag.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-REEF = Path(__file__).parents[1] / "examples" / "reef"
 WORKERS = 2
 
 
@@ -53,7 +49,7 @@ def bench(count: int, _repeats: int) -> None:
     with TemporaryDirectory(prefix="datapack-bench-") as folder:
         settings = yaml.safe_load((REEF / "train.yml").read_text()) | {"device": device, "workers": WORKERS}
         title = f"Training for {settings['training']['epochs']} epochs on the reef, {device}"
-        _compare(Scene(title, _reef(Path(folder) / "reef"), settings))
+        _compare(Scene(title, reef_bag(Path(folder) / "reef"), settings))
     print("\nTraining on 1080p images on a GPU")
     if device == "cpu":
         print("  not measured: there is no GPU here   target: at least 1.5 x, GPU busy at least 95 % of the time")
@@ -66,27 +62,8 @@ def bench(count: int, _repeats: int) -> None:
             "device": device,
             "workers": WORKERS,
         }
-        bag = _photos(Path(folder) / "photos", min(count, 160))
+        bag = photo_bag(Path(folder) / "photos", min(count, 160))
         _compare(Scene("target: at least 1.5 x, GPU busy at least 95 % of the time", bag, settings))
-
-
-def _reef(bag: Path) -> Path:
-    """Make a bag from the example."""
-    shutil.copytree(REEF / "images", bag / "data" / "images")
-    shutil.copy(REEF / "train.json", bag / "data")
-    return _with_manifest(bag)
-
-
-def _photos(bag: Path, count: int) -> Path:
-    """Make a bag of photo-like images."""
-    write_photos(bag / "data", count, "http://localhost")
-    return _with_manifest(bag)
-
-
-def _with_manifest(bag: Path) -> Path:
-    paths = list_payload(bag).files
-    (bag / MANIFEST).write_bytes(Manifest.of(dict(hash_files(bag, paths))).content)
-    return bag
 
 
 def _compare(scene: Scene) -> None:

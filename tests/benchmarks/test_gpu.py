@@ -1,0 +1,76 @@
+"""The table of `make gpu` is complete even where a part of it fails or takes too long."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.device import Sample, Samples
+from benchmarks.gpu.rows import Row, markdown, reported
+from benchmarks.gpu.running import PROJECT
+
+PART = "from benchmarks.gpu.rows import Row, reported\nRow('first', '1').emit()\nprint('a line of its log')\n"
+
+
+@pytest.fixture
+def part(tmp_path, monkeypatch):
+    """Return a function that runs some lines of Python as a part."""
+    monkeypatch.setitem(PROJECT, "PYTHONPATH", os.pathsep.join([str(tmp_path), PROJECT["PYTHONPATH"]]))
+
+    def run(code, budget=60.0):
+        (tmp_path / "a_part.py").write_text(PART + code)
+        return gpu.run_part("some", "a_part", budget, tmp_path / "some.log")
+
+    return run
+
+
+def test_a_part_that_fails_keeps_its_rows_and_says_why(part):
+    found = part("raise SystemExit('the card is on fire')")
+    assert [row.what for row in found] == ["first", "all of some"]
+    assert found[1].state == "failed"
+    assert "status 1" in found[1].found
+    assert "the card is on fire" in found[1].found
+
+
+def test_a_part_that_takes_too_long_is_stopped_with_what_it_started(part, tmp_path):
+    code = f"""
+import subprocess, time
+child = subprocess.Popen(["sleep", "1000"])
+open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+time.sleep(1000)
+"""
+    found = part(code, budget=3.0)
+    assert [row.what for row in found] == ["first", "all of some"]
+    assert "stopped after its 3 s" in found[1].found
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    assert not stat.exists() or ") Z " in stat.read_text()
+
+
+def test_a_check_that_fails_does_not_stop_the_next_one(part):
+    code = "with reported('second'):\n    raise ValueError('no | such\\nthing')\nRow.check('third', 'yes', True).emit()"
+    found = part(code)
+    assert [(row.what, row.state) for row in found] == [("first", "measured"), ("second", "failed"), ("third", "ok")]
+    assert found[1].found == "ValueError: no | such"
+
+
+def test_a_row_survives_the_way_through_a_line_and_is_one_line_of_the_table(capsys):
+    row = Row.check("what | it\nis", "so", passed=False, number=[1.5])
+    row.emit()
+    line = capsys.readouterr().out
+    assert Row.parse(line) == row
+    assert Row.parse("ROWS of something else") is None
+    assert markdown("A card", {"part": [row]}).splitlines()[4:] == ["| part | what \\| it is | so | failed |"]
+
+
+def test_an_error_without_words_is_named(capsys):
+    with reported("what"):
+        raise KeyError
+    assert json.loads(capsys.readouterr().out.removeprefix("ROW "))["found"] == "KeyError: KeyError"
+
+
+def test_only_samples_within_the_spans_count():
+    samples = Samples([Sample(1.0, 100, 10, 300), Sample(2.0, 50, 20, 200), Sample(9.0, 0, 90, 100)])
+    assert samples.within([(0.5, 2.5)]) == (75, 250, 20)
+    assert samples.within([(3, 4)]) is None
