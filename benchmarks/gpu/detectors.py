@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn")
 BATCH, BATCHES = 2, 4
-STEPS = 10
+STEPS, RATE = 10, 2e-4  # slow enough that rounding does not grow much
 LEARNING = 120  # steps before detections are compared
 
 FIRST, LATER = 1e-3, 5e-2  # largest relative difference of the loss: at the first step, and after ten steps of rounding
@@ -137,7 +137,7 @@ def _same_losses(name: str, batches: list[Batch], device: torch.device, steps: i
 def _losses(model: nn.Module, batches: list[Batch], device: torch.device, steps: int) -> list[float]:
     """Train for some steps of SGD; return the losses."""
     model, moved, found = model.to(device).train(), [batch.to(device) for batch in batches], []
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, 0.9)
     with _draws_of_the_cpu():
         for step in range(steps):
             torch.manual_seed(step)
@@ -198,7 +198,7 @@ def _scaled_steps(
 
     Return the number of skipped steps, whether the losses and the gradients of all others are finite, the last loss.
     """
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, 0.9)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
     taken = skipped = 0
     finite, last = True, 0.0

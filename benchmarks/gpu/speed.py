@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from benchmarks.gpu.running import Ended
 
 FULL = Options("fasterrcnn_resnet50_fpn_v2", 800, 1333, 8, steps=12, epochs=4, learning_rate=0.001, device="cuda")
-SMALL = Options("fcos_resnet50_fpn", 96, 171, 2, steps=2, epochs=2, learning_rate=0.001, device="cpu", half=False)
+SMALL = Options("fcos_resnet50_fpn", 96, 171, 2, steps=1, epochs=2, learning_rate=0.001, device="cpu", half=False)
 TARGET = 1.5  # times as many images per second as the reference at the same precision
 FLIPS = {"scale": [1, 1], "brightness": 0, "contrast": 0, "saturation": 0}
 
