@@ -2,12 +2,13 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.device import Sample, Samples
+from benchmarks.gpu.device import Sample, Samples, sampled
 from benchmarks.gpu.rows import Row, markdown, reported
 from benchmarks.gpu.running import PROJECT
 
@@ -74,3 +75,22 @@ def test_only_samples_within_the_spans_count():
     samples = Samples([Sample(1.0, 100, 10, 300), Sample(2.0, 50, 20, 200), Sample(9.0, 0, 90, 100)])
     assert samples.within([(0.5, 2.5)]) == (75, 250, 20)
     assert samples.within([(3, 4)]) is None
+
+
+def test_nvidia_smi_is_read_while_the_body_runs_and_what_a_card_does_not_say_is_left_out(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '97, 30000, 612.5'\necho '[N/A], 30000, 600'\nexec sleep 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with sampled() as samples:
+        deadline = time.monotonic() + 30
+        while not samples.samples and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert [(one.busy, one.memory, one.power) for one in samples.samples] == [(97, 30000, 612.5)]
+
+
+def test_without_nvidia_smi_there_are_no_samples(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with sampled() as samples:
+        pass
+    assert samples.within([(0, 1e12)]) is None
