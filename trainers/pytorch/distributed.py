@@ -81,7 +81,7 @@ def gradient_sync(parallel: nn.Module, *, enabled: bool) -> contextlib.AbstractC
 
 
 def choose_device(name: str, place: Place) -> torch.device:
-    """Return this process's device; raise `TrainingError` if there is no such GPU."""
+    """Return this process's device; raise `TrainingError` if there is no such GPU, or it can't be used."""
     if name == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -92,7 +92,12 @@ def choose_device(name: str, place: Place) -> torch.device:
             found=f"{count} GPUs",
             fix="start it with ces-gpu-run, with as many processes as GPUs, or set device to cpu",
         )
-    torch.cuda.set_device(place.local_rank)
+    try:
+        torch.cuda.set_device(place.local_rank)
+        torch.empty(1, device="cuda")  # starts CUDA on it, which needs some of its memory
+    except RuntimeError as error:
+        fix = "end what else uses this GPU, or ask the Safe Haven's support whether it works"
+        raise TrainingError(f"can't use GPU {place.local_rank}", found=_first_line(error), fix=fix) from error
     torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32, as convolutions use anyway
     return torch.device("cuda", place.local_rank)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trainers.config import Config
     from trainers.pytorch.loader import Batch
 
+# What the CPU's allocator, CUDA, and its libraries (CUDNN_STATUS_ALLOC_FAILED, CUBLAS_...) say
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
 
 class TorchDetector:
     """A detector on its device, as `trainers.training.learner.Detector` has it."""
@@ -52,6 +55,11 @@ def memory_errors(key: str, batch_size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise out_of_memory(key, batch_size) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory has run out, of the GPU or of the machine: only torch's own allocator has a class for it."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)

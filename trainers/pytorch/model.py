@@ -12,7 +12,8 @@ from torchvision.models import detection
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-from trainers.errors import ConfigError
+from trainers.errors import ConfigError, TrainingError
+from trainers.pytorch.inference import is_out_of_memory
 from trainers.pytorch.normalize import NormalizeAndPad
 from trainers.pytorch.weights import Weights, fit
 
@@ -95,7 +96,13 @@ def trained_model(config: Config, trained: TrainedModel, device: torch.device) -
 
 def _on_device(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
     order = torch.channels_last if config.training.channels_last else torch.contiguous_format
-    model = model.to(device, memory_format=order)  # type: ignore[call-overload]  # missing in its stubs
+    try:
+        model = model.to(device, memory_format=order)  # type: ignore[call-overload]  # missing in its stubs
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        fix = "end what else uses this GPU, or use another one"
+        raise TrainingError("out of memory: there is no room for the model", where=device, fix=fix) from error
     if config.training.compile:
         if not any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))):
             fix = "set it to false, or use an image with gcc"

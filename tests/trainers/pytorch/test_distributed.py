@@ -140,6 +140,20 @@ def test_a_missing_gpu_is_an_error(monkeypatch):
         choose_device("cuda", Place(rank=2, world=3, local_rank=2))
 
 
+def test_a_gpu_that_cannot_be_used_is_an_error(monkeypatch):
+    """A GPU that another job has to itself, or without any memory left, is one line and not a bug."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    def busy(_number):
+        raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel errors might be")
+
+    monkeypatch.setattr(torch.cuda, "set_device", busy)
+    with pytest.raises(TrainingError, match=r"can't use GPU 0: found .* busy or unavailable; end what else") as caught:
+        choose_device("cuda", Place())
+    assert "\n" not in str(caught.value)
+
+
 def test_a_single_process_is_its_own_group():
     """Without torchrun, a process communicates with no other."""
     with join_group(Place(), "cpu") as group:

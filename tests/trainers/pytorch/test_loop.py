@@ -276,7 +276,15 @@ def test_the_cpu_allocator_raises_this():
         torch.empty(2**60, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("error", [NoMemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried...")], ids=type)
+NO_MEMORY = (
+    NoMemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried..."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=str)
 @pytest.mark.parametrize(
     ("training", "size", "fix"),
     [

@@ -16,7 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from tests.trainers.tiny import DIGEST, tiny_detector, tiny_info
 from trainers.config import Config
-from trainers.errors import ConfigError
+from trainers.errors import ConfigError, TrainingError
 from trainers.log import Log
 from trainers.pytorch import model as models
 from trainers.pytorch.model import build_model, new_model, trained_model
@@ -194,6 +194,17 @@ def test_a_compiled_backbone_learns_the_same(monkeypatch, tmp_path, backend, sha
             found.append([*losses.values(), *(parameter.grad.clone() for parameter in model.parameters())])
     assert all(gradient.abs().sum() > 0 for gradient in found[0][4:8])
     torch.testing.assert_close(found[: len(shapes)], found[len(shapes) :], rtol=1e-3, atol=1e-5)
+
+
+def test_a_gpu_without_room_for_the_model_is_a_clear_error(monkeypatch):
+    """Something else uses the GPU's memory: no batch size would help."""
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(TrainingError, match=r"out of memory: there is no room for the model.*end what else uses"):
+        new_model(config(), 3, None, CPU, Log(quiet=True))
 
 
 def test_compiling_without_a_c_compiler_is_a_clear_error(monkeypatch):
