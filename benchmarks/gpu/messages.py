@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from benchmarks.gpu.running import Ended
 
-_LEFT = 3 << 30  # bytes
+_LITTLE, _NONE = 3 << 30, 64 << 20  # bytes that are left: far too few for a batch of 32, and for a model
 
 
 def main() -> None:
-    """Provoke both."""
+    """Provoke them."""
     with TemporaryDirectory(prefix="datapack-gpu-") as folder:
         bag = reef_bag(Path(folder) / "reef" / "v1")
         settings: dict[str, Any] = yaml.safe_load((REEF / "train.yml").read_text())
@@ -35,8 +35,12 @@ def main() -> None:
             _show("device: cuda without a GPU", job, "there is no GPU", "set device to cpu")
         if not has_gpu():
             Row("a batch that the GPU has no room for", NO_GPU, "not measured").emit()
+            Row("a GPU without room for the model", NO_GPU, "not measured").emit()
             return
-        with reported("a batch that the GPU has no room for"), _little_memory():
+        with reported("a GPU without room for the model"), _little_memory(_NONE):
+            job = desk.run("train", settings | {"run": "none"})
+            _show("a GPU without room for the model", job, "", "end what else uses this GPU")
+        with reported("a batch that the GPU has no room for"), _little_memory(_LITTLE):
             settings["image"] = {"min_size": 800, "max_size": 1333}
             settings["training"] |= {"batch_size": 32, "epochs": 1}
             job = desk.run("train", settings | {"run": "large"})
@@ -44,12 +48,12 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _little_memory() -> Iterator[None]:
-    """Leave little of the GPU's memory to others: a batch of 32 needs far more, on every card."""
+def _little_memory(left: int) -> Iterator[None]:
+    """Leave so many bytes of the GPU's memory to others, however much the card has."""
     import torch
 
     free, _ = torch.cuda.mem_get_info()
-    held = torch.empty(max(0, free - _LEFT), dtype=torch.uint8, device="cuda")
+    held = torch.empty(max(0, free - left), dtype=torch.uint8, device="cuda")
     try:
         yield
     finally:
