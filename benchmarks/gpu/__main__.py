@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.gpu.device import describe, has_gpu
 from benchmarks.gpu.rows import Row, markdown
@@ -52,17 +53,11 @@ def main() -> None:
 
 def run_part(part: str, module: str, budget: float, log: Path) -> list[Row]:
     """Run a part for at most ``budget`` seconds; return its rows, and one more if it failed or took too long."""
-    began = time.monotonic()
+    began, late = time.monotonic(), False
     program = [sys.executable, "-m", module, *([str(budget - _GRACE)] if part == "speed" else [])]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            program,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **PROJECT, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-        )
-        late = False
+    with TemporaryDirectory(prefix="datapack-gpu-", ignore_cleanup_errors=True) as folder, log.open("w") as file:
+        env = {**os.environ, **PROJECT, "PYTHONUNBUFFERED": "1", "TMPDIR": folder}
+        process = subprocess.Popen(program, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True)
         try:
             process.wait(budget)
         except subprocess.TimeoutExpired:
