@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
 from typing import TYPE_CHECKING, BinaryIO
@@ -105,7 +106,12 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self.tell, self.seekable = file.tell, file.seekable
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_SET and place < 0:
+            raise zipfile.BadZipFile("a place before its start")
+        return self._file.seek(place, whence)
 
     def read(self, size: int = -1) -> bytes:
         if size > _LARGEST_DIRECTORY:

