@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zipfile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from datapack.errors import DatapackError, FetchError, shown
 from datapack.files import disk_errors, open_regular
 from datapack.weights.read import HEAD, is_safetensors, read_weights
+from datapack.weights.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,17 +120,4 @@ def _result(payload: Payload, found: Mapping[str, tuple[str, ...]], reason: str)
         yield ""
         yield f"{path}, sha256 {payload.hashes[path]}"
         yield from (f"  would run  {shown(call)}" for call in calls)
-        yield from (f"  picklescan {shown(line)}" for line in _picklescan(payload.folder / path))
-
-
-def _picklescan(path: Path) -> list[str]:
-    """Return what picklescan says of a file, which it reads and does not load."""
-    from picklescan.scanner import scan_file_path  # here: few need it
-
-    logging.getLogger("picklescan").setLevel(logging.CRITICAL + 1)  # what it finds is in its result
-    try:
-        result = scan_file_path(str(path))
-    except Exception:  # of a hostile file, it may raise anything
-        return ["can't read the file"]
-    names = sorted({f"{one.safety.value}: {one.module}.{one.name}" for one in result.globals})
-    return [*names, *(["could not read all of it"] if result.scan_err else [])] or ["found nothing"]
+        yield from (f"  picklescan {shown(line)}" for line in scan(payload.folder / path))
