@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VARIABLE = "TRAINERS_WEIGHTS"  # the folder of the bag in the image that holds a ResNet-50
 
 _SHOWN = 10  # file names in an error message
+_WEIGHTS = (".safetensors", ".pth")
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ def _in_image() -> Path:
     bag = os.environ.get(VARIABLE)
     if not bag:
         raise ConfigError("this image has no weights", where="model.weights: imagenet", fix=fix)
-    files = sorted(path for path in (Path(bag) / PAYLOAD).rglob("*.pth") if path.is_file())
+    found = (Path(bag) / PAYLOAD).rglob("*")
+    files = sorted(path for path in found if path.suffix in _WEIGHTS and path.is_file())
     if len(files) != 1:
         raise ConfigError(
             "the weights of this image are ambiguous",
             where=Path(bag) / PAYLOAD,
-            expected="one .pth file",
+            expected=f"one file {' or '.join(_WEIGHTS)}",
             found=", ".join(path.name for path in files[:_SHOWN]) or "none",
             fix=fix,
         )

@@ -34,6 +34,7 @@ FORM = 1  # of its content; it changes when older readers can no longer read it
 
 _LENGTH = 8  # bytes: the length of the header, with which a safetensors file begins
 _LONGEST = 100_000_000  # bytes of a header, as the library has it
+_BY_TORCH = (b"PK\x03\x04", b"\x80\x02")  # how its files begin: a ZIP file; before torch 1.6 a pickle
 _AROUND = 1 << 16  # bytes that a disk may need besides the file
 _SHOWN = 120  # characters of a message of the library
 
@@ -152,8 +153,7 @@ def _header(file: BinaryIO, length_of_file: int, path: Path) -> tuple[dict[str, 
     start, available = file.read(_LENGTH + 1), length_of_file - _LENGTH
     length = int.from_bytes(start[:_LENGTH], "little")
     if start[_LENGTH:] != b"{":
-        found = f"something else, which begins with {start[:_LENGTH]!r}" if start else "an empty file"
-        raise ConfigError("not a safetensors file", where=path, found=found)
+        raise ConfigError("not a safetensors file", where=path, found=_kind(start[:_LENGTH]))
     if length > min(available, _LONGEST):
         found = f"a header of {size(length)} in a file of {size(available + _LENGTH)}"
         raise ConfigError("this safetensors file is cut short or damaged", where=path, found=found)
@@ -161,6 +161,13 @@ def _header(file: BinaryIO, length_of_file: int, path: Path) -> tuple[dict[str, 
     if not isinstance(header, dict):
         raise ConfigError("not a safetensors file", where=path, found="a header that is no object")
     return header, _LENGTH + length
+
+
+def _kind(start: bytes) -> str:
+    """Say what a file is that begins like this."""
+    if start.startswith(_BY_TORCH):
+        return "a file that torch.save wrote"
+    return f"something else, which begins with {start!r}" if start else "an empty file"
 
 
 def _check_length(header: Mapping[str, Any], start: int, found: int, path: Path) -> None:

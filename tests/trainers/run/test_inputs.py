@@ -11,10 +11,11 @@ from trainers.run.folder import Run
 from trainers.run.inputs import find_checkpoint, find_weights
 
 
-def test_imagenet_is_the_file_in_the_images_bag(tmp_path, monkeypatch):
-    """`imagenet` is the one .pth file below data/ of the bag that TRAINERS_WEIGHTS names."""
+@pytest.mark.parametrize("name", ["resnet50-1234.pth", "resnet50.safetensors"])
+def test_imagenet_is_the_file_in_the_images_bag(tmp_path, monkeypatch, name):
+    """`imagenet` is the one file of weights below data/ of the bag that TRAINERS_WEIGHTS names."""
     (tmp_path / "data" / "deep").mkdir(parents=True)
-    file = tmp_path / "data" / "deep" / "resnet50-1234.pth"
+    file = tmp_path / "data" / "deep" / name
     file.write_bytes(b"")
     (tmp_path / "other.pth").write_bytes(b"")
     monkeypatch.setenv("TRAINERS_WEIGHTS", str(tmp_path))
@@ -27,12 +28,12 @@ def test_an_image_without_weights_says_so(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"this image has no weights.*model.weights to a path or to random"):
         find_weights("imagenet", tmp_path)
     monkeypatch.setenv("TRAINERS_WEIGHTS", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"expected one .pth file, found none"):
+    with pytest.raises(ConfigError, match=r"expected one file .safetensors or .pth, found none"):
         find_weights("imagenet", tmp_path)
     (tmp_path / "data").mkdir()
-    for name in ("b.pth", "a.pth"):
+    for name in ("b.safetensors", "a.pth"):
         (tmp_path / "data" / name).write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"expected one .pth file, found a.pth, b.pth"):
+    with pytest.raises(ConfigError, match=r"expected one file .safetensors or .pth, found a.pth, b.safetensors"):
         find_weights("imagenet", tmp_path)
 
 

@@ -101,7 +101,10 @@ NESTED = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BROKEN = {
     "an empty file": (b"", "not a safetensors file: found an empty file"),
     "a few bytes": (b"\x10\0\0", "not a safetensors file: found something else"),
-    "a ZIP file, as torch writes": (b"PK\x03\x04" + bytes(60), r"not a safetensors file: .* begins with b'PK"),
+    "a ZIP file, as torch writes": (
+        b"PK\x03\x04" + bytes(60),
+        "not a safetensors file: found a file that torch.save wrote",
+    ),
     "a header of 4 GB": (with_header({}, bytes(90), 1 << 32), r"cut short or damaged: found a header of 4\.29 GB in"),
     "a header of 2**64": (with_header({}, bytes(90), (1 << 64) - 1), "cut short or damaged"),
     "a truncated header": (with_header({"a": place(0, 4)})[:30], "cut short or damaged"),
