@@ -35,6 +35,7 @@ SLOW_FILES = frozenset(
         "fetch/dvc/test_foreign.py",
         "fetch/dvc/test_safety.py",
         "fetch/kinds/test_kaggle.py",
+        "fetch/kinds/test_real_run.py",
         "fetch/kinds/test_subset.py",
         "fetch/kinds/test_storage.py",
         "fetch/kinds/test_storage_errors.py",
