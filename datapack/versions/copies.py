@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from datapack.bag.bagit import Bag
 from datapack.bag.manifest import PAYLOAD
+from datapack.bag.model_facts import MODEL
 from datapack.catalog.patterns import Patterns
 from datapack.catalog.sources import LocalSource
 from datapack.errors import BagError, FetchError, ManifestError
 from datapack.fetch.kinds.local import list_local
+from datapack.fetch.models.weights import SCAN
 from datapack.fetch.payload import payload_path
 from datapack.files import FileStat
 from datapack.hashing import hash_files
@@ -119,7 +121,10 @@ def _is_sound(workspace: Workspace, reference: Reference, bag: Bag, reporter: Re
 
 
 def _has_sources(workspace: Workspace, entry: Entry, bag: Bag) -> bool:
-    """Whether every file of a bag is that of a local source: with the same name, size and time."""
+    """Whether every file of a bag is that of a local source: with the same name, size and time.
+
+    What datapack itself writes about a model, it can write again.
+    """
     if not all(isinstance(source, LocalSource) for source in entry.sources):
         return False
     found: dict[str, FileStat] = {}
@@ -132,7 +137,8 @@ def _has_sources(workspace: Workspace, entry: Entry, bag: Bag) -> bool:
                     )
     except (FetchError, OSError):
         return False
-    return found == dict(bag.listing.files)
+    ours = {f"{PAYLOAD}/{name}" for name in (MODEL, SCAN)} if entry.is_model else set()
+    return found == {path: stat for path, stat in bag.listing.files.items() if path not in ours}
 
 
 def _has_origins(entry: Entry, locked: LockEntry | None, bags: Mapping[str, Bag | None]) -> bool:

@@ -127,3 +127,14 @@ def test_the_page_of_a_run_shows_a_direction_character(catalog, tmp_path):
     assert "\u202e" not in page
     assert "<script>alert" not in page
     assert f"reef@v1 {DIGEST}" in page
+
+
+def test_a_model_can_be_made_again_of_its_files(catalog, tmp_path):
+    """Files beside the catalog are a copy of it, as datapack can write `model.json` again; changed files are none."""
+    both = catalog.copy(tmp_path / "catalog")
+    (both.root / "net/README.md").write_text("changed")
+    assert "net@v1" in both.fails("remove", "net@v1", "--yes")
+    both = catalog.copy(tmp_path / "other")
+    both.ok("remove", "net@v1", "--yes")
+    assert not (both.root / "data/net/v1").exists()
+    both.ok("fetch", "net@v1")
