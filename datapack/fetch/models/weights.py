@@ -22,10 +22,11 @@ SCAN = "pickle-scan.txt"  # its path in the payload
 ENDING = ".safetensors"
 SUFFIXES = frozenset({ENDING, ".pt", ".pth", ".ckpt", ".bin", ".onnx", ".keras", ".h5"})
 # Files that Python's pickle or PyTorch would read: by their names, or by how they begin.
-_PICKLES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+_PICKLES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill"})
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"  # a pickle since protocol 2, and PyTorch's archives
 _OPENED = {"PyTorch", "PyTorch before 1.6", "PyTorch before 0.2", "pickle"}  # formats whose calls are known
 _HIGHEST = 5  # protocol of pickles
+_UNKNOWN = "unknown: "
 _SHOWN = 5
 
 
@@ -71,17 +72,24 @@ def scan_pickles(payload: Payload, reason: str | None, where: str) -> bytes | No
     if not found:
         return None
     if reason is None:
-        path, calls = next(iter(found.items()))
-        details = tuple(f"{path}: {call}" for path, calls in found.items() for call in calls)
-        more = f", and {len(calls) - _SHOWN:,} more" if len(calls) > _SHOWN else ""
-        raise FetchError(
-            "loading this pickle would run code, so it is no mere file of weights",
-            where=f"{where}: {path}",
-            found=f"{', '.join(calls[:_SHOWN])}{more}",
-            fix="use safetensors, or give the section 'model' either 'convert: true' or 'allow_pickle: <reason>'",
-            details=details if len(details) > 1 else (),
-        )
+        raise _refusal(found, where)
     return "".join(f"{line}\n" for line in _result(payload, found, reason)).encode()
+
+
+def _refusal(found: Mapping[str, tuple[str, ...]], where: str) -> FetchError:
+    path, calls = next(iter(found.items()))
+    details = tuple(f"{path}: {call}" for path, calls in found.items() for call in calls)
+    more = f", and {len(calls) - _SHOWN:,} more" if len(calls) > _SHOWN else ""
+    known = not calls[0].startswith(_UNKNOWN)
+    return FetchError(
+        "loading this pickle would run code, so it is no mere file of weights"
+        if known
+        else "nobody can tell what loading this file would run",
+        where=f"{where}: {path}",
+        found=f"{', '.join(calls[:_SHOWN])}{more}",
+        fix="use safetensors, or give the section 'model' either 'convert: true' or 'allow_pickle: <reason>'",
+        details=details if len(details) > 1 else (),
+    )
 
 
 def is_pickle(path: Path) -> bool:
@@ -106,10 +114,11 @@ def _has_pickle(path: Path) -> bool:
 def _calls(path: Path) -> tuple[str, ...]:
     """Return what loading a file would call; what can't be told counts as a call."""
     try:
-        found = read_weights(path)
+        read = read_weights(path)
     except DatapackError as error:
-        return (f"unknown: {error}",)
-    return found.calls if found.format in _OPENED else (f"unknown: its name is that of {found.format}",)
+        found = "" if error.found is None else f": {error.found}"  # without the place, which is another one elsewhere
+        return (f"{_UNKNOWN}{error.what}{found}",)
+    return read.calls if read.format in _OPENED else (f"{_UNKNOWN}its name is that of {read.format}",)
 
 
 def _result(payload: Payload, found: Mapping[str, tuple[str, ...]], reason: str) -> Iterator[str]:
