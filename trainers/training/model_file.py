@@ -19,7 +19,6 @@ from datapack.errors import shown
 from datapack.files import check_space, open_regular
 from datapack.hashing import digest_of
 from datapack.jsonfile import parse_json
-from datapack.text import size
 from trainers.errors import ConfigError, TrainingError
 from trainers.run.folder import MODEL
 
@@ -155,7 +154,7 @@ def _header(file: BinaryIO, length_of_file: int, path: Path) -> tuple[dict[str, 
     if start[_LENGTH:] != b"{":
         raise ConfigError("not a safetensors file", where=path, found=_kind(start[:_LENGTH]))
     if length > min(available, _LONGEST):
-        found = f"a header of {size(length)} in a file of {size(available + _LENGTH)}"
+        found = f"a header of {length:,} bytes in a file of {available + _LENGTH:,}"
         raise ConfigError("this safetensors file is cut short or damaged", where=path, found=found)
     header = parse_json(start[_LENGTH:] + file.read(length - 1), path, ConfigError, limit=None)
     if not isinstance(header, dict):
