@@ -150,7 +150,15 @@ def test_check_answers_in_json(crabs):
     crabs.ok("fetch", "crabs@v1")
     found = json.loads(crabs.ok("check", "crabs@v1", "--json"))
     assert found["passed"]
-    assert found["checked"] == {"files": 3, "images": 2, "coco_files": 1, "boxes": 3, "tables": 0, "weights": 0, "decoded": 0}
+    assert found["checked"] == {
+        "files": 3,
+        "images": 2,
+        "coco_files": 1,
+        "boxes": 3,
+        "tables": 0,
+        "weights": 0,
+        "decoded": 0,
+    }
     (finding,) = found["findings"]
     assert (finding["code"], finding["severity"], finding["count"], finding["silenced"]) == (
         "DP309",

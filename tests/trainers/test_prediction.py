@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.bags import write_bag
 from tests.models import RANDOM as FACTS
 from tests.models import random_weights
 from tests.trainers.havens import PROJECT, png
+from trainers.training.model_file import ModelInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -240,3 +242,69 @@ def test_torchrun_is_refused(shore: Shore) -> None:
         2,
         "PREDICTION FAILED: a ready-to-run model detects in one process; start it without torchrun",
     )
+
+
+def as_safetensors(weights: bytes, metadata: dict[str, str] | None = None) -> bytes:
+    import safetensors.torch
+    import torch
+
+    tensors = torch.load(io.BytesIO(weights), weights_only=True)
+    return bytes(safetensors.torch.save(tensors, metadata))
+
+
+def metadata(**changes: object) -> dict[str, str]:
+    """Return what the trainers write into the weights of this model."""
+    known: dict[str, Any] = {
+        "framework": "pytorch",
+        "name": FACTS.architecture,
+        "categories": FACTS.categories,
+        "min_size": 64,
+        "max_size": 96,
+        "reference": "reef@v1",
+        "digest": "sha256:" + "0" * 64,
+        "split": {},
+    }
+    return ModelInfo(**{**known, **changes}).to_metadata()
+
+
+def test_the_model_of_a_run_says_itself_what_it_is(shore: Shore, model: tuple[Path, str]) -> None:
+    """Categories and sizes come from the weights, where model.json has none; plain tensors need model.json."""
+    weights = (model[0] / "data" / FACTS.weights).read_bytes()
+    alone = ModelFacts(FACTS.architecture, "model.safetensors")
+    status, lines = other_model(shore, alone, as_safetensors(weights, metadata())).job("--set", "score=0.2")
+    assert status == 0, lines
+    record = json.loads(shore.read("run.json"))["model"]
+    assert (record["min_size"], record["max_size"], record["categories"]) == (64, 96, 2)
+    status, lines = other_model(shore, alone, as_safetensors(weights)).job()
+    assert (status, "nothing says what the categories of this model are" in lines[-1]) == (2, True)
+    both = replace(FACTS, weights="model.safetensors")
+    again, lines = other_model(shore, both, as_safetensors(weights)).job("--set", "score=0.2")
+    assert again == 0, lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"name": "fcos_resnet50_fpn"}, "architecture"),
+        ({"categories": ((3, "crab"), (8, "shark"))}, "categories"),
+        ({"max_size": 1333}, "max_size"),
+    ],
+)
+def test_a_model_json_that_contradicts_the_weights_is_refused(
+    shore: Shore, changes: dict[str, object], what: str
+) -> None:
+    """It is one line, before a framework is loaded: a wrong size or category would give wrong results in silence."""
+    header = json.dumps({"__metadata__": metadata(**changes)}).encode()
+    content = len(header).to_bytes(8, "little") + header
+    status, lines = other_model(shore, replace(FACTS, weights="model.safetensors"), content).job()
+    assert status == 2
+    assert f"model.json and the weights disagree about the {what}" in lines[-1]
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 7 + b"\x7f{", b"\x02\0\0\0\0\0\0\0{}more", b"\x10\0\0\0\0\0\0\0{"])
+def test_damaged_weights_are_one_line(shore: Shore, content: bytes) -> None:
+    """A header of exabytes, bytes that belong to no tensor, a header that is cut off."""
+    status, lines = other_model(shore, replace(FACTS, weights="model.safetensors"), content).job()
+    assert status == 2
+    assert lines[-1].startswith("PREDICTION FAILED: ")
+    assert "bug" not in lines[-1]
