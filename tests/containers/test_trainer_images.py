@@ -156,11 +156,11 @@ def test_a_trained_model_predicts(image: Image, haven: Haven) -> None:
     haven.configure(training={"epochs": 1})
     image.rehearse(haven)
     shutil.copy(haven.outputs / "run" / MODEL, haven.data)
-    haven.configure(run="again", data={"eval": "train.json", "eval_images": "images"}, evaluation={"model": MODEL})
-    assert image.rehearse(haven, "--", "evaluate")[-1].startswith("EVALUATION OK again mAP=")
-    last = image.rehearse(haven, "--", "predict")[-1]
-    assert re.fullmatch(r"PREDICTION OK again [0-9,]+ detections in 72 images", last)
-    assert json.loads((haven.outputs / "again" / "predictions.json").read_text())
+    haven.configure(data={"eval": "train.json", "eval_images": "images"}, evaluation={"model": MODEL})
+    assert image.rehearse(haven, "--", "evaluate", outputs="evaluated")[-1].startswith("EVALUATION OK run mAP=")
+    last = image.rehearse(haven, "--", "predict", outputs="predicted")[-1]
+    assert re.fullmatch(r"PREDICTION OK run [0-9,]+ detections in 72 images", last)
+    assert json.loads((haven.root / "predicted" / "run" / "predictions.json").read_text())
 
 
 @TENSORFLOW

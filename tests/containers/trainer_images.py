@@ -100,11 +100,17 @@ class Image:
         volumes = [f"--volume={haven.root / name}:/{name}:{mode}" for name, mode in modes.items()]
         return ["run", "--network", "none", "--env", ALONE, *volumes, *options, self.name, *arguments]
 
-    def rehearse(self, haven: Haven, *options: str) -> list[str]:
-        """Rehearse a job that must succeed, as strictly as possible; return its output up to the last line."""
+    def rehearse(self, haven: Haven, *options: str, outputs: str = "safe_outputs") -> list[str]:
+        """Rehearse a job that must succeed, as strictly as possible; return its output up to the last line.
+
+        Args:
+            haven: the folders of the job.
+            options: of `datapack run`.
+            outputs: the folder in the haven for what the job writes; it must be empty.
+        """
         (haven.root / "variables").write_text(f"{ALONE}\n")
         command = [sys.executable, "-m", "datapack", "run", self.name, "--strict", "--env-file", "variables"]
-        command += ["--data", str(haven.data), "--outputs", str(haven.outputs), *options]
+        command += ["--data", str(haven.data), "--outputs", str(haven.root / outputs), *options]
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), "DOCKER_HOST": self.engine.url}
         done = subprocess.run(command, cwd=haven.root, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, (done.stdout, done.stderr)
