@@ -38,8 +38,9 @@ def check_images(config: Config, context: RunContext, _run: Run) -> str:
 def train(config: Config, context: RunContext, run: Run) -> str:
     """Train a detector on checked data; return the run's name and its mAP."""
     began = time.monotonic()
-    weights = find_weights(config.model.weights, context.base)
-    checkpoint = find_checkpoint(config.resume, run, context.base, framework_of(config.model.name).checkpoint)
+    framework = framework_of(config.model.name)
+    weights = find_weights(config.model.weights, context.base, framework.weights)
+    checkpoint = find_checkpoint(config.resume, run, context.base, framework.checkpoint)
     data = prepare_data(config, context, "train")
     outcome = _jobs(config).train(config, context, run, data, Start(began, weights, checkpoint))
     evaluation = outcome.best.get("evaluation")  # only in the first process

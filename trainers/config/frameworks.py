@@ -11,6 +11,8 @@ PyTorchModel = Literal[
 KerasModel = Literal["retinanet_resnet50_fpn_keras", "retinanet_resnet18_fpn_keras"]
 Model = Literal[PyTorchModel, KerasModel]
 
+PRESET_WEIGHTS = "model.weights.h5"  # the file in the folder of a preset of KerasHub
+
 
 @dataclass(frozen=True)
 class Framework:
@@ -20,11 +22,21 @@ class Framework:
     title: str  # for people
     jobs: str  # the module of its jobs
     checkpoint: str  # the file of its checkpoints
+    weights: tuple[str, ...]  # the files of weights that an image may have, as `trainers.run.inputs` takes them
     install: str  # the command that installs it in a clone of the project
 
 
-PYTORCH = Framework("pytorch", "PyTorch", "trainers.pytorch.jobs", "checkpoint.pt", "pip install '.[train]'")
-KERAS = Framework("keras", "TensorFlow", "trainers.keras.jobs", "checkpoint.safetensors", "make .venv/tf")
+PYTORCH = Framework(
+    "pytorch", "PyTorch", "trainers.pytorch.jobs", "checkpoint.pt", ("*.safetensors", "*.pth"), "pip install '.[train]'"
+)
+KERAS = Framework(
+    "keras",
+    "TensorFlow",
+    "trainers.keras.jobs",
+    "checkpoint.safetensors",
+    ("*.safetensors", PRESET_WEIGHTS),
+    "make .venv/tf",
+)
 
 
 def framework_of(model: str) -> Framework:

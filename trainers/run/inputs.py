@@ -15,12 +15,13 @@ from trainers.errors import ConfigError
 from trainers.run.folder import MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trainers.run.folder import Run
 
 VARIABLE = "TRAINERS_WEIGHTS"  # the folder of the bag in the image that holds a ResNet-50
 
 _SHOWN = 10  # file names in an error message
-_WEIGHTS = (".safetensors", ".pth")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Start:
     checkpoint: Path | None  # None: a new training
 
 
-def find_weights(weights: str, folder: Path) -> Path | None:
+def find_weights(weights: str, folder: Path, kinds: Sequence[str]) -> Path | None:
     """Return the file that the configuration's `model.weights` names, or None for random weights.
 
     Args:
         weights: ``imagenet``, ``random``, or a path.
         folder: what a relative path is relative to.
+        kinds: patterns of the files that an image may have; a whole name stands for the folder of such a file, which
+            `model.weights` can name too.
 
     Raises:
         ConfigError: there is no such file.
@@ -45,30 +48,36 @@ def find_weights(weights: str, folder: Path) -> Path | None:
     if weights == "random":
         return None
     if weights == "imagenet":
-        return _in_image()
+        return _in_image(kinds)
     path = folder / weights
+    if any(_is_whole(kind) and (path / kind).is_file() for kind in kinds):
+        return path
     if not path.is_file():
         found = "no regular file" if path.exists() else "nothing there"
         raise ConfigError("there are no weights", where=path, found=found, fix="correct model.weights")
     return path
 
 
-def _in_image() -> Path:
+def _in_image(kinds: Sequence[str]) -> Path:
     fix = f"use one of our images, set {VARIABLE} to the folder of a bag, or set model.weights to a path or to random"
     bag = os.environ.get(VARIABLE)
     if not bag:
         raise ConfigError("this image has no weights", where="model.weights: imagenet", fix=fix)
-    found = (Path(bag) / PAYLOAD).rglob("*")
-    files = sorted(path for path in found if path.suffix in _WEIGHTS and path.is_file())
+    found = {path for kind in kinds for path in (Path(bag) / PAYLOAD).rglob(kind)}
+    files = sorted(path for path in found if path.is_file())
     if len(files) != 1:
         raise ConfigError(
             "the weights of this image are ambiguous",
             where=Path(bag) / PAYLOAD,
-            expected=f"one file {' or '.join(_WEIGHTS)}",
+            expected=f"one file {' or '.join(kinds)}",
             found=", ".join(path.name for path in files[:_SHOWN]) or "none",
             fix=fix,
         )
-    return files[0]
+    return files[0].parent if files[0].name in kinds else files[0]
+
+
+def _is_whole(kind: str) -> bool:
+    return "*" not in kind
 
 
 def find_checkpoint(resume: str | None, run: Run, folder: Path, name: str) -> Path | None:

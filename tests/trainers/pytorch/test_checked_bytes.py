@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.trainers.havens import Haven, png
-from tests.trainers.tiny import SIDE, square_files
+from tests.trainers.squares import SIDE, square_files
 
 pytestmark = pytest.mark.torch
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from tests.trainers.havens import Haven
-from tests.trainers.tiny import square_files
+from tests.trainers.squares import square_files
 from trainers.errors import StoppedError, TrainingError
 from trainers.process import Place
 from trainers.pytorch import distributed

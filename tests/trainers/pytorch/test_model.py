@@ -14,7 +14,8 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
-from tests.trainers.tiny import DIGEST, tiny_detector, tiny_info
+from tests.trainers.squares import DIGEST
+from tests.trainers.tiny import tiny_detector, tiny_info
 from trainers.config import Config
 from trainers.errors import ConfigError, TrainingError
 from trainers.log import Log

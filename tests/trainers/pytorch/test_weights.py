@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torchvision.models import detection, resnet18, resnet50
 
 from datapack.hashing import hash_file
-from tests.trainers.tiny import DIGEST, tiny_info
+from tests.trainers.squares import DIGEST
+from tests.trainers.tiny import tiny_info
 from trainers.config import Config
 from trainers.errors import ConfigError, DatapackError
 from trainers.log import Log
