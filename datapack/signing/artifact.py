@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from datapack.errors import SignatureError
 from datapack.files import read_limited
 from datapack.oci.blob import Blob
-from datapack.oci.spec import Descriptor
 from datapack.registry.referrers import Artifact
 from datapack.signing.bundle import BUNDLE, LIMIT, Bundle
 from datapack.signing.subject import read_fault
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 _CONTENT, _PREDICATE_TYPE = "dev.sigstore.bundle.content", "dev.sigstore.bundle.predicateType"
 
 
-def signature(bundle: Bundle, predicate_type: str) -> Artifact:
+def signature(bundle: Bundle, subject: Subject) -> Artifact:
     """Return a signature as something to attach. It names no time: the same signature is attached only once."""
-    annotations = {_CONTENT: "dsse-envelope", _PREDICATE_TYPE: predicate_type}
-    layer = Descriptor.of(BUNDLE, bundle.content).to_json()
-    return Artifact("signature", BUNDLE, (layer,), (Blob.of(BUNDLE, bundle.content),), annotations)
+    annotations = {_CONTENT: "dsse-envelope", _PREDICATE_TYPE: subject.predicate_type}
+    name, blob = f"signature of the {subject.what}", Blob.of(BUNDLE, bundle.content)
+    return Artifact(name, BUNDLE, (blob.descriptor(blob.digest).to_json(),), (blob,), annotations)
 
 
 def kept_signatures(files: Iterable[Path], subjects: Sequence[Subject], reporter: Reporter) -> Iterator[Artifact]:
@@ -46,7 +45,7 @@ def _read_signature(file: Path, subjects: Sequence[Subject]) -> Artifact:
     statement = bundle.read_statement(file)
     for subject in subjects:
         if not read_fault(subject, statement):
-            return signature(bundle, subject.predicate_type)
+            return signature(bundle, subject)
     raise SignatureError("it is of something else", where=file, expected=" or ".join(map(_name, subjects)))
 
 

@@ -86,7 +86,7 @@ class InRegistry:
             return [_read_layer(self.image, layer) for layer in find_layers(self.image, BUNDLE)]
 
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
-        digest = attach(self.image.repository, self.image.image(), signature(bundle, subject.predicate_type))
+        digest = attach(self.image.repository, self.image.image(), signature(bundle, subject))
         return f"docker://{self.image.repository.name.path}@{digest}"
 
 

@@ -16,7 +16,7 @@ from datapack.registry.referrers import Artifact, attach
 from datapack.signing.artifact import signature
 from datapack.signing.bundle import BUNDLE, Bundle
 from datapack.signing.keys import read_private_key
-from datapack.signing.subject import COSIGN, ImageSubject
+from datapack.signing.subject import COSIGN, DatasetSubject, ImageSubject
 from tests import registries
 from tests.registry.clients import Clients, clients
 from tests.registry.test_referrers import ListKeeper
@@ -134,7 +134,7 @@ def test_cosign_verifies_what_datapack_signs(built, image, others, tmp_path, kin
     files = make_keys(tmp_path, "other", kind)
     built.ok("sign", "reef@v1", "--key", str(files.private))
     bag = Bundle.parse((built.root / "data/reef/v1.sigstore.json").read_bytes(), "here")
-    attach_to(image, signature(bag, "https://model_signing/signature/v1.0"))
+    attach_to(image, signature(bag, DatasetSubject("reef@v1", "")))
     built.ok("sign", f"docker://{image}", "--key", str(files.private))
     command = ("verify", "--key", files.public, "--insecure-ignore-tlog", *options, image)
     (found,) = json.loads(others.run("cosign", *command))
@@ -172,7 +172,7 @@ def test_a_signature_of_another_image_that_is_attached(built, keys, image):
     """By the right key, and valid: but of something else."""
     key = read_private_key(keys.private, lambda _: None)
     other = ImageSubject(f"sha256:{'1' * 64}")
-    attach_to(image, signature(Bundle.sign(other.statement(), key, other.hint(key.public)), COSIGN))
+    attach_to(image, signature(Bundle.sign(other.statement(), key, other.hint(key.public)), other))
     error = built.fails("verify", f"docker://{image}", "--key", str(keys.public), status=3)
     assert f"it is of the image sha256:{'1' * 64}" in error
     built.ok("sign", f"docker://{image}", "--key", str(keys.private))  # one that fits is enough

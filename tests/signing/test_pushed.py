@@ -46,7 +46,8 @@ def test_signatures_of_the_bag_and_of_the_image(built, registry, tmp_path):
     assert "it is of the files of a dataset only, not of an image" in error
     built.ok("sign", "oci:dist/reef-v1", "--key", str(keys.private))
     done = built.run("push", "reef@v1", f"docker://{registry}/reef")
-    assert "the signature is attached to the image" in done.stderr
+    assert "the signature of the dataset is attached to the image" in done.stderr
+    assert "the signature of the image is attached to the image" in done.stderr
     assert bundles(image) == {model_signing: kept, cosign: (built.root / "dist/reef-v1.sigstore.json").read_bytes()}
     assert "\nsigned by the ECDSA P-256 key SHA256:" in built.ok("verify", what, "--key", str(keys.public))
     before = bundles(image)
