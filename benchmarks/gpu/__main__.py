@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="the parts to run (default: all)")
     parser.add_argument("--minutes", type=float, help="for all of them (default: 6, or 20 without a GPU)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))  # and with it what it has started
     began, chosen = time.monotonic(), options.parts or list(PARTS)
     seconds = 60 * (options.minutes or (6 if has_gpu() else 20))
     out = Path(os.environ.get("OUT") or "build/gpu")
@@ -62,7 +64,8 @@ def run_part(part: str, module: str, budget: float, log: Path) -> list[Row]:
             process.wait(budget)
         except subprocess.TimeoutExpired:
             late = True
-        _end_session(process)
+        finally:
+            _end_session(process)
     lines = log.read_text(errors="replace").splitlines()
     rows = [row for row in map(Row.parse, lines) if row]
     if late:
