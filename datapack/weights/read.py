@@ -80,9 +80,9 @@ def _pickled(file: BinaryIO, head: bytes, size: int) -> Pickled:
         from datapack.weights.torch_zip import read_zip
 
         return read_zip(file, size)
-    if head.startswith(_TAR):
-        from datapack.weights.torch_tar import read_tar
+    from datapack.weights.torch_tar import is_tar, read_tar
 
+    if is_tar(head):  # one that begins as a pickle does, too
         return read_tar(file, size)
     if is_pytorch(head):
         from datapack.weights.torch_legacy import read_legacy

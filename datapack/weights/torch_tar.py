@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
+from itertools import islice
 from typing import BinaryIO
 
 from datapack.weights.inert import brief
@@ -18,8 +19,18 @@ from datapack.weights.torch_zip import LARGEST_PICKLE
 
 _MOST = 250_000  # storages, or tensors
 _MOST_DIMENSIONS = 64
+_MOST_MEMBERS = 100
 _MEMBERS = {"sys_info", "pickle", "storages", "tensors"}
 _COUNT, _DIMENSIONS = struct.Struct("<q"), struct.Struct("<i4x")
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether PyTorch would take a file for a TAR archive: whatever its first bytes are as text, these are a name."""
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def read_tar(file: BinaryIO, size: int) -> Pickled:
@@ -36,8 +47,12 @@ def read_tar(file: BinaryIO, size: int) -> Pickled:
     members: dict[str, tarfile.TarInfo] = {}
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
-            while (member := archive.next()) and len(members) <= len(_MEMBERS):
+            for member in islice(archive, _MOST_MEMBERS):
+                if member.name in members:
+                    raise ValueError(f"a TAR archive with two files {brief(member.name)}")
                 members[member.name] = member
+            if archive.next():
+                raise ValueError("a TAR archive with too many files")
     except (tarfile.TarError, OSError, OverflowError) as error:
         raise ValueError(f"a broken TAR archive: {error}") from error
     if not members.keys() >= _MEMBERS or any(one.offset_data + one.size > size for one in members.values()):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LARGEST_PICKLE = 64 << 20  # bytes: that of a model of 10,000 tensors has 2 MB
 _LARGEST_DIRECTORY = 16 << 20  # bytes of the list of the archive's files: 200,000 of them
 _HEADER = struct.Struct("<4s22xHH")  # of a file in an archive: a signature, and the lengths of its name and of more
+# What is at the end of an archive: a signature, and where the list of its files is; the second is where the third is.
+_END, _LOCATOR, _LARGE_END = struct.Struct("<4s12xI2x"), struct.Struct("<4s4xQ4x"), struct.Struct("<4s44xQ")
 _PICKLE = "data.pkl"
 
 
@@ -42,10 +44,13 @@ def read_zip(file: BinaryIO, size: int) -> Pickled:
 
 
 def _read(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> Pickled:
+    _check_directory(file, size, archive)
     members: dict[str, zipfile.ZipInfo] = {}
+    folded: set[str] = set()
     for member in archive.infolist():
-        if member.filename in members:
+        if member.filename.lower() in folded:  # PyTorch takes names that differ only in case for the same
             raise ValueError(f"a ZIP archive with two files {brief(member.filename)}")
+        folded.add(member.filename.lower())
         members[member.filename] = member
     start = _start(members)
     if _is_big_endian(file, size, members.get(f"{start}byteorder")):
@@ -64,6 +69,23 @@ def _read(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> Pickled:
     machine = Machine(REBUILD, persistent)
     value = machine.load(io.BytesIO(_content(file, size, members[f"{start}{_PICKLE}"])))
     return Pickled("PyTorch", value, machine.record, places)
+
+
+def _check_directory(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive whose list of files is not where it says: `zipfile` and PyTorch could read different lists."""
+    at = size - _END.size - len(archive.comment)
+    file.seek(at)
+    signature, place = _END.unpack(file.read(_END.size))
+    is_sound = signature == b"PK\5\6"
+    file.seek(max(0, at - _LOCATOR.size))
+    signature, large = _LOCATOR.unpack(file.read(_LOCATOR.size))
+    if signature == b"PK\6\7":  # in the 64-bit form, which PyTorch writes
+        is_sound &= large == at - _LOCATOR.size - _LARGE_END.size
+        file.seek(at - _LOCATOR.size - _LARGE_END.size)
+        signature, place = _LARGE_END.unpack(file.read(_LARGE_END.size))
+        is_sound &= signature == b"PK\6\6"
+    if not is_sound or place != archive.start_dir:
+        raise ValueError("a broken ZIP archive: its list of files is not where it says")
 
 
 def _start(members: Mapping[str, zipfile.ZipInfo]) -> str:

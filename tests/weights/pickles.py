@@ -149,3 +149,24 @@ def torch_tar(
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
+
+
+def two_faces(evil: object) -> dict[str, bytes]:
+    """Return files that PyTorch reads otherwise than Python's own readers do, each with the error that we give.
+
+    Args:
+        evil: what only PyTorch finds in them.
+    """
+    seen, hidden = torch_zip(1, {}), torch_zip(evil, {})
+    directory = hidden.index(b"PK\1\2")
+    archive = bytearray(hidden[: hidden.index(b"PK\5\6")] + seen)
+    end = archive.rindex(b"PK\5\6")  # its place of the list of files is that of the other archive
+    archive[end + 16 : end + 20] = struct.pack("<I", directory)
+    disguised = bytearray(torch_tar({"w": evil}, [np.zeros(1, np.float32)], []))
+    disguised[:9] = b"\x80\2N.\0\0\0\0\0"  # a pickle of None in the place of the first file's name
+    disguised[148:156] = b"%06o\0 " % (sum(disguised[:148]) + sum(disguised[156:512]) + 8 * 32)
+    return {
+        "its list of files is not where it says": bytes(archive),
+        "two files 'a/data.pkl'": zip_file({"a/DATA.pkl": dump(evil), "a/data.pkl": dump(1), "a/version": b"3\n"}),
+        "a TAR archive of PyTorch without sys_info": bytes(disguised),
+    }

@@ -5,9 +5,10 @@ import collections
 import numpy as np
 import pytest
 
+from datapack.errors import WeightsError
 from datapack.weights.convert import convert
 from datapack.weights.read import read_weights
-from tests.weights.pickles import Stored, torch_tar
+from tests.weights.pickles import Call, Name, Stored, torch_tar, two_faces
 from tests.weights.saved import DTYPES, checkpoint, flat, info, random_state
 
 OLD = tuple(name for name in DTYPES if not name.startswith(("float8", "uint16", "uint32", "uint64")))
@@ -85,6 +86,19 @@ def test_conversion_is_bit_for_bit(tmp_path, zipped):
         torch.save(state, path, _use_new_zipfile_serialization=zipped)
         convert(path, tmp_path / f"{seed}.safetensors")
         same(load_file(tmp_path / f"{seed}.safetensors"), torch.load(path, weights_only=True))
+
+
+def test_what_pytorch_would_read_otherwise(tmp_path):
+    """Files that look harmless to Python's own readers run code in PyTorch: the reason to refuse them is real."""
+    import torch
+
+    for number, (message, content) in enumerate(two_faces(Call(Name("os", "mkdir"), (str(tmp_path / "ran"),))).items()):
+        path = tmp_path / f"{number}.pt"
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=message):
+            read_weights(path)
+        torch.load(path, weights_only=False)
+        (tmp_path / "ran").rmdir()
 
 
 def test_the_oldest_format(tmp_path):

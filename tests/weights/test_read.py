@@ -30,6 +30,7 @@ from tests.weights.pickles import (
     tensor,
     torch_tar,
     torch_zip,
+    two_faces,
     zip_file,
 )
 
@@ -261,6 +262,7 @@ def archives():
     yield good[: len(good) // 2], "a broken ZIP archive, perhaps cut off"
     yield twice.getvalue(), "two files 'a/data.pkl'"
     yield zip_file({"a.png": b"x"}), "0 files data.pkl"
+    yield zip_file({"a/data.pkl": dump(1), "a/DATA.pkl": dump(EVIL)}), "two files 'a/DATA.pkl'"
     yield zip_file({"a/data.pkl": b"", "b/data.pkl": b""}), "2 files data.pkl"
     yield zip_file({"a/data.pkl": bytes(1 << 20)}, zipfile.ZIP_DEFLATED), "is compressed"
     yield torch_zip(value, {"0": arrays["0"]}), "without the storage '1'"
@@ -295,6 +297,15 @@ def test_a_list_of_files_that_lies(tmp_path):
     end = content.rindex(b"PK\5\6")
     lie = content[: end + 12] + struct.pack("<II", (2 << 30) - 1, 0) + content[end + 20 :]
     assert "a broken ZIP archive" in refused(tmp_path, lie)
+
+
+def test_what_pytorch_would_read_otherwise(tmp_path):
+    """A file that hides its real pickle from Python's own readers is refused."""
+    for message, content in two_faces(EVIL).items():
+        assert message in refused(tmp_path, content)
+    first = torch_tar({"w": Stored("100")}, [ONE], [ROW]).rstrip(b"\0")
+    twice = first.ljust(-(-len(first) // 512) * 512, b"\0") + torch_tar({"w": EVIL}, [ONE], [ROW])
+    assert "a TAR archive with two files" in refused(tmp_path, twice)
 
 
 def test_storages_that_overlap(tmp_path):

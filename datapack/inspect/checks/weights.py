@@ -33,8 +33,8 @@ CODE = Rule(
     "error",
     "weights whose pickle needs code",
     "Loading such a file imports and calls what it names. datapack read it and ran nothing.",
-    "'datapack convert' turns its tensors into safetensors; in a model's catalog entry, 'convert: true' does. If code"
-    " is really needed, 'allow_pickle' takes the reason.",
+    "If it only needs classes, 'datapack convert' takes its tensors; in a model's catalog entry, 'convert: true' does."
+    " Otherwise do not load it. If the code is really needed, give the reason with 'allow_pickle' or 'silence'.",
 )
 OTHER_ARCHITECTURE = Rule(
     "DP603",
