@@ -80,7 +80,7 @@ def _fact(label: str, value: str | None) -> Markup | None:
 def _headline(facts: ModelFacts, numbers: int) -> list[tuple[str, str]]:
     """Return the numbers that describe the model best."""
     first = next(iter(sorted(facts.metrics.items())), None)
-    shown = [("Parameters", f"{numbers:,}")] if numbers else []
+    shown = [("Numbers", f"{numbers:,}")] if numbers else []
     if facts.categories:
         shown.append(("Categories", f"{len(facts.categories):,}"))
     return [*shown, (first[0], f"{first[1]:.3g}")] if first else shown

@@ -107,7 +107,7 @@ def test_the_page_of_a_model(catalog, tmp_path):
     assert '<section id="model">' in page
     assert "81 tensors with 5,123 numbers, 20.5 kB: F32 (80), F16 (1)." in page
     assert "And 21 smaller groups." in page
-    assert "<dt>Parameters</dt><dd>5,123</dd>" in page
+    assert "<dt>Numbers</dt><dd>5,123</dd>" in page
     assert "&lt;script&gt;alert(2)&lt;/script&gt;" in page
     assert "<script>alert" not in page
     assert "And more: the whole card is in the data." in page
