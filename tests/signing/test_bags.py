@@ -91,6 +91,18 @@ def test_the_statement_is_what_model_signing_writes(signed, keys, tmp_path):
     assert (signed.root / OURS).read_bytes() == before
 
 
+def test_names_are_sorted_as_model_signing_sorts_them(catalog, keys, tmp_path):
+    """Part by part, not letter by letter: a hyphen comes before a slash, but a folder ``a`` before ``a-b``."""
+    bag = tmp_path / "bag"
+    write_bag(bag, {"a/x": b"1", "a-b/y": b"2", "a.c": b"3", "a/b/c": b"4", "ö": b"5", "Z": b""})
+    catalog.ok("sign", str(bag), "--key", str(keys.private))
+    signer = model_signing.signing.Config().use_elliptic_key_signer(private_key=keys.private)
+    signer.sign(bag / "data", tmp_path / "sig")
+    ours, theirs = statement_of(tmp_path / "bag.sigstore.json"), statement_of(tmp_path / "sig")
+    assert ours["predicate"]["resources"] == theirs["predicate"]["resources"]
+    assert ours["subject"][0]["digest"] == theirs["subject"][0]["digest"]
+
+
 def test_what_model_signing_signs_datapack_accepts(fetched, keys, tmp_path):
     """Beside the bag, or named with --signature."""
     bag = fetched.root / "data/reef/v1"
