@@ -15,11 +15,9 @@ import torch
 from tests.trainers.running import ALL, assert_same, model_tensors, rows, run_tiny, stop_at, tensors
 from tests.trainers.tiny import tiny_config, tiny_job
 from trainers.errors import StoppedError, TrainingError
-from trainers.process import Place
 from trainers.pytorch.learner import TorchLearner
 from trainers.run.inputs import find_checkpoint
 from trainers.training import inference, loop
-from trainers.training.group import Group
 from trainers.training.loop import Trainer
 
 
@@ -346,14 +344,6 @@ def test_the_moving_average_is_evaluated_and_kept(tmp_path, monkeypatch):
     assert not kept[name].equal(whole["state", "model", name])
 
 
-def test_evaluations_can_be_less_frequent(tmp_path):
-    """They happen every `evaluation.every` epochs, and always after the last."""
-    config = tiny_config(epochs=4)
-    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"every": 3})})
-    run_tiny(tmp_path, config)
-    assert [bool(row["evaluation"]) for row in rows(tmp_path)] == [False, False, True, True]
-
-
 def test_accumulated_batches_make_one_step(tmp_path):
     """Several batches make one step with the mean of their gradients; the last step of an epoch may have fewer."""
     config = tiny_config(batch_size=1, accumulate=4, epochs=1)
@@ -387,15 +377,3 @@ def test_each_epoch_logs_a_line(tmp_path, capsys):
     assert "epoch 2 of 2: loss " in lines[1]
     assert "mAP 0." in lines[1]
     assert "images/s" in lines[1]
-
-
-def test_processes_with_different_jobs_do_not_train_together(tmp_path):
-    """A node with another configuration is an error before the first step."""
-    job, other = tiny_job(tmp_path), tiny_job(tmp_path, tiny_config(learning_rate=0.5))
-
-    class Two(Group):
-        def gather(self, value):
-            return [value, other.facts]
-
-    with pytest.raises(TrainingError, match="process 1 has a different job from process 0; give all nodes the same"):
-        Trainer(replace(job, group=Two(Place())))

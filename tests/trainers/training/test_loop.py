@@ -189,3 +189,25 @@ def test_the_checkpoint_of_another_job_is_refused(tmp_path):
     job = make_job(tmp_path, config(learning_rate=1.0))
     with pytest.raises(TrainingError, match=r"another training: found training.learning_rate 1.0 was 2.0"):
         Trainer(job, job.run.path("checkpoint.json"))
+
+
+def test_evaluations_can_be_less_frequent(tmp_path):
+    """They happen every `evaluation.every` epochs, and always after the last."""
+    settings = config(epochs=4)
+    settings = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"every": 3})})
+    job = make_job(tmp_path, settings)
+    Trainer(job).train()
+    assert [bool(row["evaluation"]) for row in outputs(job)[0]] == [False, False, True, True]
+
+
+def test_processes_with_different_jobs_do_not_train_together(tmp_path):
+    """A node with another configuration is an error before the first step."""
+    job, other = make_job(tmp_path), make_job(tmp_path, config(learning_rate=0.5))
+
+    class Two(Group):
+        def gather(self, value):
+            return [value, other.facts]
+
+    with pytest.raises(TrainingError, match="process 1 has a different job from process 0; give all nodes the same"):
+        Trainer(replace(job, group=Two(Place())))
+    assert job.learner.steps == 0
