@@ -5,6 +5,7 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -140,6 +141,21 @@ def test_each_framework_stays_in_its_package():
                 assert not bindings | {other for other in found if f"{other}.".startswith(f"{framework}.")}, name
         rooms = {room(other) for other in found if other.startswith("trainers.")} & {"pytorch", "keras"}
         assert rooms <= {room(name)}, name
+
+
+def test_every_model_has_a_framework():
+    """The name of a model selects the module of its jobs, with the same three functions in each."""
+    from trainers.config.frameworks import KERAS, PYTORCH, Model, framework_of
+
+    ours = modules("trainers")
+    chosen = {framework_of(name) for name in get_args(Model)}
+    assert chosen == {KERAS, PYTORCH}
+    for framework in chosen:
+        tree = ast.parse(ours[framework.jobs].read_text())
+        functions = {node.name: ast.unparse(node.args) for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert functions["train"] == "config: Config, context: RunContext, run: Run, data: PreparedData, start: Start"
+        for name in ("evaluate", "predict"):
+            assert functions[name] == "config: Config, context: RunContext, data: PreparedData, model: Path"
 
 
 def test_only_the_command_lines_read_arguments():

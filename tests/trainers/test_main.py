@@ -97,12 +97,17 @@ def test_a_missing_package_is_one_line(haven, package):
     ("model", "package", "fix"),
     [
         ("fcos_resnet50_fpn", "torch", "use an image with PyTorch, or install it in a clone: pip install '.[train]'"),
+        (
+            "retinanet_resnet18_fpn_keras",
+            "keras",
+            "use an image with TensorFlow, or install it in a clone: make .venv/tf",
+        ),
     ],
 )
 def test_a_missing_framework_is_one_line(haven, model, package, fix):
     """The model's name selects the framework; where that is missing, the last line says so, after the check."""
     haven.configure(model={"name": model})
-    out, _ = python(f"import sys; sys.modules[{package!r}] = None", haven, "train").communicate(timeout=60)
+    out, _ = python(f"import sys; sys.modules[{package!r}] = None", haven, "train").communicate(timeout=200)
     lines = out.splitlines()
     assert lines[-1] == f"TRAINING FAILED: model.name {model}: a package is missing: found no {package}; {fix}"
     assert any("verified, every byte" in line for line in lines)
