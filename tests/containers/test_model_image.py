@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [*MARKS, pytest.mark.images("nv-pyt", "pyt", "piped-pyt")]
+pytestmark = MARKS
 
 DOCKERFILE = PROJECT / "docker" / "model" / "Dockerfile"
 
@@ -57,17 +57,20 @@ class Model:
         return done.returncode, done.stdout.splitlines()
 
 
-@pytest.fixture(scope="module")
-def weights() -> bytes:
-    return random_weights()
+def payload(framework: str) -> dict[str, bytes]:
+    """Return the payload of a detector that detects something, without training."""
+    if framework == "torch":
+        return {"model.json": RANDOM.to_json(), RANDOM.weights: random_weights()}
+    from tests.trainers.keras.test_prediction import FACTS, sure_weights
+
+    return {"model.json": FACTS.to_json(), FACTS.weights: sure_weights()}
 
 
 @pytest.fixture
-def model(trainer_image: Image, weights: bytes, tmp_path: Path) -> Iterator[Model]:
+def model(trainer_image: Image, tmp_path: Path) -> Iterator[Model]:
     """Build the model on each trainer image in turn; its images are those of the reef."""
     context = tmp_path / "context"
-    files = {"model.json": RANDOM.to_json(), RANDOM.weights: weights}
-    digest = write_bag(context / "data" / "crabs" / "v1", files)
+    digest = write_bag(context / "data" / "crabs" / "v1", payload(trainer_image.framework))
     shutil.copy(PROJECT / ".dockerignore", context)
     name = f"localhost/crabs-run-{trainer_image.kind}:v1"
     trainer_image.engine.build(DOCKERFILE, context, name, BASE=trainer_image.name, NAME="crabs", DIGEST=digest)

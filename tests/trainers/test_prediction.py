@@ -63,6 +63,12 @@ class Shore:
         status, output = forks.trainer.run(self.command(*arguments), self.environment(**more), timeout=240)
         return status, output.splitlines()
 
+    def run(self, *arguments: str) -> tuple[int, list[str]]:
+        """Run a job in a process of its own; return its status and its lines."""
+        command = [sys.executable, "-m", "trainers", *self.command(*arguments)]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout.splitlines()
+
     def read(self, name: str) -> str:
         return (self.outputs / "run" / name).read_text()
 

@@ -20,8 +20,10 @@ from trainers.run.record import Device, version
 from trainers.training import jobs
 from trainers.training.augment import Augment
 from trainers.training.group import Group
+from trainers.training.model_file import SafetensorsFile, TrainedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from trainers.config import Config
     from trainers.context import RunContext
+    from trainers.dataset.model_bag import ProvenModel
     from trainers.dataset.prepare import PreparedData
     from trainers.evaluation.coco import Evaluator
     from trainers.evaluation.scores import Evaluation
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from trainers.run.folder import Run
     from trainers.run.inputs import Start
     from trainers.training.loop import Outcome
-    from trainers.training.model_file import TrainedModel
+    from trainers.training.model_file import ModelInfo
 
 
 def train(config: Config, context: RunContext, run: Run, data: PreparedData, start: Start) -> Outcome:
@@ -65,6 +68,25 @@ def predict(config: Config, context: RunContext, data: PreparedData, model: Path
     """Run a `model.safetensors` on the images; the evaluator has all detections."""
     trained = jobs.read_model(config, model)
     return jobs.predict(_backend(config, context, data), context, data, trained)
+
+
+def detect(
+    config: Config,
+    context: RunContext,
+    data: PreparedData,
+    model: ProvenModel,
+    info: ModelInfo,
+    score: float,
+    between: Callable[[int], None],
+) -> tuple[Evaluator, Device]:
+    """Run a proven model on images without boxes, as `trainers.training.jobs.detect`; return the device too.
+
+    Raises:
+        ConfigError: the weights are damaged, or do not fit the model.
+    """
+    trained = TrainedModel(SafetensorsFile.of(model.path, model.weights), info)
+    backend = _backend(config, context, data)
+    return jobs.detect(backend, context, data, trained, score, between), backend.device
 
 
 def _backend(config: Config, context: RunContext, data: PreparedData) -> _KerasBackend:
