@@ -124,8 +124,8 @@ class Weights:
     """A file of weights."""
 
     path: str
-    file: WeightsFile | None = None  # None if it can't be read, or is not opened
-    scan: tuple[str, ...] = ()  # what picklescan says of a pickle that needs code
+    file: WeightsFile | None = None  # its calls, and of a model the tensors; None if it can't be read or is not opened
+    scan: tuple[str, ...] = ()  # what picklescan says of a pickle that needs code; of the first few
     not_finite: Mapping[str, int] = field(default_factory=dict)  # numbers that are NaN or infinite, by tensor
     unchecked: str = ""  # why it is not opened
     problem: str = ""  # why it can't be read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from datapack.bag.model_facts import MODEL, ModelFacts
 from datapack.errors import BagError, WeightsError
 from datapack.executor import run_all
 from datapack.files import open_regular, read_limited
+from datapack.inspect.findings import EXAMPLES
 from datapack.inspect.model import Weights
+from datapack.weights.model import WeightsFile
 from datapack.weights.read import HEAD, is_pytorch, is_safetensors, read_weights
 from datapack.weights.scan import scan
 from datapack.weights.values import not_finite
@@ -56,8 +59,10 @@ def read_all_weights(
     ]
     total = sum(size for path, size in items if path == named)
     with reporter.progress("read weights", total, "B") as advance:
-        found = run_all(partial(_read, bag.path / PAYLOAD, named), items, advance=advance)
-        return tuple(one for one in found if one is not None)
+        found = [one for one in run_all(partial(_read, bag.path / PAYLOAD, named), items, advance=advance) if one]
+    pickles = [one for one in found if one.file and one.file.calls][:EXAMPLES]  # a dataset can have thousands
+    scans = {one.path: scan(bag.path / PAYLOAD / one.path) for one in pickles}
+    return tuple(replace(one, scan=scans[one.path]) if one.path in scans else one for one in found)
 
 
 def _suffix(path: str) -> str:
@@ -70,17 +75,7 @@ def _read(payload: Path, named: str, item: tuple[str, int], advance: Advance) ->
     try:
         if not is_model and _suffix(path) in _PYTORCH and not _looks_like_weights(payload / path):
             return None
-        if _suffix(path) == ".onnx" and importlib.util.find_spec("onnx") is None:
-            return Weights(path, unchecked="install what reads it: pip install 'datapack[onnx]'")
-        weights = read_weights(payload / path)
-        if weights.format in _NOT_OPENED:
-            return Weights(path, unchecked=f"datapack does not open files of {weights.format}")
-        return Weights(
-            path,
-            weights,
-            scan=scan(payload / path) if weights.calls else (),
-            not_finite=not_finite(payload / path, weights, advance) if is_model else {},
-        )
+        return _open(payload / path, path, advance if is_model else None)
     except WeightsError as error:
         why = WeightsError(error.what, expected=error.expected, found=error.found, fix=error.fix)
         return Weights(path, problem=str(why))
@@ -89,6 +84,24 @@ def _read(payload: Path, named: str, item: tuple[str, int], advance: Advance) ->
     finally:
         if is_model:
             advance.set(size)
+
+
+def _open(place: Path, path: str, advance: Advance | None) -> Weights:
+    """Read a file of weights; its numbers too if there is ``advance``.
+
+    Raises:
+        WeightsError: it can't be read.
+    """
+    if place.suffix.lower() == ".onnx" and importlib.util.find_spec("onnx") is None:
+        return Weights(path, unchecked="install what reads it: pip install 'datapack[onnx]'")
+    found = read_weights(place)
+    if found.format in _NOT_OPENED:
+        return Weights(path, unchecked=f"datapack does not open files of {found.format}")
+    if advance is not None:
+        return Weights(path, found, not_finite=not_finite(place, found, advance))
+    # The rest takes memory, and no check needs it.
+    brief = WeightsFile(found.format, {}, calls=found.calls, functions=found.functions, complaint=found.complaint)
+    return Weights(path, brief)
 
 
 def _looks_like_weights(path: Path) -> bool:
