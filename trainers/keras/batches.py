@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from trainers.training.loader import ImageLoader
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from trainers.training.loader import Target
 
 _DIVISOR = 32  # of a batch's sides: the feature pyramid halves them five times
-_GREY = np.array((0.2989, 0.587, 0.114), np.float32)  # of red, green and blue, as in torchvision
-
-_BINS = 255.999  # so that each of the 256 values stands for an equal part of 0 to 1
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,9 @@ class Loader(ImageLoader[Example, Batch]):
 
     def example(self, pixels: NDArray[np.uint8], target: Target) -> Example:
         """Augment an image."""
-        image = augmented(pixels, target.augmentation) if target.augmentation else pixels
-        return Example(np.array(image), target.boxes, target.labels)  # a copy: this thread is to read from the disk
+        # a copy in any case: this thread is to read from the disk
+        image = augmented(pixels, target.augmentation) if target.augmentation else np.array(pixels)
+        return Example(image, target.boxes, target.labels)
 
     def batch(self, indices: list[int], examples: Iterable[Example]) -> Batch:
         """Divide a batch among the copies of the model. If it has too few images, some copies get one that others have.
@@ -122,43 +120,34 @@ def _part(pairs: Sequence[tuple[int, Example]]) -> Part:
 
 
 def augmented(image: NDArray[np.uint8], augmentation: Augmentation) -> NDArray[np.uint8]:
-    """Apply an augmentation to an image (height, width, 3); the result may be a view of it."""
+    """Apply an augmentation to an image (height, width, 3); return a new one."""
+    picture = Image.fromarray(image)
     if augmentation.crops:
         top, left, height, width = augmentation.crop
-        image = image[top : top + height, left : left + width]
+        picture = picture.crop((left, top, left + width, top + height))
     if augmentation.resizes:
         height, width = augmentation.size
-        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     if augmentation.flip:
-        image = image[:, ::-1]
-    return _recoloured(image, augmentation) if augmentation.recolours else image
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    changed = np.array(_recoloured(picture, augmentation))
+    return _hue_turned(changed, augmentation.hue) if augmentation.hue else changed
 
 
-def _recoloured(image: NDArray[np.uint8], augmentation: Augmentation) -> NDArray[np.uint8]:
-    """Change the colours, in the order and with the definitions of torchvision, in float32 from 0 to 1."""
-    colours = image.astype(np.float32)
-    colours /= 255
-    if augmentation.brightness != 1:
-        colours *= np.float32(augmentation.brightness)
-        np.clip(colours, 0, 1, out=colours)
-    if augmentation.contrast != 1:
-        _blend(colours, np.float32((colours @ _GREY).mean()), augmentation.contrast)
-    if augmentation.saturation != 1:
-        _blend(colours, (colours @ _GREY)[..., None], augmentation.saturation)
-    if augmentation.hue:
-        colours = _hue_turned(colours, augmentation.hue)
-    colours *= np.float32(_BINS)
-    return colours.astype(np.uint8)
+def _recoloured(picture: Image.Image, augmentation: Augmentation) -> Image.Image:
+    """Change the colours, in the order of PyTorch's; Pillow rounds after each change."""
+    changes = (
+        (ImageEnhance.Brightness, augmentation.brightness),
+        (ImageEnhance.Contrast, augmentation.contrast),
+        (ImageEnhance.Color, augmentation.saturation),
+    )
+    for change, factor in changes:
+        if factor != 1:
+            picture = change(picture).enhance(factor)
+    return picture
 
 
-def _blend(colours: NDArray[np.float32], grey: NDArray[np.float32] | np.float32, share: float) -> None:
-    """Turn colours into a mixture of a grey and themselves, in place."""
-    colours *= np.float32(share)
-    colours += np.float32(1 - share) * grey
-    np.clip(colours, 0, 1, out=colours)
-
-
-def _hue_turned(colours: NDArray[np.float32], turns: float) -> NDArray[np.float32]:
+def _hue_turned(image: NDArray[np.uint8], turns: float) -> NDArray[np.uint8]:
     with tf.device("CPU"):  # the reading threads leave a GPU to the model
-        turned: NDArray[np.float32] = tf.image.adjust_hue(colours, turns).numpy()
+        turned: NDArray[np.uint8] = tf.image.adjust_hue(image, turns).numpy()
     return turned

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's red, green and blue from 0 to 1, which the backbones were trained with
 STD = (0.229, 0.224, 0.225)
 
+_SCALE = (1 / (255 * np.array(STD))).astype(np.float32)
+_SHIFT = (-np.array(MEAN) / np.array(STD)).astype(np.float32)
 _FILTERS = [64, 128, 256, 512]  # of a ResNet's stages, before the expansion of a bottleneck
 _STRIDES = [1, 2, 2, 2]
 _SPREAD = 0.01  # standard deviation of a head's first weights, as in the paper (Lin et al. 2017)
@@ -115,15 +117,17 @@ def normalized(images: Any, sizes: Any) -> Any:
     """Turn uint8 images (N, H, W, 3) into float32: (x / 255 - mean) / std, with zeros around each image.
 
     Args:
-        images: each in the upper left corner.
+        images: each in the upper left corner, with zeros around it.
         sizes: int32 (N, 2), height and width of each image.
     """
-    pixels = (tf.cast(images, tf.float32) - 255 * np.array(MEAN, np.float32)) / (255 * np.array(STD, np.float32))
-    height, width = tf.shape(images)[1], tf.shape(images)[2]
-    rows = tf.range(height)[None, :] < sizes[:, 0, None]
-    columns = tf.range(width)[None, :] < sizes[:, 1, None]
-    inside = rows[:, :, None] & columns[:, None, :]
-    return tf.where(inside[..., None], pixels, 0.0)
+    number, height, width, _ = tf.unstack(tf.shape(images))
+    rows = tf.cast(tf.range(height)[None, :] < sizes[:, 0, None], tf.float32)
+    columns = tf.cast(tf.range(width)[None, :] < sizes[:, 1, None], tf.float32)
+    # whole rows at once: an operation with three numbers per pixel takes three times as long on a CPU
+    shift = tf.reshape(columns[:, :, None] * _SHIFT, (number, 1, width * 3))
+    pixels = tf.reshape(tf.cast(images, tf.float32), (number, height, width * 3))
+    pixels = pixels * tf.tile(_SCALE, (width,)) + rows[:, :, None] * shift
+    return tf.reshape(pixels, (number, height, width, 3))
 
 
 def tensors(model: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ KerasHub preset. No code in a file is run: of a preset only numbers are read, in
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,9 @@ def _load_preset(model: Any, folder: Path, log: Log) -> str:
             found=f"{name}" if path.is_file() else f"no {PRESET_WEIGHTS}",
         )
     try:
-        parts[name].load_weights(str(path))
+        with warnings.catch_warnings():  # about every part of a model that has no weights
+            warnings.simplefilter("ignore")
+            parts[name].load_weights(str(path))
     except (ValueError, KeyError, OSError) as error:
         found = " ".join(str(error).split())[:200]
         raise ConfigError(
