@@ -27,8 +27,9 @@ NEWER = ("podman-sid", "docker-sid", "docker-sid-containerd")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark these tests. Tests of the same group run on the same worker, so each engine starts once."""
+    config.hook.pytest_deselected(items=[item for item in items if not _is_for_its_image(item)])
     items[:] = [item for item in items if _is_for_its_image(item)]
     for item in items:
         if Path(__file__).parent in item.path.parents:
