@@ -202,7 +202,7 @@ def test_a_stopped_training_resumes(image: Image, haven: Haven) -> None:
     image.engine.run("rm", container)
     kept = metrics.read_text()
     log = image.engine.run(*image.job(haven, options=("--rm",))).stdout
-    assert "going on from /safe_outputs/run/checkpoint." in log
+    assert "resuming from /safe_outputs/run/checkpoint." in log
     assert log.splitlines()[-1].startswith("TRAINING OK run mAP=")
     assert metrics.read_text().startswith(kept)
     assert len(metrics.read_text().splitlines()) == 2
