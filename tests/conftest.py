@@ -53,6 +53,7 @@ SLOW_FILES = frozenset(
         "trainers/dataset/test_verify.py",
         "trainers/evaluation/test_against_pycocotools.py",
         "trainers/test_main.py",
+        "trainers/test_prediction.py",
         "verify/test_known_base.py",
         "web/test_deadlines.py",
     )
