@@ -136,6 +136,7 @@ def _locked(workspace: Workspace, locked: LockEntry) -> dict[str, Any]:
         "image_id": image.id if image else None,
         "image_day": first_day_of(workspace.lock, image.digest) if image else None,
         "layers": list(image.layers) if image else [],
+        "runnable": {"digest": locked.runnable.digest, "base": locked.runnable.base} if locked.runnable else None,
     }
 
 
@@ -276,6 +277,8 @@ def _lock_lines(lock: dict[str, Any] | None) -> list[str]:
     day = f", in git since {lock['day']}" if lock["day"] else ", not in git yet"
     lines = _labelled("dataset", lock["digest"], f"{counted(lock['files'], 'file')}, {size(lock['bytes'])}{day}")
     lines += _labelled("dvc", lock["dvc"])
+    if ready := lock["runnable"]:
+        lines += _labelled("runnable", ready["digest"], f"base {ready['base']}")
     if not lock["image"]:
         return [*lines, *_labelled("image", "not built yet")]
     day = f", in git since {lock['image_day']}" if lock["image_day"] else ""

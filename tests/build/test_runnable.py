@@ -294,3 +294,11 @@ def test_what_was_built_is_said(both):
     assert fact(output, "image").endswith(", ready to run")
     assert fact(output, "target") == "oci:dist/crabs-v1-run"
     assert json.loads(both.ok("build", "crabs@v1", "--runnable", "oci:trainer", "--json"))["runnable"] is True
+
+
+def test_show_knows_the_ready_to_run_image(both):
+    """Its digest and its base are beside those of the import container."""
+    locked = yaml.safe_load((both.root / "datasets.lock").read_text())["crabs@v1"]["runnable"]
+    shown = json.loads(both.ok("show", "crabs@v1", "--json"))["lock"]["runnable"]
+    assert shown == {"digest": locked["digest"], "base": locked["base"]}
+    assert f"runnable    {locked['digest']}" in both.ok("show", "crabs@v1")
