@@ -211,7 +211,7 @@ def _scaled_steps(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
         scaler.step(optimizer)
         scaler.update()
-        last = float(loss)
+        last = float(loss.detach())
         if scaler.is_enabled() and not norm.isfinite():
             skipped += 1
             finite &= bool(loss.isfinite())

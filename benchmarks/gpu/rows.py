@@ -27,7 +27,7 @@ class Row:
     values: dict[str, Any] = field(default_factory=dict)  # the numbers behind `found`, for the JSON file
 
     @classmethod
-    def check(cls, what: str, found: str, passed: bool, **values: Any) -> Row:
+    def check(cls, what: str, found: str, passed: bool, /, **values: Any) -> Row:
         """Make the row of a check."""
         return cls(what, found, "ok" if passed else "failed", values)
 
