@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datapack.page import Figure, render
-from datapack.page.svg import MOST_BARS, Plot, Series, bars, histogram
+from datapack.page.svg import MOST_BARS, Plot, Series, bars, histogram, isolated
 from datapack.text import counted, size
 from trainers import __version__
 from trainers.dataset.folder import display_name
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainers.report.report import OutputFile
 
 MOST_SAMPLES = 6
+NO_CATEGORY = "N/A"  # the name that lists of categories give to an id that has none
 _MOST_BROKEN = 100  # images that are named
 _BINS = 20  # of scores
 _TEMPLATE = Path(__file__).with_name("predictions.html.j2")
@@ -85,18 +86,24 @@ def _headline(found: Found) -> list[tuple[str, str]]:
     numbers = [
         ("Images", f"{found.images:,}"),
         ("Detections", f"{len(found):,}"),
-        ("Categories found", f"{np.count_nonzero(found.by_category):,} of {len(found.categories):,}"),
+        ("Categories found", f"{np.count_nonzero(found.by_category):,} of {_named(found):,}"),
         ("Images with detections", f"{np.count_nonzero(found.by_image):,}"),
     ]
     broken = len(found.measured.broken)
     return [*numbers, ("Images left out", f"{broken:,}")] if broken else numbers
 
 
+def _named(found: Found) -> int:
+    """Return the number of categories that are no placeholders for ids that have none, as COCO's lists have some."""
+    return sum(category.name != NO_CATEGORY for category in found.categories)
+
+
 def _category_rows(found: Found) -> list[tuple[str, str, str]]:
     """Return a row for each category, those with the most detections first; of placeholders only what was found."""
     counts = list(zip(found.categories, found.by_category.tolist(), found.images_by_category.tolist(), strict=True))
     counts.sort(key=lambda row: -row[1])
-    return [(category.name, f"{count:,}", f"{images:,}") for category, count, images in counts]
+    shown = (row for row in counts if row[1] or row[0].name != NO_CATEGORY)
+    return [(category.name, f"{count:,}", f"{images:,}") for category, count, images in shown]
 
 
 def _plots(found: Found, score: float) -> list[Plot]:
@@ -112,7 +119,7 @@ def _count_plot(found: Found) -> Plot:
     others = len(ordered) - MOST_BARS
     more = f"and {counted(others, 'category', 'categories')} with fewer" if others > 0 else ""
     title, share = "Detections by category", values[0] / len(found)
-    conclusion = f"{share:.0%} of the detections are in one of {counted(len(ordered), 'category', 'categories')}."
+    conclusion = f"{share:.0%} of the detections are in one category, {isolated(labels[0])}."
     return Plot(title, conclusion, bars(title, conclusion, labels, [Series("detections", values)], more))
 
 

@@ -125,6 +125,25 @@ def test_nothing_found_is_a_page_too(found: Found, run: Run) -> None:
     assert "Nothing was found with a score of at least 0.5." in page(nothing)
 
 
+def test_a_placeholder_is_no_category(found: Found) -> None:
+    """Ids that have no category, as in COCO's list, are neither counted nor shown; the tables have them."""
+    named = Found.of(
+        found.measured,
+        found.measured.coco([*CATEGORIES, (12, "N/A")]),
+        {
+            "indices": np.array([0]),
+            "counts": np.array([1]),
+            "boxes": np.zeros((1, 4)),
+            "labels": np.array([1]),
+            "scores": np.ones(1),
+        },
+        0.5,
+    )
+    text = page(named)
+    assert "1 of 3" in text
+    assert "N/A" not in text
+
+
 def test_the_manifest_covers_everything(run: Run, found: Found) -> None:
     """What sha256sum checks are all files of the run."""
     write_files(run, found, {})
