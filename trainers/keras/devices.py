@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trainers.process import Place
 
 _BFLOAT16 = (8, 0)  # compute capability of the first GPUs that are fast in it
+_MOST_THREADS = 1024
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -89,7 +90,7 @@ def _limit_threads() -> None:
     By default it starts a thread for each core of the machine, whatever the limits of the container.
     """
     set_by_hand = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(set_by_hand) if set_by_hand.isdigit() and int(set_by_hand) else cores()
+    threads = int(set_by_hand) if set_by_hand.isdecimal() and 0 < int(set_by_hand) <= _MOST_THREADS else cores()
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -18,9 +18,9 @@ def import_tensorflow() -> None:
     """Import TensorFlow and Keras, once.
 
     TensorFlow writes a dozen lines about its libraries to the standard error, whatever its log level: they come before
-    its logging is set up. They are shown only if the import fails, or if the environment sets the log level.
+    its logging is set up. They are shown only if the import fails, or if the environment asks for all messages.
     """
-    quiet = _LEVEL not in os.environ
+    quiet = os.environ.get(_LEVEL) != "0"  # 0: everything
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     sys.stderr.flush()
