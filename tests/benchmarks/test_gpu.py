@@ -57,7 +57,7 @@ def test_a_check_that_fails_does_not_stop_the_next_one(part):
 
 
 def test_a_row_survives_the_way_through_a_line_and_is_one_line_of_the_table(capsys):
-    row = Row.check("what | it\nis", "so", passed=False, number=[1.5])
+    row = Row.check("what | it\nis", "so", False, number=[1.5], found="also a value")
     row.emit()
     line = capsys.readouterr().out
     assert Row.parse(line) == row
