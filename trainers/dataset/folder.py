@@ -22,6 +22,7 @@ from datapack.bag.manifest import MANIFEST, Manifest
 from datapack.errors import BagError, ManifestError
 from datapack.executor import run_all
 from datapack.hashing import hash_bytes, hash_file, regular_opener
+from datapack.text import counted
 from trainers.dataset.coco import Category, Coco
 from trainers.dataset.decode import LARGEST, BrokenImageError, decode, upright_size
 from trainers.dataset.pixels import scaled
@@ -72,9 +73,26 @@ class ImageFolder:
         lines = (os.fsencode(f"{name}\0{size}\n") for name, size in zip(self.names, self.sizes, strict=True))
         return hashlib.sha256(b"".join(lines)).hexdigest()
 
+    def compare(self, name: str, sha256: str) -> None:
+        """Compare the sha256 of an image, empty if it can't be read, with the manifest of each bag that it is in.
+
+        Raises:
+            MismatchError: one of the manifests says another.
+        """
+        for bag in self.bags:
+            expected = bag.hashes.get(name, sha256)
+            if sha256 != expected:
+                raise MismatchError(
+                    "this image differs from the manifest of its bag",
+                    where=self.folder / name,
+                    expected=f"sha256:{expected}",
+                    found=f"sha256:{sha256}" if sha256 else "a file that can't be read",
+                    fix=_FIX,
+                )
+
 
 def find_images(folder: Path, note: Callable[[str], None]) -> ImageFolder:
-    """Find the images in a folder and below it. Links, and what is hidden, are left out.
+    """Find the images in a folder and below it. Links, whose number is noted, and what is hidden are left out.
 
     Every bag on the way is checked against its manifest: its names now, and those of its files that are no images.
 
@@ -88,30 +106,36 @@ def find_images(folder: Path, note: Callable[[str], None]) -> ImageFolder:
     found: list[tuple[str, int]] = []
     others: Counter[str] = Counter()
     bags: list[FoundBag] = []
+    links = 0
     for path, entries in _walk(folder):
-        if any(entry.name == DECLARATION for entry in entries):
+        links += sum(entry.is_symlink() for entry in entries)
+        files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+        if any(entry.name == DECLARATION for entry in files):
             bags += _bag(folder, path, note)
-        for entry in entries:
+        for entry in files:
             ending = Path(entry.name).suffix.lower()
             if ending in ENDINGS:
                 found.append((f"{path}{entry.name}", entry.stat(follow_symlinks=False).st_size))
             else:
                 others[ending or "no ending"] += 1
     if not found:
+        named = (sum(others.values()), "other file"), (links, "link")
         raise ConfigError(
             "there are no images",
             where=folder,
             expected=f"files that end with {', '.join(sorted(ENDINGS))}, in any folder",
-            found=f"{sum(others.values()):,} other files" if others else "no file",
+            found=" and ".join(counted(number, what) for number, what in named if number) or "no file",
             fix="put images there, or name another folder: images in predict.yml",
         )
+    if links:
+        note(f"{counted(links, 'link')} there {'is' if links == 1 else 'are'} not followed: copy what is meant")
     found.sort(key=lambda one: os.fsencode(one[0]))
     names, sizes = zip(*found, strict=True)
     return ImageFolder(folder, names, sizes, dict(sorted(others.items())), tuple(bags))
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Yield each folder's path below ``folder``, with a slash behind it, and its files."""
+    """Yield each folder's path below ``folder``, with a slash behind it, and its entries that are not hidden."""
     pending = [""]
     while pending:
         path = pending.pop()
@@ -122,7 +146,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
             found = error.strerror or error
             raise TrainingError("can't read this folder of images", where=folder / path, found=found) from error
         pending += [f"{path}{entry.name}/" for entry in shown if entry.is_dir(follow_symlinks=False)]
-        yield path, [entry for entry in shown if entry.is_file(follow_symlinks=False)]
+        yield path, shown
 
 
 def _bag(folder: Path, path: str, note: Callable[[str], None]) -> Iterator[FoundBag]:
@@ -178,7 +202,11 @@ class Measured:
 
 
 def measure(folder: ImageFolder, workers: int, advance: Callable[[int], None]) -> Measured:
-    """Read the size of each image from its beginning; call ``advance`` with the number of images done."""
+    """Read the size of each image from its beginning; call ``advance`` with the number of images done.
+
+    Raises:
+        MismatchError: one that can't be used is in a bag, and differs from the bag's manifest.
+    """
 
     def look(name: str, advance: Advance) -> tuple[str, tuple[int, int] | str, str]:
         try:
@@ -195,6 +223,7 @@ def measure(folder: ImageFolder, workers: int, advance: Callable[[int], None]) -
         if isinstance(size, str):
             measured.broken[name] = size
             measured.hashes[name] = sha256
+            folder.compare(name, sha256)
         else:
             names.append(name)
             sizes.append(size)
@@ -248,7 +277,6 @@ class FolderPixels:
     def __init__(self, measured: Measured, min_size: int, max_size: int) -> None:
         self.measured = measured
         self.sizes = scaled(measured.given, min_size, max_size)
-        self._expected = {name: sha256 for bag in measured.folder.bags for name, sha256 in bag.hashes.items()}
 
     def read(self, index: int) -> Array:
         """Return an image: uint8 (height, width, 3), RGB.
@@ -260,21 +288,10 @@ class FolderPixels:
         path = self.measured.folder.folder / name
         try:
             content = read_file(path)
-            self._compare(name, content)
+            sha256 = self.measured.hashes[name] = hash_bytes(content)
+            self.measured.folder.compare(name, sha256)
             return decode(content, self.measured.given[index], size, turns=lambda: True)
         except (BrokenImageError, TrainingError) as error:
             why = _why(error) if isinstance(error, TrainingError) else str(error)
             self.measured.broken[name] = why
             return np.zeros((size[1], size[0], 3), np.uint8)
-
-    def _compare(self, name: str, content: bytes) -> None:
-        sha256 = self.measured.hashes[name] = hash_bytes(content)
-        expected = self._expected.get(name, sha256)
-        if sha256 != expected:
-            raise MismatchError(
-                "this image differs from the manifest of its bag",
-                where=self.measured.folder.folder / name,
-                expected=f"sha256:{expected}",
-                found=f"sha256:{sha256}",
-                fix=_FIX,
-            )

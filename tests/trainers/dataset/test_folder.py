@@ -179,3 +179,44 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     assert coco.file_names == ("\\xff.png",)
     assert coco.ids.tolist() == [1]
     assert np.asarray(FolderPixels(measured, 6, 8).read(0)).shape == (6, 8, 3)
+
+
+def test_links_are_named(tmp_path: Path) -> None:
+    """Nobody thinks that the images behind a link were looked at; a folder with only links says what it has."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").write_bytes(png(8, 6))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "dive").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"there are no images: .* found 1 link;"):
+        look(tmp_path / "images")
+    (tmp_path / "images" / "b.png").write_bytes(png(8, 6))
+    (tmp_path / "images" / "c.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    notes: list[str] = []
+    assert look(tmp_path / "images", notes).names == ("b.png",)
+    assert notes == ["2 links there are not followed: copy what is meant"]
+
+
+@pytest.mark.parametrize("content", [b"no image any more", b""])
+def test_an_image_of_a_bag_that_is_broken_now_differs_from_its_manifest(tmp_path: Path, content: bytes) -> None:
+    """Damage at the beginning is no mere broken image; one that was broken when the bag was made is."""
+    write_bag(tmp_path / "bag", {"a.png": png(8, 6), "b.png": b"never was one"})
+    assert look(tmp_path).broken.keys() == {"bag/data/b.png"}
+    (tmp_path / "bag" / "data" / "a.png").write_bytes(content)
+    with pytest.raises(MismatchError, match="differs from the manifest of its bag"):
+        look(tmp_path)
+
+
+def test_an_image_in_two_bags_is_compared_with_both(tmp_path: Path) -> None:
+    """A bag within a bag can't replace what the outer one says, nor the other way round."""
+    write_bag(tmp_path / "inner", {"a.png": png(8, 6, 1)})
+    files = {f"in/{path.relative_to(tmp_path / 'inner')}": path for path in (tmp_path / "inner").rglob("*")}
+    content = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+    for name in content:
+        (tmp_path / "inner" / name.removeprefix("in/")).unlink()
+    write_bag(tmp_path / "images", {**content, "in/data/a.png": png(8, 6, 2)})
+    image = tmp_path / "images" / "data" / "in" / "data" / "a.png"
+    for number in (1, 2):
+        image.write_bytes(png(8, 6, number))
+        measured = look(tmp_path / "images")
+        with pytest.raises(MismatchError, match="differs from the manifest of its bag"):
+            FolderPixels(measured, 6, 8).read(0)
