@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -16,8 +17,9 @@ from datapack.files import open_regular, read_limited
 from datapack.inspect.findings import EXAMPLES
 from datapack.inspect.model import Weights
 from datapack.weights.model import WeightsFile
-from datapack.weights.read import HEAD, is_pytorch, is_safetensors, read_weights
+from datapack.weights.read import HEAD, is_pytorch, is_safetensors, is_surely_pytorch, read_weights
 from datapack.weights.scan import scan
+from datapack.weights.torch_legacy import runs_code
 from datapack.weights.values import not_finite
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _CERTAIN = {".safetensors", ".onnx"}  # endings that no other file has
 _PYTORCH = {".pt", ".pth", ".ckpt", ".bin"}  # endings of PyTorch's files, and of others
+_ANY = ".bin"  # the one of these that any program gives to its files
 _NOT_OPENED = {"Keras", "HDF5"}
 _LARGEST_FACTS = 4 << 20  # bytes
 
@@ -77,6 +80,8 @@ def _read(payload: Path, named: str, item: tuple[str, int], advance: Advance) ->
             return None
         return _open(payload / path, path, advance if is_model else None)
     except WeightsError as error:
+        if not is_model and _suffix(path) == _ANY and not _is_surely_weights(payload / path):
+            return None
         why = WeightsError(error.what, expected=error.expected, found=error.found, fix=error.fix)
         return Weights(path, problem=str(why))
     except OSError as error:
@@ -105,7 +110,17 @@ def _open(place: Path, path: str, advance: Advance | None) -> Weights:
 
 
 def _looks_like_weights(path: Path) -> bool:
-    """Whether a file begins as files of PyTorch do, which by its name it may be. An empty one is another rule's."""
+    """Whether a file, which may be one of PyTorch by its name, begins as those do, or runs code as a pickle.
+
+    An empty one is another rule's.
+    """
     with open_regular(path, WeightsError, follow=False) as file:
         head = file.read(HEAD)
-    return is_pytorch(head) or is_safetensors(head)
+        return is_pytorch(head) or is_safetensors(head) or runs_code(file, file.seek(0, os.SEEK_END))
+
+
+def _is_surely_weights(path: Path) -> bool:
+    """Whether a file that can't be read must have been one of weights, or runs code as a pickle."""
+    with open_regular(path, WeightsError, follow=False) as file:
+        head = file.read(HEAD)
+        return is_surely_pytorch(head) or is_safetensors(head) or runs_code(file, file.seek(0, os.SEEK_END))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HEAD = 512  # bytes: enough to tell the format
 _ZIP, _HDF5, _TAR = b"PK\3\4", b"\x89HDF\r\n\x1a\n", (b"sys_info", b"pickle\0", b"storages", b"tensors\0")
+_LEGACY = b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number with which files before PyTorch 1.6 begin
 _LEAST_HEADER = 9  # bytes: the length of a safetensors header, and the first byte of it
 
 
@@ -75,6 +76,11 @@ def is_pytorch(head: bytes) -> bool:
     return head.startswith((_ZIP, *_TAR)) or (head[:1] == b"\x80" and head[1:2] in {b"\1", b"\2", b"\3", b"\4", b"\5"})
 
 
+def is_surely_pytorch(head: bytes) -> bool:
+    """Whether only files of PyTorch begin so; a lone pickle, or any ZIP archive, may be of something else."""
+    return head.startswith((_LEGACY, *_TAR)) or (head.startswith(_ZIP) and b"data.pkl" in head)
+
+
 def _pickled(file: BinaryIO, head: bytes, size: int) -> Pickled:
     if head.startswith(_ZIP):
         from datapack.weights.torch_zip import read_zip
@@ -84,8 +90,8 @@ def _pickled(file: BinaryIO, head: bytes, size: int) -> Pickled:
 
     if is_tar(head):  # one that begins as a pickle does, too
         return read_tar(file, size)
-    if is_pytorch(head):
-        from datapack.weights.torch_legacy import read_legacy
+    from datapack.weights.torch_legacy import read_legacy, runs_code
 
+    if is_pytorch(head) or runs_code(file, size):
         return read_legacy(file, size)
     raise ValueError("no file of weights that datapack knows: expected safetensors, PyTorch or ONNX")

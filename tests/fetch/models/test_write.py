@@ -137,6 +137,8 @@ def test_a_source_s_own_file_is_never_replaced(place, name):
     [
         ("net.pt", EVIL),
         ("optimizer.pkl", EVIL),
+        ("net.bin", pickle.dumps(Evil(), protocol=0)),  # nothing at its beginning says that it is a pickle
+        ("innocent", pickle.dumps(Evil(), protocol=1)),
         ("innocent.txt", EVIL),  # Python's pickle doesn't look at names
     ],
 )
@@ -155,7 +157,7 @@ def test_a_pickle_that_would_run_code_is_refused(place, name, content):
     ("name", "content"),
     [
         ("broken.pt", b"\x80\x02X"),
-        ("old.pth", pickle.dumps({"w": Evil()}, protocol=0)),
+        ("old.pth", pickle.dumps({"w": 1}, protocol=0)),  # it says nowhere that it is a pickle
         ("packed.joblib", zlib.compress(EVIL)),
         ("in.keras", zip_file({"archive/data.pkl": EVIL})),  # what reads it by that name opens no pickle
         ("cut.pth", torch_zip({}, {})[:-9]),
