@@ -104,7 +104,7 @@ class MismatchError(DatapackError):
 
 
 class WeightsError(DatapackError):
-    """A file of weights can't be read or converted. ``details`` has a line for each thing that a pickle would call."""
+    """A weights file can't be read or converted. ``details`` has a line for each thing that a pickle would call."""
 
 
 class SignatureError(MismatchError):

@@ -101,7 +101,7 @@ class ModelSection(StrictModel):
     )
     card: PayloadPath | None = Field(None, description="the payload path of a text about the model, for people")
     weights: PayloadPath | None = Field(
-        None, description="the payload path of the weights; it can be left out if there is one file of weights"
+        None, description="the payload path of the weights; it can be left out if there is one weights file"
     )
     convert: Annotated[bool, Field(strict=True)] | _Text = Field(
         False,

@@ -121,7 +121,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights."""
+    """A weights file."""
 
     path: str
     file: WeightsFile | None = None  # its calls, and of a model the tensors; None if it can't be read or is not opened

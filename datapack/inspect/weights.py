@@ -1,4 +1,4 @@
-"""The files of weights of a bag: what is in them, and whether their numbers are finite."""
+"""The weights files of a bag: what is in them, and whether their numbers are finite."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _read(payload: Path, named: str, item: tuple[str, int], advance: Advance) ->
 
 
 def _open(place: Path, path: str, advance: Advance | None) -> Weights:
-    """Read a file of weights; its numbers too if there is ``advance``.
+    """Read a weights file; its numbers too if there is ``advance``.
 
     Raises:
         WeightsError: it can't be read.

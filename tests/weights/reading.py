@@ -1,4 +1,4 @@
-"""Reading a file of weights that a test makes."""
+"""Reading a weights file that a test makes."""
 
 from pathlib import Path
 

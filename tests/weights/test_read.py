@@ -228,9 +228,9 @@ def test_tensors_without_plain_numbers(tmp_path):
 
 
 OTHER = [
-    ("m.pth", b"hello", "no file of weights that datapack knows: expected safetensors, PyTorch or ONNX"),
-    ("m.pth", b"", "no file of weights that datapack knows"),
-    ("m.pt", b"<html>", "no file of weights that datapack knows"),
+    ("m.pth", b"hello", "no weights file that datapack knows: expected safetensors, PyTorch or ONNX"),
+    ("m.pth", b"", "no weights file that datapack knows"),
+    ("m.pt", b"<html>", "no weights file that datapack knows"),
 ]
 
 

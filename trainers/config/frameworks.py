@@ -22,7 +22,7 @@ class Framework:
     title: str  # for people
     jobs: str  # the module of its jobs
     checkpoint: str  # the file of its checkpoints
-    weights: tuple[str, ...]  # the files of weights that an image may have, as `trainers.run.inputs` takes them
+    weights: tuple[str, ...]  # the weights files that an image may have, as `trainers.run.inputs` takes them
     install: str  # the command that installs it in a clone of the project
 
 

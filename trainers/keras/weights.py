@@ -151,7 +151,7 @@ def _fit(model: Any, weights: Weights) -> tuple[str, ...]:
 
 
 def _load_preset(model: Any, folder: Path, log: Log) -> str:
-    """Load a preset of a ResNet, or of a RetinaNet without its heads; return the digest of its file of weights."""
+    """Load a preset of a ResNet, or of a RetinaNet without its heads; return the digest of its weights file."""
     resnet = model.backbone.image_encoder
     parts = {"ResNetBackbone": resnet, "RetinaNetBackbone": model.backbone}
     config = parse_json(read_limited(folder / _PRESET, _LONGEST, ConfigError), folder / _PRESET, ConfigError)

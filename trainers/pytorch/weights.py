@@ -86,7 +86,7 @@ class Weights:
 
 
 def read(path: Path, model: str) -> Weights:
-    """Read a file of weights: a torchvision ResNet-50 or detector, as safetensors or from torch; or a model of a run.
+    """Read a weights file: a torchvision ResNet-50 or detector, as safetensors or from torch; or a model of a run.
 
     Args:
         path: the file.

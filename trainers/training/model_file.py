@@ -212,7 +212,7 @@ class TrainedModel:
         file = SafetensorsFile.read(path)
         info = file.info
         if info is None:
-            fix = "a file of weights alone can only be where a training starts: model.weights"
+            fix = "a weights file alone can only be where a training starts: model.weights"
             raise ConfigError("not a model of the trainers", where=path, expected=f"{KEY} in its metadata", fix=fix)
         check_framework(info, framework, path)
         return cls(file, info)

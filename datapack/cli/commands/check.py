@@ -132,7 +132,7 @@ def _summary(seen: Survey) -> str:
         counted(len(seen.images), "image"),
         *([f"{counted(boxes, 'box', 'boxes')} in {counted(len(seen.cocos), 'COCO file')}"] * bool(seen.cocos)),
         *([counted(len(seen.tables), "table")] * bool(seen.tables)),
-        *([counted(len(seen.weights), "file of weights", "files of weights")] * bool(seen.weights)),
+        *([counted(len(seen.weights), "weights file", "weights files")] * bool(seen.weights)),
         *(["every image decoded"] * bool(seen.deep)),
     ]
     return ", ".join(parts)

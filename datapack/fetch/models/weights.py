@@ -33,7 +33,7 @@ _SHOWN = 5
 
 
 def find_weights(payload: Payload, named: str | None, where: str) -> str:
-    """Return the payload path of the weights: the one that is named, or else the only file of weights.
+    """Return the payload path of the weights: the one that is named, or else the only weights file.
 
     Raises:
         FetchError: the file is not there, or none or several could be meant.
@@ -84,7 +84,7 @@ def _refusal(found: Mapping[str, tuple[str, ...]], where: str) -> FetchError:
     more = f", and {len(calls) - _SHOWN:,} more" if len(calls) > _SHOWN else ""
     known = not calls[0].startswith(_UNKNOWN)
     return FetchError(
-        "loading this pickle would run code, so it is no mere file of weights"
+        "loading this pickle would run code, so it is no mere weights file"
         if known
         else "nobody can tell what loading this file would run",
         where=f"{where}: {path}",

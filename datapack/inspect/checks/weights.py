@@ -24,7 +24,7 @@ _COUNTS = {"I64", "I32", "BOOL"}  # of counters, indices and masks beside them
 UNREADABLE = Rule(
     "DP601",
     "error",
-    "files of weights that can't be read",
+    "weights files that can't be read",
     "No program can load them: they are cut off, damaged, or something else.",
     "Fetch them again, or leave them out with 'exclude'.",
 )
@@ -88,14 +88,14 @@ UNKNOWN_DATA = Rule(
 UNCHECKED = Rule(
     "DP610",
     "note",
-    "files of weights that datapack does not check",
+    "weights files that datapack does not check",
     "Mistakes in them stay hidden, and so does code: files of Keras can contain some.",
     "Store the weights as safetensors.",
 )
 
 
 def check_files(survey: Survey) -> Iterator[Finding]:
-    """Look for files of weights that can't be read, need code, or are not checked."""
+    """Look for weights files that can't be read, need code, or are not checked."""
     told = {content.path for content in survey.contents if content.problem}  # such as: a web page instead of the file
     broken = [(one.path, one.problem) for one in survey.weights if one.problem and one.path not in told]
     yield from _some(UNREADABLE, broken)

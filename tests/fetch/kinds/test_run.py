@@ -166,7 +166,7 @@ def changed_model(run):
 
 
 def other_tensors(run):
-    """A file of weights that the trainers did not write."""
+    """A weights file that the trainers did not write."""
     save_file(TENSORS, run / "model.safetensors")
     seal(run)
 

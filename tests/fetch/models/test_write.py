@@ -146,7 +146,7 @@ def test_a_pickle_that_would_run_code_is_refused(place, name, content):
     """Anywhere in the payload, whatever it is called."""
     place.write(f"net/{name}", content)
     found = refusal(place, weights="net.safetensors")
-    assert f"net@v1: {name}: loading this pickle would run code, so it is no mere file of weights: found " in found
+    assert f"net@v1: {name}: loading this pickle would run code, so it is no mere weights file: found " in found
     assert "posix.mkdir('/tmp/datapack-was-here')" in found
     assert "'convert: true' or 'allow_pickle: <reason>'" in found
     assert not (place.bag / "data/model.json").exists()

@@ -1,4 +1,4 @@
-"""Files of weights: which are accepted, which are refused."""
+"""Weights files: which are accepted, which are refused."""
 
 import gzip
 import pickle

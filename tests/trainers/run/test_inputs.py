@@ -16,7 +16,7 @@ PTH, PRESET = PYTORCH.weights, KERAS.weights
 
 @pytest.mark.parametrize("name", ["resnet50-1234.pth", "resnet50.safetensors"])
 def test_imagenet_is_the_file_in_the_images_bag(tmp_path, monkeypatch, name):
-    """`imagenet` is the one file of weights below data/ of the bag that TRAINERS_WEIGHTS names."""
+    """`imagenet` is the one weights file below data/ of the bag that TRAINERS_WEIGHTS names."""
     (tmp_path / "data" / "deep").mkdir(parents=True)
     file = tmp_path / "data" / "deep" / name
     file.write_bytes(b"")

@@ -158,7 +158,7 @@ def changed(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "not a model of the trainers: expected trainers in its metadata; a file of weights alone"),
+        (None, "not a model of the trainers: expected trainers in its metadata; a weights file alone"),
         ("no JSON", "not valid JSON"),
         ("[1]", "does not say what it is: expected form 1 of trainers, found TypeError"),
         ("{}", "does not say what it is: .*'form'"),
