@@ -1,7 +1,7 @@
 """Write the table of the tensors of known architectures: ``python scripts/architectures.py``. It needs torchvision.
 
 The result, ``datapack/weights/architectures.json``, lets `datapack check` compare weights without PyTorch. For each
-architecture it has the labels of a model that are no categories, and a tree of names whose leaves are shapes. In a
+architecture it has the labels of a model that are not categories, and a tree of names whose leaves are shapes. In a
 shape, ``4c`` is four times the number of labels. Counters of BatchNorm are left out: not every file has them.
 """
 

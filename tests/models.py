@@ -1,4 +1,4 @@
-"""A model to put into containers, and a small layout that looks like an image of the trainers."""
+"""A model to put into containers, and a small layout that looks like a trainer image."""
 
 from __future__ import annotations
 

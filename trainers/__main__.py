@@ -125,7 +125,7 @@ class _Job:
         options = self.options
         if options.command == "predict" and prediction.detects_in_folder(options.config):
             if self.place.world > 1:
-                raise ConfigError("a ready-to-run model detects in one process", fix="start it without torchrun")
+                raise ConfigError("a ready-to-run model runs in one process", fix="start it without torchrun")
             job = prediction.plan(options.config, options.settings, self.log)
             return partial(commands.detect, job), job.run_name, job.images.folder
         if options.settings:

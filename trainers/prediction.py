@@ -1,6 +1,6 @@
-"""`predict` in a ready-to-run model: prove the model, find the images, run the detector on them, write what it found.
+"""`predict` in a ready-to-run model: verify the model, find the images, run the detector on them, write what it found.
 
-The model is proven before any framework is imported. The images need no COCO file, no `train.yml` and no bag.
+The model is verified before any framework is imported. The images need no COCO file, no `train.yml` and no bag.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from datapack.text import counted, duration, size
 from trainers.config import Config, EvaluationSection, ImageSection, ModelSection
 from trainers.config.prediction import DEFAULT, TRAINING, find_prediction, load_prediction
 from trainers.dataset.folder import FolderPixels, ImageFolder, Measured, display_name, find_images, measure
-from trainers.dataset.model_bag import ProvenModel, in_model_image, prove_model
+from trainers.dataset.model_bag import VerifiedModel, in_model_image, verify_model
 from trainers.dataset.prepare import PreparedData
 from trainers.dataset.split import Split
 from trainers.errors import DatapackError, StoppedError, TrainingError
 from trainers.process import cores
 from trainers.run.folder import RECORD, REPORT
 from trainers.run.record import now, seconds
-from trainers.training.proven import proven_info
+from trainers.training.verified_model import model_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,10 +44,10 @@ _NAMED = 20  # broken images in the log
 
 @dataclass(frozen=True)
 class FolderJob:
-    """A proven model, the images that it is to run on, and how."""
+    """A verified model, the images that it is to run on, and how."""
 
     settings: Prediction
-    model: ProvenModel
+    model: VerifiedModel
     info: ModelInfo
     images: ImageFolder
 
@@ -82,7 +82,7 @@ def detects_in_folder(option: Path | None) -> bool:
 
 
 def plan(option: Path | None, changes: Sequence[str], log: Log) -> FolderJob:
-    """Prove the model in this image, then find the images.
+    """Verify the model in this image, then find the images.
 
     Args:
         option: the file of settings that the command line names.
@@ -96,16 +96,16 @@ def plan(option: Path | None, changes: Sequence[str], log: Log) -> FolderJob:
     path = find_prediction(option)
     settings = load_prediction(path, changes)
     workers = settings.workers or cores()
-    model = prove_model(workers)
+    model = verify_model(workers)
     amount = f"{counted(len(model.bag.listing.files), 'file')}, {size(model.bag.listing.size)}"
     log.note(f"model {model.reference}: verified, every byte: {amount}, {model.digest}")
-    info = proven_info(model)
+    info = model_info(model)
     folder = (path or DEFAULT).resolve().parent / settings.images
     images = find_images(folder, log.note)
     log.note(f"{counted(len(images.names), 'image')}, {size(sum(images.sizes))}, in {folder}")
     if images.others:
         others = ", ".join(f"{count:,} {ending}" for ending, count in images.others.items())
-        log.note(f"other files there are not looked at: {others}")
+        log.note(f"other files there are ignored: {others}")
     return FolderJob(settings, model, info, images)
 
 

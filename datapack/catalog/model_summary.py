@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 16 << 20  # bytes of model.json
 _SHOWN = 5  # categories
-UNKNOWN = "what it is shows once it is fetched"
+UNKNOWN = "known once it is fetched"
 
 
 def known_model(workspace: Workspace, entry: Entry) -> ModelFacts | None:

@@ -46,7 +46,7 @@ def _no_model(section: ModelSection | None, runs: Sequence[int], reference: Refe
     fix = f"add 'kind: model' to {reference.name}"
     if section is not None:
         return ("model",), "only a model has this section", fix
-    return (("sources", runs[0]), "only a model can be made of a run", fix) if runs else None
+    return (("sources", runs[0]), "only a model can be made from a run", fix) if runs else None
 
 
 def _incomplete(section: ModelSection | None, runs: Sequence[int]) -> _Problem | None:

@@ -1,7 +1,7 @@
 """The rules of a base: what it must not have, since an image has it, and what it must leave alone.
 
-An import container's base must not change what the import program runs. A ready-to-run image is based on an image of
-the trainers, whose own program runs: it must be there, and start as ours do.
+An import container's base must not change what the import program runs. A ready-to-run model is based on a trainer
+image, whose own program runs: it must be there, and start as ours do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datapack.oci.tar import TarError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-TRAINER = "opt/trainers/trainers/__main__.py"  # the program in an image of the trainers
+TRAINER = "opt/trainers/trainers/__main__.py"  # the program in a trainer image
 _OURS = ("dataset", *MOUNTS)  # folders of the root
 _PRELOADED = "etc/ld.so.preload"  # the loader runs what it names in every program
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -41,7 +41,7 @@ class BaseRules:
     def problem(self) -> str:
         """What a base is that breaks the rules; the first thing that is wrong follows."""
         if self.runnable:
-            return "not an image of the trainers that a model can be added to: it"
+            return "not a trainer image that a model can be added to: it"
         return "not usable as the base of an import container: it"
 
     @property
@@ -67,7 +67,7 @@ class BaseRules:
         found = (config.get("config") or {}).get("Entrypoint")
         if self.runnable and found != TRAINER_ENTRYPOINT:
             starts = f"starts with {found!a}" if found else "has no entrypoint"
-            yield f"{starts}, and an image of the trainers starts with {TRAINER_ENTRYPOINT!a}"
+            yield f"{starts}, and a trainer image starts with {TRAINER_ENTRYPOINT!a}"
 
     def _missing(self, files: BaseFiles) -> Iterator[str]:
         if self.runnable and not files.has(TRAINER):

@@ -1,4 +1,4 @@
-"""The two kinds of image: an import container, and a ready-to-run model on an image of the trainers."""
+"""The two kinds of image: an import container, and a ready-to-run model on a trainer image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODEL_VARIABLE = "TRAINERS_MODEL"  # of a ready-to-run image: the folder of the 
 TRAINER_ENTRYPOINT = ["python", "-m", "trainers"]
 TRAINER_COMMAND = ["predict"]
 RUNNABLE = "io.github.datapack.runnable"  # the label of a ready-to-run image
-RUNNABLE_MEANS = "a ready-to-run model: it detects in the images that are in /safe_data"
+RUNNABLE_MEANS = "a ready-to-run model: it runs on the images in /safe_data"
 
 
 def image_name(reference: Reference, *, runnable: bool = False) -> str:

@@ -41,7 +41,7 @@ class ModelPage:
     categories: Listing
     summary: str  # of the tensors
     layers: Listing
-    card: str  # its text; empty if there is none, or if it is no text
+    card: str  # its text; empty if there is none, or if it is not text
     card_more: str  # what is left out of it
     headline: list[tuple[str, str]]
 
@@ -158,6 +158,6 @@ def _card(path: Path) -> tuple[str, str]:
     with open_regular(path, BagError, follow=False) as file:
         content = file.read(_LONGEST_CARD + 1)
     if b"\0" in content:
-        return "", "The card is no plain text; it is in the data."
+        return "", "The card is not plain text; it is in the data."
     text = content[:_LONGEST_CARD].decode("utf-8", errors="replace")
     return text, "And more: the whole card is in the data." if len(content) > _LONGEST_CARD else ""

@@ -53,7 +53,7 @@ class PublicKey:
 
     @cached_property
     def model_hint(self) -> str:
-        """What `model-signing` calls the key: the sha256 of its PEM form in hex."""
+        """What `model-signing` calls the key: the sha256 of its PEM encoding in hex."""
         return hashlib.sha256(self._encoded(serialization.Encoding.PEM)).hexdigest()
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class PrivateKey:
-    """A key that signs. Its representation shows nothing of it."""
+    """A key that signs. Its representation does not show it."""
 
     key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -110,7 +110,9 @@ def read_public_key(path: Path) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError("not a public key", where=path, expected="one in PEM form", found=_reason(content)) from error
+        raise UsageError(
+            "not a public key", where=path, expected="one in PEM format", found=_reason(content)
+        ) from error
     if not isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
         raise _unsupported(key, path)
     _check_curve(key, path)
@@ -137,7 +139,7 @@ def read_private_key(path: Path, ask: Callable[[str], str | None]) -> PrivateKey
     try:
         key = _load_private(content, path, ask)
     except (ValueError, UnsupportedAlgorithm) as error:
-        expected, found = "one in PEM form", _reason(content)
+        expected, found = "one in PEM format", _reason(content)
         raise UsageError("not a private key", where=path, expected=expected, found=found, fix=_MAKE) from error
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         raise _unsupported(key, path)
@@ -171,15 +173,15 @@ def _load_private(content: bytes, path: Path, ask: Callable[[str], str | None]) 
 
 
 def _check_form(content: bytes, path: Path) -> None:
-    """Refuse what is no key in PEM form but may be taken for one."""
+    """Refuse what is not a key in PEM format but may be taken for one."""
     if b"-----BEGIN CERTIFICATE" in content:
-        fix = f"take its public key out if you trust it: openssl x509 -in {path.name} -pubkey -noout"
+        fix = f"extract its public key if you trust it: openssl x509 -in {path.name} -pubkey -noout"
         raise UsageError("a certificate where a key is expected", where=path, fix=fix)
     if b"SIGSTORE PRIVATE KEY-----" in content or b"COSIGN PRIVATE KEY-----" in content:
         fix = f"{_MAKE}; cosign takes it with 'cosign import-key-pair'"
-        raise UsageError("a key in a form that only cosign reads", where=path, fix=fix)
+        raise UsageError("a key in a format that only cosign reads", where=path, fix=fix)
     if b"-----BEGIN OPENSSH" in content or content.startswith((b"ssh-", b"ecdsa-")):
-        raise UsageError("a key of ssh", where=path, expected="one in PEM form", fix=_MAKE)
+        raise UsageError("an SSH key", where=path, expected="one in PEM format", fix=_MAKE)
 
 
 def _check_curve(key: ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey, path: Path) -> None:

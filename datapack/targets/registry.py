@@ -122,7 +122,7 @@ class RegistryTarget:
         return f"docker://{replace(self.name, digest=image.digest)}"
 
     def _attach(self, image: Image, artifact: Artifact) -> None:
-        """Attach something. The image is there and complete without it, so a failure is no reason to fail."""
+        """Attach something. The image is there and complete without it, so a failure here does not fail the push."""
         reporter = self._delivery.reporter
         try:
             attach(self.repository, image.descriptor, artifact)

@@ -1,6 +1,6 @@
 """Verify an image: that an engine will have the dataset in it, every byte, and run datapack's import program.
 
-Of a ready-to-run model it shows that the trainers' image below has the very same model, and starts as ours do. What
+Of a ready-to-run model it shows that the trainer image below has the very same model, and starts as ours do. What
 their program does, only the base's own digest can show.
 
 The image is read as a stream, from disk or from a registry, without an engine. Above the base, everything must be bit

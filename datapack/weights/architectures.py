@@ -22,7 +22,7 @@ _LABELS = "c"  # marks a side that is a multiple of the number of labels
 class Architecture:
     """An architecture: its tensors, whose sides can depend on the number of categories."""
 
-    background: int  # labels that are no categories: 1 if there is one for the background
+    background: int  # labels that are not categories: 1 if there is one for the background
     tensors: Mapping[str, tuple[str, ...]]  # the sides of each: "64", or "4c" for four times the number of labels
 
     def labels(self, found: Mapping[str, TensorInfo]) -> int | None:

@@ -34,7 +34,7 @@ class Conversion:
     tensors: int
     bytes: int  # of the result
     classes: tuple[str, ...]  # of objects in the pickle, which were not made
-    left_out: tuple[str, ...]  # places of values that are no tensors
+    left_out: tuple[str, ...]  # places of values that are not tensors
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

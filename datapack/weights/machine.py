@@ -149,7 +149,7 @@ class Machine:
     def name(self, module: object, name: object) -> Name:
         """Make the stand-in of a name, and record that it would be imported."""
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a broken pickle: a name that is no text")
+            raise ValueError("a broken pickle: a name that is not text")
         made = Name(module, name)
         if made.full not in self._rebuild and not is_plain(made.full):
             self.record.bring(made)

@@ -1,4 +1,4 @@
-"""What is in a weights file, as values. Types of numbers have the names that safetensors gives them."""
+"""What is in a weights file, as values. Data types have the names that safetensors gives them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class WeightsFile:
     calls: tuple[str, ...] = ()  # what loading the pickle would call or import beyond plain tensors, in brief
     functions: tuple[str, ...] = ()  # those of `calls` that are more than making an object of a class
     classes: tuple[str, ...] = ()  # the classes of objects in the pickle, which are not made here
-    left_out: tuple[str, ...] = ()  # places of values that are no tensors, such as epoch
+    left_out: tuple[str, ...] = ()  # places of values that are not tensors, such as epoch
     unusual: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  # tensors without plain numbers, and why
     complaint: str = ""  # what the checker of its format says; empty if it is sound
     spans: Mapping[str, Span] = field(default_factory=lambda: _NOWHERE)  # by name; empty for ONNX

@@ -75,7 +75,7 @@ _BY_MODULE = {
     "torch.nn.parameter": "Parameter Buffer UninitializedParameter UninitializedBuffer",
     "torch.serialization": "_get_layout",
 }
-#: Full names of everything else that needs no code: values that are no tensors, and their parts.
+#: Full names of everything else that needs no code: values that are not tensors, and their parts.
 PLAIN = frozenset(
     {f"{module}.{name}" for module, names in _BY_MODULE.items() for name in names.split()}
     | CONTAINERS.keys()

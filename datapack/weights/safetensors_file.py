@@ -34,7 +34,7 @@ def read_safetensors(file: BinaryIO, size: int, path: Path) -> WeightsFile:
     """
     content = _header(file, size, path)
     try:
-        header = _mapping(parse_json(content, path, WeightsError, limit=None), "a header that is no JSON object")
+        header = _mapping(parse_json(content, path, WeightsError, limit=None), "a header that is not a JSON object")
         metadata = _metadata(header.pop(METADATA, {}))
         start = _LENGTH.size + len(content)
         tensors = {name: _tensor(name, value) for name, value in header.items()}
@@ -57,7 +57,7 @@ def _header(file: BinaryIO, size: int, path: Path) -> bytes:
     (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
     if length > size - _LENGTH.size:
         raise WeightsError(
-            "its header is longer than the file, which is cut off or no safetensors file",
+            "its header is longer than the file, which is cut off or not a safetensors file",
             where=path,
             expected=readable_size(length),
             found=f"{readable_size(size)} in all",
@@ -82,9 +82,9 @@ def _mapping(value: Any, problem: str) -> dict[str, Any]:
 
 
 def _metadata(value: Any) -> dict[str, str]:
-    metadata = _mapping(value, "metadata that is no JSON object")
+    metadata = _mapping(value, "metadata that is not a JSON object")
     if not all(isinstance(text, str) for text in metadata.values()):
-        raise ValueError("metadata with a value that is no text")
+        raise ValueError("metadata with a value that is not text")
     return metadata
 
 

@@ -23,7 +23,7 @@ _PARAMETERS, _BUFFERS, _MODULES = "_parameters", "_buffers", "_modules"
 
 
 class State(NamedTuple):
-    """The tensors of a pickle by name, in its order, and the places of what is no tensor."""
+    """The tensors of a pickle by name, in its order, and the places of what is not a tensor."""
 
     tensors: dict[str, Tensor]
     left_out: tuple[str, ...]

@@ -41,10 +41,10 @@ def storage_of(identity: object) -> Storage:
         ValueError: it is something else.
     """
     if not isinstance(identity, tuple) or len(identity) < _LEAST or identity[0] != "storage":
-        raise ValueError(f"a broken pickle: {brief(identity)} in the place of a storage")
+        raise ValueError(f"a broken pickle: {brief(identity)} in place of a storage")
     kind, key, count = identity[1], identity[2], identity[4]
     if not isinstance(key, str) or not is_count(count):
-        raise ValueError(f"a broken pickle: {brief(identity)} in the place of a storage")
+        raise ValueError(f"a broken pickle: {brief(identity)} in place of a storage")
     dtype = dtype_of(kind)
     return Storage(key, dtype, count * width_of(dtype))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MOST_DIMENSIONS = 64
 _MOST = 1 << 62  # numbers of a tensor, or of a storage
 
-#: The type of numbers of each kind of storage, and of each dtype of PyTorch.
+#: The data type of each kind of storage, and of each dtype of PyTorch.
 STORAGES: Mapping[str, str] = {
     "torch.DoubleStorage": "F64",
     "torch.FloatStorage": "F32",
@@ -87,7 +87,7 @@ class Tensor:
 
 
 def dtype_of(storage: object) -> str:
-    """Return the type of numbers that the class of a storage has; empty if it has bytes.
+    """Return the data type that the class of a storage has; empty if it has bytes.
 
     Raises:
         ValueError: it is no class of PyTorch's storages.
@@ -113,7 +113,7 @@ def is_count(value: object, most: int = _MOST) -> bool:
 def _shape(value: object) -> tuple[int, ...]:
     if isinstance(value, tuple | list) and len(value) <= _MOST_DIMENSIONS and all(map(is_count, value)):
         return tuple(value)
-    raise ValueError("a broken pickle: a tensor whose shape or strides are no whole numbers")
+    raise ValueError("a broken pickle: a tensor whose shape or strides are not whole numbers")
 
 
 def _rebuild(args: tuple[object, ...], dtype: str = "") -> object:
@@ -129,7 +129,7 @@ def _rebuild(args: tuple[object, ...], dtype: str = "") -> object:
     reach = 0 if 0 in shape else 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     place: int = offset  # type: ignore[assignment] # is_count has seen it
     if reach and (place + reach) * width_of(dtype) > storage.length:
-        raise ValueError("a broken pickle: a tensor that reaches over the end of its storage")
+        raise ValueError("a broken pickle: a tensor that reaches beyond the end of its storage")
     if dtype not in WIDTHS:
         return Tensor(None, problem="quantised" if dtype else "of an unknown type")
     return Tensor(storage, dtype, place, shape, strides)

@@ -48,9 +48,9 @@ def read_legacy(file: BinaryIO, size: int) -> Pickled:
     if first != MAGIC:
         return Pickled("pickle", first, machine.record, {})
     if machine.load(stream) != _PROTOCOL:
-        raise ValueError("a form of PyTorch's files that datapack does not know")
+        raise ValueError("a format of PyTorch's that datapack does not know")
     if _is_big_endian(machine.load(stream)):
-        raise ValueError("its numbers have their highest byte first: save it again on a machine of today")
+        raise ValueError("its numbers are big-endian: save it again on a little-endian machine")
     value = machine.load(stream)
     keys = machine.load(stream)
     return Pickled("PyTorch before 1.6", value, machine.record, _places(file, size, stream.tell(), keys, storages))
@@ -87,7 +87,7 @@ def _view(storage: Storage, view: object) -> Storage:
     width = width_of(storage.dtype)
     start, length = view[1] * width, view[2] * width
     if start + length > storage.length:
-        raise ValueError("a broken pickle: a view that reaches over the end of its storage")
+        raise ValueError("a broken pickle: a view that reaches beyond the end of its storage")
     return Storage(storage.key, storage.dtype, length, start)
 
 

@@ -135,7 +135,7 @@ class _Reader:
             whole = self._storages[root]
             width = width_of(whole.dtype)
             if (offset + count) * width > whole.length:
-                raise ValueError("a broken pickle: a view that reaches over the end of its storage")
+                raise ValueError("a broken pickle: a view that reaches beyond the end of its storage")
             self._storages[key] = Storage(whole.key, whole.dtype, count * width, whole.start + offset * width)
 
     def read_tensors(self) -> None:

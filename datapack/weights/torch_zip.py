@@ -54,7 +54,7 @@ def _read(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> Pickled:
         members[member.filename] = member
     start = _start(members)
     if _is_big_endian(file, size, members.get(f"{start}byteorder")):
-        raise ValueError("its numbers have their highest byte first: save it again on a machine of today")
+        raise ValueError("its numbers are big-endian: save it again on a little-endian machine")
     places: dict[str, Place] = {}
 
     def persistent(identity: object) -> Storage:

@@ -144,7 +144,7 @@ def test_the_lock_has_both_images(both):
 
 
 def test_verify_says_what_it_is(both, tmp_path):
-    """A verified image is called ready to run. Outside its workspace, it is said that its program was not compared."""
+    """The output says that it is ready to run and, outside its workspace, that its program was not compared."""
     output = both.ok("verify", "oci:dist/crabs-v1-run")
     assert "verified, every byte: oci:dist/crabs-v1-run: 2 files" in output
     assert "a ready-to-run model" in output
@@ -173,7 +173,7 @@ def test_the_provenance_is_of_this_image(both):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"Entrypoint": ["/bin/sh"]}, "starts with ['/bin/sh'], and an image of the trainers starts with"),
+        ({"Entrypoint": ["/bin/sh"]}, "starts with ['/bin/sh'], and a trainer image starts with"),
         ({"Entrypoint": None}, "has no entrypoint"),
         ({"Env": ["PATH=/bin", "DATAPACK_DIGEST=sha256:0"]}, "sets DATAPACK_DIGEST, so it has a model already"),
         ({"Env": ["PATH=/bin", "PATH=/usr/bin"]}, "sets 'PATH' twice"),
@@ -186,13 +186,13 @@ def test_a_base_that_is_no_trainer_is_one_clear_error(tmp_path, settings, why):
     make_trainer(catalog.root / "other", **settings)
     error = catalog.fails("build", "crabs@v1", "--runnable", "oci:other")
     assert why in error
-    assert "not an image of the trainers that a model can be added to" in error
+    assert "not a trainer image that a model can be added to" in error
     assert not (catalog.root / "dist").exists()
 
 
 def test_the_base_of_import_containers_is_no_trainer(both):
     """Alpine, or a stand-in for it, is refused; so is a trainer image with something where the model goes."""
-    assert "not an image of the trainers" in both.fails("build", "crabs@v1", "--runnable", "oci:base")
+    assert "not a trainer image" in both.fails("build", "crabs@v1", "--runnable", "oci:base")
     make_trainer(both.root / "full", "dataset/crabs/data/model.json")
     error = both.fails("build", "crabs@v1", "--runnable", "oci:full")
     assert "has something at /dataset" in error
@@ -278,7 +278,7 @@ def test_a_history_that_names_no_layer_of_datapack_is_refused(both):
 
 
 def test_the_label_alone_makes_no_ready_to_run_image(both):
-    """An import container that is said to be ready to run is not one."""
+    """An import container that claims to be ready to run is refused."""
     image = Forged.read(both.root / "dist" / "crabs-v1")
     image.manifest["annotations"]["io.github.datapack.runnable"] = "true"
     image.runtime["Labels"]["io.github.datapack.runnable"] = "true"

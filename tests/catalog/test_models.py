@@ -149,7 +149,7 @@ def test_only_a_run_says_itself_what_a_model_is(read):
     read(f"{whole}        sources: [{{run: runs/a}}]\n")
     with pytest.raises(CatalogError, match=rf":8: {PLACE}: missing key 'model'"):
         read(f"{whole}        sources: [{{local: net}}]\n")
-    with pytest.raises(CatalogError, match=rf":8: {PLACE}.sources\[0\]: only a model can be made of a run"):
+    with pytest.raises(CatalogError, match=rf":8: {PLACE}.sources\[0\]: only a model can be made from a run"):
         read(f"{whole}        sources: [{{run: runs/a}}]\n".replace("    kind: model\n", ""))
 
 

@@ -147,7 +147,7 @@ def test_nothing_is_found_in_sound_weights(tmp_path, files):
 
 
 def test_a_web_page_has_one_finding(tmp_path):
-    """It is no weights file at all, which another rule says."""
+    """It is not a weights file at all, which another rule says."""
     assert list(find(tmp_path, model() | {"m.safetensors": b"<!DOCTYPE html><html>"})) == ["DP108"]
 
 

@@ -175,7 +175,7 @@ def test_another_key(signed, keys, tmp_path):
 
 
 def test_a_second_signer(signed, keys, tmp_path):
-    """Nobody's signature is lost: the second one goes beside the first, and both count."""
+    """No signature is lost: the second one goes beside the first, and both count."""
     other = make_keys(tmp_path, "other")
     error = signed.fails("sign", "reef@v1", "--key", str(other.private), status=2)
     assert "a signature by another key is here" in error
@@ -187,7 +187,7 @@ def test_a_second_signer(signed, keys, tmp_path):
 
 
 def test_a_key_in_the_bundle_is_never_trusted(signed, keys, tmp_path):
-    """Whoever signs with a key of their own and writes another's hint has not signed as that other."""
+    """A signature with one's own key and another's hint is not a signature by that other."""
     other = make_keys(tmp_path, "other")
     hint = json.loads((signed.root / OURS).read_bytes())["verificationMaterial"]["publicKey"]["hint"]
     (signed.root / OURS).unlink()

@@ -148,7 +148,7 @@ def test_cosign_verifies_what_datapack_signs(built, image, others, tmp_path, kin
 
 @pytest.mark.parametrize("kind", ["ECDSA P-256", "ECDSA P-384"])
 def test_datapack_verifies_what_cosign_signs(built, image, others, tmp_path, kind):
-    """In the registry, and in a layout that oras copied it to; an attestation by the same key is no signature."""
+    """In the registry, and in a layout that oras copied it to; an attestation by the same key is not a signature."""
     files = make_keys(tmp_path, "other", kind)
     others.run("cosign", "import-key-pair", "--key", files.private, "--output-key-prefix", tmp_path / "imported")
     signer = ("--yes", "--key", tmp_path / "imported.key", *OFFLINE)

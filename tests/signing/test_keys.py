@@ -91,7 +91,7 @@ def test_other_kinds_of_keys_are_refused(tmp_path, kind):
 
 
 def test_what_is_no_key(tmp_path):
-    """A certificate, the other half of a pair, a key of ssh or of cosign, and junk: each line says what it is."""
+    """A certificate, the other half of a pair, an SSH key, a key of cosign, and junk: each line says what it is."""
     files = make_keys(tmp_path)
     certificate = tmp_path / "cert.pem"
     command = ["openssl", "req", "-x509", "-new", "-key", files.private, "-subj", "/CN=x", "-out", certificate]
@@ -101,8 +101,8 @@ def test_what_is_no_key(tmp_path):
     body = files.public.read_text().splitlines()[1]
     cases = {
         certificate.read_text(): "a certificate where a key is expected",
-        "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\neyJ9\n": "a form that only cosign reads|a private key",
-        "ssh-ed25519 AAAA me@here\n": "a key of ssh",
+        "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\neyJ9\n": "a format that only cosign reads|a private key",
+        "ssh-ed25519 AAAA me@here\n": "an SSH key",
         "": "not a p",
         "junk": "not a p",
         f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n": "not a p|a public key",

@@ -98,7 +98,7 @@ def other_model(shore: Shore, facts: ModelFacts, weights: bytes) -> Shore:
 
 
 def test_a_folder_of_images_is_enough(shore: Shore) -> None:
-    """The model is proven, the images are found, and the run has results, tables, a record, a page and a manifest."""
+    """The model is verified, the images are found, and the run has results, tables, a record, a page and a manifest."""
     status, lines = shore.job("--set", "score=0.2")
     assert status == 0, lines
     results = json.loads(shore.read("predictions.json"))
@@ -245,7 +245,7 @@ def test_torchrun_is_refused(shore: Shore) -> None:
     status, lines = shore.job(**places)
     assert (status, lines[-1]) == (
         2,
-        "PREDICTION FAILED: a ready-to-run model detects in one process; start it without torchrun",
+        "PREDICTION FAILED: a ready-to-run model runs in one process; start it without torchrun",
     )
 
 

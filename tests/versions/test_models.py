@@ -55,7 +55,7 @@ def test_list_says_what_each_model_is(catalog):
     """A line below the title; a run that is not fetched yet has not said it."""
     lines = catalog.ok("list").splitlines()
     assert "  model: fcos_resnet50_fpn, 2 categories, trained on COCO 2017, mAP 0.392" in lines
-    assert "  model: what it is shows once it is fetched" in lines
+    assert "  model: known once it is fetched" in lines
     one, two = json.loads(catalog.ok("list", "--json"))["versions"]
     assert (one["kind"], two["kind"]) == ("model", "model")
     assert one["model"]["architecture"] == "fcos_resnet50_fpn"
@@ -80,7 +80,7 @@ def test_plan_says_what_will_be_built(catalog):
     """Before a run is fetched, only that it is a model; the files of the run are counted."""
     assert "  model: fcos_resnet50_fpn, 2 categories" in catalog.ok("plan", "net@v1")
     planned = catalog.ok("plan", "net@v2")
-    assert "  model: what it is shows once it is fetched" in planned
+    assert "  model: known once it is fetched" in planned
     assert re.search(r"run runs/r1 +3 ", planned)
     assert "nothing over a network" in planned
     assert json.loads(catalog.ok("plan", "net@v1", "--json"))["versions"][0]["model"].startswith("fcos_resnet50_fpn")

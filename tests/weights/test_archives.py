@@ -43,7 +43,7 @@ def archives():
     yield torch_zip(value, {"0": arrays["0"]}), "without the storage '1'"
     yield torch_zip(value, {**arrays, "1": arrays["1"][:1]}), "the storage of layer.bias is too short"
     yield torch_zip(value, arrays, **{"archive/constants.pkl": b""}), "a TorchScript program, not weights"
-    yield zip_file({"a/data.pkl": dump(1), "a/byteorder": b"big"}), "highest byte first"
+    yield zip_file({"a/data.pkl": dump(1), "a/byteorder": b"big"}), "big-endian"
     yield good.replace(b"archive/data/1", b"archive/data/0", 1), None  # the header of a file lies about its name
     yield torch_zip({"w": tensor("../../x", ONE)}, {}, **{"archive/data/../../x": ONE.tobytes()}), None
 
@@ -102,9 +102,9 @@ TARS = [
     (torch_tar({"w": Stored("x")}, [ONE], [ROW]), "no tensor 'x'"),
     (torch_tar({"w": Stored("101")}, [ONE], [ROW]), "no tensor '101'"),
     (torch_tar({"w": Stored("100")}, [ONE], [(5, (2, 3), (3, 1), 0)]), "a tensor without its storage"),
-    (torch_tar({"w": Stored("100")}, [ONE], [(0, (2, 4), (3, 1), 0)]), "reaches over the end of its storage"),
-    (torch_tar({"w": Stored("100")}, [ONE], [(0, (2, -3), (3, 1), 0)]), "are no whole numbers"),
-    (torch_tar({"w": Stored("100")}, [ONE], [ROW], [(9, 0, 3, 4)]), "a view that reaches over the end"),
+    (torch_tar({"w": Stored("100")}, [ONE], [(0, (2, 4), (3, 1), 0)]), "reaches beyond the end of its storage"),
+    (torch_tar({"w": Stored("100")}, [ONE], [(0, (2, -3), (3, 1), 0)]), "are not whole numbers"),
+    (torch_tar({"w": Stored("100")}, [ONE], [ROW], [(9, 0, 3, 4)]), "a view that reaches beyond the end"),
     (torch_tar({"w": Stored("100")}, [ONE], [ROW], [(9, 8, 0, 1)]), "a view of a storage that is not there"),
 ]
 

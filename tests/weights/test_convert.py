@@ -100,7 +100,7 @@ def test_one_key_of_a_checkpoint(tmp_path):
 
 
 def test_a_module(tmp_path):
-    """Its tensors are had from an object that was never made; the class is named."""
+    """Its tensors are read from an object that was never made; the class is named."""
     value = {"model": module("models.yolo.Model", {"w": tensor("0", ONE)})}
     done = convert(write(tmp_path, value, {"0": ONE}), tmp_path / "m.safetensors")
     assert done.classes == ("models.yolo.Model",)

@@ -38,7 +38,7 @@ def test_a_state_dictionary(tmp_path):
 
 
 def test_a_checkpoint(tmp_path):
-    """Keys are joined by dots, and what is no tensor is left out, by name."""
+    """Keys are joined by dots, and everything else is left out, by name."""
     value = {"epoch": 3, "model": {"w": tensor("0", ONE)}, "optimizer": {"state": {0: {"m": tensor("1", ONE)}}}}
     value |= {"names": ["a", "b"], "none": None, "rows": [1, tensor("0", ONE)]}
     found = read(tmp_path, torch_zip(value, {"0": ONE, "1": ONE}))
@@ -145,11 +145,11 @@ BROKEN = [
     (b"\x80\5\x96" + struct.pack("<Q", 1 << 40) + b"x.", "a broken pickle"),
     (b"\x80\5\x97.", "it needs data from elsewhere"),
     (b"\x80\2\xff.", "unknown"),
-    (b"\x80\2X\1\0\0\0aQ.", "'a' in the place of a storage"),
-    (b"\x80\2Pa\n.", "'a' in the place of a storage"),
+    (b"\x80\2X\1\0\0\0aQ.", "'a' in place of a storage"),
+    (b"\x80\2Pa\n.", "'a' in place of a storage"),
     (b"\x80\2ca\nb\nNR.", "a call without a tuple of arguments"),
     (b"\x80\2ca\nb\nN\x81.", "an object without a tuple of arguments"),
-    (b"\x80\4NN\x93.", "a name that is no text"),
+    (b"\x80\4NN\x93.", "a name that is not text"),
     (b"\x80\2}(Nu.", "a key without a value"),
     (b"\x80\2" + b"N" * (MOST_OPCODES + 5) + b".", "more than 1,000,000 steps"),
 ]
@@ -199,15 +199,15 @@ def test_hostile_nesting_takes_neither_memory_nor_time(tmp_path):
 
 
 TENSORS = [
-    ({"shape": (3, 3)}, "reaches over the end of its storage"),
-    ({"offset": 1}, "reaches over the end of its storage"),
+    ({"shape": (3, 3)}, "reaches beyond the end of its storage"),
+    ({"offset": 1}, "reaches beyond the end of its storage"),
     ({"offset": -1}, "whose shape and strides do not fit"),
-    ({"strides": (1 << 61, 1)}, "reaches over the end of its storage"),
+    ({"strides": (1 << 61, 1)}, "reaches beyond the end of its storage"),
     ({"strides": (1,)}, "whose shape and strides do not fit"),
-    ({"shape": (-1, 3)}, "are no whole numbers"),
-    ({"shape": "x"}, "are no whole numbers"),
+    ({"shape": (-1, 3)}, "are not whole numbers"),
+    ({"shape": "x"}, "are not whole numbers"),
     ({"count": 7}, "the storage of w is too short: it has 24 bytes"),
-    ({"count": True}, "in the place of a storage"),
+    ({"count": True}, "in place of a storage"),
     ({"kind": "EvilStorage"}, "a storage of an unknown type"),
 ]
 
@@ -219,7 +219,7 @@ def test_a_tensor_that_lies(tmp_path, changes, message):
 
 
 def test_tensors_without_plain_numbers(tmp_path):
-    """They are named with the reason, and are no tensors here."""
+    """They are named with the reason, and are not tensors here."""
     sparse = Call(Name("torch._utils", "_rebuild_sparse_tensor"), (Name("torch", "sparse_coo"), ()))
     quantised = tensor("0", ONE, kind="QInt8Storage")
     found = read(tmp_path, torch_zip({"s": sparse, "q": quantised, "w": tensor("0", ONE)}, {"0": ONE}))
@@ -265,4 +265,4 @@ def test_every_opcode_is_known():
 
 def test_a_persistent_id_that_is_no_storage(tmp_path):
     """Only storages have one."""
-    assert "in the place of a storage" in refused(tmp_path, torch_zip({"x": Stored(("module", 1, 2, 3, 4))}, {}))
+    assert "in place of a storage" in refused(tmp_path, torch_zip({"x": Stored(("module", 1, 2, 3, 4))}, {}))

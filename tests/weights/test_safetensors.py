@@ -50,7 +50,7 @@ FAULTS = [
     (safetensors({"a": row(data_offsets=[8, 0])}, bytes(8)), "tensor a has -8 bytes"),
     (safetensors({"a": row(data_offsets=[0])}, bytes(8)), "tensor a has no place"),
     (safetensors({"a": [1]}, bytes(8)), "tensor a lacks its dtype"),
-    (safetensors({"__metadata__": {"a": 1}, "a": TWO}, bytes(8)), "metadata with a value that is no text"),
+    (safetensors({"__metadata__": {"a": 1}, "a": TWO}, bytes(8)), "metadata with a value that is not text"),
     (safetensors(b'{"a":' * 100_000), "nested too deeply"),
     (safetensors(b"{" + b'"a":{},' * 300_000), "its header names too many tensors"),
 ]

@@ -94,7 +94,7 @@ class ImageFolder:
 def find_images(folder: Path, note: Callable[[str], None]) -> ImageFolder:
     """Find the images in a folder and below it. Links, whose number is noted, and what is hidden are left out.
 
-    Every bag on the way is checked against its manifest: its names now, and those of its files that are no images.
+    Every bag on the way is checked against its manifest: its names now, and those of its files that are not images.
 
     Raises:
         ConfigError: there is no such folder, or no image in it.

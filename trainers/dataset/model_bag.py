@@ -1,4 +1,4 @@
-"""The model in a ready-to-run image: its bag is proven before any framework is imported, and its weights are kept.
+"""The model in a ready-to-run image: its bag is verified before any framework is imported, and its weights are kept.
 
 What is loaded later are the very bytes that were compared with the manifest, not a file that is read again.
 """
@@ -28,7 +28,7 @@ _FIX = "pull or load the image again; if that does not help, ask who built it"
 
 
 @dataclass(frozen=True)
-class ProvenModel:
+class VerifiedModel:
     """A model of which every byte was compared with the manifest that the image names."""
 
     bag: Dataset
@@ -61,7 +61,7 @@ def in_model_image() -> bool:
     return bool(os.environ.get(VARIABLE))
 
 
-def prove_model(workers: int, advance: Callable[[int], None] = lambda _: None) -> ProvenModel:
+def verify_model(workers: int, advance: Callable[[int], None] = lambda _: None) -> VerifiedModel:
     """Compare every file of the model in this image with its manifest; return its facts and its weights.
 
     Args:
@@ -78,7 +78,7 @@ def prove_model(workers: int, advance: Callable[[int], None] = lambda _: None) -
     if weights not in bag.manifest.hashes:
         raise ConfigError("there are no weights", where=bag.folder, expected=facts.weights, fix=_FIX)
     kept = _read(bag, {weights}, workers, advance)
-    return ProvenModel(bag, facts, kept[weights])
+    return VerifiedModel(bag, facts, kept[weights])
 
 
 def _open(folder: Path) -> Dataset:

@@ -1,4 +1,4 @@
-"""`checkpoint.safetensors`, from which a training resumes: arrays, and in the metadata all that is no array."""
+"""`checkpoint.safetensors`, from which a training resumes: arrays, and in the metadata everything else."""
 
 from __future__ import annotations
 

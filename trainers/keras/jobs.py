@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from trainers.config import Config
     from trainers.context import RunContext
-    from trainers.dataset.model_bag import ProvenModel
+    from trainers.dataset.model_bag import VerifiedModel
     from trainers.dataset.prepare import PreparedData
     from trainers.evaluation.coco import Evaluator
     from trainers.evaluation.scores import Evaluation
@@ -74,12 +74,12 @@ def detect(
     config: Config,
     context: RunContext,
     data: PreparedData,
-    model: ProvenModel,
+    model: VerifiedModel,
     info: ModelInfo,
     score: float,
     between: Callable[[int], None],
 ) -> tuple[Evaluator, Device]:
-    """Run a proven model on images without boxes, as `trainers.training.jobs.detect`; return the device too.
+    """Run a verified model on images without boxes, as `trainers.training.jobs.detect`; return the device too.
 
     Raises:
         ConfigError: the weights are damaged, or do not fit the model.

@@ -1,4 +1,4 @@
-"""The import of TensorFlow: quiet, offline, and without the settings of a user."""
+"""The import of TensorFlow: quiet, offline, and without the user's settings."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _headline(found: Found) -> list[tuple[str, str]]:
 
 
 def _named(found: Found) -> int:
-    """Return the number of categories that are no placeholders for ids that have none, as COCO's lists have some."""
+    """Return the number of categories, without the placeholders that COCO's lists have for unused ids."""
     return sum(category.name != NO_CATEGORY for category in found.categories)
 
 
@@ -142,5 +142,5 @@ def image_facts(found: Found, folder: str) -> list[tuple[str, Any]]:
         ("Folder", folder),
         ("Images", f"{len(found.measured.folder.names):,}, {size(sum(found.measured.folder.sizes))}"),
         ("Bags, compared with their manifests", bags or None),
-        ("Other files, not looked at", left_out or None),
+        ("Other files, ignored", left_out or None),
     ]

@@ -45,7 +45,7 @@ def check_checkpoint(content: Any, path: Path, job: Mapping[str, Any]) -> dict[s
     """Return the content of the checkpoint at ``path``, with the keys of its head and ``state``.
 
     Raises:
-        TrainingError: it belongs to another job or to another version, or is no checkpoint.
+        TrainingError: it belongs to another job or to another version, or is not a checkpoint.
     """
     if not isinstance(content, Mapping) or not content.keys() >= _PARTS - {"progress", "state"}:
         raise TrainingError("not a checkpoint", where=path, fix=FIX)

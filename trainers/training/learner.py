@@ -114,4 +114,4 @@ class Learner(Detector[BatchT_contra], Protocol[BatchT_contra]):
         """
 
     def restore(self, state: Any) -> None:
-        """Go on from the state of a checkpoint, which the first process has read and sent to all."""
+        """Resume from the state of a checkpoint, which the first process has read and sent to all."""

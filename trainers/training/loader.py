@@ -44,7 +44,7 @@ class Target:
 class ImageLoader(ABC, Generic[Example, Batch]):
     """The images of a part of the data, in the batches of a `BatchPlan`.
 
-    A framework says what an image becomes in a reading thread, and how a batch is made of such images.
+    A framework says what an image becomes in a reading thread, and how a batch is made from such images.
 
     Args:
         coco: images and boxes; `Coco.targets` are the boxes to learn.

@@ -83,7 +83,7 @@ def _info(value: dict[str, Any]) -> ModelInfo:
         raise ValueError(f"form {value['form']!r}, of another version of the trainers")
     dataset, split = value["dataset"], value["split"]
     if not isinstance(split, dict):
-        raise TypeError("split is no mapping")
+        raise TypeError("split is not a mapping")
     return ModelInfo(
         framework=_typed(value["framework"], str),
         name=_typed(value["name"], str),
@@ -98,7 +98,7 @@ def _info(value: dict[str, Any]) -> ModelInfo:
 
 def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
+        raise TypeError(f"{value!r} is not of the type {kind.__name__}")
     return value
 
 
@@ -158,7 +158,7 @@ def _header(file: BinaryIO, length_of_file: int, path: Path) -> tuple[dict[str, 
         raise ConfigError("this safetensors file is cut short or damaged", where=path, found=found)
     header = parse_json(start[_LENGTH:] + file.read(length - 1), path, ConfigError, limit=None)
     if not isinstance(header, dict):
-        raise ConfigError("not a safetensors file", where=path, found="a header that is no object")
+        raise ConfigError("not a safetensors file", where=path, found="a header that is not an object")
     return header, _LENGTH + length
 
 
@@ -190,7 +190,7 @@ def readable(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # KeyError: a type of numbers that it lacks
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # KeyError: a data type that it lacks
         found = f"{type(error).__name__}: {error}"
         raise ConfigError("this safetensors file is damaged", where=path, found=shown(found[:_SHOWN])) from error
 

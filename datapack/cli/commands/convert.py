@@ -55,8 +55,8 @@ def _lines(done: Conversion, options: argparse.Namespace) -> Iterator[str]:
     yield f"source {done.source_digest}  {done.source}"
     yield f"result {done.digest}  {done.target}"
     if done.classes:
-        yield f"objects that were not made, only their tensors read: {counted(len(done.classes), 'class', 'classes')}"
+        yield f"classes that were not loaded: {counted(len(done.classes), 'class', 'classes')}"
         yield from (f"  {name}" for name in shortened(done.classes, options))
     if done.left_out:
-        yield f"left out, as they are no tensors: {counted(len(done.left_out), 'value')}"
+        yield f"left out, as they are not tensors: {counted(len(done.left_out), 'value')}"
         yield from (f"  {name}" for name in shortened(done.left_out, options))

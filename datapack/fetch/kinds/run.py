@@ -1,4 +1,4 @@
-"""Fetch the model of a finished training: proven files, and what the training itself recorded about the model.
+"""Fetch the model of a finished training: verified files, and what the training itself recorded about the model.
 
 Only the model, the record and the evaluation are taken. The checkpoint is for going on with the training, and the
 report, the predictions and the log can say more of the data than may leave the place where it was trained.
@@ -36,9 +36,9 @@ def fetch_run(source: RunSource, context: FetchContext) -> SourceResult:
         manifest = _open(source, folder)
         taken = [name for name in TAKEN if name in manifest.hashes and not context.excluded.match(name)]
         if left_out := [name for name in (MODEL, RECORD) if name not in taken]:
-            what = f"'exclude' leaves out {left_out[0]}, which a model is made of"
+            what = f"'exclude' leaves out {left_out[0]}, which a model needs"
             raise FetchError(what, where=source.label)
-        _prove_others(source, folder, manifest, taken, context)
+        _verify_others(source, folder, manifest, taken, context)
     paths = {name: payload_path(source.into, name) for name in taken}
     for name, path in paths.items():
         fetch_local(LocalSource(local=f"{source.run}/{name}", into=source.into, outside=source.outside), context)
@@ -53,11 +53,11 @@ def _open(source: RunSource, folder: Path) -> Manifest:
         found = "a link" if folder.is_symlink() else "a file" if folder.exists() else "nothing there"
         raise FetchError("no such folder", where=source.label, expected=_RUN, found=found)
     if not (folder / RECORD).exists():
-        raise FetchError("a folder that is no run", where=source.label, expected=_RUN, found=f"no {RECORD} in it")
+        raise FetchError("a folder that is not a run", where=source.label, expected=_RUN, found=f"no {RECORD} in it")
     check_outcome(folder / RECORD, source.label)
     if not (folder / MANIFEST).exists():
         fix = "copy the whole folder, or wait until the job has ended"
-        raise FetchError(f"the run has no {MANIFEST}, so it can't be proven", where=source.label, fix=fix)
+        raise FetchError(f"the run has no {MANIFEST}, so it can't be verified", where=source.label, fix=fix)
     try:
         manifest = Manifest.read(folder)
     except ManifestError as error:
@@ -68,20 +68,22 @@ def _open(source: RunSource, folder: Path) -> Manifest:
             f"the run has no {MODEL}",
             where=source.label,
             found=f"a {OLD_MODEL} of older trainers" if old else None,
-            fix="train again with these trainers, whose model can't run code" if old else "choose a run of 'train'",
+            fix="train again: a model of these trainers can't run code" if old else "choose a run of 'train'",
         )
     return manifest
 
 
-def _prove_others(source: RunSource, folder: Path, manifest: Manifest, taken: list[str], context: FetchContext) -> None:
-    """Prove the files that are not copied; those that are copied are proven by their copies."""
+def _verify_others(
+    source: RunSource, folder: Path, manifest: Manifest, taken: list[str], context: FetchContext
+) -> None:
+    """Verify the files that are not copied; those that are copied are verified on the way."""
     present = {entry.name: entry for entry in os.scandir(folder)}
     if missing := [name for name in manifest.hashes if name not in present]:
         fix = "copy the whole folder again"
         raise FetchError("files of the run are missing", where=source.label, found=", ".join(missing), fix=fix)
     extra = sorted(name for name, entry in present.items() if name != MANIFEST and name not in manifest.hashes)
     if extra:
-        fix = "move away what is not of the run, or copy the run again"
+        fix = "remove what does not belong to the run, or copy the run again"
         raise FetchError("its manifest does not name every file", where=source.label, found=", ".join(extra), fix=fix)
     if irregular := sorted(name for name, entry in present.items() if not entry.is_file(follow_symlinks=False)):
         found = ", ".join(irregular)

@@ -32,7 +32,7 @@ def convert_weights(payload: Payload, weights: str, key: str, where: str) -> tup
         The path of the result, and the content of `RECORD`.
 
     Raises:
-        FetchError: the weights are no pickle, can't be converted, or loading them would run more than classes need.
+        FetchError: the weights are not a pickle, can't be converted, or loading them would run more than classes need.
     """
     from datapack.weights.convert import ENDING, convert  # here: few need it
 
@@ -40,7 +40,9 @@ def convert_weights(payload: Payload, weights: str, key: str, where: str) -> tup
     with disk_errors(payload.folder):
         if target == weights or not is_pickle(source):
             fix = "leave 'convert' out"
-            raise FetchError("the weights are no pickle that could be converted", where=f"{where}: {weights}", fix=fix)
+            raise FetchError(
+                "the weights are not a pickle that could be converted", where=f"{where}: {weights}", fix=fix
+            )
         file = WantedFile(target, f"the conversion of {weights}")
         payload.claim([file])
         (payload.folder / target).unlink(missing_ok=True)  # of an earlier fetch, perhaps with another key

@@ -25,7 +25,7 @@ def merge(said: ModelFacts, recorded: ModelFacts | None, where: str) -> ModelFac
 
     Args:
         said: what the catalog says.
-        recorded: what the run recorded; None if the version is not made of a run.
+        recorded: what the run recorded; None if the version is not made from a run.
         where: the version, for errors.
 
     Raises:

@@ -125,7 +125,9 @@ def _read_model(path: Path, where: str) -> _Model:
     except DatapackError as error:
         raise FetchError("the model can't be read", where=where, found=error) from error
     if _KEY not in metadata:
-        raise FetchError(f"{path.name} is no model of the trainers", where=where, found=f"no {_KEY!r} in its metadata")
+        raise FetchError(
+            f"{path.name} is not a model of the trainers", where=where, found=f"no {_KEY!r} in its metadata"
+        )
     return _parse(_Model, metadata[_KEY].encode(), f"{where}: {path.name}")
 
 

@@ -46,7 +46,7 @@ def find_weights(payload: Payload, named: str | None, where: str) -> str:
     if len(found) == 1:
         return found[0]
     raise FetchError(
-        "several files could be the weights" if found else "no file of the payload is weights by its name",
+        "several files could be the weights" if found else "no file in the payload has the name of a weights file",
         where=where,
         expected=f"one file that ends in {', '.join(sorted(SUFFIXES))}",
         found=", ".join(found[:_SHOWN]) or None,
@@ -84,9 +84,7 @@ def _refusal(found: Mapping[str, tuple[str, ...]], where: str) -> FetchError:
     more = f", and {len(calls) - _SHOWN:,} more" if len(calls) > _SHOWN else ""
     known = not calls[0].startswith(_UNKNOWN)
     return FetchError(
-        "loading this pickle would run code, so it is no mere weights file"
-        if known
-        else "nobody can tell what loading this file would run",
+        "loading this pickle would run code" if known else "nobody can tell what loading this file would run",
         where=f"{where}: {path}",
         found=f"{', '.join(calls[:_SHOWN])}{more}",
         fix="use safetensors, or give the section 'model' either 'convert: true' or 'allow_pickle: <reason>'",
@@ -127,7 +125,7 @@ def _calls(path: Path) -> tuple[str, ...]:
 def _result(payload: Payload, found: Mapping[str, tuple[str, ...]], reason: str) -> Iterator[str]:
     """Yield the lines of the result. The same files give the same lines."""
     yield "Loading these files with Python's pickle or PyTorch runs code. Read this before you do."
-    yield f"reason to have them all the same: {shown(reason)}"
+    yield f"reason to pack them anyway: {shown(reason)}"
     for path, calls in found.items():
         yield ""
         yield f"{path}, sha256 {payload.hashes[path]}"

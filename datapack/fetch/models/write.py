@@ -33,7 +33,7 @@ class ModelFiles:
 
     @classmethod
     def of(cls, entry: Entry) -> ModelFiles | None:
-        """Return them for a version; None if it is no model."""
+        """Return them for a version; None if it is not a model."""
         if not entry.is_model:
             return None
         section = entry.version.model or ModelSection.model_validate({})

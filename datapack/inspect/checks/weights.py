@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datapack.weights.model import WeightsFile
 
 RECORD = "trainers"  # the key of the metadata in which the trainers record what a model is
-_USUAL = {"F16", "BF16", "F32"}  # types of numbers that a model is trained in
+_USUAL = {"F16", "BF16", "F32"}  # data types that a model is trained in
 _COUNTS = {"I64", "I32", "BOOL"}  # of counters, indices and masks beside them
 
 UNREADABLE = Rule(
@@ -53,14 +53,14 @@ OTHER_CATEGORIES = Rule(
 UNUSUAL = Rule(
     "DP605",
     "warning",
-    "weights with unusual types of numbers",
-    "Models are trained in F32, F16 or BF16. F64 takes twice the memory for nothing, small integers are quantised.",
+    "weights with unusual data types",
+    "Models are trained in F32, F16 or BF16. F64 doubles the memory for nothing; small integers are quantised weights.",
     "Save the weights in one of these types, or say in the model's card why they have others.",
 )
 NOT_FINITE = Rule(
     "DP606",
     "error",
-    "weights with numbers that are infinite or not a number (NaN)",
+    "weights with values that are infinite or not a number (NaN)",
     "A model with them detects nothing: its training has failed, or the file is damaged.",
     "Take the weights of an earlier epoch.",
 )
@@ -81,7 +81,7 @@ CONTRADICTION = Rule(
 UNKNOWN_DATA = Rule(
     "DP609",
     "warning",
-    "models of which nobody says what they were trained on",
+    "models that don't say what they were trained on",
     "Evaluated on its own training data, a model looks better than it is; and weights can reveal data.",
     "Add 'trained_on' to the section 'model': a dataset with its digest, or a text.",
 )
@@ -89,7 +89,7 @@ UNCHECKED = Rule(
     "DP610",
     "note",
     "weights files that datapack does not check",
-    "Mistakes in them stay hidden, and so does code: files of Keras can contain some.",
+    "Faults in them stay hidden, and so does code, which Keras files can contain.",
     "Store the weights as safetensors.",
 )
 
@@ -157,7 +157,7 @@ def _architecture(facts: ModelFacts, file: WeightsFile) -> Iterator[Finding]:
 
 
 def _types(file: WeightsFile) -> list[str]:
-    """Return a line for each tensor whose numbers have an unusual type."""
+    """Return a line for each tensor with an unusual data type."""
     usual = _USUAL | _COUNTS
     return [f"{name} has {info.dtype}" for name, info in file.tensors.items() if info.dtype not in usual]
 

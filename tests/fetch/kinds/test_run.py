@@ -1,4 +1,4 @@
-"""A finished training as a model: proven files, and facts from the run's own record."""
+"""A finished training as a model: verified files, and facts from the run's own record."""
 
 import json
 import os
@@ -35,7 +35,7 @@ OTHER = f"sha256:{'e' * 64}"
 
 @pytest.fixture
 def catalog(tmp_path):
-    """A catalog with a model that is made of a run."""
+    """A catalog with a model that is made from a run."""
     root = tmp_path / "catalog"
     root.mkdir()
     make_base(root / "base")
@@ -185,15 +185,15 @@ def other_key(run):
     ("spoil", "says"),
     [
         (shutil.rmtree, "run runs/r1: no such folder: expected the folder of a finished training, with model"),
-        (lambda run: (run / "run.json").unlink(), "run runs/r1: a folder that is no run: expected the folder of a"),
+        (lambda run: (run / "run.json").unlink(), "run runs/r1: a folder that is not a run: expected the folder of a"),
         (lambda run: (run / "manifest-sha256.txt").unlink(), "the run has no manifest-sha256.txt, so it can't be"),
-        (old_model, "the run has no model.safetensors: found a model.pt of older trainers; train again with these"),
+        (old_model, "the run has no model.safetensors: found a model.pt of older trainers; train again: a model"),
         (changed_model, "the run is not what its manifest says: found changed: model.safetensors; copy the run again"),
         (lambda run: (run / "log.txt").write_text("x"), "the run is not what its manifest says: found changed: log."),
         (lambda run: (run / "report.html").unlink(), "files of the run are missing: found report.html; copy"),
         (lambda run: (run / "more.txt").write_text("x"), "its manifest does not name every file: found more.txt"),
         (link, "run runs/r1: not a regular file: found coco_eval.json"),
-        (other_tensors, "model.safetensors is no model of the trainers: found no 'trainers' in its metadata"),
+        (other_tensors, "model.safetensors is not a model of the trainers: found no 'trainers' in its metadata"),
         (other_key, "run runs/r1: run.json: not what the trainers write: found model: Field required"),
         (lambda run: (run / "run.json").write_text("{"), "run.json:1: not valid JSON"),
     ],

@@ -100,7 +100,7 @@ def test_the_same_file_gives_the_same_digest(place, tmp_path):
 
 
 def test_a_pickle_that_calls_a_function_is_not_converted(place):
-    """Classes without their code are no danger, a call is a reason to look."""
+    """Classes without their code are harmless, a call is a reason to look."""
     evil = Call(Name("os", "mkdir"), ("/tmp/datapack-was-here",))
     place.write("net/yolo.pt", torch_zip({**YOLO, "hook": evil}, {"0": ONE, "1": TWO}))
     found = refusal(place, convert=True)
@@ -119,4 +119,4 @@ def test_only_a_pickle_can_be_converted(place):
     """safetensors stay as they are."""
     (place.root / "catalog/net/yolo.pt").unlink()
     place.write("net/net.safetensors", b"x")
-    assert "net.safetensors: the weights are no pickle that could be converted" in refusal(place, convert=True)
+    assert "net.safetensors: the weights are not a pickle that could be converted" in refusal(place, convert=True)

@@ -57,7 +57,7 @@ def refusal(place: Workplace, *sources: LocalSource, **section) -> str:
 
 
 def test_the_only_weights_need_no_name(place):
-    """A card, a list and the weights: what is weights shows by its name; the licence is the dataset's."""
+    """A card, a list and the weights: the weights are found by their names; the licence is the dataset's."""
     place.write("net/README.md", b"A card.")
     place.write("net/train.json", COCO)
     assert fetch(place, categories="train.json", card="README.md") == ModelFacts(
@@ -117,7 +117,7 @@ def test_unclear_weights_are_refused(place):
     place.write("no/README.md", b"x")
     assert "several files could be the weights: expected one file that ends in .bin" in refusal(place)
     assert "found net.safetensors, other.onnx; name the file with 'weights'" in refusal(place)
-    assert "no file of the payload is weights by its name" in refusal(place, LocalSource(local="no"))
+    assert "no file in the payload has the name of a weights file" in refusal(place, LocalSource(local="no"))
     assert fetch(place, weights="net.safetensors").weights == "net.safetensors"
 
 
@@ -146,7 +146,7 @@ def test_a_pickle_that_would_run_code_is_refused(place, name, content):
     """Anywhere in the payload, whatever it is called."""
     place.write(f"net/{name}", content)
     found = refusal(place, weights="net.safetensors")
-    assert f"net@v1: {name}: loading this pickle would run code, so it is no mere weights file: found " in found
+    assert f"net@v1: {name}: loading this pickle would run code: found " in found
     assert "posix.mkdir('/tmp/datapack-was-here')" in found
     assert "'convert: true' or 'allow_pickle: <reason>'" in found
     assert not (place.bag / "data/model.json").exists()
@@ -180,7 +180,7 @@ def test_a_pickle_that_is_allowed_comes_with_a_scan(place):
     fetch(place, weights="net.safetensors", allow_pickle="the authors publish\nnothing else \u202e.")
     scan = place.bag / "data/pickle-scan.txt"
     lines = scan.read_text().splitlines()
-    assert r"reason to have them all the same: the authors publish\nnothing else \u202e." in lines
+    assert r"reason to pack them anyway: the authors publish\nnothing else \u202e." in lines
     assert "  would run  posix.mkdir('/tmp/datapack-was-here')" in lines
     assert "  picklescan dangerous: posix.mkdir" in lines or "  picklescan suspicious: posix.mkdir" in lines
     assert not os.path.lexists("/tmp/datapack-was-here")
@@ -204,7 +204,7 @@ def test_safetensors_by_the_name_of_a_pickle_are_none(place):
 
 
 def test_weights_that_run_no_code_need_no_reason(place):
-    """Plain values are no code, whatever format they have; a reason for nothing leaves no file."""
+    """Plain values are not code, whatever format they have; a reason for nothing leaves no file."""
     place.write("net/plain.pkl", pickle.dumps({"epoch": 3, "names": ["crab"]}))
     fetch(place, allow_pickle="no choice")
     assert not (place.bag / "data/pickle-scan.txt").exists()

@@ -77,7 +77,7 @@ def test_an_image_on_its_side_is_upright(tmp_path: Path) -> None:
 
 
 def test_broken_images_are_remembered_not_left_out_in_silence(tmp_path: Path) -> None:
-    """What is no image, cut off, too large or unreadable has a reason and its hash; the others are read."""
+    """What is not an image, cut off, too large or unreadable has a reason and its hash; the others are read."""
     (tmp_path / "a.png").write_bytes(png(40, 30))
     (tmp_path / "b.png").write_bytes(png(40, 30)[:-700])
     (tmp_path / "c.jpg").write_bytes(b"<html>404</html>")

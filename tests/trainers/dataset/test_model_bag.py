@@ -1,4 +1,4 @@
-"""The model of a ready-to-run image: it is proven, and what is loaded is what was proven."""
+"""The model of a ready-to-run image: it is verified, and what is loaded is what was verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datapack.bag.model_facts import ModelFacts
 from tests.bags import write_bag
 from tests.models import FACTS
 from trainers.dataset import model_bag
-from trainers.dataset.model_bag import prove_model
+from trainers.dataset.model_bag import verify_model
 from trainers.errors import ConfigError, MismatchError
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ def bag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "crabs"
 
 
-def test_a_proven_model_has_its_facts_and_its_weights(bag: Path) -> None:
+def test_a_verified_model_has_its_facts_and_its_weights(bag: Path) -> None:
     """The weights are the bytes that were compared, whatever the file has afterwards."""
-    model = prove_model(2)
+    model = verify_model(2)
     (bag / "data" / FACTS.weights).write_bytes(b"other")
     assert (model.reference, model.facts, model.weights) == ("crabs@v1", FACTS, WEIGHTS)
     assert len(model.sha256) == 64
 
 
 def test_the_bytes_that_were_hashed_are_those_that_are_kept(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each file is opened once: a file that changes between two readings can't be both proven and loaded."""
+    """Each file is opened once: a file that changes between two readings can't be both verified and loaded."""
     opened: list[str] = []
     real = model_bag.check_bytes.__globals__["read_file"]
     monkeypatch.setitem(
         model_bag.check_bytes.__globals__, "read_file", lambda path: (opened.append(path.name), real(path))[1]
     )
-    assert prove_model(1).weights == WEIGHTS
+    assert verify_model(1).weights == WEIGHTS
     assert opened.count(FACTS.weights) == 1
 
 
@@ -57,7 +57,7 @@ def test_a_changed_file_is_named(bag: Path, name: str) -> None:
     content[-2] ^= 1
     path.write_bytes(content)
     with pytest.raises(MismatchError, match="does not match the manifest that this image names") as error:
-        prove_model(2)
+        verify_model(2)
     assert error.value.details == (f"changed  data/{name}",)
     assert error.value.exit_code == 3
 
@@ -67,7 +67,7 @@ def test_a_missing_and_an_additional_file(bag: Path) -> None:
     (bag / "data" / "card.md").unlink()
     (bag / "data" / "more.bin").write_bytes(b"")
     with pytest.raises(MismatchError) as error:
-        prove_model(2)
+        verify_model(2)
     assert error.value.details == ("missing  data/card.md", "extra    data/more.bin")
 
 
@@ -76,22 +76,22 @@ def test_another_model_is_not_the_one_in_the_image(bag: Path, monkeypatch: pytes
     expected = "sha256:" + "0" * 64
     monkeypatch.setenv("DATAPACK_DIGEST", expected)
     with pytest.raises(MismatchError, match=f"not the one that this image names.*expected {expected}"):
-        prove_model(2)
+        verify_model(2)
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:12", "md5:0"])
-def test_without_a_digest_nothing_is_proven(bag: Path, monkeypatch: pytest.MonkeyPatch, digest: str) -> None:
+def test_without_a_digest_nothing_is_verified(bag: Path, monkeypatch: pytest.MonkeyPatch, digest: str) -> None:
     """A missing or malformed digest is an error of the environment."""
     monkeypatch.setenv("DATAPACK_DIGEST", digest)
     with pytest.raises(ConfigError, match="no digest of the model"):
-        prove_model(2)
+        verify_model(2)
 
 
-def test_without_a_manifest_nothing_is_proven(bag: Path) -> None:
+def test_without_a_manifest_nothing_is_verified(bag: Path) -> None:
     """A bag without its manifest is damaged."""
     (bag / "manifest-sha256.txt").unlink()
     with pytest.raises(MismatchError):
-        prove_model(2)
+        verify_model(2)
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_a_model_json_of_another_form(
     monkeypatch.setenv("DATAPACK_DIGEST", write_bag(tmp_path / "bag", files))
     monkeypatch.setenv("TRAINERS_MODEL", str(tmp_path / "bag"))
     with pytest.raises(ConfigError, match=why):
-        prove_model(2)
+        verify_model(2)

@@ -27,7 +27,7 @@ def run(code, **environment):
 
 
 def test_the_import_is_quiet_and_needs_no_home(tmp_path):
-    """Nothing is written to the log, and the keras.json of a user neither counts nor changes."""
+    """Nothing is written to the log, and the user's keras.json is neither read nor changed."""
     home = tmp_path / ".keras"
     home.mkdir()
     (home / "keras.json").write_text('{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}')

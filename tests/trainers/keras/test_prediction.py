@@ -27,7 +27,7 @@ def sure_weights() -> bytes:
 
 
 def test_a_model_of_tensorflow_runs_on_a_folder_of_images(tmp_path):
-    """The weights are proven and say themselves what they are; detections are in the upright images' pixels."""
+    """The weights are verified and say themselves what they are; detections are in the upright images' pixels."""
     bag = tmp_path / "crabs"
     digest = write_bag(bag, {"model.json": FACTS.to_json(), FACTS.weights: sure_weights()})
     shore = Shore(tmp_path, bag, digest)

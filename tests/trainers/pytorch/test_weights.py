@@ -100,7 +100,7 @@ def test_a_backbone_in_another_precision_is_converted(files, tmp_path, dtype):
 
 
 def test_weights_of_another_type_of_numbers_are_refused(files, tmp_path):
-    """Whole numbers, as of a quantized model, are no weights of this model."""
+    """Integers, as in a quantised model, are not weights of this model."""
     tensors = torch.load(files / "resnet50.pth", weights_only=True)
     tensors["conv1.weight"] = (100 * tensors["conv1.weight"]).to(torch.int8)
     save_file(tensors, tmp_path / "quantized.safetensors")

@@ -49,7 +49,7 @@ def test_an_image_without_boxes_is_cropped_too():
 
 
 def test_boxes_that_become_too_small_are_dropped():
-    """A box with a side of at most a pixel is no target; the mask for the labels says which remain."""
+    """A box with a side of at most a pixel is not a target; the mask for the labels says which remain."""
     boxes, kept = vary(augment(scale=(0.5, 0.5))).boxes(np.array([[4.0, 4, 6, 20], [4, 4, 6.5, 20]], np.float32))
     assert kept.tolist() == [False, True]
     assert boxes.tolist() == [[2, 2, 3.25, 10]]

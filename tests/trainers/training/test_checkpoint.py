@@ -78,6 +78,6 @@ def test_the_checkpoint_of_another_dataset_or_split_is_refused():
     ids=str,
 )
 def test_other_content_is_not_a_checkpoint(content, says):
-    """A file of the right kind that is no checkpoint of this version is an error of one line."""
+    """A file of the right kind that is not a checkpoint of this version is an error of one line."""
     with pytest.raises(TrainingError, match=f"checkpoint.pt: {says}; set resume to never"):
         check_checkpoint(content, PATH, FACTS)

@@ -1,4 +1,4 @@
-"""The proven model of a ready-to-run image as the frameworks take one: what it is, before any of them is imported."""
+"""The verified model of a ready-to-run image: what it is, found before any framework is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainers.errors import ConfigError
 from trainers.training.model_file import ModelInfo, SafetensorsFile, looks_like_safetensors
 
 if TYPE_CHECKING:
-    from trainers.dataset.model_bag import ProvenModel
+    from trainers.dataset.model_bag import VerifiedModel
 
 _KNOWN = (*get_args(PyTorchModel), *get_args(KerasModel))
 _MIN_SIZE, _MAX_SIZE = 800, 1333  # pixels: those of torchvision's detectors, where nothing says others
@@ -18,8 +18,8 @@ _LARGEST = 10_000  # pixels of a side, as in train.yml
 Value = TypeVar("Value")
 
 
-def proven_info(model: ProvenModel) -> ModelInfo:
-    """Return what a proven model is, as its `model.json` and its weights say.
+def model_info(model: VerifiedModel) -> ModelInfo:
+    """Return what a verified model is, as its `model.json` and its weights say.
 
     Raises:
         ConfigError: they contradict each other, or say too little; or the trainers do not know the architecture.
@@ -55,14 +55,14 @@ def proven_info(model: ProvenModel) -> ModelInfo:
     )
 
 
-def _own_info(model: ProvenModel) -> ModelInfo | None:
+def _own_info(model: VerifiedModel) -> ModelInfo | None:
     """Return what the weights themselves say, if the trainers wrote them."""
     if not looks_like_safetensors(model.weights):
         return None
     return SafetensorsFile.of(model.path, model.weights).info
 
 
-def _agreed(what: str, model: ProvenModel, said: Value, own: Value) -> Value:
+def _agreed(what: str, model: VerifiedModel, said: Value, own: Value) -> Value:
     """Return what `model.json` says or, if it says nothing, the weights; raise `ConfigError` if they differ."""
     if said and own and said != own:
         raise ConfigError(
