@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         examples=_EXAMPLES,
     )
     default = (
-        "(default: the catalog's registry, the dataset's name and the version; a ready-to-run model gets NAME-run)"
+        "(default: the catalog's registry, the dataset's name and version; a ready-to-run model gets NAME-run)"
     )
     add_build_options(parser, f"{_REGISTRY}REGISTRY/NAME[:TAG] {default}")
 
