@@ -82,7 +82,8 @@ def open_base(text: str, folder: Path, cache: Path, reporter: Reporter, rules: B
         ImageError: the base can't be fetched or read, differs from its digest, is not for the Safe Haven's machines, or
             breaks the rules of a base.
     """
-    base = _open_layout(text, folder) if text.startswith("oci:") else _open_pinned(text, Layout(cache), reporter)
+    is_layout = text.startswith("oci:")
+    base = _open_layout(text, folder) if is_layout else _open_pinned(text, Layout(cache), reporter, rules)
     check_rules(base, reporter, rules)
     if base.is_stand_in:
         reporter.note(f"{text} is {STAND_IN_MEANS}: do not use images based on it in a Safe Haven")
@@ -140,7 +141,7 @@ def _open_layout(text: str, folder: Path) -> Base:
     return _base(text, root.digest, read_image(layout, root, text, PLATFORM), layout)
 
 
-def _open_pinned(text: str, cache: Layout, reporter: Reporter) -> Base:
+def _open_pinned(text: str, cache: Layout, reporter: Reporter, rules: BaseRules) -> Base:
     name, _, digest = text.partition("@")
     if not is_digest(digest):
         known = name if ":" in name else "NAME:TAG"
@@ -148,7 +149,7 @@ def _open_pinned(text: str, cache: Layout, reporter: Reporter) -> Base:
             "the base is not pinned by its digest",
             where=repr(text),
             expected="NAME:TAG@sha256:<64 hex digits>, or oci:DIR for one on this disk",
-            fix=f"'datapack base {known}' looks up the digest and writes it into the catalog",
+            fix=rules.how_to_pin(known),
         )
     image = find_cached(cache, digest, text)
     if image is None:

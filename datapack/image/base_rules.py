@@ -50,6 +50,12 @@ class BaseRules:
             return "name one that a Dockerfile of docker/ built, by oci:DIR or NAME:TAG@sha256:..."
         return "use another base, such as Alpine's"
 
+    def how_to_pin(self, name: str) -> str:
+        """Say how to get the digest of a base: a trainer image must not become the base of the catalog."""
+        if self.runnable:
+            return f"skopeo inspect --format '{{{{.Digest}}}}' docker://{name} prints the digest"
+        return f"'datapack base {name}' looks up the digest and writes it into the catalog"
+
     def settings(self, config: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the settings that an image has from its base, given the base's config."""
         problems = [*self._start(config), *_variable_problems(config, self._refused)]

@@ -203,6 +203,8 @@ def test_the_base_of_import_containers_is_no_trainer(both):
 def test_a_dataset_is_no_model(tmp_path):
     """Only a version of `kind: model` has something to run; nothing is fetched or written."""
     catalog = make_models(tmp_path / "catalog")
+    error = catalog.fails("build", "crabs@v1", "--runnable", "ghcr.io/you/pyt:1", status=2)
+    assert error.endswith("skopeo inspect --format '{{.Digest}}' docker://ghcr.io/you/pyt:1 prints the digest\n")
     error = catalog.fails("build", "reef@v1", "--runnable", "oci:trainer", status=2)
     assert "reef@v1: not a model: only a version of 'kind: model' can be made ready to run" in error
     assert not (catalog.root / "data").exists()
