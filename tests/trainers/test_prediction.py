@@ -230,6 +230,13 @@ def test_sigterm_says_how_far_it_came(shore: Shore) -> None:
     assert json.loads(shore.read("run.json"))["outcome"] == "ok"
 
 
+def test_settings_that_are_missing_are_called_what_they_are(shore: Shore) -> None:
+    """Whoever names a file that is not there is not told to write a train.yml."""
+    status, lines = shore.job("--config", str(shore.data / "settings.yml"))
+    assert status == 2, lines
+    assert "settings.yml: there is no configuration; put a predict.yml there, or name another" in lines[-1]
+
+
 def test_a_train_yml_alone_is_about_its_own_dataset(shore: Shore) -> None:
     """In a model's image, the other commands work as in any other; --set is only for predict without a train.yml."""
     arguments = ["check", "--config", str(shore.data / "train.yml"), "--outputs", str(shore.outputs)]

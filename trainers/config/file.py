@@ -35,10 +35,13 @@ def load(path: Path) -> Config:
     return load_as(Config, path)
 
 
-def load_as(kind: type[Kind], path: Path) -> Kind:
-    """Read a configuration of this kind; raise `ConfigError` with a line for every mistake in it."""
+def load_as(kind: type[Kind], path: Path, usual: Path = DEFAULT) -> Kind:
+    """Read a configuration of this kind; raise `ConfigError` with a line for every mistake in it.
+
+    ``usual`` is where such a file usually is; a missing one is called after it.
+    """
     if not path.exists():
-        fix = f"put a train.yml there, or name another file with --config or {VARIABLE}"
+        fix = f"put a {usual.name} there, or name another file with --config or {VARIABLE}"
         if not path.parent.is_dir():
             fix = f"mount the folder with your data at {path.parent}"
         raise ConfigError("there is no configuration", where=path, fix=fix)

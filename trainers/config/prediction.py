@@ -60,7 +60,7 @@ def load_prediction(path: Path | None, changes: Sequence[str] = ()) -> Predictio
     Raises:
         ConfigError: with a line for every mistake in the file, or for the first wrong change.
     """
-    settings = Prediction() if path is None else load_as(Prediction, path)
+    settings = Prediction() if path is None else load_as(Prediction, path, DEFAULT)
     for change in changes:
         settings = _changed(settings, change)
     return settings
