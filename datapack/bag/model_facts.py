@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MODEL = "model.json"  # its path in the payload
+NO_CATEGORY = "N/A"  # how lists of categories mark a label, or an id, that has none
 FORM = 1  # of the file; it changes when older readers can no longer read it
 
 
@@ -47,6 +48,11 @@ class ModelFacts:
     metrics: Mapping[str, float] = field(default_factory=dict)  # such as mAP, from 0 to 1
     licence: str | None = None
     card: str | None = None  # path in the payload of a text for people
+
+    @property
+    def named_categories(self) -> tuple[tuple[int, str], ...]:
+        """The categories without the placeholders of labels that have none, such as those of COCO's 91 labels."""
+        return tuple(category for category in self.categories if category[1] != NO_CATEGORY)
 
     def to_json(self) -> bytes:
         """Return the content of ``model.json``: the same facts give the same bytes."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from datapack.bag.model_facts import ModelFacts, TrainedOn
+from datapack.bag.model_facts import NO_CATEGORY, ModelFacts, TrainedOn
 from datapack.catalog.sources.base import PayloadPath  # noqa: TC001 - pydantic needs it
 from datapack.catalog.sources.derived import OtherVersion  # noqa: TC001 - pydantic needs it
 from datapack.catalog.strict import StrictModel
@@ -23,7 +23,6 @@ FORMS = {
     _ID: "a category's id, a whole number",
     _DIGEST: "a dataset digest, sha256: and 64 hexadecimal digits",
 }
-NO_CATEGORY = "N/A"  # how lists of categories mark an id that has none
 
 _Text = Annotated[str, Field(min_length=1)]
 _Pixels = Annotated[int, Field(strict=True, ge=1)]

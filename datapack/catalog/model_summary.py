@@ -49,8 +49,8 @@ def model_json(facts: ModelFacts) -> dict[str, Any]:
 def summary(facts: ModelFacts) -> str:
     """Return a line about a model: ``fasterrcnn_resnet50_fpn, 18 categories, trained on reef@v1, mAP 0.37``."""
     parts = [facts.architecture]
-    if facts.categories:
-        parts.append(counted(len(facts.categories), "category", "categories"))
+    if facts.named_categories:
+        parts.append(counted(len(facts.named_categories), "category", "categories"))
     if facts.trained_on:
         parts.append(f"trained on {facts.trained_on.text or facts.trained_on.reference}")
     return ", ".join([*parts, *_metrics(facts)])
@@ -62,12 +62,13 @@ def _metrics(facts: ModelFacts) -> list[str]:
 
 def labelled(facts: ModelFacts) -> list[tuple[str, str | None]]:
     """Return what is known about a model, each with a label; None for what is not known."""
-    names = ", ".join(name for _, name in facts.categories[:_SHOWN])
-    more = ", ..." if len(facts.categories) > _SHOWN else ""
+    named = facts.named_categories
+    names = ", ".join(name for _, name in named[:_SHOWN])
+    more = ", ..." if len(named) > _SHOWN else ""
     return [
         ("model", facts.architecture),
         ("weights", facts.weights or None),
-        ("categories", f"{len(facts.categories):,}: {names}{more}" if facts.categories else None),
+        ("categories", f"{len(named):,}: {names}{more}" if named else None),
         ("input", input_size(facts)),
         ("trained on", facts.trained_on.label if facts.trained_on else None),
         ("metrics", ", ".join(_metrics(facts)) or None),

@@ -80,10 +80,18 @@ def _fact(label: str, value: str | None) -> Markup | None:
 def _headline(facts: ModelFacts, numbers: int) -> list[tuple[str, str]]:
     """Return the numbers that describe the model best."""
     first = next(iter(sorted(facts.metrics.items())), None)
-    shown = [("Numbers", f"{numbers:,}")] if numbers else []
-    if facts.categories:
-        shown.append(("Categories", f"{len(facts.categories):,}"))
+    shown = [("Numbers", _rounded(numbers))] if numbers else []
+    if facts.named_categories:
+        shown.append(("Categories", f"{len(facts.named_categories):,}"))
     return [*shown, (first[0], f"{first[1]:.3g}")] if first else shown
+
+
+def _rounded(numbers: int) -> str:
+    """Return a number that fits into the headline on a phone; the text below it has all digits."""
+    million, billion = 10**6, 10**9
+    if numbers < million:
+        return f"{numbers:,}"
+    return f"{numbers / million:.1f} M" if numbers < billion else f"{numbers / billion:,.1f} bn"
 
 
 def _tensors(path: Path) -> tuple[Mapping[str, TensorInfo], str]:
@@ -147,8 +155,8 @@ def _listing(layers: Mapping[str, _Layer]) -> Listing:
 
 
 def _categories(facts: ModelFacts) -> Listing:
-    rows = [(name(text, 80), identity) for identity, text in facts.categories[:MOST_CATEGORIES]]
-    left = len(facts.categories) - len(rows)
+    rows = [(name(text, 80), identity) for identity, text in facts.named_categories[:MOST_CATEGORIES]]
+    left = len(facts.named_categories) - len(rows)
     more = f"And {counted(left, 'more category', 'more categories')}." if left else ""
     return Listing("Categories, in the order of the labels", ("Category", "Id"), rows, more)
 

@@ -23,7 +23,7 @@ datasets:
       v1:
         model:
           architecture: fcos_resnet50_fpn
-          categories: [fish, {json.dumps(HOSTILE.replace(chr(0x202E), "<b>"))}]
+          categories: [fish, N/A, {json.dumps(HOSTILE.replace(chr(0x202E), "<b>"))}]
           trained_on: COCO 2017
           metrics: {{mAP: 0.392}}
           card: README.md
@@ -52,7 +52,7 @@ def catalog(tmp_path_factory) -> Catalog:
 
 
 def test_list_says_what_each_model_is(catalog):
-    """A line below the title; a run that is not fetched yet has not said it."""
+    """A line below the title, in which N/A is no category; a run that is not fetched yet has not said it."""
     lines = catalog.ok("list").splitlines()
     assert "  model: fcos_resnet50_fpn, 2 categories, trained on COCO 2017, mAP 0.392" in lines
     assert "  model: known once it is fetched" in lines
