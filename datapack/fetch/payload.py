@@ -265,8 +265,8 @@ class Payload:
                 (self.bag / empty).rmdir()
         if unnamed:
             self.reporter.note(
-                f"{self.reference}: the new bag leaves out {counted(len(unnamed), 'file')} of an earlier fetch that no "
-                f"source names now, such as {_in_payload(unnamed[0])}; the files of your sources stay as they are"
+                f"{self.reference}: the new bag leaves out {counted(len(unnamed), 'file')} of an earlier fetch or of "
+                f"the parent that no source names, such as {_in_payload(unnamed[0])}; your own files stay as they are"
             )
         files = listing.files
         if unnamed:

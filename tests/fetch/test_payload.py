@@ -105,8 +105,8 @@ def test_files_in_no_source_are_removed_with_a_note(place, server):
     assert [path.name for path in (place.bag / "data").iterdir()] == ["a"]
     (note,) = place.notes
     assert note == (
-        "reef@v1: the new bag leaves out 2 files of an earlier fetch that no source names now, such as b/two; "
-        "the files of your sources stay as they are"
+        "reef@v1: the new bag leaves out 2 files of an earlier fetch or of the parent that no source names, "
+        "such as b/two; your own files stay as they are"
     )
     assert Path("/etc/passwd").exists()
 

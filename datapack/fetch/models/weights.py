@@ -40,7 +40,8 @@ def find_weights(payload: Payload, named: str | None, where: str) -> str:
     """
     if named is not None:
         if not payload.has(named):
-            raise FetchError("no such file in the payload", where=f"{where}: weights", found=named)
+            fix = "name a file that one of the sources gives, with its folder"
+            raise FetchError("no such file in the payload", where=f"{where}: weights: {named}", fix=fix)
         return named
     found = sorted(path for path in payload.hashes if PurePosixPath(path).suffix.lower() in SUFFIXES)
     if len(found) == 1:

@@ -71,7 +71,9 @@ class ModelFiles:
 
     def _check_card(self, payload: Payload) -> None:
         if self.section.card and not payload.has(self.section.card):
-            raise FetchError("no such file in the payload", where=f"{self.where}: card", found=self.section.card)
+            where = f"{self.where}: card: {self.section.card}"
+            fix = f"add it to the sources: '- local: {self.section.card}'"
+            raise FetchError("no such file in the payload", where=where, fix=fix)
 
     def _categories(self, payload: Payload) -> tuple[tuple[int, str], ...]:
         named = self.section.categories
@@ -79,6 +81,6 @@ class ModelFiles:
             return self.section.listed_categories
         where = f"{self.where}: categories: {named}"
         if not payload.has(named):
-            fix = "name a COCO file of the payload, or list the names themselves"
+            fix = f"add it to the sources: '- local: {named}', or list the names themselves"
             raise FetchError("no such file in the payload", where=where, fix=fix)
         return read_categories(payload.folder / named, where)

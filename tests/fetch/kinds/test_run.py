@@ -142,7 +142,7 @@ def test_what_the_catalog_also_says_must_agree(catalog):
         ("{input: {min_size: 65}}", "min_size does not match the run: expected 65, found 64"),
         ("{metrics: {mAP: 0.5}}", "mAP does not match the run: expected 0.5, found 0.4125"),
         ("{weights: coco_eval.json}", "weights does not match the run: expected coco_eval.json, found model.safe"),
-        ("{card: README.md}", "net@v1: card: no such file in the payload: found README.md"),
+        ("{card: README.md}", "net@v1: card: README.md: no such file in the payload; add it to the sources"),
     ],
 )
 def test_a_contradiction_is_one_clear_line(place, section, says):

@@ -82,9 +82,12 @@ def test_the_same_facts_are_written_once(place):
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ({"weights": "other.pt"}, "net@v1: weights: no such file in the payload: found other.pt"),
-        ({"card": "README.md"}, "net@v1: card: no such file in the payload: found README.md"),
-        ({"categories": "train.json"}, "net@v1: categories: train.json: no such file in the payload; name a COCO"),
+        ({"weights": "other.pt"}, "net@v1: weights: other.pt: no such file in the payload; name a file that one of"),
+        (
+            {"card": "README.md"},
+            "net@v1: card: README.md: no such file in the payload; add it to the sources: '- local: REA",
+        ),
+        ({"categories": "train.json"}, "net@v1: categories: train.json: no such file in the payload; add it"),
         ({"categories": "net.safetensors"}, "not a JSON file"),
     ],
 )
