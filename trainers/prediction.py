@@ -130,7 +130,7 @@ def run_job(job: FolderJob, context: RunContext, run: Run, jobs: Any) -> str:
         about = {"model": job.model.reference, "digest": job.model.digest, "score": job.settings.score}
         write_files(run, found, about)
         _finish(job, run, found, pixels, record | _outcome(found, device))
-        return _last_words(run, found, context.log)
+        return _last_line(run, found, context.log)
 
 
 def _measure(job: FolderJob, log: Log) -> Measured:
@@ -264,7 +264,7 @@ def _model_facts(job: FolderJob) -> list[tuple[str, Any]]:
     ]
 
 
-def _last_words(run: Run, found: Found, log: Log) -> str:
+def _last_line(run: Run, found: Found, log: Log) -> str:
     """Log the images that were left out; return the run's name and what was found."""
     broken = sorted(found.measured.broken.items())
     for name, why in broken[:_NAMED]:

@@ -222,7 +222,7 @@ def _scaled_steps(
 
 
 def _same_detections(name: str, batches: list[Batch], device: torch.device, steps: int) -> None:
-    """Learn a few images by heart on the GPU; compare its detections there with those on the CPU."""
+    """Overfit a few images on the GPU; compare its detections there with those on the CPU."""
     model = _model(name).to(device).train()
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], 2e-4)
     moved = [batch.to(device) for batch in batches]

@@ -47,11 +47,6 @@ class _Part(NamedTuple):
     dtype: str
 
 
-def numbers_size(weights: WeightsFile) -> int:
-    """Return the bytes that `not_finite` reads."""
-    return sum(part.length for part in _parts(weights))
-
-
 def not_finite(path: Path, weights: WeightsFile, advance: Callable[[int], None]) -> dict[str, int]:
     """Count the numbers that are infinite or not a number, by the name of the tensor that has them.
 

@@ -1,7 +1,7 @@
-"""Anchors: the boxes that a RetinaNet starts from, how the animals of an image are assigned to them, and back to boxes.
+"""Anchors: the boxes that a RetinaNet starts from, how the boxes of an image are assigned to them, and how outputs become boxes.
 
 The definitions are torchvision's, so that weights and losses can be compared. KerasHub's own `RetinaNetLabelEncoder` is
-not used: a box that overlaps no anchor by half has none there, so small animals are never learned, and its option
+not used: a box that overlaps no anchor by half has none there, so small objects are never learned, and its option
 against that assigns the first anchor to the padding of a batch.
 """
 
@@ -80,7 +80,7 @@ def area(boxes: Any) -> Any:
 def decode(anchors: Any, deltas: Any) -> Any:
     """Return the boxes (..., 4) that a head means by its numbers: a shift in anchors' sides, and logarithms of growth.
 
-    KerasHub's `decode_deltas_to_boxes` has no limit for the growth, and a young detector overflows.
+    KerasHub's `decode_deltas_to_boxes` has no limit for it, and an untrained detector overflows.
     """
     size = anchors[..., 2:] - anchors[..., :2]
     centre = anchors[..., :2] + size / 2 + deltas[..., :2] * size

@@ -1,6 +1,6 @@
 """From the outputs of a RetinaNet to detections, as torchvision does it.
 
-KerasHub's `NonMaxSuppression` is not used: it keeps one category per anchor, and lets an animal of one category
+KerasHub's `NonMaxSuppression` is not used: it keeps one category per anchor, and lets an object of one category
 suppress one of another.
 """
 

@@ -1,7 +1,7 @@
 """The losses of a RetinaNet, as torchvision defines them for its `retinanet_resnet50_fpn_v2`.
 
 KerasHub's `compute_loss` is not used: it needs `Model.fit`, which has no place for our loop, and it divides by the
-positive anchors of the whole batch, so that a batch without animals trains nothing, not even the background.
+positive anchors of the whole batch, so that a batch without boxes trains nothing, not even the background.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def detection_losses(outputs: dict[str, Any], anchors: Any, boxes: Any, labels: 
         parallel_iterations=1,
     )
     positive = label > 0
-    anchors_found = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32), 1), 1.0)  # 1: an image without animals
+    anchors_found = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32), 1), 1.0)  # 1: an image without boxes
     focal = tf.reduce_sum(_focal(logits, tf.one_hot(label - 1, logits.shape[-1])), 2)
     classification = tf.reduce_sum(tf.where(label >= 0, focal, 0.0), 1) / anchors_found
     # the loss of a background's zeros is finite, so that `where` lets no NaN into the gradient

@@ -56,7 +56,7 @@ class Backend(Protocol[BatchT]):
         """Return the images to train on, shuffled and augmented, in batches of ``training.batch_size``."""
 
     def evaluation_loader(self, images: NDArray[np.int64], group: Group) -> Loader[BatchT]:
-        """Return images in batches of ``evaluation.batch_size``, shared out among the processes of ``group``."""
+        """Return images in batches of ``evaluation.batch_size``, divided among the processes of ``group``."""
 
     def learner(self, weights: Path | None) -> tuple[Learner[BatchT], str | None]:
         """Return the model that a training starts with, and the digest of its weights; None: random ones.
