@@ -49,7 +49,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _little_memory(left: int) -> Iterator[None]:
-    """Leave so many bytes of the GPU's memory to others, however much the card has."""
+    """Leave only ``left`` bytes of the GPU's memory free, however much the card has."""
     import torch
 
     free, _ = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that a RetinaNet starts from, how the boxes of an image are assigned to them, and how outputs become boxes.
+"""Anchors: the boxes that a RetinaNet starts from, how an image's boxes are assigned to them, and back to boxes.
 
 The definitions are torchvision's, so that weights and losses can be compared. KerasHub's own `RetinaNetLabelEncoder` is
 not used: a box that overlaps no anchor by half has none there, so small objects are never learned, and its option
