@@ -18,6 +18,7 @@ from datapack.errors import FetchError, VersioningError
 from datapack.fetch.dvc.pointer import has_pointer
 from datapack.files import read_limited
 from datapack.image.stand_in import STAND_IN_MEANS
+from datapack.signing.files import files_beside
 from datapack.text import counted, size
 from datapack.versions.copies import open_bag
 from datapack.versions.cost import public_label
@@ -153,6 +154,7 @@ def _here(workspace: Workspace, lock: Lock, reference: Reference) -> dict[str, A
         "image": built(workspace, reference, image) or None,
         "dist": _folder(workspace.dist(reference)),
         "provenance": _path(workspace.provenance(reference)),
+        "signatures": _signatures(workspace, reference),
         "rehearsals": _rehearsals(workspace, reference),
         "pushed_to": pushed_to(workspace, lock, reference),
     }
@@ -198,6 +200,12 @@ def _cached(workspace: Workspace, lock: Lock, reference: Reference) -> str:
         return "has it whole" if is_cached(workspace, lock, reference) else "does not have it whole"
     except VersioningError as error:
         return f"unknown: {error}"
+
+
+def _signatures(workspace: Workspace, reference: Reference) -> list[str]:
+    """Return the files of signatures of the bag and of its images, which nobody has checked."""
+    images = [workspace.dist(reference, runnable=runnable) for runnable in (False, True)]
+    return [str(file) for path in (workspace.bag(reference), *images) for file in files_beside(path)]
 
 
 def _rehearsals(workspace: Workspace, reference: Reference) -> list[dict[str, Any]]:
@@ -307,6 +315,7 @@ def _here_lines(here: dict[str, Any], root: Path) -> list[str]:
     image = {"here": "as locked", "elsewhere": "not the image in the lock"}.get(here["image"] or "", "")
     lines += _labelled("dist", place(here["dist"], f", {image}" if image else "") or "no image here")
     lines += _labelled("provenance", (here["provenance"] or "").removeprefix(f"{root}/"))
+    lines += _labelled("signatures", *(f"{path.removeprefix(f'{root}/')}, not checked" for path in here["signatures"]))
     for found in here["rehearsals"]:
         receipt = found["receipt"] or "no receipt of an import"
         lines += _labelled("rehearsal", f"{found['path'].removeprefix(f'{root}/')}: {receipt}")

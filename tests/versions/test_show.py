@@ -115,6 +115,21 @@ def test_foreign_text_adds_no_line(built: Catalog) -> None:
     assert any(line.endswith(r": \x1b[2J\u202eIMPORT OK�") for line in lines)
 
 
+def test_signatures_are_named_but_not_trusted(built: Catalog) -> None:
+    """Files of signatures beside the bag and both images; nobody has checked them."""
+    names = ["data/reef/v1.sigstore.json", "data/reef/v1.jo.sigstore.json", "dist/reef-v1-run.sigstore.json"]
+    for name in names:
+        (built.root / name).write_text("{}")
+    (built.root / "data/reef/v10.sigstore.json").write_text("{}")
+    lines = [line for line in built.ok("show", "reef@v1").splitlines() if "sigstore" in line]
+    assert [line.split() for line in lines] == [
+        ["signatures", "data/reef/v1.jo.sigstore.json,", "not", "checked"],
+        ["data/reef/v1.sigstore.json,", "not", "checked"],
+        ["dist/reef-v1-run.sigstore.json,", "not", "checked"],
+    ]
+    assert sorted(show(built)["here"]["signatures"]) == sorted(str(built.root / name) for name in names)
+
+
 def test_secrets_in_urls_are_not_shown(catalog: Catalog) -> None:
     """A source's URL is shown without its password and its signature."""
     text = (catalog.root / "datasets.yml").read_text()
