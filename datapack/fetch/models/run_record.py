@@ -138,4 +138,5 @@ def _parse(kind: type[_Part], content: bytes, where: str) -> _Part:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         found = f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}"
-        raise FetchError("not what the trainers write", where=where, found=found) from error
+        fix = "name the folder of a finished training, not of a prediction"
+        raise FetchError("not what the trainers write", where=where, found=found, fix=fix) from error

@@ -194,7 +194,7 @@ def other_key(run):
         (lambda run: (run / "more.txt").write_text("x"), "its manifest does not name every file: found more.txt"),
         (link, "run runs/r1: not a regular file: found coco_eval.json"),
         (other_tensors, "model.safetensors is not a model of the trainers: found no 'trainers' in its metadata"),
-        (other_key, "run runs/r1: run.json: not what the trainers write: found model: Field required"),
+        (other_key, "run runs/r1: run.json: not what the trainers write: found model: Field required; name the"),
         (lambda run: (run / "run.json").write_text("{"), "run.json:1: not valid JSON"),
     ],
 )
