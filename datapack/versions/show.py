@@ -203,7 +203,7 @@ def _cached(workspace: Workspace, lock: Lock, reference: Reference) -> str:
 
 
 def _signatures(workspace: Workspace, reference: Reference) -> list[str]:
-    """Return the files of signatures of the bag and of its images, which nobody has checked."""
+    """Return the signature files of the bag and of its images; nothing has checked them."""
     images = [workspace.dist(reference, runnable=runnable) for runnable in (False, True)]
     return [str(file) for path in (workspace.bag(reference), *images) for file in files_beside(path)]
 

@@ -116,7 +116,7 @@ def test_foreign_text_adds_no_line(built: Catalog) -> None:
 
 
 def test_signatures_are_named_but_not_trusted(built: Catalog) -> None:
-    """Files of signatures beside the bag and both images; nobody has checked them."""
+    """Signature files beside the bag and both images are shown, as not checked."""
     names = ["data/reef/v1.sigstore.json", "data/reef/v1.jo.sigstore.json", "dist/reef-v1-run.sigstore.json"]
     for name in names:
         (built.root / name).write_text("{}")
