@@ -47,7 +47,7 @@ def convert(source: Path, target: Path, *, key: str = "") -> Conversion:
     shares its numbers with another.
 
     Args:
-        source: the file of PyTorch.
+        source: the PyTorch file.
         target: where to write; an existing file with other content is an error.
         key: convert only the tensors below this key, such as ``ema``, and let their names begin after it.
 
@@ -57,7 +57,7 @@ def convert(source: Path, target: Path, *, key: str = "") -> Conversion:
     with disk_errors(source, WeightsError), open_regular(source, WeightsError) as file:
         head, size = file.read(HEAD), file.seek(0, os.SEEK_END)
     if not is_pytorch(head):
-        raise WeightsError("not a file of PyTorch, so it can't be converted", where=source)
+        raise WeightsError("not a PyTorch file, so it can't be converted", where=source)
     digest = hash_file(source.resolve())
     about = {"name": source.name, "sha256": digest}
     with disk_errors(target, WeightsError):

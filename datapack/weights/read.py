@@ -36,7 +36,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 def read_pickles(file: BinaryIO, path: Path) -> WeightsFile:
-    """Read an open file of PyTorch; ``path`` is where it is, for errors.
+    """Read an open PyTorch file; ``path`` is where it is, for errors.
 
     Raises:
         WeightsError: the file is broken, cut off, or none of PyTorch.
@@ -77,7 +77,7 @@ def is_pytorch(head: bytes) -> bool:
 
 
 def is_surely_pytorch(head: bytes) -> bool:
-    """Whether only files of PyTorch begin so; a lone pickle, or any ZIP archive, may be of something else."""
+    """Whether only PyTorch files begin so; a lone pickle, or any ZIP archive, may be of something else."""
     return head.startswith((_LEGACY, *_TAR)) or (head.startswith(_ZIP) and b"data.pkl" in head)
 
 

@@ -93,7 +93,7 @@ def _start(members: Mapping[str, zipfile.ZipInfo]) -> str:
     starts = [name.removesuffix(_PICKLE) for name in members if name == _PICKLE or name.endswith(f"/{_PICKLE}")]
     starts = [start for start in starts if start.count("/") <= 1]
     if len(starts) != 1:
-        raise ValueError(f"not a file of PyTorch: a ZIP archive with {len(starts)} files data.pkl")
+        raise ValueError(f"not a PyTorch file: a ZIP archive with {len(starts)} files data.pkl")
     if f"{starts[0]}constants.pkl" in members:
         raise ValueError("a TorchScript program, not weights: save the state_dict() of its module")
     return starts[0]

@@ -134,7 +134,7 @@ def test_what_can_not_be_converted(tmp_path):
     assert refuse(tmp_path, torch_zip({"s": sparse, "w": tensor("0", ONE)}, {"0": ONE})).details == ("s: sparse",)
     assert refuse(tmp_path, torch_zip({"c": wide}, {"0": double})).details == ("c: of the type C128",)
     assert "no tensors in it" in str(refuse(tmp_path, torch_zip({"a": 1}, {})))
-    assert "not a file of PyTorch" in str(refuse(tmp_path, b"<html>"))
+    assert "not a PyTorch file" in str(refuse(tmp_path, b"<html>"))
     assert "0 files data.pkl" in str(refuse(tmp_path, zip_file({"x": b""})))
     huge = {str(number): tensor("0", ONE, shape=(1000, 1000, 2, 3), strides=(0, 0, 3, 1)) for number in range(9)}
     assert "would be huge" in str(refuse(tmp_path, torch_zip(huge, {"0": ONE})))
