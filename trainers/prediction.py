@@ -169,7 +169,12 @@ def _check_usable(measured: Measured) -> None:
 
 @contextlib.contextmanager
 def _recorded(job: FolderJob, run: Run) -> Iterator[dict[str, Any]]:
-    """Write `run.json` before and after the body, which adds to it what it yields; a failure is recorded too."""
+    """Write `run.json` before and after the body, which adds to it what it yields; a failure is recorded too.
+
+    What an earlier job of this name found is removed: under the record of this one it would be wrong.
+    """
+    from trainers.report.predictions import FILES
+
     record: dict[str, Any] = {
         "run": run.folder.name,
         "command": "predict",
@@ -190,8 +195,9 @@ def _recorded(job: FolderJob, run: Run) -> Iterator[dict[str, Any]]:
         "images": {"folder": str(job.images.folder), "files": len(job.images.names), "bytes": sum(job.images.sizes)},
         "settings": job.settings.model_dump(mode="json"),
     }
+    for name in (REPORT, *FILES):
+        run.remove(name)
     run.write_json(RECORD, record)
-    run.remove(REPORT)  # it is about an earlier job
     try:
         yield record
     except BaseException as error:

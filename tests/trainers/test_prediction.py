@@ -156,7 +156,10 @@ def test_no_images_is_one_line(shore: Shore) -> None:
 
 
 def test_only_broken_images_is_a_failure(shore: Shore) -> None:
-    """Each is named, and nothing is written that looks like a result."""
+    """Each is named, and nothing is there that looks like a result: nor what an earlier job of this name has found."""
+    (shore.outputs / "run").mkdir()
+    for name in ("predictions.json", "counts.csv", "image_counts.csv", "images.csv", "report.html", "notes.txt"):
+        (shore.outputs / "run" / name).write_text("of an earlier job")
     for path in shore.data.rglob("*.png"):
         path.write_bytes(b"no image")
     status, lines = shore.job()
@@ -164,7 +167,8 @@ def test_only_broken_images_is_a_failure(shore: Shore) -> None:
     assert lines[-1] == f"PREDICTION FAILED: {shore.data}: none of the 4 images can be used"
     assert "  broken.jpg: can't be decoded: not an image in a known format" in "\n".join(lines)
     assert json.loads(shore.read("run.json"))["outcome"] == "failed"
-    assert not (shore.outputs / "run" / "predictions.json").exists()
+    names = {path.name for path in (shore.outputs / "run").iterdir()}
+    assert names == {"run.json", "log.txt", "manifest-sha256.txt", "notes.txt"}
 
 
 @pytest.mark.parametrize(

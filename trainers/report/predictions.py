@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 COUNTS = "counts.csv"  # detections in each category
 IMAGE_COUNTS = "image_counts.csv"  # detections in each image, by category
 IMAGES = "images.csv"  # each image, its hash, and the number of detections or why there are none
+FILES = (PREDICTIONS, COUNTS, IMAGE_COUNTS, IMAGES)
 
 _FOUND_PLACES, _SCORE_PLACES = 2, 5  # digits: of a pixel and of a score, as in the results of a training
 
