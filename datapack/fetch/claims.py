@@ -33,7 +33,8 @@ class Claims:
                 f"{path}: names that begin with {TEMPORARY_PREFIX} are reserved for datapack", where=claimant
             )
         if other := self._files.get(path):
-            raise FetchError(f"two files would be {path}", where=claimant, found=f"the other from {other}")
+            fix = "leave one of them out with 'exclude', or put it into another folder with 'into'"
+            raise FetchError(f"two files would be {path}", where=claimant, found=f"the other from {other}", fix=fix)
         if other := self._folders.get(path):
             raise FetchError(f"{path} would be a file and a folder", where=claimant, found=f"the folder from {other}")
         self._add_folders(path, claimant)
