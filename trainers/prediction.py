@@ -23,7 +23,7 @@ from trainers.dataset.split import Split
 from trainers.errors import DatapackError, StoppedError, TrainingError
 from trainers.process import cores
 from trainers.run.folder import RECORD, REPORT
-from trainers.run.record import now, seconds
+from trainers.run.record import in_words, now, seconds
 from trainers.training.verified_model import model_info
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _finish(job: FolderJob, run: Run, found: Found, pixels: FolderPixels, record
         run=[
             ("Device", where),
             ("Versions", ", ".join(f"{name} {number}" for name, number in record["versions"].items() if number)),
-            ("Started", record["started"]),
+            ("Started", in_words(record["started"])),
             ("Duration", duration(seconds(record["started"], record["ended"]))),
             ("Settings", json.dumps(record["settings"])),
         ],

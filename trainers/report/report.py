@@ -6,7 +6,6 @@ It is made from `run.json`, `metrics.jsonl` and `coco_eval.json`, so it can be m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from datapack.progress import size
 from trainers import __version__
 from trainers.report import plots
 from trainers.report.samples import draw_sample
+from trainers.run.record import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,8 +99,8 @@ def _run_values(record: RunRecord, epochs: Epochs) -> dict[str, Any]:
         "sequences": _sequences(record),
         "device": f"{where}, {_count(record.world_size, 'process', 'processes')}",
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items() if version),
-        "started": _time(record.started),
-        "ended": _time(record.ended) if record.ended else None,
+        "started": in_words(record.started),
+        "ended": in_words(record.ended) if record.ended else None,
         "duration": duration,
         "speed": _speed(epochs),
         "configuration": _yaml(record.configuration),
@@ -191,10 +191,6 @@ def _score(value: float | None) -> str:
 
 def _count(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
-
-
-def _time(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment):%d %B %Y, %H:%M:%S} UTC"
 
 
 def _duration(seconds: float | None) -> str | None:

@@ -104,3 +104,8 @@ def version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def in_words(moment: str) -> str:
+    """Return a moment as reports show it: ``28 November 2026, 04:17:25 UTC``."""
+    return f"{datetime.fromisoformat(moment):%d %B %Y, %H:%M:%S} UTC"
