@@ -59,7 +59,7 @@ def find_weights(weights: str, folder: Path, kinds: Sequence[str]) -> Path | Non
 
 
 def _in_image(kinds: Sequence[str]) -> Path:
-    fix = f"use one of our images, set {VARIABLE} to the folder of a bag, or set model.weights to a path or to random"
+    fix = f"set model.weights to a path or to random, or {VARIABLE} to the folder of a bag; PyTorch images have some"
     bag = os.environ.get(VARIABLE)
     if not bag:
         raise ConfigError("this image has no weights", where="model.weights: imagenet", fix=fix)

@@ -28,7 +28,7 @@ def test_imagenet_is_the_file_in_the_images_bag(tmp_path, monkeypatch, name):
 def test_an_image_without_weights_says_so(tmp_path, monkeypatch):
     """`imagenet` in an image with no weights file, or several, is one line that names the other settings."""
     monkeypatch.delenv("TRAINERS_WEIGHTS", raising=False)
-    with pytest.raises(ConfigError, match=r"this image has no weights.*model.weights to a path or to random"):
+    with pytest.raises(ConfigError, match=r"no weights.*set model.weights to a path or to random, or TRAINERS_WE"):
         find_weights("imagenet", tmp_path, PTH)
     monkeypatch.setenv("TRAINERS_WEIGHTS", str(tmp_path))
     with pytest.raises(ConfigError, match=r"expected one file \*.safetensors or \*.pth, found none"):
