@@ -97,7 +97,7 @@ def find_images(folder: Path, note: Callable[[str], None]) -> ImageFolder:
     Every bag on the way is checked against its manifest: its names now, and those of its files that are not images.
 
     Raises:
-        ConfigError: there is no such folder, or no image in it.
+        ConfigError: there is no such folder, or no image in it, or two have names that look the same in the results.
         MismatchError: a bag differs from its manifest.
         TrainingError: a folder can't be read.
     """
@@ -131,7 +131,20 @@ def find_images(folder: Path, note: Callable[[str], None]) -> ImageFolder:
         note(f"{counted(links, 'link')} there {'is' if links == 1 else 'are'} not followed: copy what is meant")
     found.sort(key=lambda one: os.fsencode(one[0]))
     names, sizes = zip(*found, strict=True)
+    _check_names(folder, names)
     return ImageFolder(folder, names, sizes, dict(sorted(others.items())), tuple(bags))
+
+
+def _check_names(folder: Path, names: Sequence[str]) -> None:
+    """Refuse two images that the results could not tell apart."""
+    name, count = Counter(map(display_name, names)).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(
+            "two images have the same name in the results, where bytes that are not UTF-8 are spelled out",
+            where=folder,
+            found=name,
+            fix="rename one of them",
+        )
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:

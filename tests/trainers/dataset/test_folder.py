@@ -220,3 +220,12 @@ def test_an_image_in_two_bags_is_compared_with_both(tmp_path: Path) -> None:
         measured = look(tmp_path / "images")
         with pytest.raises(MismatchError, match="differs from the manifest of its bag"):
             FolderPixels(measured, 6, 8).read(0)
+
+
+def test_names_that_the_results_could_not_tell_apart(tmp_path: Path) -> None:
+    """A byte that is not UTF-8, and a name that has it spelled out already, are one line instead of two rows."""
+    (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(png(8, 6))
+    assert look(tmp_path).coco([(1, "crab")]).file_names == ("\\xff.png",)
+    (tmp_path / "\\xff.png").write_bytes(png(8, 6))
+    with pytest.raises(ConfigError, match="two images have the same name in the results"):
+        look(tmp_path)
