@@ -88,7 +88,7 @@ clean:  ## remove everything that the other targets created
 
 .venv/dev: .venv/ready  # plus what tests and linters need, without PyTorch
 	@scripts/pip-install.sh .venv/pip.log --upgrade "pip>=25.1"
-	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,parquet,s3,gs] --group test --group lint
+	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,onnx,parquet,s3,gs] --group test --group lint
 	@touch $@
 
 .venv/train: .venv/ready  # PyTorch with CUDA takes 5.5 GB: only the targets that train or test the trainers need it
