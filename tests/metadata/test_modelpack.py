@@ -16,7 +16,7 @@ from datapack.oci.spec import INDEX, MANIFEST
 from datapack.registry import ImageName, RegistryClient, Repository
 from tests import registries
 from tests.conftest import Catalog, fact, make_base
-from tests.models import make_trainer, write_model
+from tests.models import FACTS, make_trainer
 from tests.registry.clients import clients
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def test_weights_that_datapack_does_not_open(models, registry):
 
 def test_a_dataset_has_none(models, registry):
     """A file named model.json makes no model of a dataset."""
-    write_model(models.root / "model")
+    (models.root / "model" / "model.json").write_bytes(FACTS.to_json())
     catalog = models.root / "datasets.yml"
     catalog.write_text(re.sub("    kind: model\n|        model:.*\n.*\n", "", catalog.read_text()))
     image = fact(models.ok("push", "crabs@v1", f"docker://{registry}/crabs"), "image")
