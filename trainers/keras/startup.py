@@ -1,4 +1,4 @@
-"""The import of TensorFlow: quiet, offline, and without the user's settings."""
+"""The import of TensorFlow: quiet, and without the user's settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "KERAS_HOME": os.devnull,  # no keras.json: its settings would change results, and a home may be read-only
     "TF_CPP_MIN_LOG_LEVEL": "3",  # nothing: an error that matters is raised, and a missing GPU is reported by us
-    "HF_HUB_OFFLINE": "1",
 }
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
