@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+import hypothesis
 import pytest
 
 from datapack.hashing import digest_of
@@ -82,6 +83,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # slow tests first: no worker waits at the end
 
+
+hypothesis.settings.register_profile("datapack", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("datapack")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job; what we start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
