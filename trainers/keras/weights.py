@@ -7,8 +7,11 @@ KerasHub preset. No code in a file is run: of a preset only numbers are read, in
 from __future__ import annotations
 
 import re
+import shutil
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +27,6 @@ from trainers.training.model_file import SafetensorsFile, check_framework, reada
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -164,20 +166,31 @@ def _load_preset(model: Any, folder: Path, log: Log) -> str:
             expected=f"{_PRESET} and {PRESET_WEIGHTS} of a {' or a '.join(parts)}",
             found=f"{name}" if path.is_file() else f"no {PRESET_WEIGHTS}",
         )
-    try:
-        with warnings.catch_warnings():  # about every part of a model that has no weights
-            warnings.simplefilter("ignore")
-            parts[name].load_weights(str(path))
-    except (ValueError, KeyError, OSError) as error:
-        found = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            "the weights of this preset do not fit, or are damaged",
-            where=path,
-            expected=f"a {resnet.block_type} of stages {list(resnet.stackwise_num_blocks)}",
-            found=found,
-        ) from error
-    digest = f"sha256:{hash_file(path)}"
+    expected = f"a {resnet.block_type} of stages {list(resnet.stackwise_num_blocks)}"
+    digest = _load_copy(parts[name], path, expected)
     log.note(f"initial weights (preset of a {name}): {folder}, {digest}")
+    return digest
+
+
+def _load_copy(part: Any, path: Path, expected: str) -> str:
+    """Load the weights of a preset; return the digest of the bytes that were loaded.
+
+    Keras reads a file, not bytes. A copy that nobody else can reach stays the same while it is hashed and loaded.
+
+    Raises:
+        ConfigError: they do not fit, or are damaged.
+    """
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about every part of a model that has no weights
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        digest = f"sha256:{hash_file(copy)}"
+        try:
+            part.load_weights(str(copy))
+        except (ValueError, KeyError, OSError) as error:
+            what = "the weights of this preset do not fit, or are damaged"
+            found = " ".join(str(error).split())[:200]
+            raise ConfigError(what, where=path, expected=expected, found=found) from error
     return digest
 
 

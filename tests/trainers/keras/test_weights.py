@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from datapack.hashing import hash_file
 from tests.trainers.keras.tiny import NAME, tiny_config, tiny_info
 from trainers.config import Config
 from trainers.errors import ConfigError
@@ -89,6 +90,22 @@ def test_presets_are_loaded_from_their_folder(tmp_path, source, whole):
     assert same(target, source, "stack") == same(target, source, "conv1") == []
     assert (same(target, source, "fpn/") == []) == whole
     assert same(target, source, "box_head/conv") != []
+
+
+def test_the_digest_of_a_preset_is_that_of_the_bytes_that_were_loaded(tmp_path, source, monkeypatch):
+    """A preset that somebody replaces meanwhile is loaded as it was, under the digest of what it was."""
+    source.backbone.image_encoder.save_to_preset(str(tmp_path))
+    path = tmp_path / "model.weights.h5"
+    before = hash_file(path)
+
+    def replaced(copy):
+        path.write_bytes(b"something else")
+        return hash_file(copy)
+
+    monkeypatch.setattr("trainers.keras.weights.hash_file", replaced)
+    target = build(seed=1)
+    assert load_initial(target, tmp_path, NAME, QUIET) == f"sha256:{before}"
+    assert same(target, source, "conv1") == []
 
 
 def test_presets_that_do_not_fit_are_clear_errors(tmp_path, source):
