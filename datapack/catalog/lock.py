@@ -52,7 +52,7 @@ class LockedImage:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class LockedRunnable(LockedImage):
-    """A ready-to-run image that was built of a model, and the trainer image that it is based on."""
+    """The ready-to-run image of a model, and the trainer image below it."""
 
     base: Digest
 

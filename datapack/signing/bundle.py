@@ -78,7 +78,7 @@ class Bundle:
         return key.has_signed(_signed_bytes(self.statement), self.signature)
 
     def names(self, key: PublicKey) -> bool:
-        """Whether the bundle says that it is by a key; anyone could say so."""
+        """Whether the bundle names this key. That is only a hint: anyone can write it."""
         return self.hint in {key.fingerprint, key.model_hint}
 
     def read_statement(self, where: object) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Carrier:
 
     @property
     def runnable(self) -> bool:
-        """Whether it says that it is ready to run, not an import container."""
+        """Whether its label calls it a ready-to-run model instead of an import container."""
         return RUNNABLE in self.image.annotations
 
     @property

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Named = tuple[str, object]
 
-_MOST_VALUES = 300_000  # that are looked at: a hostile pickle can hold one value in 2^50 places
+_MOST_VALUES = 300_000  # the most values that are visited: a hostile pickle can hold one value in 2^50 places
 _MOST_LEFT_OUT = 1000  # places that are named
 _PARAMETERS, _BUFFERS, _MODULES = "_parameters", "_buffers", "_modules"
 

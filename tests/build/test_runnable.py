@@ -144,7 +144,7 @@ def test_the_lock_has_both_images(both):
 
 
 def test_verify_says_what_it_is(both, tmp_path):
-    """The output says that it is ready to run and, outside its workspace, that its program was not compared."""
+    """The output calls it ready to run; outside its workspace it adds that its program was not compared."""
     output = both.ok("verify", "oci:dist/crabs-v1-run")
     assert "verified, every byte: oci:dist/crabs-v1-run: 2 files" in output
     assert "a ready-to-run model" in output
