@@ -8,6 +8,7 @@
 set -u
 unset IFS CDPATH ENV OPTIND # some engines pass the user's environment on
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+exec 2>&1 # one stream: of two, an engine's log may show a complaint of the shell after the last line
 
 BATCH_BYTES=33554432 # about this much is copied and then checked while it is still in memory
 BATCH_FILES=1000     # this many names fit on a command line
@@ -94,7 +95,9 @@ check_image() {
     bytes=${size%.*} files=${size#*.}
     case $bytes$files in '' | *[!0-9]*) fail 5 "this image is damaged: bag-info.txt does not give its size" ;; esac
     licence=$(sed -n 's/^Licence: //p' "$bag/bag-info.txt")
-    total=$(lines | wc -l) # set last: report shows the facts once there is a total
+    lines=$(lines | wc -l)
+    [ "${lines:-0}" -gt 0 ] || fail 5 "this image is damaged: the files of its dataset cannot be listed"
+    total=$lines # set last: report shows the facts once there is a total
 }
 
 # Prints everything to copy and check, as `<sha256>  <path>`: the payload, the tag files, the tag manifest itself.
@@ -334,17 +337,15 @@ fi
 
 # The work runs in its own session, so that stopping the session stops every process in it. However it ends, even by a
 # signal that no program can catch, the last line says so. Nothing of the user's environment reaches it.
+trap 'echo "IMPORT FAILED: stopped (status $?): run it again, it continues from what has arrived"' EXIT
 setsid env -i PATH="$PATH" LC_ALL=C DATAPACK_DATASET="${DATAPACK_DATASET-}" DATAPACK_DIGEST="${DATAPACK_DIGEST-}" \
     "$0" --session "$@" &
 session=$!
 trap 'kill -TERM -- "-$session"' TERM INT HUP
 while wait "$session"; code=$?; kill -0 "$session" 2>/dev/null; do :; done
 case $code in
-    [03-7]) ;;
-    82) code=2 ;; # a shell that fails by itself ends with 2
-    *)
-        kill -KILL -- "-$session" 2>/dev/null # its last processes
-        echo "IMPORT FAILED: stopped (status $code): run it again, it continues from what has arrived"
-        ;;
+    [03-7]) trap - EXIT ;; # it has said how it ended
+    82) trap - EXIT && code=2 ;; # wrong usage; a shell that fails by itself ends with 2
+    *) kill -KILL -- "-$session" 2>/dev/null ;; # its last processes
 esac
 exit "$code"

@@ -136,7 +136,7 @@ def test_little_memory(anywhere: Importer, many: Path, jobs: str) -> None:
     assert importer("--jobs", jobs, options=("--memory=64m",)).last == importer.ok
 
 
-@pytest.mark.parametrize("processes", range(2, 14))
+@pytest.mark.parametrize("processes", range(1, 14))
 def test_a_limit_on_processes(importer: Importer, tmp_path: Path, processes: int) -> None:
     """If the machine allows no further process, at whatever moment, the last line says that the import failed."""
     importer.outputs.chmod(0o777)
