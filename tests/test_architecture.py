@@ -20,7 +20,7 @@ DATAPACK = (
     "progress hashing podman",
     "files reference engine jsonfile",
     "yamlfile",
-    "bag web coco weights",
+    "bag web coco weights automation",
     "oci download workspace",
     "inspect page",
     "catalog registry",
@@ -28,7 +28,8 @@ DATAPACK = (
     "metadata signing",
     "targets verify",
     "build",
-    "rehearse report versions doctor",
+    "rehearse report ingress versions doctor",
+    "api",
     "cli",
     "__main__",
 )
