@@ -56,15 +56,15 @@ gpu: .venv/dev .venv/train  ## check and measure the trainers on a GPU, in six m
 
 docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/zensical build --strict --clean
 
 schema: .venv/ready  ## generate the JSON Schema of datasets.yml
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json
 
-reference: .venv/ready  ## generate the table of train.yml in docs/training.md, and docs/findings.md
-	sed -i '/^<!-- made by/q' docs/training.md
-	$(BIN)/python -m trainers.config >> docs/training.md
-	$(BIN)/python -m datapack.inspect.reference > docs/findings.md
+reference: .venv/ready  ## generate the table of train.yml in docs/reference/configuration.md, and docs/reference/findings.md
+	sed -i '/^<!-- made by/q' docs/reference/configuration.md
+	$(BIN)/python -m trainers.config >> docs/reference/configuration.md
+	$(BIN)/python -m datapack.inspect.reference > docs/reference/findings.md
 
 pin: .venv/ready  ## write the current digests of all base images into datasets.yml and the Dockerfiles
 	$(BIN)/datapack base

@@ -12,7 +12,8 @@ from datapack.catalog.sources import Source
 from datapack.cli.parser import make_parser
 from tests.conftest import PROJECT
 
-REFERENCE = (PROJECT / "docs/reference.md").read_text()
+CATALOG = (PROJECT / "docs/reference/catalog.md").read_text()
+COMMANDS = (PROJECT / "docs/reference/commands.md").read_text()
 
 
 def keys(schema: object) -> Iterator[str]:
@@ -29,13 +30,13 @@ def keys(schema: object) -> Iterator[str]:
 def test_the_reference_has_every_key_of_the_catalog():
     """A key that nobody can look up is no use."""
     schema = json.loads((PROJECT / "datapack/catalog/datasets.schema.json").read_text())
-    assert {key for key in keys(schema) if f"`{key}`" not in REFERENCE} <= {"datasets"}
+    assert {key for key in keys(schema) if f"`{key}`" not in CATALOG} <= {"datasets"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_row_of_a_kind_of_source_has_every_key(kind):
     """The keys stand in the row of their own kind: one of another kind may have the same name."""
-    (row,) = (line for line in REFERENCE.splitlines() if line.startswith(f"| `{kind}` | ") and line.count(" | ") == 2)
+    (row,) = (line for line in CATALOG.splitlines() if line.startswith(f"| `{kind}` | ") and line.count(" | ") == 2)
     fields = KINDS[kind].model_fields.keys() - Source.model_fields.keys() - {kind}
     assert {key for key in fields if f"`{key}`" not in row.split(" | ")[1]} == set()
 
@@ -52,7 +53,7 @@ def test_the_reference_has_every_option(name):
     """Each option of each command is in the reference, and each command in the README."""
     options = {option for action in commands()[name]._actions for option in action.option_strings}
     long = {option for option in options if option.startswith("--")} - {"--help"}
-    assert {option for option in long if not re.search(rf"{option}(?![a-z-])", REFERENCE)} <= {
+    assert {option for option in long if not re.search(rf"{option}(?![a-z-])", COMMANDS)} <= {
         "--full"
     }  # what `verify` does anyway
     assert f"`datapack {name}" in (PROJECT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""Findings: what may be wrong with a dataset. Each has a rule with a stable code, which docs/findings.md explains."""
+"""Findings: what may be wrong with a dataset. Each has a rule with a stable code, which docs/reference/findings.md explains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the reference of the findings, ``docs/findings.md``: ``python -m datapack.inspect.reference``."""
+"""Write the reference of the findings, ``docs/reference/findings.md``: ``python -m datapack.inspect.reference``."""
 
 from __future__ import annotations
 

@@ -113,9 +113,9 @@ def test_statement_matches_the_files_on_disk(catalog):
 
 def test_documented_example_is_valid():
     """The page behind the two URIs names them, and its example has the standard form and our fields."""
-    page = (PROJECT / "docs/provenance.md").read_text()
-    assert f"### `buildType`: `{BUILD_TYPE}`" in page
-    assert f"### `builder.id`: `{BUILDER}`" in page
+    page = (PROJECT / "docs/reference/provenance-fields.md").read_text()
+    assert f"## `buildType`: `{BUILD_TYPE}`" in page
+    assert f"## `builder.id`: `{BUILDER}`" in page
     example = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
     check_statement(example)
     definition = example["predicate"]["buildDefinition"]

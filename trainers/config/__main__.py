@@ -21,7 +21,7 @@ def table() -> str:
     parts = [_rows(Config)]
     for name, field in Config.model_fields.items():
         if section := _section(field):
-            parts.append(f"### `{name}`: {(section.__doc__ or '').rstrip('.')}\n\n{_rows(section)}")
+            parts.append(f"## `{name}`: {(section.__doc__ or '').rstrip('.')}\n\n{_rows(section)}")
     return "\n".join(parts)
 
 

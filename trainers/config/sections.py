@@ -1,6 +1,6 @@
 """The sections of `train.yml`: every key with its default and its valid values.
 
-The tables in `docs/training.md` are generated from them. Only `dataset` and `digest` have no default.
+The tables in `docs/reference/configuration.md` are generated from them. Only `dataset` and `digest` have no default.
 """
 
 from __future__ import annotations

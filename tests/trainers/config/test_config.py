@@ -129,15 +129,15 @@ def test_the_configuration_determines_the_run_name(tmp_path):
 
 
 def test_the_reference_is_generated_from_the_sections():
-    """The tables in docs/training.md are up to date, and every key has a description."""
-    written = (PROJECT / "docs" / "training.md").read_text().partition("from trainers/config/sections.py -->\n")[2]
+    """The tables in docs/reference/configuration.md are up to date, and every key has a description."""
+    written = (PROJECT / "docs/reference/configuration.md").read_text().partition("from trainers/config/sections.py -->\n")[2]
     assert written == f"{table()}\n"
     assert not re.search(r"\|\s*\|$", written, re.MULTILINE)
 
 
 def test_the_example_in_the_docs_is_valid(tmp_path):
-    """The configuration in docs/training.md is accepted."""
-    example = (PROJECT / "docs" / "training.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    """The configuration in docs/guides/training.md is accepted."""
+    example = (PROJECT / "docs/guides/training.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     assert load(tmp_path, example.replace("sha256:...", LEAST["digest"])).training.max_hours == 5.5
 
 

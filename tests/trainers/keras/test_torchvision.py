@@ -1,5 +1,5 @@
 """KerasHub's RetinaNet beside torchvision's: the same weights and images give the same numbers, where they are defined
-alike. `docs/training.md` says where they are not."""
+alike. `docs/guides/tensorflow.md` says where they are not."""
 
 import functools
 
