@@ -1,4 +1,4 @@
-"""Findings: what may be wrong with a dataset. Each has a rule with a stable code, which docs/reference/findings.md explains."""
+"""Findings: what may be wrong with a dataset. Each has a rule with a stable code: see docs/reference/findings.md."""
 
 from __future__ import annotations
 

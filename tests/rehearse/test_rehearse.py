@@ -185,7 +185,8 @@ def test_unsupported_flags(tmp_path, text, line):
 
 def test_the_reference_lists_every_flag():
     """The documentation lists exactly the flags that --opt-file supports."""
-    section = (PROJECT / "docs" / "reference" / "commands.md").read_text().split("## Flags of `--opt-file`")[1].split("\n## ")[0]
+    page = (PROJECT / "docs/reference/commands.md").read_text()
+    section = page.split("## Flags of `--opt-file`")[1].split("\n## ")[0]
     assert re.findall(r"^\| `--([a-z-]+)`", section, re.MULTILINE) == sorted(FLAGS)
 
 

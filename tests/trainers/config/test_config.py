@@ -130,7 +130,8 @@ def test_the_configuration_determines_the_run_name(tmp_path):
 
 def test_the_reference_is_generated_from_the_sections():
     """The tables in docs/reference/configuration.md are up to date, and every key has a description."""
-    written = (PROJECT / "docs/reference/configuration.md").read_text().partition("from trainers/config/sections.py -->\n")[2]
+    page = (PROJECT / "docs/reference/configuration.md").read_text()
+    written = page.partition("from trainers/config/sections.py -->\n")[2]
     assert written == f"{table()}\n"
     assert not re.search(r"\|\s*\|$", written, re.MULTILINE)
 
