@@ -56,7 +56,7 @@ gpu: .venv/dev .venv/train  ## check and measure the trainers on a GPU, in six m
 
 docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/zensical build --strict --clean
+	$(BIN)/zensical build --strict
 
 schema: .venv/ready  ## generate the JSON Schema of datasets.yml
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json

@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--arg-file", metavar="FILE", type=Path, help="arguments for the program, before those after --"
     )
-    parser.add_argument("--opt-file", metavar="FILE", type=Path, help="podman flags; the reference of commands lists them")
+    parser.add_argument("--opt-file", metavar="FILE", type=Path, help="podman flags; the reference lists them")
     parser.add_argument("--base", help=f"if the version is not in the engine yet: {BASE}")
     parser.set_defaults(after_stop="the container was removed", takes_arguments=True)
 
