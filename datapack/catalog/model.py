@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from datapack.catalog import model_section
+from datapack.catalog import about, model_section
+from datapack.catalog.about import Creator, Published, ResponsibleAI, Text
 from datapack.catalog.codes import NEEDS_CODE, Code
 from datapack.catalog.model_section import InputSize, ModelSection, TrainedOnDataset
 from datapack.catalog.models import model_problem
@@ -43,6 +44,7 @@ _FORMS = {  # each pattern in words, for errors
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
     URL: "an http or https URL",
     **FORMS,
+    **about.FORMS,
     **model_section.FORMS,
 }
 
@@ -90,6 +92,7 @@ class Version(StrictModel):
     sources: tuple[SourceEntry, ...] = Field(
         min_length=1, description="where its files come from; they are fetched in this order"
     )
+    published: Published | None = Field(None, description="when this version was published, if not with the dataset")
     model: ModelSection | None = Field(
         None, description="what its weights are, in a dataset of 'kind: model'; a 'run' source says it itself"
     )
@@ -118,6 +121,14 @@ class Dataset(StrictModel):
     homepage: str | None = Field(None, pattern=URL, description="a web page about the dataset")
     publisher: str | None = Field(None, min_length=1, description="the organisation that publishes the dataset")
     contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of the dataset")
+    description: Text | None = Field(None, description="what the dataset contains, in a few sentences")
+    creators: Annotated[tuple[Creator, ...], Field(min_length=1)] = Field(
+        (), description="who made the dataset: persons and organisations"
+    )
+    published: Published | None = Field(None, description="when it was published: a day, a month or a year")
+    keywords: Annotated[tuple[Text, ...], Field(min_length=1)] = Field((), description="words to find the dataset by")
+    citation: Text | None = Field(None, description="how to cite the dataset, in words or as BibTeX")
+    responsible_ai: ResponsibleAI | None = Field(None, description="what to know before training on the dataset")
     private: bool = Field(
         False, strict=True, description="whether its images must not be pushed to where anyone can pull them"
     )
@@ -297,19 +308,23 @@ _BELOW_VERSION: dict[Place, type[StrictModel]] = {
     ("model", "input"): InputSize,
     ("model", "trained_on"): TrainedOnDataset,
 }
+_BELOW_DATASET: dict[str, type[StrictModel]] = {"creators": Creator, "responsible_ai": ResponsibleAI}
 
 
 def _keys(file: YamlFile, place: Place) -> Iterable[str]:
     """Return the known keys at a place in a catalog."""
+    model: type[BaseModel] | None = None
     match place:
         case ():
-            return Catalog.model_fields
+            model = Catalog
         case ("defaults",):
-            return Defaults.model_fields
+            model = Defaults
         case ("datasets", _):
-            return Dataset.model_fields
+            model = Dataset
         case ("datasets", _, "versions", _, "sources", _):
-            return KINDS[kinds_of(file.get(place))[0]].model_fields
-        case ("datasets", _, "versions", _, *below) if tuple(below) in _BELOW_VERSION:
-            return _BELOW_VERSION[tuple(below)].model_fields
-    return ()
+            model = KINDS[kinds_of(file.get(place))[0]]
+        case ("datasets", _, "versions", _, *below):
+            model = _BELOW_VERSION.get(tuple(below))
+        case ("datasets", _, key, *_):
+            model = _BELOW_DATASET.get(str(key))
+    return model.model_fields if model else ()

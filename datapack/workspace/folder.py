@@ -123,6 +123,10 @@ class Workspace:
         """Return the path of the page of `datapack report`, which may have images of the data."""
         return self.root / "dist" / f"{reference.name}-{reference.version}.report.html"
 
+    def metadata(self, reference: Reference) -> Path:
+        """Return the folder of what `datapack metadata` writes."""
+        return self.root / "dist" / f"{reference.name}-{reference.version}.metadata"
+
     @property
     def writer(self) -> Path:
         """A note that says who is writing, for the error of another process."""

@@ -149,7 +149,7 @@ def test_version_can_be_made_from_source_objects():
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    license: MIT"),
-            ":7: datasets.reef: unknown key 'license': expected one of contact, homepage, kind, licence",
+            ":7: datasets.reef: unknown key 'license': expected one of citation, contact, creators",
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    private: perhaps"),

@@ -1,0 +1,65 @@
+"""`datapack metadata`: describe a version in the standard formats of catalogues, loaders and archives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapack.cli.answer import Answer
+from datapack.cli.options import add_command, console, short, workspace
+from datapack.text import counted, size
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.cli.options import Commands
+    from datapack.cli.output import Line
+    from datapack.metadata.write import WrittenMetadata
+
+_EXAMPLES = ("datapack metadata reef@v1", "datapack metadata reef@v1 --to reef-metadata")
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "metadata",
+        run,
+        summary="describe a fetched version in standard formats, outside its data",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("reference", metavar="REF", help="name@version")
+    parser.add_argument("--to", metavar="DIR", type=Path, help="the folder (default: dist/<name>-<version>.metadata)")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Write the metadata of a version."""
+    from datapack.metadata.write import write_metadata
+    from datapack.reference import Reference
+
+    reference, place = Reference.parse(options.reference), workspace(options)
+    folder = (options.folder / options.to).resolve() if options.to else None
+    with place.exclusive(f"metadata {reference}"):
+        written = write_metadata(place, reference, folder, reporter=console(options))
+    value = {
+        "reference": str(reference),
+        "digest": written.facts.digest,
+        "folder": str(written.folder) if written.files else None,
+        "files": list(written.files),
+        "record_sets": written.record_sets,
+        "left_out": written.left_out,
+        "missing": [each._asdict() for each in written.missing],
+    }
+    return Answer(value, _lines(written), status=1 if written.missing else 0)
+
+
+def _lines(written: WrittenMetadata) -> list[Line]:
+    facts = written.facts
+    folder = short(written.folder) if written.files else "none: answers are missing"
+    lines: list[Line] = [
+        f"metadata   {folder}",
+        f"dataset    {facts.digest}, {counted(facts.files, 'file')}, {size(facts.bytes)}",
+        *(f"wrote      {name}" for name in written.files),
+    ]
+    if written.left_out:
+        lines.append(f"left out   {counted(written.left_out, 'COCO file or table', 'COCO files and tables')}")
+    return [*lines, *(f"missing    {each}" for each in written.missing)]

@@ -1,0 +1,141 @@
+"""Writing the metadata of a version: a folder beside its image, outside the payload, so that no digest changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datapack.bag.bagit import Bag, reread_tags
+from datapack.bag.fetch_txt import FETCH, parse_fetch
+from datapack.catalog.lock import Lock
+from datapack.catalog.model import Catalog
+from datapack.errors import BagError, DatapackError
+from datapack.files import TEMPORARY_PREFIX, atomic_writer, disk_errors, sync_folder
+from datapack.metadata.answers import CROISSANT, Missing, missing_answers
+from datapack.metadata.content import read_content
+from datapack.metadata.croissant import croissant
+from datapack.metadata.facts import dataset_facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datapack.catalog.lock import LockEntry
+    from datapack.metadata.facts import DatasetFacts
+    from datapack.progress import Reporter
+    from datapack.reference import Reference
+    from datapack.workspace.folder import Workspace
+
+CROISSANT_FILE = "croissant.json"
+_OURS = frozenset({CROISSANT_FILE})  # what a folder of ours contains
+
+
+@dataclass(frozen=True)
+class WrittenMetadata:
+    """Metadata that was written."""
+
+    folder: Path
+    facts: DatasetFacts
+    files: tuple[str, ...]  # in the folder
+    missing: tuple[Missing, ...]  # why other formats were not written
+    record_sets: int
+    left_out: int  # COCO files and tables that are not described, as there are too many
+
+
+def write_metadata(
+    workspace: Workspace, reference: Reference, folder: Path | None = None, *, reporter: Reporter
+) -> WrittenMetadata:
+    """Write the metadata of a fetched version, in each format whose required answers the catalog gives.
+
+    Args:
+        workspace: where the version is; held by the caller.
+        reference: the version.
+        folder: where to; by default ``dist/<name>-<version>.metadata``.
+        reporter: shows progress.
+
+    Raises:
+        BagError: the version is not on this machine, its bag is damaged, or it is not what the lock says.
+        MismatchError: a file that was read differs from the bag's manifest.
+        DatapackError: the folder can't be written, or has other files.
+    """
+    entry, locked = Catalog.read(workspace.catalog).entry(reference), Lock.read(workspace.lock).entries.get(reference)
+    bag = _open(workspace, reference, locked)
+    folder = folder or workspace.metadata(reference)
+    _check_replaceable(folder)
+    facts = dataset_facts(entry, bag, locked)
+    missing = tuple(missing_answers(facts))
+    lacking = {name for each in missing for name in each.formats}
+    documents: dict[str, Any] = {}
+    left_out = 0
+    if CROISSANT not in lacking:
+        content = read_content(entry, bag, reporter)
+        left_out = content.left_out
+        urls = parse_fetch(reread_tags(bag).get(FETCH, b""))
+        documents[CROISSANT_FILE] = croissant(facts, content, _path_to(bag, folder, workspace), urls)
+    if documents:
+        _write(folder, documents)
+    sets = len(documents.get(CROISSANT_FILE, {}).get("recordSet", ()))
+    return WrittenMetadata(folder, facts, tuple(documents), missing, sets, left_out)
+
+
+def _open(workspace: Workspace, reference: Reference, locked: LockEntry | None) -> Bag:
+    path = workspace.bag(reference)
+    if not path.is_dir():
+        fix = f"run 'datapack fetch {reference}' first"
+        raise BagError("the version is not on this machine, so there is nothing to describe", where=reference, fix=fix)
+    bag = Bag.open(path)
+    if locked and locked.digest != bag.manifest.digest:
+        raise BagError(
+            "the bag is not what datasets.lock says",
+            where=path,
+            expected=locked.digest,
+            found=bag.manifest.digest,
+            fix=f"run 'datapack fetch {reference}' to see what changed",
+        )
+    return bag
+
+
+def _path_to(bag: Bag, folder: Path, workspace: Workspace) -> str:
+    """Return the path of the bag from a folder of the workspace; from another place, as if it were the default one."""
+    inside = folder.resolve().is_relative_to(workspace.root)
+    return os.path.relpath(bag.path, folder.resolve() if inside else workspace.root / "dist" / "metadata")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace anything but an empty folder, and one that datapack wrote."""
+    if not os.path.lexists(folder):
+        return
+    fix = "move it away, or choose another folder with --to"
+    if not folder.is_dir():
+        raise DatapackError("a file is where the metadata should go", where=folder, fix=fix)
+    if others := sorted({path.name for path in folder.iterdir()} - _OURS):
+        raise DatapackError("the folder has files that are no metadata", where=folder, found=others[0], fix=fix)
+
+
+def _write(folder: Path, documents: dict[str, Any]) -> None:
+    """Write a folder under another name, and then give it its own: nobody sees half of it."""
+    part = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    with disk_errors(folder, DatapackError):
+        try:
+            part.mkdir(parents=True)
+            for name, document in documents.items():
+                with atomic_writer(part / name) as file:
+                    file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+            _publish(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _publish(part: Path, folder: Path) -> None:
+    """Give a folder its name, and remove the one that had it."""
+    if folder.is_dir():
+        old = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old)
+    else:
+        part.rename(folder)
+    sync_folder(folder.parent)
