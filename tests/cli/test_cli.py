@@ -19,6 +19,7 @@ COMMANDS = (
     "fetch",
     "check",
     "report",
+    "metadata",
     "build",
     "push",
     "run",
