@@ -15,6 +15,7 @@ from urllib.parse import quote
 from datapack.bag.manifest import PAYLOAD
 from datapack.metadata.croissant_records import file_id, record_sets
 from datapack.metadata.media_types import JSON, table_type
+from datapack.metadata.schema_org import party_of
 from datapack.oci.spec import MANIFEST as IMAGE_MANIFEST
 from datapack.urls import hide_secrets
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from datapack.metadata.content import CocoFile, Content, TableFile
-    from datapack.metadata.facts import DatasetFacts, Party
+    from datapack.metadata.facts import DatasetFacts
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 BAG, IMAGE = "bag", "image"
@@ -80,8 +81,8 @@ def croissant(facts: DatasetFacts, content: Content, bag: str, urls: Mapping[str
         "version": semantic_version(facts.version),
         "license": [licence.url for licence in facts.licences] or facts.licence,
         "url": facts.homepage or facts.identifier,  # required
-        "creator": [_party(party) for party in facts.creators],
-        "publisher": {"@type": "sc:Organization", "name": facts.publisher} if facts.publisher else None,
+        "creator": [party_of(party) for party in facts.creators],
+        "publisher": {"@type": "Organization", "name": facts.publisher} if facts.publisher else None,
         "keywords": list(facts.keywords),
         "datePublished": facts.published,
         "citeAs": facts.cite_as,
@@ -99,15 +100,6 @@ def semantic_version(version: str) -> str:
     """Return a version as Croissant wants it: ``v1`` becomes ``1``; one that is no number stays as it is."""
     match = _SEMANTIC.fullmatch(version)
     return match[1] if match else version
-
-
-def _party(party: Party) -> dict[str, Any]:
-    found: dict[str, Any] = {"@type": "sc:Person" if party.is_person else "sc:Organization", "name": party.name}
-    if party.id:
-        found["sameAs" if not party.is_person else "url"] = party.id
-    if party.affiliation:
-        found["affiliation"] = {"@type": "sc:Organization", "name": party.affiliation}
-    return found
 
 
 def _distribution(facts: DatasetFacts, content: Content, bag: str, urls: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from datapack.catalog.sources import Source
     from datapack.reference import Reference
 
+_ADDRESS = re.compile(r"<[^<>]*>|\S+@\S+")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://datapack.github.io/dataset")
 
 
@@ -89,6 +91,11 @@ class DatasetFacts:
     @property
     def version(self) -> str:
         return self.reference.version
+
+    @property
+    def contact_name(self) -> str:
+        """The contact without an e-mail address, which the public need not have."""
+        return _ADDRESS.sub("", self.contact).strip() or "the contact of this copy"
 
     @property
     def year(self) -> str:

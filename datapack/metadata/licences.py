@@ -21,10 +21,14 @@ class Licence(NamedTuple):
 
 def licences_of(text: str) -> tuple[Licence, ...]:
     """Return the licences of an SPDX expression, in its order; none if it is something else, such as a sentence."""
+    from license_expression import ExpressionError
+
     licensing = _licensing()
-    if licensing.validate(text, strict=True).errors:
+    try:
+        parsed = licensing.parse(text, validate=True, strict=True)
+    except (ExpressionError, IndexError, RecursionError):  # it raises the second for '()'
         return ()
-    return tuple(map(Licence, dict.fromkeys(licensing.license_keys(text))))
+    return tuple(map(Licence, dict.fromkeys(licensing.license_keys(parsed))))
 
 
 @cache

@@ -15,9 +15,10 @@ from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import BagError, DatapackError
 from datapack.files import TEMPORARY_PREFIX, atomic_writer, disk_errors, sync_folder
-from datapack.metadata.answers import CROISSANT, Missing, missing_answers
+from datapack.metadata.answers import CROISSANT, DATACITE, Missing, missing_answers
 from datapack.metadata.content import read_content
 from datapack.metadata.croissant import croissant
+from datapack.metadata.datacite import datacite
 from datapack.metadata.facts import dataset_facts
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
 
-CROISSANT_FILE = "croissant.json"
-_OURS = frozenset({CROISSANT_FILE})  # what a folder of ours contains
+CROISSANT_FILE, DATACITE_FILE = "croissant.json", "datacite.json"
+_OURS = frozenset({CROISSANT_FILE, DATACITE_FILE})  # what a folder of ours contains
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def write_metadata(
         left_out = content.left_out
         urls = parse_fetch(reread_tags(bag).get(FETCH, b""))
         documents[CROISSANT_FILE] = croissant(facts, content, _path_to(bag, folder, workspace), urls)
+    if DATACITE not in lacking:
+        documents[DATACITE_FILE] = datacite(facts, is_model=entry.is_model)
     if documents:
         _write(folder, documents)
     sets = len(documents.get(CROISSANT_FILE, {}).get("recordSet", ()))

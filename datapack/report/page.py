@@ -15,6 +15,8 @@ from datapack.text import counted, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from markupsafe import Markup
+
     from datapack.inspect.findings import Finding
     from datapack.inspect.model import Survey
     from datapack.page.cells import Listing
@@ -43,6 +45,7 @@ class Head:
     missing: Listing
     missing_reasons: str
     model: ModelPage | None = None  # of a version that is a model
+    structured: Markup | str = ""  # schema.org's description, for search engines; no browser runs it
 
 
 def make_page(head: Head, survey: Survey, results: Sequence[Finding], shown: Shown, *, deep: bool) -> str:

@@ -13,6 +13,8 @@ from datapack.errors import BagError, DatapackError
 from datapack.files import atomic_writer, disk_errors, open_regular
 from datapack.inspect.check import check
 from datapack.inspect.survey import survey as look
+from datapack.metadata.facts import dataset_facts
+from datapack.metadata.schema_org import in_page, schema_org
 from datapack.report import facts
 from datapack.report.choice import choose
 from datapack.report.coco_lists import Lists
@@ -107,6 +109,7 @@ def _head(workspace: Workspace, entry: Entry, bag: Bag, lock: Lock, found: Surve
         missing=facts.missing(found.missing),
         missing_reasons=facts.missing_reasons(found.missing),
         model=model_page(bag) if entry.is_model else None,
+        structured=in_page(schema_org(dataset_facts(entry, bag, locked))),
     )
 
 
