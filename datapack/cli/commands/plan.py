@@ -19,6 +19,7 @@ _EXAMPLES = (
     "datapack plan reef@v1",
     "datapack plan reef@v1 docker://     # what a push would send",
     "datapack plan reef@v1 --refresh     # if every file is fetched again",
+    "datapack plan reef@v1 --visibility public   # in a job that everybody can read",
 )
 
 
@@ -37,16 +38,26 @@ def add(commands: Commands) -> None:
     parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
     parser.add_argument("--refresh", action="store_true", help="plan a fetch from the sources, even if the bag is here")
     parser.add_argument("--insecure", action="store_true", help=INSECURE)
+    parser.add_argument(
+        "--visibility",
+        metavar="WHO",
+        help="for a job: who can read it, private, internal or public; refuse private data unless it is private",
+    )
 
 
 def run(options: argparse.Namespace) -> Answer:
     """Plan a build."""
+    from datapack.automation.visibility import check_visibility
+    from datapack.catalog.model import Catalog
     from datapack.fetch.job import FetchOptions
     from datapack.reference import Reference
     from datapack.versions.plan import plan
     from datapack.versions.plan_table import table
 
     here, reference = workspace(options), Reference.parse(options.reference)
+    if options.visibility is not None:
+        dataset = Catalog.read(here.catalog).entry(reference).dataset
+        check_visibility(options.visibility, reference.name, dataset.licence, private=dataset.private)
     chosen = FetchOptions(refresh=options.refresh)
     found = plan(here, reference, target(options), console(options), chosen, insecure=options.insecure)
     lines: list[Line] = [*table(found, here.root)]
