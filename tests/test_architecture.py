@@ -1,6 +1,7 @@
 """The architecture: which package may import which. The lists below are the layout of the code, from the ground up."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -110,6 +111,14 @@ def test_a_package_imports_only_what_is_above_it_in_the_layout(package, rows):
         print(f"{package}, level {level:2}: {' '.join(sorted(name for name in found if found[name] == level))}")
     print(f"{package}: {len(found)} rooms, {len({arrow[1:] for arrow in arrows(package)})} arrows")
     assert max(found.values()) <= MOST_LEVELS
+
+
+@pytest.mark.parametrize(("package", "rows"), [("datapack", DATAPACK), ("trainers", TRAINERS)])
+def test_the_page_about_the_architecture_shows_this_layout(package, rows):
+    """The table of each program in the docs has the rows of its layout, in the same order, with the same rooms."""
+    _, _, section = (ROOT / "docs/architecture.md").read_text().partition(f"\n## {package}, from the ground up\n")
+    table = [line.split(" | ")[0] for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    assert [" ".join(re.findall(r"`(\w+)`", cell)) for cell in table] == list(rows)
 
 
 @pytest.mark.parametrize("package", ["datapack", "trainers"])
