@@ -60,6 +60,17 @@ class Creator(StrictModel):
         return self.person or self.organisation or ""
 
 
+class Requester(StrictModel):
+    """The person who asks to bring the dataset into a Trusted Research Environment."""
+
+    person: Text = Field(description="the name, as 'Family, Given'")
+    orcid: Annotated[str, Field(pattern=_ORCID), AfterValidator(_check_orcid)] | None = Field(
+        None, description="the ORCID iD"
+    )
+    affiliation: Text | None = Field(None, description="the person's organisation")
+    project: Text = Field(description="the project there that the person asks for")
+
+
 def _as_text(value: Any) -> Any:
     """Take a year without quotes as well."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from datapack.catalog import about, model_section
-from datapack.catalog.about import Creator, Published, ResponsibleAI, Text
+from datapack.catalog.about import Creator, Published, Requester, ResponsibleAI, Text
 from datapack.catalog.codes import NEEDS_CODE, Code
 from datapack.catalog.model_section import InputSize, ModelSection, TrainedOnDataset
 from datapack.catalog.models import model_problem
@@ -129,6 +129,9 @@ class Dataset(StrictModel):
     keywords: Annotated[tuple[Text, ...], Field(min_length=1)] = Field((), description="words to find the dataset by")
     citation: Text | None = Field(None, description="how to cite the dataset, in words or as BibTeX")
     responsible_ai: ResponsibleAI | None = Field(None, description="what to know before training on the dataset")
+    requested_by: Requester | None = Field(
+        None, description="who asks to bring the dataset into a Trusted Research Environment"
+    )
     private: bool = Field(
         False, strict=True, description="whether its images must not be pushed to where anyone can pull them"
     )
@@ -308,7 +311,11 @@ _BELOW_VERSION: dict[Place, type[StrictModel]] = {
     ("model", "input"): InputSize,
     ("model", "trained_on"): TrainedOnDataset,
 }
-_BELOW_DATASET: dict[str, type[StrictModel]] = {"creators": Creator, "responsible_ai": ResponsibleAI}
+_BELOW_DATASET: dict[str, type[StrictModel]] = {
+    "creators": Creator,
+    "requested_by": Requester,
+    "responsible_ai": ResponsibleAI,
+}
 
 
 def _keys(file: YamlFile, place: Place) -> Iterable[str]:

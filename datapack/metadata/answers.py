@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from datapack.metadata.facts import DatasetFacts
 
-CROISSANT, DATACITE = "Croissant", "DataCite"
+CROISSANT, DATACITE, RO_CRATE, FIVE_SAFES = "Croissant", "DataCite", "RO-Crate", "Five Safes"
 
 
 class Missing(NamedTuple):
@@ -21,7 +21,8 @@ class Missing(NamedTuple):
     formats: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.meaning}; {' and '.join(self.formats)} need it: add '{self.example}'"
+        need = f"{', '.join(self.formats)} need{'s' if len(self.formats) == 1 else ''} it"
+        return f"{self.key}: {self.meaning}; {need}: add {self.example}"
 
 
 def missing_answers(facts: DatasetFacts) -> Iterator[Missing]:
@@ -32,7 +33,11 @@ def missing_answers(facts: DatasetFacts) -> Iterator[Missing]:
         yield Missing(f"{place}.creators", "who made the dataset", example, (CROISSANT, DATACITE))
     if not facts.published:
         meaning = "when it was published"
-        yield Missing(f"{place}.published", meaning, "published: 2024-05-31", (CROISSANT, DATACITE))
+        yield Missing(f"{place}.published", meaning, "published: 2024-05-31", (CROISSANT, DATACITE, RO_CRATE))
     if not facts.publisher:
         meaning = "the organisation that publishes it"
         yield Missing(f"{place}.publisher", meaning, "publisher: My University", (DATACITE,))
+    if not facts.requester:
+        meaning = "who asks to bring it in, and for which project"
+        example = "requested_by: {person: 'Family, Given', affiliation: My University, project: My project}"
+        yield Missing(f"{place}.requested_by", meaning, example, (FIVE_SAFES,))

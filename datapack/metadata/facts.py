@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from datapack.bag.bagit import Bag
-    from datapack.catalog.about import Creator
+    from datapack.catalog.about import Creator, Requester
     from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
     from datapack.catalog.sources import Source
@@ -76,6 +76,8 @@ class DatasetFacts:
     published: str  # a day, a month or a year, as ISO 8601 writes them
     citation: str
     responsible_ai: Mapping[str, str]
+    requester: Party | None  # who asks to bring it into a Trusted Research Environment
+    project: str  # that it is asked for
     private: bool
     digest: str  # the dataset digest
     bytes: int  # of the payload
@@ -145,6 +147,8 @@ def dataset_facts(entry: Entry, bag: Bag, locked: LockEntry | None) -> DatasetFa
         published=entry.version.published or dataset.published or "",
         citation=dataset.citation or "",
         responsible_ai=about.model_dump(exclude_none=True) if about else {},
+        requester=_requester(dataset.requested_by) if dataset.requested_by else None,
+        project=dataset.requested_by.project if dataset.requested_by else "",
         private=dataset.private,
         digest=bag.manifest.digest,
         bytes=bag.bytes,
@@ -159,6 +163,12 @@ def _party(creator: Creator) -> Party:
     link = f"https://orcid.org/{creator.orcid}" if creator.orcid else ""
     link = f"https://ror.org/{creator.ror}" if creator.ror else link
     return Party(creator.name, bool(creator.person), link, creator.affiliation or "")
+
+
+def _requester(person: Requester) -> Party:
+    return Party(
+        person.person, True, f"https://orcid.org/{person.orcid}" if person.orcid else "", person.affiliation or ""
+    )
 
 
 def _related(entry: Entry) -> Iterator[Related]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -15,13 +16,17 @@ from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import BagError, DatapackError
 from datapack.files import TEMPORARY_PREFIX, atomic_writer, disk_errors, sync_folder
-from datapack.metadata.answers import CROISSANT, DATACITE, Missing, missing_answers
+from datapack.metadata.answers import CROISSANT, DATACITE, RO_CRATE, Missing, missing_answers
 from datapack.metadata.content import read_content
+from datapack.metadata.crate_bag import write_crate
 from datapack.metadata.croissant import croissant
 from datapack.metadata.datacite import datacite
 from datapack.metadata.facts import dataset_facts
+from datapack.metadata.ro_crate import is_five_safes
+from datapack.metadata.sha512 import sha512_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from datapack.catalog.lock import LockEntry
@@ -30,8 +35,8 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
 
-CROISSANT_FILE, DATACITE_FILE = "croissant.json", "datacite.json"
-_OURS = frozenset({CROISSANT_FILE, DATACITE_FILE})  # what a folder of ours contains
+CROISSANT_FILE, DATACITE_FILE, CRATE = "croissant.json", "datacite.json", "crate"
+_OURS = frozenset({CROISSANT_FILE, DATACITE_FILE, CRATE})  # what a folder of ours contains
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,21 @@ class WrittenMetadata:
     missing: tuple[Missing, ...]  # why other formats were not written
     record_sets: int
     left_out: int  # COCO files and tables that are not described, as there are too many
+    verified: bool  # whether every byte of the payload was read
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every format was written; the Five Safes profile is no format of its own."""
+        return len(self.files) == len(_OURS)
+
+    @property
+    def five_safes(self) -> bool:
+        """Whether the crate conforms to the Five Safes profile."""
+        return CRATE in self.files and is_five_safes(self.facts)
 
 
 def write_metadata(
-    workspace: Workspace, reference: Reference, folder: Path | None = None, *, reporter: Reporter
+    workspace: Workspace, reference: Reference, folder: Path | None = None, *, sha512: bool = False, reporter: Reporter
 ) -> WrittenMetadata:
     """Write the metadata of a fetched version, in each format whose required answers the catalog gives.
 
@@ -55,6 +71,7 @@ def write_metadata(
         workspace: where the version is; held by the caller.
         reference: the version.
         folder: where to; by default ``dist/<name>-<version>.metadata``.
+        sha512: whether the crate has a sha512 manifest of the payload, for which every file is read.
         reporter: shows progress.
 
     Raises:
@@ -78,10 +95,15 @@ def write_metadata(
         documents[CROISSANT_FILE] = croissant(facts, content, _path_to(bag, folder, workspace), urls)
     if DATACITE not in lacking:
         documents[DATACITE_FILE] = datacite(facts, is_model=entry.is_model)
-    if documents:
-        _write(folder, documents)
+    files = [*documents, *([] if RO_CRATE in lacking else [CRATE])]
+    if files:
+        with _new_folder(folder) as part:
+            for name, document in documents.items():
+                _write(part / name, document)
+            if CRATE in files:
+                write_crate(part / CRATE, facts, sha512_lines(bag, reporter) if sha512 else None)
     sets = len(documents.get(CROISSANT_FILE, {}).get("recordSet", ()))
-    return WrittenMetadata(folder, facts, tuple(documents), missing, sets, left_out)
+    return WrittenMetadata(folder, facts, tuple(files), missing, sets, left_out, sha512 and CRATE in files)
 
 
 def _open(workspace: Workspace, reference: Reference, locked: LockEntry | None) -> Bag:
@@ -118,18 +140,22 @@ def _check_replaceable(folder: Path) -> None:
         raise DatapackError("the folder has files that are no metadata", where=folder, found=others[0], fix=fix)
 
 
-def _write(folder: Path, documents: dict[str, Any]) -> None:
-    """Write a folder under another name, and then give it its own: nobody sees half of it."""
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder under another name, and then give it its own: nobody sees half of it."""
     part = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     with disk_errors(folder, DatapackError):
         try:
             part.mkdir(parents=True)
-            for name, document in documents.items():
-                with atomic_writer(part / name) as file:
-                    file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+            yield part
             _publish(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(path: Path, document: Any) -> None:
+    with atomic_writer(path) as file:
+        file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def _publish(part: Path, folder: Path) -> None:

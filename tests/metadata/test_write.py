@@ -40,8 +40,9 @@ def test_each_missing_answer_is_a_line(tmp_path):
         "datasets.odd.creators",
         "datasets.odd.published",
         "datasets.odd.publisher",
+        "datasets.odd.requested_by",
     ]
-    assert all(": add '" in line for line in missing)
+    assert all(": add " in line for line in missing)
 
 
 def test_a_changed_file_is_refused(tmp_path):

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from datapack.cli.output import Line
     from datapack.metadata.write import WrittenMetadata
 
-_EXAMPLES = ("datapack metadata reef@v1", "datapack metadata reef@v1 --to reef-metadata")
+_EXAMPLES = (
+    "datapack metadata reef@v1",
+    "datapack metadata reef@v1 --sha512  # also read every file, for the crate",
+    "datapack metadata reef@v1 --to reef-metadata",
+)
+
+_WHAT = {
+    "croissant.json": "croissant.json: Croissant 1.1",
+    "datacite.json": "datacite.json: DataCite 4.5",
+    "crate": "crate/: RO-Crate 1.2 as a BagIt bag",
+}
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +39,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("reference", metavar="REF", help="name@version")
     parser.add_argument("--to", metavar="DIR", type=Path, help="the folder (default: dist/<name>-<version>.metadata)")
+    parser.add_argument(
+        "--sha512", action="store_true", help="put the sha512 of every file of the payload into the crate"
+    )
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -39,17 +52,19 @@ def run(options: argparse.Namespace) -> Answer:
     reference, place = Reference.parse(options.reference), workspace(options)
     folder = (options.folder / options.to).resolve() if options.to else None
     with place.exclusive(f"metadata {reference}"):
-        written = write_metadata(place, reference, folder, reporter=console(options))
+        written = write_metadata(place, reference, folder, sha512=options.sha512, reporter=console(options))
     value = {
         "reference": str(reference),
         "digest": written.facts.digest,
         "folder": str(written.folder) if written.files else None,
         "files": list(written.files),
         "record_sets": written.record_sets,
+        "five_safes": written.five_safes,
+        "verified": written.verified,
         "left_out": written.left_out,
         "missing": [each._asdict() for each in written.missing],
     }
-    return Answer(value, _lines(written), status=1 if written.missing else 0)
+    return Answer(value, _lines(written), status=0 if written.is_complete else 1)
 
 
 def _lines(written: WrittenMetadata) -> list[Line]:
@@ -58,8 +73,13 @@ def _lines(written: WrittenMetadata) -> list[Line]:
     lines: list[Line] = [
         f"metadata   {folder}",
         f"dataset    {facts.digest}, {counted(facts.files, 'file')}, {size(facts.bytes)}",
-        *(f"wrote      {name}" for name in written.files),
+        *(f"wrote      {_WHAT[name]}" for name in written.files),
+        *(["profile    Five Safes RO-Crate 0.4"] if written.five_safes else []),
     ]
+    if written.verified:
+        lines.append("verified   every byte of the payload, for its sha512 manifest")
+    elif written.files:
+        lines.append("not read   files that are neither COCO files nor tables: their checksums are those of the bag")
     if written.left_out:
         lines.append(f"left out   {counted(written.left_out, 'COCO file or table', 'COCO files and tables')}")
     return [*lines, *(f"missing    {each}" for each in written.missing)]
