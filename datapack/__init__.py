@@ -1,3 +1,3 @@
 """Move a research dataset into a Trusted Research Environment as a verified import container."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

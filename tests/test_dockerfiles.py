@@ -139,6 +139,7 @@ def test_the_build_context_has_all_files_that_are_copied():
     assert allowed >= wanted
     assert {path for path in allowed if path.startswith("datapack")} - wanted == {
         "datapack/image/import-batch.sh",
+        "datapack/image/import-json.sh",
         "datapack/image/import.sh",
     }
 

@@ -3,4 +3,4 @@
 `commands` shows what the program does, in a dozen lines per command. Nothing imports torch before the data is checked.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

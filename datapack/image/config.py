@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datapack.image.kinds import (
+    BASE_VARIABLE,
     DATASET_VARIABLE,
     DIGEST_VARIABLE,
     MODEL_VARIABLE,
@@ -138,6 +139,8 @@ def compose(
     dataset_digest: str,
     layers: Sequence[Layer],
     descriptors: Sequence[Descriptor],
+    *,
+    names_base: bool = True,
 ) -> Image:
     """Compose an image.
 
@@ -148,10 +151,14 @@ def compose(
         dataset_digest: the digest of the bag's manifest.
         layers: the layers above the base, lowest first.
         descriptors: the same layers as written. They are uncompressed, so digest and diff_id are the same.
+        names_base: whether the import program is told the base, as those of datapack 0.1 were not.
     """
     config = base.config
     labels = {**labels, DIGEST_LABEL: dataset_digest}
     runtime = _runtime(config, reference, dataset_digest, runnable=RUNNABLE in labels)
+    if names_base and RUNNABLE not in labels:
+        base_name = "@".join(labels[label] for label in (BASE_NAME, BASE_DIGEST) if label in labels)
+        runtime["Env"].append(f"{BASE_VARIABLE}={base_name}")
     runtime["Labels"] = {**(runtime.get("Labels") or {}), **labels}
     if BASE_NAME not in labels:  # a name there would be that of the base's own base
         runtime["Labels"].pop(BASE_NAME, None)

@@ -10,6 +10,7 @@ unset IFS CDPATH ENV OPTIND # some engines pass the user's environment on
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec 2>&1 # one stream: of two, an engine's log may show a complaint of the shell after the last line
 
+VERSION=0.2.0        # the release of datapack that brought this program: raise it whenever one of its files changes
 BATCH_BYTES=33554432 # about this much is copied and then checked while it is still in memory
 BATCH_FILES=1000     # this many names fit on a command line
 PATIENCE=15          # seconds without a sign of life after which another import counts as dead
@@ -17,7 +18,7 @@ NAMED=10             # how many wrong files the log names
 
 usage() {
     cat <<'END'
-usage: import [--to DIR] [--jobs N] [--check] [--list] [--help]
+usage: import [--to DIR] [--jobs N] [--check] [--list] [--version] [--help]
 
 Copies the dataset in this image to DIR/<name>/<version>, a name that it gets once every byte is verified there.
 After a failure or a kill, run it again: it copies only what is missing.
@@ -26,8 +27,10 @@ After a failure or a kill, run it again: it copies only what is missing.
   --jobs N   copy and check N batches at once (default: one per core)
   --check    verify what is at the destination against this image; write nothing
   --list     show what this image contains
+  --version  show the version of this program, and the SHA-256 of its files
 
-The last line is IMPORT OK <dataset> <digest> or IMPORT FAILED: <why>. DIR/<name>/<version>.import.txt keeps the result.
+The last line is IMPORT OK <dataset> <digest> or IMPORT FAILED: <why>. DIR/<name>/<version>.import.txt keeps the result,
+and <version>.import.json keeps it for programs. The lines above IMPORT OK are there to be copied into a record.
 Exit status: 0 done or already there; 2 wrong usage; 3 no destination (not mounted, not writable); 4 no space;
 5 this image is damaged; 6 the copy differs; 7 something else is at the destination (it is left unchanged).
 Extra files in <version>.partial are not removed: the import names them and ends with 6.
@@ -72,6 +75,11 @@ list_dataset() {
     facts
 }
 
+show_version() {
+    echo "import $VERSION"
+    cd /usr/local/bin && sha256sum import import-batch import-json
+}
+
 # ---- The image
 
 find_image() {
@@ -79,6 +87,13 @@ find_image() {
     name=${dataset%@*} version=${dataset#*@}
     bag=/dataset/$name final=$to/$name/$version
     partial=$final.partial lock=$to/$name/.$version.lock
+    base=${DATAPACK_BASE-}
+    case $base in
+        *[![:graph:]]*) base='' base_name='' base_digest='' ;;
+        *@*) base_name=${base%@*} base_digest=${base##*@} ;;
+        sha256:*) base_name='' base_digest=$base ;; # of a base that was a folder
+        *) base_name=$base base_digest='' ;;
+    esac
     case $dataset in
         *[[:cntrl:]]* | */* | *@*@* | .* | *@.*) ;;
         ?*@?*) return ;;
@@ -94,10 +109,10 @@ check_image() {
     size=$(sed -n 's/^Payload-Oxum: //p' "$bag/bag-info.txt")
     bytes=${size%.*} files=${size#*.}
     case $bytes$files in '' | *[!0-9]*) fail 5 "this image is damaged: bag-info.txt does not give its size" ;; esac
-    licence=$(sed -n 's/^Licence: //p' "$bag/bag-info.txt")
+    licence=$(sed -n '/^Licence: /{s///p;q;}' "$bag/bag-info.txt")
     lines=$(lines | wc -l)
     [ "${lines:-0}" -gt 0 ] || fail 5 "this image is damaged: the files of its dataset cannot be listed"
-    total=$lines # set last: report shows the facts once there is a total
+    total=$lines # set last: a receipt has the facts once there is a total
 }
 
 # Prints everything to copy and check, as `<sha256>  <path>`: the payload, the tag files, the tag manifest itself.
@@ -112,7 +127,7 @@ find_destination() {
         if [ -L "$path" ] || { [ -e "$path" ] && [ ! -d "$path" ]; }; then fail 7 "$path is not a folder: move it away"; fi
     done
     try_to_write mkdir -p "$to/$name"
-    receipt=$to/$name/$version.import.txt
+    receipt=$to/$name/$version.import
 }
 
 # Whether $to is on a mount: the longest mount point above it is not / itself. mountinfo escapes spaces and backslashes.
@@ -269,28 +284,62 @@ facts() {
     echo "digest    $digest"
     echo "files     $files"
     echo "bytes     $bytes"
-    echo "licence   $licence"
+    printf 'licence   %s\n' "$licence" | shown
+    echo "base      ${base:-unknown}"
+    echo "program   import $VERSION"
 }
 
-report() {
+clock() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+
+# Sets what a receipt says besides its last line: $text for people, $json for programs. `describe STATUS LAST_LINE`
+describe() {
     read -r now _ </proc/uptime # since this machine started: it does not change when the clock is set
-    [ -z "$total" ] || { facts && echo "seconds   $((${now%.*} - ${start%.*}))"; }
-    echo "$1"
+    seconds=$((${now%.*} - ${start%.*})) ended=$(clock) user=$(id -u)
+    [ -z "$copied" ] || already=$((whole - copied))
+    [ -z "$total" ] || text=$(
+        facts
+        echo "started   $started"
+        echo "ended     $ended"
+        echo "seconds   $seconds"
+        echo "user      $user"
+        [ -z "$copied" ] || echo "copied    $copied of $total files, $already were there already"
+    )
+    [ -z "$receipt" ] || json=$(
+        /usr/local/bin/import-json format# 1 dataset "$dataset" digest "${total:+$digest}" files# "${total:+$files}" \
+            bytes# "${total:+$bytes}" licence "${total:+$licence}" base_name "$base_name" base_digest "$base_digest" \
+            program_version "$VERSION" started "$started" ended "$ended" seconds# "$seconds" user# "$user" \
+            copied# "$copied" already_there# "$already" status# "$1" result "$2"
+    ) || json=''
 }
 
-# Writes the end of the log as a receipt, if there is a place for one, and releases the lock.
+# Writes the receipts, if there is a place for them, and releases the lock. The two never disagree: the one for programs
+# is removed first and written last.
 close() {
     if [ -n "$receipt" ]; then
-        rm -f "$receipt.new" && (set -C && echo "$1" >"$receipt.new") && mv -fT "$receipt.new" "$receipt"
+        rm -f "$receipt.json" && put "$receipt.txt" "${text:+$text
+}$1" && [ -n "$json" ] && put "$receipt.json" "$json"
     fi 2>/dev/null
     [ -z "$heart" ] || kill "$heart" 2>/dev/null
     [ -z "$token" ] || ! holds_lock || rm -f "$lock"
 }
 
+# Replaces a file by a text, in one step. Nobody can guess the temporary name, so nobody has put anything there.
+put() {
+    read -r unique </proc/sys/kernel/random/uuid
+    (set -C && echo "$2" >"$1.$unique") && mv -fT "$1.$unique" "$1" && return
+    rm -f "$1.$unique"
+    return 1
+}
+
 end() {
-    said=$(report "$2")
-    close "$said"
-    echo "$said"
+    describe "$1" "$2"
+    close "$2"
+    [ "$1" != 0 ] || text="---- for the record: begin ----
+$text
+result    complete: every byte of it was verified in $final
+---- for the record: end ----"
+    [ -z "$text" ] || echo "$text"
+    echo "$2"
     exit "$1"
 }
 
@@ -303,9 +352,11 @@ succeed() { end 0 "IMPORT OK $dataset $digest"; }
 
 main() {
     read -r start _ </proc/uptime
-    command=copy to=/safe_outputs jobs=$(nproc) total='' receipt='' heart='' token=''
+    command=copy to=/safe_outputs jobs=$(nproc) started=$(clock) total='' receipt='' heart='' token=''
+    dataset='' base_name='' base_digest='' whole='' copied='' already='' text='' json=''
     exec 3>&1
-    trap 'close "$(report "IMPORT FAILED: stopped by a signal")"; exit 143' TERM
+    stopped="IMPORT FAILED: stopped by a signal"
+    trap 'describe 143 "$stopped"; close "$stopped"; exit 143' TERM
     while [ $# -gt 0 ]; do
         case $1 in --to | --jobs) [ $# -ge 2 ] || fail 82 "$1 needs a value; see import --help" ;; esac
         case $1 in
@@ -313,6 +364,7 @@ main() {
             --jobs) jobs=$2 && shift ;;
             --check) command=check ;;
             --list) command=list ;;
+            --version) show_version && exit ;;
             --help) usage && exit ;;
             *) fail 82 "unknown argument $1; import --help lists them" ;;
         esac
@@ -339,7 +391,7 @@ fi
 # signal that no program can catch, the last line says so. Nothing of the user's environment reaches it.
 trap 'echo "IMPORT FAILED: stopped (status $?): run it again, it continues from what has arrived"' EXIT
 setsid env -i PATH="$PATH" LC_ALL=C DATAPACK_DATASET="${DATAPACK_DATASET-}" DATAPACK_DIGEST="${DATAPACK_DIGEST-}" \
-    "$0" --session "$@" &
+    DATAPACK_BASE="${DATAPACK_BASE-}" "$0" --session "$@" &
 session=$!
 trap 'kill -TERM -- "-$session"' TERM INT HUP
 while wait "$session"; code=$?; kill -0 "$session" 2>/dev/null; do :; done

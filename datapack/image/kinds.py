@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 DATASET_VARIABLE = "DATAPACK_DATASET"
 DIGEST_VARIABLE = "DATAPACK_DIGEST"
+BASE_VARIABLE = "DATAPACK_BASE"  # of an import container: the base's name and digest, for the receipt
 MODEL_VARIABLE = "TRAINERS_MODEL"  # of a ready-to-run image: the folder of the bag with the model
 TRAINER_ENTRYPOINT = ["python", "-m", "trainers"]
 TRAINER_COMMAND = ["predict"]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PROGRAMS = {  # where each file of the import program goes
     "usr/local/bin/import": "import.sh",
     "usr/local/bin/import-batch": "import-batch.sh",
+    "usr/local/bin/import-json": "import-json.sh",
 }
 MOUNTS = ("safe_data", "safe_outputs", "scratch")  # where the Safe Haven mounts its folders
 FILE_MODE = 0o444
@@ -264,7 +265,7 @@ def _with_folders(files: Iterable[Member]) -> Iterator[Member]:
 
 
 def program_layer() -> Layer:
-    """Make the layer with the import program, in two files, and the mount points of the Safe Haven's folders."""
+    """Make the layer with the import program, in three files, and the mount points of the Safe Haven's folders."""
     contents = {path: Path(__file__).with_name(name).read_bytes() for path, name in PROGRAMS.items()}
     programs = [
         Member(path, PROGRAM_MODE, len(content), hashlib.sha256(content).hexdigest(), content)

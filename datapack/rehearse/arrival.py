@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DESTINATION = "/safe_outputs"  # where `import` copies to unless --to says otherwise
 
 _LIMIT = 1 << 20  # bytes of a receipt
-_ONLY_PRINTS = {"--list", "--help"}  # arguments of `import` with which it copies nothing
+_ONLY_PRINTS = {"--list", "--version", "--help"}  # arguments of `import` with which it copies nothing
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def verify_image(
     reference, digest = _dataset_of(image, where)
     parts = _parts_of(image, where)
     name, named = image.annotations.get(BASE_NAME, ""), image.annotations.get(BASE_DIGEST, "")
-    carrier = Carrier(image, reference, digest, parts.below, find_base(name, named))
+    carrier = Carrier(image, reference, digest, parts.below, find_base(name, named), bool(parts.earlier))
     with reporter.progress(f"verifying {where}", sum(layer.size for layer in image.layers), "B") as advance:
         content = read_layers(image, parts, dataset_folder(reference), mode, advance)
     scope: Scope = mode if mode == "full" or storage.seekable else "sizes"

@@ -27,7 +27,7 @@ from datapack.image.config import (
     compose,
     dataset_folder,
 )
-from datapack.image.kinds import DATASET_VARIABLE, DIGEST_VARIABLE, MODEL_VARIABLE, RUNNABLE
+from datapack.image.kinds import BASE_VARIABLE, DATASET_VARIABLE, DIGEST_VARIABLE, MODEL_VARIABLE, RUNNABLE
 from datapack.image.layers import data_layers, program_layer, tag_layer
 from datapack.image.stand_in import STAND_IN
 from datapack.oci.spec import MANIFEST
@@ -52,6 +52,7 @@ class Carrier:
     digest: str  # of the dataset
     below: int  # how many layers are the base's
     base: StoredImage | None
+    earlier: bool = False  # whether its import program is that of an earlier datapack
 
     @property
     def runnable(self) -> bool:
@@ -96,12 +97,17 @@ class Carrier:
         folder = dataset_folder(self.reference)
         carrying = [*data_layers(groups, Path(), folder), tag_layer({}, folder)]
         layers = carrying if self.runnable else [program_layer(), *carrying]
-        return compose(base, self.reference, self.image.annotations, self.digest, layers, above)
+        facts, names_base = self.image.annotations, not self.earlier or self._names_base
+        return compose(base, self.reference, facts, self.digest, layers, above, names_base=names_base)
+
+    @property
+    def _names_base(self) -> bool:
+        return any(line.startswith(f"{BASE_VARIABLE}=") for line in self.image.environment)
 
     def _derived(self) -> StoredImage:
         """Return the base as far as the image shows it: what remains without datapack's own."""
         image, config = self.image, self.image.config
-        names = (DATASET_VARIABLE, DIGEST_VARIABLE, *((MODEL_VARIABLE,) if self.runnable else ()))
+        names = (DATASET_VARIABLE, DIGEST_VARIABLE, MODEL_VARIABLE if self.runnable else BASE_VARIABLE)
         ours = tuple(f"{name}=" for name in names)
         runtime = {
             **(config.get("config") or {}),

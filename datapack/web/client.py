@@ -242,6 +242,6 @@ class Web:
 
 
 def user_agent(contact: str) -> str:
-    """Return the User-Agent: ``datapack/0.1.0 (+https://example.org; data@example.org)``."""
+    """Return the User-Agent: ``datapack/0.2.0 (+https://example.org; data@example.org)``."""
     plain = " ".join(contact.encode("ascii", "ignore").decode().replace("(", "").replace(")", "").split())
     return f"datapack/{__version__}" + (f" ({plain})" if plain else "")

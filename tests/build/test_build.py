@@ -101,7 +101,9 @@ def test_image_is_whole_and_says_what_it_is(fetched):
     assert "Cmd" not in runtime
     assert "User" not in runtime
     digest = fact(output, "dataset")
-    assert runtime["Env"] == ["PATH=/bin", "DATAPACK_DATASET=reef@v1", f"DATAPACK_DIGEST={digest}"]
+    own = ["DATAPACK_DATASET=reef@v1", f"DATAPACK_DIGEST={digest}"]
+    base = Layout(fetched.root / "base").image().digest
+    assert runtime["Env"] == ["PATH=/bin", *own, f"DATAPACK_BASE={base}"]
     for facts in (runtime["Labels"], image["annotations"]):
         assert facts["org.opencontainers.image.title"] == "A small reef"
         assert facts["org.opencontainers.image.licenses"] == "CC0-1.0"

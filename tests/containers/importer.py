@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from tests.containers.engines import Engine
 
 PROGRAM = PROJECT / "datapack" / "image" / "import.sh"
-PROGRAMS = (PROGRAM, PROGRAM.with_name("import-batch.sh"))
+PROGRAMS = (PROGRAM, PROGRAM.with_name("import-batch.sh"), PROGRAM.with_name("import-json.sh"))
+VERSION = re.findall(r"^VERSION=(\S+)", PROGRAM.read_text(), re.MULTILINE)[0]
 STRANGE_NAMES = [
     "-rf",
     "#hash%20!",
@@ -102,6 +104,11 @@ class Importer:
         return self.outputs / "reef" / "v1.import.txt"
 
     @property
+    def record(self) -> Path:
+        """The receipt for programs."""
+        return self.receipt.with_suffix(".json")
+
+    @property
     def ok(self) -> str:
         return f"IMPORT OK reef@v1 {self.digest}"
 
@@ -141,6 +148,7 @@ def flip(path: Path) -> None:
 def halve(final: Path) -> None:
     """Make a stopped import of a complete one: a file is missing, and another is cut short."""
     final.with_name("v1.import.txt").unlink()
+    final.with_name("v1.import.json").unlink()
     final.chmod(0o755)
     partial = final.rename(final.with_name("v1.partial"))
     images = partial / "data/images"

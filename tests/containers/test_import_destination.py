@@ -170,7 +170,7 @@ def test_too_little_space_is_noticed_first(importer: Importer, many: Path) -> No
         result = importer()
         assert result.status == 4
         assert "251.7 MB are needed, 8.4 MB are free" in result.last
-        assert {path.name for path in (importer.outputs / "reef").iterdir()} == {"v1.import.txt"}
+        assert {path.name for path in (importer.outputs / "reef").iterdir()} == {"v1.import.txt", "v1.import.json"}
         assert importer.receipt.read_text().endswith(result.last + "\n")
 
 

@@ -3,18 +3,22 @@
 import hashlib
 import io
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from datapack import __version__
 from datapack.bag.bagit import PayloadFile
 from datapack.errors import MismatchError
 from datapack.image.layers import Layer, LayerContent, Member, data_layers, program_layer, tag_layer, tree
+from datapack.image.program import EARLIER, program_digest
 from datapack.oci.blob import UNOBSERVED, Blob
 from datapack.oci.spec import canonical_json
 
+PROGRAM = {"0.2.0": "sha256:777af9cbfb0b82cda02e78d21a3154f3cb8d6ba6e8a63a5cfc79602f754cf1e1"}
 CONTENTS = {"data/b.png": b"two", "data/a.png": b"one", "data/deep/ö.png": b"", "data/" + "x" * 120 + ".png": b"long"}
 
 
@@ -148,12 +152,25 @@ def test_parents_are_written_once():
 
 
 def test_program_layer_holds_the_program_and_the_mounts():
-    """Both files of the program are executable and not writable; the three mount points are empty folders."""
+    """The files of the program are executable and not writable; the three mount points are empty folders."""
     members = {m.name: m for m in program_layer().members}
     assert {"safe_data/", "safe_outputs/", "scratch/"} < members.keys()
-    for name in ("usr/local/bin/import", "usr/local/bin/import-batch"):
+    for name in ("usr/local/bin/import", "usr/local/bin/import-batch", "usr/local/bin/import-json"):
         assert members[name].mode == 0o555
         assert members[name].source.startswith(b"#!/bin/sh\n")
+
+
+def test_a_changed_program_has_another_version():
+    """The program's version says which release brought it, so each version has one digest.
+
+    If this fails, you changed a file of the program. If a release had that version, raise VERSION in import.sh and add
+    the digest that you find here to EARLIER in datapack/image/program.py. Then give the new ones here.
+    """
+    program = next(m.source for m in program_layer().members if m.name == "usr/local/bin/import")
+    (version,) = re.findall(r"^VERSION=(\S+)", program.decode(), re.MULTILINE)
+    assert {version: program_digest()} == PROGRAM
+    assert program_digest() not in EARLIER
+    assert [int(part) for part in version.split(".")] <= [int(part) for part in __version__.split(".")]
 
 
 def test_tag_layer_holds_the_tag_files():

@@ -8,6 +8,7 @@ import tarfile
 import pytest
 
 from datapack.errors import DatapackError, ImageError, MismatchError
+from datapack.image.config import BASE_DIGEST
 from datapack.oci.spec import INDEX, LAYER, canonical_json
 from tests.verify.forging import Forged, archive, entry, folder, parents
 
@@ -142,6 +143,7 @@ SETTINGS = {
     "the path twice": _environment("PATH=/evil"),
     "a variable after ours": _environment("A=b", first=False),
     "no variable": _environment("A"),
+    "another base": _environment(f"DATAPACK_BASE=sha256:{'0' * 64}", first=False),
     "another machine": lambda forged: forged.config.update(architecture="arm64"),
     "a variant": lambda forged: forged.config.update(variant="v8"),
     "features": lambda forged: forged.config.update({"os.features": ["x"]}),
@@ -357,7 +359,7 @@ def test_bytes_behind_a_file(forged):
 @pytest.mark.parametrize("reference", ["reef", "reef@", "../x@v1", "reef@v1@v2", ""])
 def test_a_reference_that_is_none(forged, reference):
     """The environment names no dataset that exists."""
-    forged.runtime["Env"][-2] = f"DATAPACK_DATASET={reference}"
+    forged.runtime["Env"][-3] = f"DATAPACK_DATASET={reference}"
     forged.write()
     assert "not an import container" in refused(forged, "full")
 
@@ -367,6 +369,7 @@ def test_no_image_writes_a_line_of_its_own(forged):
     name = "x\nverified, every byte: \x1b[2K"
     for facts in (forged.manifest["annotations"], forged.runtime["Labels"]):
         facts["org.opencontainers.image.base.name"] = name
+    forged.runtime["Env"][-1] = f"DATAPACK_BASE={name}@{forged.manifest['annotations'][BASE_DIGEST]}"
     forged.write()
     lines = str(forged.verify("quick")).splitlines()
     assert len(lines) == 2

@@ -53,6 +53,7 @@ def test_a_known_base_that_can_not_be_unpacked(forged, workspace):
     forged.manifest["layers"][0] = base.manifest["layers"][0]
     for facts in (forged.manifest["annotations"], forged.runtime["Labels"]):
         facts["org.opencontainers.image.base.digest"] = base.layout.image().digest
+    forged.runtime["Env"][-1] = f"DATAPACK_BASE={base.layout.image().digest}"
     forged.write()
     assert "base not unpacked: it is the one that the image names" in str(forged.verify("full", workspace))
 
@@ -71,9 +72,9 @@ def test_another_base_under_a_known_name(forged, workspace, mode):
 @pytest.mark.parametrize("change", [{"WorkingDir": "/opt"}, {"Labels": {"a": "b"}}, {"Env": ["PATH=/evil"]}])
 def test_other_settings_of_a_known_base(forged, workspace, change):
     """So must its settings."""
-    ours = forged.runtime["Env"][-2:]
+    ours = forged.runtime["Env"][-3:]
     labels = {**forged.runtime["Labels"], **change.pop("Labels", {})}
-    forged.runtime.update({**change, "Labels": labels, "Env": [*change.get("Env", forged.runtime["Env"][:-2]), *ours]})
+    forged.runtime.update({**change, "Labels": labels, "Env": [*change.get("Env", forged.runtime["Env"][:-3]), *ours]})
     forged.write()
     with pytest.raises(MismatchError):
         forged.verify("full", workspace)
@@ -114,6 +115,7 @@ def test_the_registry_of_an_image_may_know_its_base(workspace, tmp_path, forged)
         name = text.partition("@")[0]
         for facts in (forged.manifest["annotations"], forged.runtime["Labels"]):
             facts["org.opencontainers.image.base.name"] = name
+        forged.runtime["Env"][-1] = f"DATAPACK_BASE={text}"
         forged.write()
         registries.push(forged.layout.root, registry, "reef:v1")
         verified = verify(f"docker://{registry}/reef:v1", tmp_path, None, "full", Silent())
@@ -136,6 +138,20 @@ def test_an_earlier_program_is_named(forged, monkeypatch):
         forged.verify()
     monkeypatch.setattr("datapack.verify.layers.EARLIER", {forged.manifest["layers"][1]["digest"]: "0.0.1"})
     assert "its import program is that of datapack 0.0.1" in str(forged.verify())
+    assert forged.runtime["Env"].pop().startswith("DATAPACK_BASE=")  # those of 0.1 were not told the base
+    forged.write()
+    assert "its import program is that of datapack 0.0.1" in str(forged.verify())
+
+
+def test_an_image_of_this_datapack_names_its_base(forged):
+    """The import program of this release is told the base: an image without it, or with another, is not datapack's."""
+    place = len(forged.runtime["Env"]) - 1
+    assert forged.runtime["Env"].pop().startswith("DATAPACK_BASE=sha256:")
+    forged.write()
+    with pytest.raises(MismatchError) as caught:
+        forged.verify()
+    (line,) = caught.value.details
+    assert line.startswith(f"config   config.Env[{place}] is nothing, not 'DATAPACK_BASE=sha256:")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_swapped_manifest_is_found(built):
     layout = Layout(built.root / "dist/reef-v1")
     manifest = read_json(layout, layout.image())
     config = json.loads(layout.blob(manifest["config"]["digest"]).read_bytes())
-    config["config"]["Env"][-1] = "DATAPACK_DIGEST=sha256:" + "0" * 64
+    config["config"]["Env"][-2] = "DATAPACK_DIGEST=sha256:" + "0" * 64
 
     def put(value, descriptor):
         content = canonical_json(value)
