@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datapack.bag.bagit import Bag, reread_tags
 from datapack.bag.fetch_txt import FETCH, parse_fetch
+from datapack.bag.listing import is_folder
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import BagError, DatapackError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datapack.reference import Reference
     from datapack.workspace.folder import Workspace
 
+_OWNER_ONLY = 0o700
 CROISSANT_FILE, DATACITE_FILE, CRATE = "croissant.json", "datacite.json", "crate"
 _OURS = frozenset({CROISSANT_FILE, DATACITE_FILE, CRATE})  # what a folder of ours contains
 
@@ -97,7 +98,7 @@ def write_metadata(
         documents[DATACITE_FILE] = datacite(facts, is_model=entry.is_model)
     files = [*documents, *([] if RO_CRATE in lacking else [CRATE])]
     if files:
-        with _new_folder(folder) as part:
+        with _new_folder(folder, private=entry.dataset.private) as part:
             for name, document in documents.items():
                 _write(part / name, document)
             if CRATE in files:
@@ -134,37 +135,37 @@ def _check_replaceable(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     fix = "move it away, or choose another folder with --to"
-    if not folder.is_dir():
-        raise DatapackError("a file is where the metadata should go", where=folder, fix=fix)
-    if others := sorted({path.name for path in folder.iterdir()} - _OURS):
+    if not is_folder(folder):
+        raise DatapackError("a file or a link is where the metadata should go", where=folder, fix=fix)
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)}
+    if others := sorted(names - _OURS):
         raise DatapackError("the folder has files that are no metadata", where=folder, found=others[0], fix=fix)
 
 
 @contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
+def _new_folder(folder: Path, *, private: bool) -> Iterator[Path]:
     """Make a folder under another name, and then give it its own: nobody sees half of it."""
-    part = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    part, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
+    for left in (part, old):  # of a run that was killed
+        _check_replaceable(left)
     with disk_errors(folder, DatapackError):
         try:
-            part.mkdir(parents=True)
+            _remove(part, old)
+            part.mkdir(parents=True, mode=_OWNER_ONLY if private else 0o777)
             yield part
-            _publish(part, folder)
+            if folder.is_dir():
+                folder.rename(old)
+            part.rename(folder)
+            sync_folder(folder.parent)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            _remove(part, old)
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(path: Path, document: Any) -> None:
     with atomic_writer(path) as file:
         file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
-
-
-def _publish(part: Path, folder: Path) -> None:
-    """Give a folder its name, and remove the one that had it."""
-    if folder.is_dir():
-        old = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-        folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old)
-    else:
-        part.rename(folder)
-    sync_folder(folder.parent)

@@ -199,7 +199,7 @@ def _bag_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
 
 
 def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
-    """Yield the default targets, what killed runs left of them, provenance, the report, and the rehearsals."""
+    """Yield the default targets, what killed runs left of them, provenance, report, metadata and rehearsals."""
     dists = [workspace.dist(reference, runnable=runnable) for runnable in (False, True)]
     rehearsals = workspace.rehearsals(reference)
     _check_folders(dists[0].parent, *dists, rehearsals.parent, rehearsals)
@@ -209,7 +209,7 @@ def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
     for dist in dists:
         beside = (".partial", _REMOVED, ".provenance.json")
         yield from _present(dist, *(dist.with_name(f"{dist.name}{ending}") for ending in beside))
-    yield from _present(workspace.report(reference), rehearsals)
+    yield from _present(workspace.report(reference), workspace.metadata(reference), rehearsals)
 
 
 def _own_caches(workspace: Workspace, reference: Reference) -> Iterator[Path]:

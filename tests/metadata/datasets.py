@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import yaml
@@ -36,14 +37,16 @@ def reef(root: Path) -> Catalog:
     return catalog
 
 
-def dataset(root: Path, files: Mapping[str, bytes], **keys: object) -> Catalog:
+def dataset(
+    root: Path, files: Mapping[str, bytes], *, version: Mapping[str, object] = MappingProxyType({}), **keys: object
+) -> Catalog:
     """Fetch ``odd@v1``, a dataset of these files; ``keys`` replace the answers, and None leaves one out."""
     for name, content in files.items():
         path = root / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     described = {"title": "An odd dataset", "licence": "CC-BY-4.0", **ANSWERS, **keys}
-    versions = {"v1": {"sources": [{"local": "source"}]}}
+    versions = {"v1": {**version, "sources": [{"local": "source"}]}}
     document = {
         "defaults": {"base": "oci:base"},
         "datasets": {"odd": {**{k: v for k, v in described.items() if v is not None}, "versions": versions}},

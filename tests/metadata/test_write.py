@@ -89,10 +89,43 @@ def test_only_its_own_folder_is_replaced(tmp_path):
     other.mkdir()
     (other / "thesis.tex").write_text("x")
     assert "thesis.tex" in catalog.fails("metadata", "odd@v1", "--to", "mine")
-    assert "a file is where" in catalog.fails("metadata", "odd@v1", "--to", "mine/thesis.tex")
+    assert "a file or a link is where" in catalog.fails("metadata", "odd@v1", "--to", "mine/thesis.tex")
+    (catalog.root / "dist").mkdir()
+    (catalog.root / "dist" / "odd-v1.metadata").symlink_to("../mine")
+    assert "a file or a link is where" in catalog.fails("metadata", "odd@v1")
     assert contents(other) == {"thesis.tex": b"x"}
     (catalog.root / "empty").mkdir()
     for _ in range(2):
         catalog.ok("metadata", "odd@v1", "--to", "empty")
     assert (catalog.root / "empty" / "croissant.json").is_file()
     assert catalog.leftovers() == []
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    """Folders of a run that was killed go away with the next one; `datapack remove` removes the metadata."""
+    catalog = dataset(tmp_path / "odd", FILES)
+    part = catalog.root / "dist" / "odd-v1.metadata.partial"
+    (part / "crate" / "data").mkdir(parents=True)
+    (part / ".datapack-0123456789abcdef").write_bytes(b"{")
+    (catalog.root / "dist" / "odd-v1.metadata.old").mkdir()
+    catalog.ok("metadata", "odd@v1")
+    assert [path.name for path in (catalog.root / "dist").iterdir()] == ["odd-v1.metadata"]
+    catalog.ok("remove", "odd@v1", "--dist", "--yes")
+    assert list((catalog.root / "dist").iterdir()) == []
+
+
+def test_only_the_owner_can_enter_the_metadata_of_private_data(tmp_path):
+    """The names of private files are for nobody else; other metadata is readable as usual."""
+    catalog = dataset(tmp_path / "odd", FILES, private=True)
+    catalog.ok("metadata", "odd@v1", "--sha512")
+    assert (catalog.root / "dist" / "odd-v1.metadata").stat().st_mode & 0o777 == 0o700
+    assert "Private" in read(catalog, "croissant.json")["conditionsOfAccess"]
+
+
+def test_a_model_is_described_too(tmp_path):
+    """Weights have the type Model; a dataset without COCO files and tables has no records."""
+    weights = {"model.safetensors": len(b"{}").to_bytes(8, "little") + b"{}"}
+    catalog = dataset(tmp_path / "odd", weights, kind="model", version={"model": {"architecture": "other"}})
+    catalog.ok("metadata", "odd@v1")
+    assert read(catalog, "datacite.json")["types"]["resourceTypeGeneral"] == "Model"
+    assert "recordSet" not in read(catalog, "croissant.json")
