@@ -25,7 +25,9 @@ def text_of(kind: str) -> str:
 
 
 def pins(path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    """Return the lines ``name==version`` of a list, without the hashes below them."""
+    lines = path.read_text().splitlines()
+    return [line.removesuffix(" \\") for line in lines if line and not line.startswith(("#", "    --hash="))]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,6 +66,25 @@ def test_every_package_has_one_version(path):
     assert all(PIN.fullmatch(line) for line in lines)
     names = [line.partition("==")[0].lower() for line in lines]
     assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: str(path.relative_to(DOCKER)))
+def test_every_package_has_its_hashes(path):
+    """Each package has the sha256 of the wheels that fit, sorted; what a list needs is written by `make lock`."""
+    text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE)
+    assert re.fullmatch(rf"(?:{PIN.pattern}(?: \\\n    --hash=sha256:[0-9a-f]{{64}})+\n)+", text)
+    for block in text.split("==")[1:]:
+        found = re.findall("sha256:([0-9a-f]+)", block)
+        assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pip_installs_only_wheels_with_a_hash(kind):
+    """Every pip of a Dockerfile checks hashes, takes wheels alone, and installs nothing that no list names."""
+    installs = text_of(kind).replace("\\\n", " ").count("pip install ")
+    flags = "--require-hashes --no-deps --no-cache-dir --only-binary :all:"
+    assert installs
+    assert text_of(kind).count(f"pip install {flags}") == installs
 
 
 def names(*path: str) -> set[str]:

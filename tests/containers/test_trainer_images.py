@@ -100,7 +100,7 @@ def test_the_packages_are_those_of_the_list(image: Image) -> None:
     """All other packages have the versions in the lists, whatever versions the base has."""
     lists = [PROJECT / "docker" / "requirements.txt", *(PROJECT / "docker" / image.kind).glob("*.txt")]
     lines = [line for path in lists for line in path.read_text().splitlines()]
-    wanted = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    wanted = dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line and not line.startswith("#"))
     code = "import sys, importlib.metadata as m; print(*(m.version(name) for name in sys.argv[1:]))"
     found = image.run("--entrypoint", "python", image.name, "-c", code, *wanted).split()
     assert dict(zip(wanted, found, strict=True)) == wanted
