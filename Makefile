@@ -129,7 +129,7 @@ release-check: .venv/ready  ## check that TAG=v0.2.0 is the version of the proje
 	@$(BIN)/python scripts/release_check.py
 
 lock: .venv/ready  ## write the hashes of all packages that images and scans install, after you change a version in a list
-	$(BIN)/python scripts/lock.py docker/requirements.txt docker/*/*.txt scripts/trivy.txt
+	$(BIN)/python scripts/lock.py docker/requirements.txt docker/*/*.txt scripts/trivy.txt datapack/automation/templates/trivy.txt
 
 clean:  ## remove everything that the other targets created
 	rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

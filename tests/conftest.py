@@ -27,6 +27,7 @@ SLOW_FILES = frozenset(
     PROJECT / "tests" / name
     for name in (
         "automation/test_image_chain.py",
+        "automation/test_pipeline_scripts.py",
         "build/test_diff.py",
         "build/test_private.py",
         "build/test_targets.py",

@@ -57,6 +57,18 @@ def commit_date(file: Path, commit: str) -> str | None:
     return written.splitlines()[-1] if written else None
 
 
+def commit_of(folder: Path, name: str) -> str | None:
+    """Return the full id of the commit that a branch, a tag or an id names; None if there is none."""
+    if name.startswith("-"):  # git would take it as an option
+        return None
+    return _git(folder / "any", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+
+def content_at(file: Path, commit: str) -> str | None:
+    """Return what a file contained in a commit, or None if it was not there."""
+    return _git(file.resolve(), "show", f"{commit}:./{file.name}")
+
+
 def first_day_of(file: Path, text: str) -> str | None:
     """Return the day, such as 2026-11-27, of the first commit that brought a text into a file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datapack.cli.answer import Answer
 from datapack.cli.options import add_command
@@ -12,10 +12,17 @@ if TYPE_CHECKING:
     import argparse
 
     from datapack.cli.options import Commands
+    from datapack.cli.output import Line
 
+SERVICES = ("github", "gitlab")  # of datapack.automation.files, which the help must not import
 _NOW = ("datasets.yml", ".gitignore")
 _LATER = ("datasets.lock", "data", ".dvc")  # git ignores the data itself, which DVC keeps
-_EXAMPLES = ("datapack init", "datapack init my-data")
+_EXAMPLES = (
+    "datapack init",
+    "datapack init my-data",
+    "datapack init --ci github    # also in a folder that has a catalog",
+    "datapack init --ci gitlab",
+)
 
 
 def add(commands: Commands) -> None:
@@ -23,14 +30,46 @@ def add(commands: Commands) -> None:
         commands, "init", run, summary="create a catalog, datasets.yml, in a folder", examples=_EXAMPLES
     )
     parser.add_argument("where", metavar="DIR", nargs="?", type=Path, default=Path(), help="the folder (default: this)")
+    parser.add_argument(
+        "--ci",
+        choices=SERVICES,
+        help="write a pipeline: a pull request shows plan, check and diff, a tag name@version builds, scans and pushes",
+    )
     parser.set_defaults(makes_folder=True)
 
 
 def run(options: argparse.Namespace) -> Answer:
-    """Create a catalog."""
-    from datapack.catalog.template import EXAMPLE, init
+    """Create a catalog, a pipeline, or both."""
+    from datapack.workspace.folder import CATALOG
 
     folder = (options.folder / options.where).resolve()
+    if options.ci is None:
+        return _catalog(folder)
+    lines: list[Line] = []
+    value: dict[str, Any] = {"folder": str(folder), "written": []}
+    pipeline = _pipeline(folder, options.ci)
+    if not (folder / CATALOG).exists():
+        started = _catalog(folder)
+        lines, value = [*started.lines], dict(started.value)
+    value = {**value, "written": [*value["written"], *pipeline], "ci": options.ci}
+    lines += [f"wrote {path}" for path in pipeline]
+    lines += ["the pipeline is there already, unchanged"] * (not pipeline)
+    lines += [
+        "Say in ci/requirements.txt where your datapack comes from; ci/review.sh and ci/release.sh run here, too.",
+        "Before the first tag: docs/guides/automate.md says which secrets and settings the service needs.",
+    ]
+    return Answer(value, lines)
+
+
+def _pipeline(folder: Path, service: str) -> list[str]:
+    from datapack.automation.files import write_pipeline
+
+    return [str(path) for path in write_pipeline(folder, service)]
+
+
+def _catalog(folder: Path) -> Answer:
+    from datapack.catalog.template import EXAMPLE, init
+
     outer = _outer(folder)
     written = init(folder)
     lines = [f"wrote {path}" for path in written]
