@@ -62,8 +62,9 @@ docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/zensical build --strict
 
-schema: .venv/ready  ## generate the JSON Schema of datasets.yml
+schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the record of an ingress
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json
+	$(BIN)/python -m datapack.ingress.record > datapack/ingress/record.schema.json
 
 reference: .venv/ready  ## generate the table of train.yml in docs/reference/configuration.md, and docs/reference/findings.md
 	sed -i '/^<!-- made by/q' docs/reference/configuration.md

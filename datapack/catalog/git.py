@@ -51,6 +51,17 @@ def last_commit(file: Path) -> Commit | None:
     return Commit(identity, f"{folder}{file.name}", bool(changes), _public(remote or ""))
 
 
+def checkout_of(file: Path) -> str | None:
+    """Return the commit that the folder of a file is a checkout of, with '+' if a file below the folder was changed.
+
+    None without git, outside a repository, or if the file is in none of its commits.
+    """
+    file = file.resolve()
+    identity = _git(file, "rev-parse", "HEAD") if _git(file, "ls-files", "--error-unmatch", file.name) else None
+    changes = _git(file, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return None if not identity or changes is None else f"{identity}{'+' if changes else ''}"
+
+
 def commit_date(file: Path, commit: str) -> str | None:
     """Return the day of a commit in the repository of a file, as the person who committed it wrote it: 2026-11-27."""
     written = _git(file.resolve(), "rev-list", "--max-count=1", "--format=%cs", commit)

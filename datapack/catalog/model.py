@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from datapack.catalog import about, model_section
 from datapack.catalog.about import Creator, Published, Requester, ResponsibleAI, Text
 from datapack.catalog.codes import NEEDS_CODE, Code
+from datapack.catalog.governance import Governance, Retention
 from datapack.catalog.model_section import InputSize, ModelSection, TrainedOnDataset
 from datapack.catalog.models import model_problem
 from datapack.catalog.origins import origin_problems
@@ -64,7 +65,7 @@ def _check_pinned(base: Any) -> Any:
     return base
 
 
-class Defaults(StrictModel):
+class Defaults(Governance):
     """Settings for all datasets of the catalog."""
 
     base: Annotated[str, BeforeValidator(_check_pinned)] = Field(
@@ -112,7 +113,7 @@ class Version(StrictModel):
         return {**({NEEDS_CODE: allowed} if allowed else {}), **self.silence}
 
 
-class Dataset(StrictModel):
+class Dataset(Governance):
     """What a dataset is and who is responsible for it, for all versions."""
 
     title: str = Field(min_length=1, description="a short description")
@@ -157,6 +158,11 @@ class Entry:
     @property
     def connections(self) -> int:
         return self.defaults.connections
+
+    @cached_property
+    def governance(self) -> Governance:
+        """The answers for information governance: the dataset's, and the defaults' where it has none."""
+        return self.dataset.answers_or(self.defaults)
 
     @property
     def is_model(self) -> bool:
@@ -315,6 +321,7 @@ _BELOW_DATASET: dict[str, type[StrictModel]] = {
     "creators": Creator,
     "requested_by": Requester,
     "responsible_ai": ResponsibleAI,
+    "retention": Retention,
 }
 
 
@@ -326,6 +333,8 @@ def _keys(file: YamlFile, place: Place) -> Iterable[str]:
             model = Catalog
         case ("defaults",):
             model = Defaults
+        case ("defaults", "retention"):
+            model = Retention
         case ("datasets", _):
             model = Dataset
         case ("datasets", _, "versions", _, "sources", _):

@@ -32,6 +32,9 @@ defaults:
   # registry: ghcr.io/your-namespace
   # Connections per host, at most.
   connections: 5
+  # For the record that governance keeps ('datapack ingress'): the answers for all datasets, or a dataset's own below.
+  # projects: [eidf123]  # the projects that may use the data
+  # retention: {{period: 3 years, reason: the data agreement}}  # or until: 2029-12-31
 
 datasets:
   {EXAMPLE}:
@@ -41,6 +44,9 @@ datasets:
     # homepage: https://example.org/my-dataset  # where to read about it
     # publisher: My University  # the organisation that publishes it
     # contact: Jo Data, jo@example.org  # who answers questions about it
+    # description: What the dataset contains, in a few sentences.
+    # owner: My University, data-office@example.org  # who decides on its use
+    # purpose: What the data is needed for in the Safe Haven.
     versions:
       v1:
         # Where the files come from: one source or several. Do not change a version that people use: add a v2.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 _FACTS = ("title", "licence", "private", "homepage", "publisher", "contact")
+_GOVERNANCE = ("owner", "purpose")
 _REPORT_LIMIT = 1 << 28  # bytes of a report of failures
 _REHEARSALS = 3  # shown: the last ones
 _RECEIPT_LIMIT = 1 << 20  # bytes
@@ -100,6 +101,7 @@ def _described(workspace: Workspace, entry: Entry, model: ModelFacts | None) -> 
         line = file.line((*place, "sources", number))
         sources.append({"kind": kind, "what": what, "into": source.into, "line": line})
     facts = {name: getattr(entry.dataset, name) for name in _FACTS}
+    facts |= entry.governance.model_dump(mode="json")
     facts |= {"kind": entry.dataset.kind, "model": model_json(model) if model else None}
     return {**facts, "line": file.line(place), "sources": sources, "base": entry.base}
 
@@ -254,6 +256,10 @@ def _catalog_lines(catalog: dict[str, Any] | None, model: ModelFacts | None) -> 
     access = "private: not everybody may have it" if catalog["private"] else "public"
     lines = [line for name in _FACTS if name != "private" for line in _labelled(name, catalog[name])]
     lines += _labelled("access", access)
+    lines += [line for name in _GOVERNANCE for line in _labelled(name, catalog[name])]
+    lines += _labelled("projects", ", ".join(catalog["projects"]))
+    if kept := catalog["retention"]:
+        lines += _labelled("retention", f"{kept['until'] or kept['period']}: {kept['reason']}")
     if catalog["kind"] == "model":
         lines += _model_lines(model)
     sources = [

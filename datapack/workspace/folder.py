@@ -127,6 +127,11 @@ class Workspace:
         """Return the folder of what `datapack metadata` writes."""
         return self.root / "dist" / f"{reference.name}-{reference.version}.metadata"
 
+    def ingress(self, reference: Reference, *, runnable: bool = False) -> Path:
+        """Return the folder of the record that `datapack ingress` writes of an image."""
+        image = self.dist(reference, runnable=runnable)
+        return image.with_name(f"{image.name}.ingress")
+
     @property
     def writer(self) -> Path:
         """A note that says who is writing, for the error of another process."""

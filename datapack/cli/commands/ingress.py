@@ -1,0 +1,87 @@
+"""`datapack ingress`: write the record that information governance keeps of a version and its image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datapack.cli.answer import Answer
+from datapack.cli.options import INSECURE, add_command, console, short, workspace
+from datapack.text import counted
+
+if TYPE_CHECKING:
+    import argparse
+
+    from datapack.cli.options import Commands
+    from datapack.cli.output import Line
+    from datapack.ingress.record import Record
+
+_EXAMPLES = (
+    "datapack ingress reef@v1",
+    "datapack ingress reef@v1 --draft                       # with blanks where answers are missing",
+    "datapack ingress reef@v1 --received 2026-11-28 --scan scan.json --sbom reef.cdx.json",
+    "datapack ingress reef@v1 --image docker://ghcr.io/you/reef:v1",
+)
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "ingress",
+        run,
+        summary="write the record that governance keeps, as Markdown, a page and JSON",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("reference", metavar="REF", help="name@version")
+    parser.add_argument("--to", metavar="DIR", type=Path, help="the folder (default: dist/<name>-<version>.ingress)")
+    image = "the image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://... (default: oci:dist/<name>-<version>)"
+    parser.add_argument("--image", default="", metavar="IMAGE", help=image)
+    received = "the day on which the data was received (default: when datasets.lock first had it, by git)"
+    parser.add_argument("--received", default="", metavar="YYYY-MM-DD", help=received)
+    parser.add_argument("--scan", type=Path, metavar="FILE", help="the result of a scan: Trivy's JSON")
+    parser.add_argument("--sbom", type=Path, metavar="FILE", help="the SBOM of the image: CycloneDX or SPDX as JSON")
+    parser.add_argument("--draft", action="store_true", help="leave blanks where the catalog lacks an answer")
+    parser.add_argument("--deep", action="store_true", help="decode every image for the checks")
+    quick = "check only names and sizes of the image; the record says that no byte was read"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--insecure", action="store_true", help=INSECURE)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Write the record of a version."""
+    from datapack.ingress.gather import Wanted, gather
+    from datapack.ingress.write import check_replaceable, write_record
+    from datapack.reference import Reference
+
+    place, folder = workspace(options), options.folder.resolve()
+    wanted = Wanted(
+        Reference.parse(options.reference),
+        image=options.image,
+        received=options.received,
+        scan=(folder / options.scan).resolve() if options.scan else None,
+        sbom=(folder / options.sbom).resolve() if options.sbom else None,
+        mode="quick" if options.quick else "full",
+        deep=options.deep,
+        draft=options.draft,
+        insecure=options.insecure,
+    )
+    with place.exclusive(f"ingress {wanted.reference}"):
+        if options.to:
+            check_replaceable((folder / options.to).resolve())
+        record = gather(place, wanted, folder, console(options))
+        runnable = record.image.kind == "ready-to-run model"
+        to = (folder / options.to).resolve() if options.to else place.ingress(wanted.reference, runnable=runnable)
+        written = write_record(record, to)
+    return Answer({"folder": str(to), "record": record.model_dump(mode="json")}, _lines(record, written))
+
+
+def _lines(record: Record, written: list[Path]) -> list[Line]:
+    lines: list[Line] = [f"wrote {short(path)}" for path in written]
+    guide = record.container_guide
+    counts = {status: sum(one.status == status for one in guide) for status in ("met", "not met", "not read")}
+    rules = ", ".join(f"{number} {status}" for status, number in counts.items())
+    lines.append(f"{record.reference}: {record.data.digest}, image {record.image.digest}")
+    lines.append(f"container guide: {rules}; {counted(len(record.checks.findings), 'finding')} of the checks")
+    if record.blank:
+        lines.append(f"a draft: {counted(len(record.blank), 'blank')} to fill in: {', '.join(record.blank)}")
+    return lines

@@ -1,0 +1,1 @@
+"""The record of an ingress: what information governance keeps about data that enters a Trusted Research Environment."""
