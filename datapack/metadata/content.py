@@ -186,7 +186,7 @@ class _Keys:
         """Return the keys whose values are all of one kind; a whole number is a number too."""
         if not self._is_sound or self._kinds is None:
             return ()
-        keys = ((key, _common(kinds)) for key, kinds in self._kinds.items())
+        keys = ((key, _common(key, kinds)) for key, kinds in self._kinds.items())
         return tuple(Key(key, kind) for key, kind in keys if kind != "other")
 
 
@@ -201,10 +201,10 @@ def _kind(value: Any) -> Kind:
     return "box" if len(value) == _SIDES else "numbers"
 
 
-def _common(kinds: set[Kind]) -> Kind:
-    """Return what values of these kinds all are."""
-    if len(kinds) == 1:
-        return next(iter(kinds))
+def _common(key: str, kinds: set[Kind]) -> Kind:
+    """Return what the values of a key all are, if they are of these kinds; four numbers are a box only as ``bbox``."""
     if kinds == {"whole number", "number"}:
         return "number"
-    return "numbers" if kinds == {"box", "numbers"} else "other"
+    if kinds <= {"box", "numbers"}:
+        return "box" if key == "bbox" and kinds == {"box"} else "numbers"
+    return next(iter(kinds)) if len(kinds) == 1 else "other"

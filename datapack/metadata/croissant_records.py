@@ -56,6 +56,7 @@ _USES = {  # what Croissant calls the usual parts of a split
     "test": "cr:TestSplit",
     "eval": "cr:TestSplit",
 }
+_IDS = {"whole number", "number"}  # some files have ids as floats
 _REFERENCES = {"image_id": "images", "category_id": "categories"}  # of annotations, to other lists' ids
 _NAMES = {"images": "The images that {} lists", "annotations": "The labels in {}", "categories": "The categories of {}"}
 
@@ -104,7 +105,7 @@ def _list(coco: CocoFile, name: str) -> dict[str, Any]:
 
 
 def _key(coco: CocoFile, name: str, key: Key) -> dict[str, Any]:
-    other = _REFERENCES.get(key.name, "") if name == "annotations" else ""
+    other = _REFERENCES.get(key.name, "") if name == "annotations" and key.kind in _IDS else ""
     reference = {"references": {"field": {"@id": _id(coco.path, other, "id")}}} if other in coco.identified else {}
     return {
         "@type": "cr:Field",
@@ -120,9 +121,11 @@ def _columns(table: TableFile) -> Iterator[dict[str, Any]]:
     """Yield a field for each column that its name identifies and whose type Croissant has."""
     path, columns = table.table.path, table.columns
     counts = Counter(column.name for column in columns)
+    # pandas calls the second column of a name 'name.1': a column that has this name itself becomes another.
+    unclear = {f"{name}.{number}" for name, count in counts.items() for number in range(1, count)}
     for column in columns:
         kind = _column_type(column)
-        if column.name and counts[column.name] == 1 and kind:
+        if column.name and counts[column.name] == 1 and column.name not in unclear and kind:
             yield {
                 "@type": "cr:Field",
                 "@id": _id(path, "rows", quote(column.name, safe="")),

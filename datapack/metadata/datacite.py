@@ -26,7 +26,7 @@ def datacite(facts: DatasetFacts, *, is_model: bool = False) -> dict[str, Any]:
         "publicationYear": facts.year,
         "version": facts.version,
         "url": facts.homepage,
-        "subjects": [{"subject": word} for word in dict.fromkeys(facts.keywords)],
+        "subjects": [{"subject": word} for word in facts.keywords],
         "contributors": [{"name": facts.contact_name, "contributorType": "ContactPerson"}] if facts.contact else [],
         "dates": [{"date": facts.published, "dateType": "Issued"}],
         "alternateIdentifiers": _identifiers(facts),
@@ -75,7 +75,9 @@ def _rights(facts: DatasetFacts) -> list[dict[str, str]]:
 
 
 def _descriptions(facts: DatasetFacts) -> list[dict[str, str]]:
-    found = [{"description": facts.description, "descriptionType": "Abstract"}]
-    for key, text in facts.responsible_ai.items():
-        found.append({"description": text, "descriptionType": "Methods" if key in _METHODS else "Other"})
-    return found
+    """Return what is said of the dataset; of two answers with the same words only one, as the schema wants it."""
+    kinds = {text: "Methods" if key in _METHODS else "Other" for key, text in facts.responsible_ai.items()}
+    return [
+        {"description": text, "descriptionType": kind}
+        for text, kind in {**kinds, facts.description: "Abstract"}.items()
+    ][::-1]

@@ -143,7 +143,7 @@ def dataset_facts(entry: Entry, bag: Bag, locked: LockEntry | None) -> DatasetFa
         publisher=dataset.publisher or "",
         contact=dataset.contact or "",
         creators=tuple(map(_party, dataset.creators)),
-        keywords=dataset.keywords,
+        keywords=tuple(dict.fromkeys(dataset.keywords)),
         published=entry.version.published or dataset.published or "",
         citation=dataset.citation or "",
         responsible_ai=about.model_dump(exclude_none=True) if about else {},

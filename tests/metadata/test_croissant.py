@@ -10,7 +10,13 @@ import sys
 import pytest
 import yaml
 
-from datapack.metadata.croissant import CONFORMS_TO, semantic_version
+from datapack.bag.bagit import Bag
+from datapack.catalog.model import Catalog as CatalogFile
+from datapack.metadata.content import read_content
+from datapack.metadata.croissant import CONFORMS_TO, croissant, semantic_version
+from datapack.metadata.facts import dataset_facts
+from datapack.progress import Silent
+from datapack.reference import Reference
 from tests.conftest import PROJECT
 from tests.metadata.datasets import dataset, read, reef
 
@@ -81,7 +87,7 @@ def test_tables_have_the_columns_and_rows_of_their_files(tmp_path):
     out = io.BytesIO()
     parquet.write_table(pyarrow.table({"depth": [1.5, 2.5], "dive": ["a", "b"], "list": [[1], [2]]}), out)
     files = {
-        "one.csv": b'id,"a, b",depth,ok,same,same,\n1,x,0.5,true,1,1,1\n2,"y ""z""",1.5,false,1,1,1\n',
+        "one.csv": b'id,"a, b",depth,ok,same,same,same.1,\n1,x,0.5,true,1,1,9,1\n2,"y ""z""",1.5,false,1,1,9,1\n',
         "two.tsv": "küste\tzahl\nLeith\t3\n".encode(),
         "three.parquet": out.getvalue(),
         "numbers.csv": b"1,2\n3,4\n",
@@ -164,7 +170,10 @@ def test_rows_that_differ_are_described_by_what_they_share(tmp_path):
         {"id": 1, "file_name": "a", "width": 1.0, "odd key": 1, "parent": 1},
         {"id": 1, "file_name": "b", "width": 2},
     ]
-    notes = [{"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4], "x": [1]}, {"id": 2, "image_id": 1, "bbox": [1], "x": "y"}]
+    notes = [
+        {"id": 1, "image_id": "1", "category_id": 2.0, "bbox": [1, 2, 3, 4], "quad": [1, 2, 3, 4], "x": [1]},
+        {"id": 2, "image_id": "1", "category_id": 3, "bbox": [1, 2, 3, 5], "quad": [1, 2, 3, 5], "x": "y"},
+    ]
     content = json.dumps({"images": images, "annotations": notes, "categories": [1, 2]}).encode()
     catalog = dataset(
         tmp_path / "odd", {"list.json": content, "other.json": b'{"images": 3}', "cut.json": content[:-9]}
@@ -173,7 +182,9 @@ def test_rows_that_differ_are_described_by_what_they_share(tmp_path):
     records = load(catalog.root / "dist" / "odd-v1.metadata" / "croissant.json")
     assert records.keys() == {"list.json/images", "list.json/annotations"}
     assert rows(records, "list.json/images")[1] == {"id": 1, "file_name": "b", "width": 2.0}
-    assert rows(records, "list.json/annotations")[0] == {"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4]}
+    quad = [1, 2, 3, 4]
+    first = {"id": 1, "image_id": "1", "category_id": 2, "bbox": quad, "quad": quad}
+    assert rows(records, "list.json/annotations")[0] == first
     document = read(catalog, "croissant.json")
     assert [each["@id"] for each in document["recordSet"] if "key" in each] == ["list.json/annotations"]
 
@@ -185,3 +196,15 @@ def test_rows_that_differ_are_described_by_what_they_share(tmp_path):
 def test_a_version_is_a_number_if_it_has_one(version, written):
     """A version that is a number after an optional v is written as that number."""
     assert semantic_version(version) == written
+
+
+def test_public_places_are_named_without_what_gives_access(tmp_path):
+    """The URL that a file was fetched from is named, without a password or a signature."""
+    catalog = dataset(tmp_path / "odd", {"train.json": json.dumps(COCO).encode()})
+    entry = CatalogFile.read(catalog.root / "datasets.yml").entry(Reference("odd", "v1"))
+    bag = Bag.open(catalog.root / "data" / "odd" / "v1")
+    urls = {"data/train.json": "https://me:secret@example.org/a b.json?X-Amz-Signature=secret&part=1"}
+    document = croissant(dataset_facts(entry, bag, None), read_content(entry, bag, Silent()), "bag", urls)
+    places = {each["sameAs"] for each in document["distribution"] if "sameAs" in each}
+    assert places == {"https://example.org/a%20b.json?part=1"}
+    assert "secret" not in json.dumps(document)

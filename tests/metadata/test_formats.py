@@ -15,7 +15,7 @@ FILES = {
     "notes": b"c",
 }
 EVIL = "</script><!--<script>alert(1)</script>\"'& %20 {{ 7 * 7 }} \u2028 ]]> Ωb"
-RESPONSIBLE = {"collection": EVIL, "biases": "Few crabs.", "personal_information": "None."}
+RESPONSIBLE = {"collection": EVIL, "biases": "Few crabs.", "personal_information": "None.", "uses": "None."}
 
 
 class _Scripts(HTMLParser):
@@ -55,7 +55,12 @@ def datacite_errors(document: dict) -> list[str]:
 @pytest.mark.parametrize("text", ["A small reef", EVIL.replace("\u2028", "")])
 def test_all_formats_say_the_same(tmp_path, text):
     """Title, description, people, dates, licence, size and digests are the same in each format."""
-    keys = {"title": text, "description": f"{text} again", "keywords": [text, "fish"], "responsible_ai": RESPONSIBLE}
+    keys = {
+        "title": text,
+        "description": f"{text} again",
+        "keywords": [text, "fish", "fish"],
+        "responsible_ai": RESPONSIBLE,
+    }
     licence = "CC-BY-NC-ND-4.0 AND CC-BY-ND-4.0"
     keys["responsible_ai"] = {key: value.replace("\u2028", "") for key, value in RESPONSIBLE.items()}
     catalog = dataset(tmp_path / "odd", FILES, licence=licence, citation=f"Cite {text}", **keys)
