@@ -79,8 +79,9 @@ images: .venv/ready  ## build the trainer images with podman or docker (ENGINE=.
 	$(if $(filter-out tf,$(IMAGES)),$(BIN)/datapack fetch resnet50@imagenet1k-v2)
 	scripts/images.sh $(ENGINE) $(IMAGES)
 
-scan:  ## write an SBOM of each trainer image to build/sbom, and list its known vulnerabilities: needs Trivy
-	scripts/scan.sh $(ENGINE) build/sbom $(IMAGES)
+scan: .venv/trivy  ## scan an image, ARCHIVE=..., or each trainer image; write results and SBOMs to build/scan. SCAN_DATABASE=no: offline
+	@if [ -n "$$ARCHIVE" ]; then $(BIN)/python scripts/scan.py here; \
+	else $(BIN)/python scripts/scan.py trainers $(ENGINE) $(IMAGES); fi
 
 # Images, step by step: what the workflows in .github/workflows run, here and there. Each step reads these variables from the
 # environment or the command line, and leaves its results in build/images. No recipe below expands one of them, as a name
@@ -90,6 +91,8 @@ scan:  ## write an SBOM of each trainer image to build/sbom, and list its known 
 #     BASE        of a data image: another base than the catalog's; of a model: the trainer image
 #     REGISTRY    where it is pushed: ghcr.io/your-namespace
 #     VISIBILITY  of the repository whose jobs do this: private data is built only if it is private
+#     SCAN_DATABASE  no: image-scan does not look for known vulnerabilities, and says so
+#     TRIVY       another scanner than the pinned one
 #     KEY         the private key that image-attest signs with; or SIGNING_KEY, the key itself
 export ENGINE
 
@@ -97,10 +100,10 @@ image-build: .venv/ready  ## build one image into an archive: IMAGE=data REF=ree
 	@$(BIN)/python scripts/image.py build
 
 image-scan: .venv/trivy  ## scan the archive of an image before anybody gets it: IMAGE=... REF=...
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/image.py scan
+	@$(BIN)/python scripts/image.py scan
 
 image-sbom: .venv/trivy  ## write the SBOM of the archive: IMAGE=... REF=...
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/image.py sbom
+	@$(BIN)/python scripts/image.py sbom
 
 image-push: .venv/ready  ## push the scanned image by its digest, under a tag that is free: IMAGE=... REF=... REGISTRY=...
 	@$(BIN)/python scripts/image.py push

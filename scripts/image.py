@@ -5,7 +5,8 @@
 The variables are those under "Images, step by step" in the Makefile.
 
 Each step leaves what the next ones need in ``build/images/NAME``: the archive ``image.tar``, ``image.json`` with its
-digest and its name in the registry, and ``sbom.cdx.json``. What was scanned is what is pushed: a push compares digests.
+digest and its name in the registry, ``scan.json``, and ``sbom.cdx.json``. What was scanned is what is pushed: a push
+compares digests.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 TRAINERS = ("nv-pyt", "pyt", "piped-pyt", "tf")
 IMAGES = ("data", "model", *TRAINERS)
 DATAPACK = (sys.executable, "-m", "datapack")
+SCAN = (sys.executable, "scripts/scan.py")
 REEF = Reference("reef", "v1")  # what the trainers are rehearsed with
 _VERSION = re.compile(r'^ARG [A-Z_]*_VERSION="(.*)"$', re.MULTILINE)
 _PATIENCE = 30  # seconds until podman's service must answer
@@ -84,7 +86,7 @@ class Order:
         """The tag: the version of the dataset, or the one in the trainer's Dockerfile."""
         if self.of_data:
             return self._parsed.version
-        return version_in(Path("docker", self.image, "Dockerfile"))
+        return version_in(self.dockerfile)
 
     @property
     def _parsed(self) -> Reference:
@@ -105,6 +107,15 @@ class Order:
     @property
     def sbom(self) -> Path:
         return self.folder / "sbom.cdx.json"
+
+    @property
+    def scanned(self) -> Path:
+        """The result of the scan."""
+        return self.folder / "scan.json"
+
+    @property
+    def dockerfile(self) -> Path:
+        return Path("docker", self.image, "Dockerfile")
 
     @property
     def pushed(self) -> ImageName:
@@ -172,13 +183,13 @@ def _build_trainer(order: Order) -> None:
 
 
 def scan(order: Order) -> None:
-    """Scan the archive: nothing with a known hole is pushed."""
-    run("scripts/scan-archive.sh", "scan", str(order.archive))
+    """Scan the archive: nothing with a known hole is pushed. SCAN_DATABASE=no does not look for those, and says so."""
+    run(*SCAN, "scan", str(order.archive), str(order.scanned), str(order.dockerfile))
 
 
 def sbom(order: Order) -> None:
     """Write what is in the archive, for those who must know it later."""
-    run("scripts/scan-archive.sh", "sbom", str(order.archive), str(order.sbom))
+    run(*SCAN, "sbom", str(order.archive), str(order.sbom))
 
 
 def push(order: Order) -> None:

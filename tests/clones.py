@@ -43,7 +43,7 @@ def make_clone(root: Path, **variables: str) -> Clone:
     """Copy what the targets need; mark what they would install as installed."""
     for name in ("scripts", "examples", "docker"):
         shutil.copytree(PROJECT / name, root / name)
-    for name in ("Makefile", "datasets.yml", "pyproject.toml"):
+    for name in ("Makefile", "datasets.yml", "pyproject.toml", ".trivyignore.yaml"):
         shutil.copy(PROJECT / name, root)
     (root / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():

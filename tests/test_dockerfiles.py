@@ -1,6 +1,5 @@
 """The Dockerfiles of the trainers: they install the same program, and every package is pinned."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -197,65 +196,6 @@ def test_no_image_is_based_on_an_unpinned_base(clone):
     done = build(clone, "echo", *KINDS)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "docker/pyt/Dockerfile: the base is not pinned by its digest: run 'make pin' first\n"
-
-
-TRIVY = """#!/bin/sh
-echo "$@" >> trivy.log
-case $1 in
-    image) test -f "$3" && echo '{}' > "$7" ;;
-    sbom) case $7 in *nv-pyt*) exit "${FOUND:-0}" ;; esac ;;
-esac
-"""
-ENGINE = """#!/bin/sh
-test "$1 $2" = "save --output" && : > "$3"
-"""
-
-
-def scan(clone, *images: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run scripts/scan.sh with a fake engine and a fake Trivy that finds ``FOUND`` in nv-pyt."""
-    tools = clone / "tools"
-    tools.mkdir(exist_ok=True)
-    for name, text in (("trivy", TRIVY), ("engine", ENGINE)):
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    command = [PROJECT / "scripts" / "scan.sh", "engine", "sbom", *images]
-    variables = {"PATH": f"{tools}:{os.environ['PATH']}", **environment}
-    return subprocess.run(command, cwd=clone, env=variables, capture_output=True, text=True, check=False)
-
-
-def test_a_scan_leaves_an_sbom_of_each_image(clone):
-    """Each SBOM is named after its image's tag; the remains of a killed scan are gone."""
-    (clone / "sbom" / ".scan").mkdir(parents=True)
-    (clone / "sbom" / ".scan" / "image.tar").write_text("half of one")
-    done = scan(clone, *KINDS)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in (clone / "sbom").iterdir()} == {f"{kind}-{__version__}.cdx.json" for kind in KINDS}
-
-
-def test_a_critical_vulnerability_fails_the_scan_after_all_images(clone):
-    """The image is named, and the other images were scanned too."""
-    done = scan(clone, *KINDS, FOUND="9")
-    assert done.returncode == 1
-    expected = f"do not release: nv-pyt:{__version__}: use a newer base or newer requirements\n"
-    assert done.stderr == expected
-    assert len((clone / "trivy.log").read_text().splitlines()) == 2 * len(KINDS)
-
-
-def test_a_failed_scan_is_not_a_finding(clone):
-    """If Trivy itself fails, the scan ends with its status and reports nothing about the image."""
-    done = scan(clone, *KINDS, FOUND="1")
-    assert (done.returncode, done.stderr) == (1, "")
-    assert len((clone / "trivy.log").read_text().splitlines()) == 2
-
-
-def test_without_trivy_the_scan_fails(clone):
-    """A missing Trivy is an error, not a scan without findings."""
-    command = ["/bin/sh", PROJECT / "scripts" / "scan.sh", "engine", "sbom", "pyt"]
-    done = subprocess.run(command, cwd=clone, env={"PATH": ""}, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (
-        1,
-        "trivy is not installed, so no image was scanned: see https://trivy.dev\n",
-    )
 
 
 def test_a_failed_build_ends_the_script(clone):
