@@ -13,7 +13,6 @@ from datapack import __version__
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.oci.archive import Archive
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import find_referrers
 from tests import registries
 from tests.conftest import PROJECT, Catalog
 
@@ -109,8 +108,10 @@ def test_only_an_sbom_is_attached_as_one(registry: str, fetched: Catalog, tmp_pa
     sbom, there = tmp_path / "sbom.json", ImageName.parse(f"{registry}/pyt@{digest}")
     sbom.write_text(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6"}))
     assert attach_sbom(sbom, there) == attach_sbom(sbom, there)
-    image = RemoteImage.find(Repository(RegistryClient(there)))
-    assert len(list(find_referrers(image))) == 1
+    listed = Repository(RegistryClient(there)).manifest(
+        digest.replace(":", "-")
+    )  # Debian's registry keeps no list itself
+    assert [entry["artifactType"] for entry in json.loads(listed)["manifests"]] == ["application/vnd.cyclonedx+json"]
     sbom.write_text("{}")
     with pytest.raises(ImageError, match="not an SBOM: expected CycloneDX in JSON"):
         attach_sbom(sbom, there)
