@@ -9,6 +9,7 @@ from datapack.errors import BagError, ManifestError
 from datapack.registry.referrers import provenance
 from datapack.signing.artifact import kept_signatures
 from datapack.signing.files import files_beside
+from datapack.signing.provenance import ProvenanceSubject
 from datapack.signing.subject import DatasetSubject, ImageSubject
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def attachments(
     yield provenance(statement)
     layout = workspace.dist(entry.reference, runnable=image.runnable)
     kept = [*files_beside(workspace.bag(entry.reference)), *files_beside(layout)]
-    subjects: list[Subject] = [DatasetSubject(str(entry.reference), bag.manifest.digest), ImageSubject(image.digest)]
+    subjects: list[Subject] = [
+        DatasetSubject(str(entry.reference), bag.manifest.digest),
+        ImageSubject(image.digest),
+        ProvenanceSubject(image.digest, statement),
+    ]
     yield from kept_signatures(kept, subjects, reporter)
     if entry.is_model:
         yield from _modelpack(entry, bag, image, layers, descriptors, reporter)

@@ -21,7 +21,7 @@ from datapack.oci.image import read_json, read_part
 from datapack.oci.spec import INDEX, MANIFEST, STATEMENT, Descriptor, canonical_json, parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sized
 
     from datapack.registry.image import RemoteImage
     from datapack.registry.name import ImageName
@@ -146,7 +146,8 @@ def statements(image: RemoteImage) -> list[bytes]:
     """Return the in-toto statements that are attached to an image, each checked against its own digest."""
     entries = _attached(image, {STATEMENT})
     layers = [layer for entry in entries for layer in _list(read_json(image, entry).get("layers"))]
-    return [read_part(image, Descriptor.parse(layer, image.repository.name)) for layer in layers[:_MOST]]
+    _check_number(layers, image)
+    return [read_part(image, Descriptor.parse(layer, image.repository.name)) for layer in layers]
 
 
 def find_layers(image: RemoteImage, media_type: str) -> list[Descriptor]:
@@ -156,7 +157,9 @@ def find_layers(image: RemoteImage, media_type: str) -> list[Descriptor]:
     """
     entries = _attached(image, {media_type, EMPTY.media_type, None})
     layers = [layer for entry in entries for layer in _list(read_json(image, entry).get("layers"))]
-    return [Descriptor.parse(layer, image.repository.name) for layer in layers if _has_type(layer, media_type)]
+    found = [Descriptor.parse(layer, image.repository.name) for layer in layers if _has_type(layer, media_type)]
+    _check_number(found, image)
+    return found
 
 
 def _has_type(layer: Any, media_type: str) -> bool:
@@ -169,9 +172,14 @@ def _attached(image: RemoteImage, types: Collection[str | None]) -> list[Descrip
     listed = repository.find_referrers(subject)
     index = (_read_tag(repository, subject) or {}) if listed is None else {"manifests": listed}
     entries = {entry["digest"]: entry for entry in _entries(index) if entry.get("artifactType") in types}
-    if len(entries) > _MOST:
-        raise ImageError("too many statements are attached to the image", where=repository.name, found=len(entries))
+    _check_number(entries, image)
     return [Descriptor.parse(entry, repository.name) for entry in entries.values()]
+
+
+def _check_number(found: Sized, image: RemoteImage) -> None:
+    if len(found) > _MOST:
+        what, expected = "too many statements are attached to the image", f"at most {_MOST}"
+        raise ImageError(what, where=image.repository.name, expected=expected, found=len(found))
 
 
 def check_statements(image: RemoteImage) -> int:

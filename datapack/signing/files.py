@@ -25,6 +25,11 @@ def own_file(path: Path) -> Path:
     return path.with_name(f"{path.name}{ENDING}")
 
 
+def provenance_file(file: Path) -> Path:
+    """Return where the signature of an image's provenance is written, beside that of the image itself."""
+    return file.with_name(f"{file.name.removesuffix(ENDING)}.provenance{ENDING}")
+
+
 def files_beside(path: Path) -> list[Path]:
     """Return the files with signatures of a bag, a layout or an archive, sorted; folders are none."""
     if not path.parent.is_dir():

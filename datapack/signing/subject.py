@@ -1,4 +1,4 @@
-"""What is signed: a dataset, by the sha256 of each of its files, or an image, by its digest.
+"""What is signed: a dataset, by the sha256 of each of its files, or an image, by its digest, or an image's provenance.
 
 A subject makes the statement that is signed, and compares a statement that somebody else signed with itself.
 """
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
 MODEL_SIGNING = "https://model_signing/signature/v1.0"  # the predicate types of the statements
 COSIGN = "https://sigstore.dev/cosign/sign/v1"
-_OTHERS = {  # what a signature is of that is not of the subject's kind
-    MODEL_SIGNING: "it is of the files of a dataset only, not of an image",
-    COSIGN: "it is of an image, not of the files of a dataset",
-}
+SLSA = "https://slsa.dev/provenance/v1"
+_KINDS = {MODEL_SIGNING: "the files of a dataset", COSIGN: "an image", SLSA: "an image's provenance"}
 _HASH = "sha256"
 #: How model-signing has hashed: each file, whole.
 _SERIALIZATION = {"method": "files", "hash_type": _HASH, "allow_symlinks": False}
@@ -37,7 +35,7 @@ class Subject(Protocol):
 
     @property
     def what(self) -> str:
-        """What it is: ``dataset`` or ``image``."""
+        """What it is: ``dataset``, ``image`` or ``provenance``."""
 
     @property
     def digest(self) -> str:
@@ -157,7 +155,9 @@ def read_fault(subject: Subject, statement: Mapping[str, Any]) -> str:
     """Say why a statement is not about exactly this subject; empty if it is. Anyone may have written the statement."""
     if statement.get("predicateType") != subject.predicate_type:
         kind = statement.get("predicateType")
-        return _OTHERS.get(str(kind), f"it is a statement of another kind, {kind!r:.100}")
+        if isinstance(kind, str) and kind in _KINDS:
+            return f"it is of {_KINDS[kind]}, not of {_KINDS[subject.predicate_type]}"
+        return f"it is a statement of another kind, {kind!r:.100}"
     try:
         return subject.fault(statement)
     except (KeyError, TypeError, ValueError, AttributeError, DatapackError) as error:

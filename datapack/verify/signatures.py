@@ -5,6 +5,7 @@ They are looked for under the digest that was verified, so it does not matter wh
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,23 +13,26 @@ from datapack.bag.any_bag import AnyBag
 from datapack.bag.bagit import IDENTIFIER
 from datapack.bag.manifest import PAYLOAD
 from datapack.errors import DatapackError, ImageError, MismatchError, SignatureError
+from datapack.files import read_limited
 from datapack.oci.archive import Archive
 from datapack.oci.boundary import boundary
 from datapack.oci.image import read_json, read_part
 from datapack.oci.index import entries_of
 from datapack.oci.layout import Layout
-from datapack.oci.spec import Descriptor
+from datapack.oci.spec import STATEMENT, Descriptor
 from datapack.reference import Reference
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import attach, find_layers
+from datapack.registry.referrers import attach, find_layers, statements
 from datapack.signing.artifact import signature
 from datapack.signing.bundle import BUNDLE, LIMIT, Bundle
 from datapack.signing.check import Found, Valid, require_valid
-from datapack.signing.files import files_beside, own_file, read_found, write_bundle
+from datapack.signing.files import files_beside, own_file, provenance_file, read_found, write_bundle
+from datapack.signing.provenance import ProvenanceSubject
 from datapack.signing.subject import DatasetSubject, ImageSubject
+from datapack.text import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from datapack.oci.image import Storage
@@ -38,11 +42,18 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 
+_MOST = 100  # signatures of an image that are read,
+_MOST_BYTES = 4 * LIMIT  # and their size in all
+
+
 class Place(Protocol):
     """Where the signatures of a bag or an image are."""
 
     def find(self) -> list[Found]:
         """Return the signatures; raise `ImageError` if a registry's or a layout's list can't be read."""
+
+    def provenance(self) -> list[ProvenanceSubject]:
+        """Return the image's provenance, each statement once; raise `SignatureError` if one is of something else."""
 
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
         """Store a signature; return where it is now."""
@@ -57,9 +68,15 @@ class BesideBag:
     def find(self) -> list[Found]:
         return [read_found(file) for file in files_beside(self.path)]
 
+    def provenance(self) -> list[ProvenanceSubject]:
+        return []
+
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
-        write_bundle(own_file(self.path), bundle, key)
-        return str(own_file(self.path))
+        path = own_file(self.path)
+        if isinstance(subject, ProvenanceSubject):
+            path = provenance_file(path)
+        write_bundle(path, bundle, key)
+        return str(path)
 
 
 @dataclass(frozen=True)
@@ -67,12 +84,22 @@ class BesideImage(BesideBag):
     """Files beside a layout or an archive; and what another program, such as oras, has put into its index."""
 
     storage: Layout | Archive
-    digest: str  # of the image
+    verified: Verified
 
     def find(self) -> list[Found]:
-        with boundary(self.path):
-            inside = list(_layers_inside(self.storage, self.digest))
+        inside = self._inside(BUNDLE)
         return [*super().find(), *(_read_layer(self.storage, layer) for layer in inside)]
+
+    def provenance(self) -> list[ProvenanceSubject]:
+        file = self.path.with_name(f"{self.path.name}.provenance.json")
+        found = [read_limited(file, LIMIT, SignatureError)] if file.exists() or file.is_symlink() else []
+        with boundary(self.path):
+            found += [read_part(self.storage, layer) for layer in self._inside(STATEMENT)]
+        return _subjects(found, self.verified, file)
+
+    def _inside(self, media_type: str) -> list[Descriptor]:
+        with boundary(self.path):
+            return _bounded(_layers_inside(self.storage, self.verified.image, media_type), self.path)
 
 
 @dataclass(frozen=True)
@@ -80,10 +107,18 @@ class InRegistry:
     """What is attached to an image in a registry."""
 
     image: RemoteImage
+    verified: Verified
 
     def find(self) -> list[Found]:
-        with boundary(self.image.repository.name):
-            return [_read_layer(self.image, layer) for layer in find_layers(self.image, BUNDLE)]
+        name = self.image.repository.name
+        with boundary(name):
+            return [_read_layer(self.image, layer) for layer in _bounded(find_layers(self.image, BUNDLE), name)]
+
+    def provenance(self) -> list[ProvenanceSubject]:
+        name = self.image.repository.name
+        with boundary(name):
+            found = statements(self.image)
+        return _subjects(found, self.verified, name)
 
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
         digest = attach(self.image.repository, self.image.image(), signature(bundle, subject))
@@ -110,12 +145,12 @@ def locate(
     if text.startswith("docker://"):
         name = replace(ImageName.parse(text.removeprefix("docker://")), digest=verified.image)
         client = RegistryClient(name, actions="pull,push" if push else "pull", insecure=insecure)
-        return ImageSubject(verified.image), InRegistry(RemoteImage.find(Repository(client)))
+        return ImageSubject(verified.image), InRegistry(RemoteImage.find(Repository(client)), verified)
     if text.startswith(("oci:", "oci-archive:")):
         form, _, name_here = text.partition(":")
         storage = Layout.at(folder, name_here) if form == "oci" else Archive.at(folder, name_here)
         path = (storage.root if isinstance(storage, Layout) else storage.path).resolve()
-        return ImageSubject(verified.image), BesideImage(path, storage, verified.image)
+        return ImageSubject(verified.image), BesideImage(path, storage, verified)
     path = folder / text
     if not path.is_dir() and workspace is not None:
         path = workspace.bag(Reference.parse(text))
@@ -147,10 +182,12 @@ class Signatures:
 
     count: int
     valid: Valid | None = None  # None if no key was given
+    provenance: tuple[Valid, ...] = ()  # of the image's provenance, if it has any
 
     def __str__(self) -> str:
         if self.valid is not None:
-            return f"signed by {self.valid.key}: {self.valid.where}"
+            lines = [f"provenance signed by {valid.key}: {valid.where}" for valid in self.provenance]
+            return "\n".join([*lines, f"signed by {self.valid.key}: {self.valid.where}"])
         if not self.count:
             return ""
         return f"signatures: {self.count} found, NOT checked: name the signer's public key with --key"
@@ -169,26 +206,43 @@ def check_signatures(
         files: further files with signatures.
 
     Raises:
-        SignatureError: no signature is by one of the keys and of exactly this subject.
+        SignatureError: no signature is by one of the keys and of exactly this subject, or the image has provenance
+            that none of the keys has signed.
     """
     given = [read_found(file) for file in files]
     if keys:
         found = [*given, *place.find()]
-        return Signatures(len(found), require_valid(found, subject, keys, text))
+        valid = require_valid(found, subject, keys, text)
+        made = tuple(require_valid(found, provenance, keys, text) for provenance in place.provenance())
+        return Signatures(len(found), valid, made)
     try:
         return Signatures(len(given) + len(place.find()))
     except ImageError:  # what others attached must not fail a verification that does not need it
         return Signatures(len(given))
 
 
-def _layers_inside(storage: Layout | Archive, digest: str) -> Iterator[Descriptor]:
-    """Yield the bundles that a layout's own index attaches to an image."""
+def _subjects(found: Iterable[bytes], verified: Verified, where: object) -> list[ProvenanceSubject]:
+    return [ProvenanceSubject.read(one, verified.image, verified.digest, where) for one in dict.fromkeys(found)]
+
+
+def _bounded(layers: Iterable[Descriptor], where: object) -> list[Descriptor]:
+    """Return layers that anyone may have attached, if a program should read as much; raise `ImageError` if not."""
+    found = list(itertools.islice(layers, _MOST + 1))
+    total = sum(min(layer.size, LIMIT) for layer in found)
+    if len(found) > _MOST or total > _MOST_BYTES:
+        expected = f"at most {_MOST} with {size(_MOST_BYTES)}"
+        raise ImageError("too much is attached to the image", where=where, expected=expected, found=size(total))
+    return found
+
+
+def _layers_inside(storage: Layout | Archive, digest: str, media_type: str) -> Iterator[Descriptor]:
+    """Yield what a layout's own index attaches to an image, of one media type."""
     for entry in entries_of(storage.read_index()):
         manifest = read_json(storage, Descriptor.parse(entry, storage))
         subject, layers = manifest.get("subject"), manifest.get("layers")
         if isinstance(subject, dict) and subject.get("digest") == digest and isinstance(layers, list):
             parsed = (Descriptor.parse(layer, storage) for layer in layers)
-            yield from (layer for layer in parsed if layer.media_type == BUNDLE)
+            yield from (layer for layer in parsed if layer.media_type == media_type)
 
 
 def _read_layer(storage: Storage, layer: Descriptor) -> Found:

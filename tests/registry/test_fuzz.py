@@ -22,6 +22,7 @@ from datapack.oci.image import read_image
 from datapack.oci.spec import INDEX, LAYER, MANIFEST, STATEMENT, Descriptor, canonical_json
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from datapack.registry.referrers import attach, check_statements, provenance
+from datapack.verify.outcome import Verified
 from datapack.verify.signatures import InRegistry
 from datapack.web.certificates import make_context
 
@@ -45,7 +46,7 @@ ASKED: list[Callable[[Repository], object]] = [
     lambda there: there.put_manifest(b"{}", MANIFEST, "v1"),
     lambda there: attach(there, IMAGE, provenance(canonical_json({"predicateType": "x"}))),
     lambda there: check_statements(RemoteImage.find(there)),
-    lambda there: InRegistry(RemoteImage.find(there)).find(),
+    lambda there: InRegistry(RemoteImage.find(there), Verified("", "full", "", 0, 0)).find(),
     lambda there: read_image(RemoteImage.find(there), RemoteImage.find(there).image(), "here"),
 ]
 

@@ -94,7 +94,7 @@ def test_a_signed_dataset_is_no_signed_image(built, keys):
     built.ok("sign", "reef@v1", "--key", str(keys.private))
     given = ("--signature", "data/reef/v1.sigstore.json")
     error = built.fails("verify", LAYOUT, "--key", str(keys.public), *given, status=3)
-    assert "it is of the files of a dataset only, not of an image" in error
+    assert "it is of the files of a dataset, not of an image" in error
     built.ok("sign", LAYOUT, "--key", str(keys.private))
     (built.root / "data/reef/v1.sigstore.json").unlink()
     given = ("--signature", "dist/reef-v1.sigstore.json")

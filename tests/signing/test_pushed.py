@@ -43,7 +43,7 @@ def test_signatures_of_the_bag_and_of_the_image(built, registry, tmp_path):
     assert bundles(image) == {model_signing: kept}
     what = f"docker://{registry}/reef:v1"
     error = built.fails("verify", what, "--key", str(keys.public), status=3)
-    assert "it is of the files of a dataset only, not of an image" in error
+    assert "it is of the files of a dataset, not of an image" in error
     built.ok("sign", "oci:dist/reef-v1", "--key", str(keys.private))
     done = built.run("push", "reef@v1", f"docker://{registry}/reef")
     assert "the signature of the dataset is attached to the image" in done.stderr

@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> Answer:
         *str(signed.verified).split("\n"),
         f"signed     the {signed.subject.what} {signed.subject.digest}",
         f"key        {signed.key.kind}, SHA256:{signed.key.fingerprint}",
-        f"signature  {_shown(signed)}{'' if signed.is_new else ' (it was there already)'}",
+        *([f"provenance {_shown(signed.provenance)}"] if signed.provenance else []),
+        f"signature  {_shown(signed.where)}{'' if signed.is_new else ' (it was there already)'}",
     ]
     return Answer(_facts(signed), lines)
 
@@ -74,12 +75,13 @@ def _facts(signed: Signed) -> dict[str, Any]:
         "digest": signed.subject.digest,
         "key": key_facts(signed.key),
         "signature": signed.where,
+        **({"provenance_signature": signed.provenance} if signed.provenance else {}),
         "new": signed.is_new,
     }
 
 
-def _shown(signed: Signed) -> str:
-    return signed.where if signed.where.startswith("docker://") else short(Path(signed.where))
+def _shown(where: str) -> str:
+    return where if where.startswith("docker://") else short(Path(where))
 
 
 def _ask(name: str) -> str | None:

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> Answer:
     keys = _read_keys(options, folder)
     verified = verify(options.what, folder, here, options.mode, console(options), insecure=options.insecure)
     signatures = _check(options, folder, here, verified, keys)
-    lines = [*str(verified).split("\n"), *filter(None, [str(signatures)])]
+    lines = [*str(verified).split("\n"), *filter(None, str(signatures).split("\n"))]
     return Answer({**facts(verified), **_signature_facts(signatures)}, lines)
 
 
@@ -93,7 +93,9 @@ def _signature_facts(signatures: Signatures) -> dict[str, Any]:
 
     valid = signatures.valid
     signed_by = None if valid is None else {**key_facts(valid.key), "signature": valid.where}
-    return {"signatures": signatures.count, "signed_by": signed_by}
+    provenance = [{**key_facts(made.key), "signature": made.where} for made in signatures.provenance]
+    more = {"provenance_signed_by": provenance} if provenance else {}
+    return {"signatures": signatures.count, "signed_by": signed_by, **more}
 
 
 def facts(verified: Verified) -> dict[str, Any]:
