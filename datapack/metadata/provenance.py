@@ -2,7 +2,8 @@
 
 An in-toto Statement v1 (https://in-toto.io/Statement/v1) with a SLSA Provenance v1 predicate
 (https://slsa.dev/provenance/v1). It contains no time and nothing about the machine: the same build gives the same
-bytes. It is not signed. ``docs/reference/provenance-fields.md`` describes every field, and how to check them.
+bytes. A signature of it is in a file of its own (`datapack.signing`). ``docs/reference/provenance-fields.md`` describes
+every field, and how to check them.
 """
 
 from __future__ import annotations

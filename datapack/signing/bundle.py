@@ -70,7 +70,7 @@ class Bundle:
             "payloadType": STATEMENT,
             "signatures": [{"sig": base64.b64encode(self.signature).decode()}],
         }
-        material = {"publicKey": {"hint": self.hint}}
+        material = {"publicKey": {"hint": self.hint}, "tlogEntries": []}  # Python's sigstore wants the empty list
         return canonical_json({"mediaType": BUNDLE, "verificationMaterial": material, "dsseEnvelope": envelope})
 
     def is_by(self, key: PublicKey) -> bool:

@@ -48,12 +48,16 @@ def test_signatures_of_the_bag_and_of_the_image(built, registry, tmp_path):
     done = built.run("push", "reef@v1", f"docker://{registry}/reef")
     assert "the signature of the dataset is attached to the image" in done.stderr
     assert "the signature of the image is attached to the image" in done.stderr
-    assert bundles(image) == {model_signing: kept, cosign: (built.root / "dist/reef-v1.sigstore.json").read_bytes()}
+    signed = {
+        "https://slsa.dev/provenance/v1": (built.root / "dist/reef-v1.provenance.sigstore.json").read_bytes(),
+        cosign: (built.root / "dist/reef-v1.sigstore.json").read_bytes(),
+    }
+    assert bundles(image) == {model_signing: kept, **signed}
     assert "\nsigned by the ECDSA P-256 key SHA256:" in built.ok("verify", what, "--key", str(keys.public))
     before = bundles(image)
     built.ok("push", "reef@v1", f"docker://{registry}/reef")
     assert bundles(image) == before
-    assert "signatures: 2 found" in built.ok("verify", what)
+    assert "signatures: 3 found" in built.ok("verify", what)
 
 
 @pytest.mark.parametrize("content", [b"junk", None], ids=["junk", "of another image"])
@@ -61,6 +65,8 @@ def test_a_signature_of_something_else(built, registry, tmp_path, content):
     """It stays here, and the push says so and succeeds."""
     keys = make_keys(tmp_path)
     built.ok("sign", "oci:dist/reef-v1", "--key", str(keys.private))
+    if content is not None:
+        (built.root / "dist/reef-v1.provenance.sigstore.json").unlink()
     if content is None:
         catalog = built.root / "datasets.yml"
         catalog.write_text(catalog.read_text().replace("A small reef", "Another reef"))
