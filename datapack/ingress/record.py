@@ -141,6 +141,8 @@ class Scan(Part):
     image: str | None = Field(description="the digest of the image that was scanned")
     vulnerabilities: dict[str, int] = Field(description="by severity")
     misconfigurations: dict[str, int] = Field(description="by severity")
+    secrets: int
+    passed: bool | None = Field(description="whether the rules of 'make scan' let the image pass; null if unknown")
     exceptions: tuple[ScanException, ...]
     file: str
     sha256: str

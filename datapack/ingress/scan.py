@@ -1,4 +1,7 @@
-"""The result of a scan: Trivy's report as JSON (``trivy image --format json --show-suppressed``)."""
+"""The result of a scan: Trivy's report as JSON, as `make scan` writes it, with the database's date and a summary.
+
+A report of ``trivy image --format json --show-suppressed`` alone is one too.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,7 @@ def read_scan(path: Path, image_id: str) -> Scan:
 def _parse(report: dict[str, Any], name: str, sha256: str) -> Scan:
     results = report.get("Results") or []
     tool, database = report.get("Trivy") or {}, report.get("VulnerabilityDB") or {}
+    passed = (report.get("Summary") or {}).get("Passed")
     wrong = (one for result in results for one in result.get("Misconfigurations") or () if one.get("Status") == "FAIL")
     return Scan(
         tool="Trivy",
@@ -57,7 +61,9 @@ def _parse(report: dict[str, Any], name: str, sha256: str) -> Scan:
         image=_text((report.get("Metadata") or {}).get("ImageID")),
         vulnerabilities=_counts(one for result in results for one in result.get("Vulnerabilities") or ()),
         misconfigurations=_counts(wrong),
-        exceptions=tuple(_exceptions(results)),
+        secrets=sum(len(result.get("Secrets") or ()) for result in results),
+        passed=passed if isinstance(passed, bool) else None,
+        exceptions=tuple(dict.fromkeys(_exceptions(results))),
         file=name,
         sha256=sha256,
     )

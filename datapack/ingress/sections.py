@@ -170,14 +170,21 @@ def _scan(record: Record) -> Section:
     scan = record.scan
     if scan is None:
         return Section("Scan", "No result of a scan was given.")
-    database = scan.database or "none: known vulnerabilities were not looked for"
+    database = scan.database or "none is named"
+    is_checked = scan.database or scan.vulnerabilities
+    known = _severities(scan.vulnerabilities) if is_checked else "not checked: there was no database of them"
     return Section(
         "Scan",
         facts=[
             ("Tool", (f"{scan.tool} {scan.version or ''}".strip(),)),
             ("Vulnerability database", (database,)),
-            ("Vulnerabilities", (_severities(scan.vulnerabilities),)),
+            ("Vulnerabilities", (known,)),
             ("Misconfigurations", (_severities(scan.misconfigurations),)),
+            ("Secrets", (f"{scan.secrets:,}" if scan.secrets else "none in the result",)),
+            (
+                "Passed",
+                ({True: "yes", False: "no: do not release this image", None: "the result does not say"}[scan.passed],),
+            ),
             ("Result", (Code(scan.file), Code(f"sha256:{scan.sha256}"))),
         ],
         heads=("Exception", "Reason"),

@@ -80,6 +80,8 @@ def a_record() -> Record:
             image=DIGEST,
             vulnerabilities={"HIGH": 1},
             misconfigurations={},
+            secrets=0,
+            passed=None,
             exceptions=(ScanException(id="DS-0002", reason="root is the researcher"),),
             file="scan.json",
             sha256="6" * 64,

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from datapack.errors import MismatchError, UsageError
+from datapack.ingress.markdown import markdown
 from datapack.ingress.scan import read_scan
+from tests.ingress.records import a_record
 
 ID = f"sha256:{'1' * 64}"
 REPORT = {
@@ -42,9 +44,19 @@ def test_what_the_report_says(tmp_path):
         ("DS-0002", "root is the researcher"),
         ("CVE-2026-1", "no reason is given"),
     ]
-    assert (scan.version, scan.database) == ("0.76.0", None)
-    dated = {**REPORT, "VulnerabilityDB": {"UpdatedAt": "2026-11-27T00:00:00Z"}}
-    assert read_scan(written(tmp_path, dated), ID).database == "2026-11-27T00:00:00Z"
+    assert (scan.version, scan.database, scan.secrets, scan.passed) == ("0.76.0", None, 0, None)
+    ours = {"VulnerabilityDB": {"UpdatedAt": "2026-11-27T00:00:00Z"}, "Summary": {"Passed": False}}
+    scan = read_scan(written(tmp_path, {**REPORT, **ours, "Results": [{"Secrets": [{"RuleID": "x"}]}]}), ID)
+    assert (scan.database, scan.secrets, scan.passed) == ("2026-11-27T00:00:00Z", 1, False)
+
+
+def test_no_database_is_never_no_vulnerability():
+    """Without a database the record says that nothing was checked, not that nothing was found."""
+    record = a_record()
+    blind = record.scan.model_copy(update={"vulnerabilities": {}, "database": None})
+    assert "not checked: there was no database" in markdown(record.model_copy(update={"scan": blind}))
+    seen = blind.model_copy(update={"database": "2026-11-27"})
+    assert "| Vulnerabilities | none in the result |" in markdown(record.model_copy(update={"scan": seen}))
 
 
 @pytest.mark.parametrize(
