@@ -18,6 +18,7 @@ from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.catalog.packing import encode
 from datapack.errors import UsageError
+from datapack.fetch.findings import summarize
 from datapack.fetch.job import FetchJob, FetchOptions
 from datapack.fetch.version import FetchedVersion, fetch_version
 from datapack.image.base import Base, open_base
@@ -104,7 +105,8 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             image = compose(base, reference, facts, bag.manifest.digest, layers, descriptors)
             made = with_image(locked, image, base, entry.version.parent, encode(groups))
             check_image(image, locked, made, update_lock=options.update_lock)
-            statement = provenance.statement(entry, base, bag, image, locked, commit)
+            checked = summarize(workspace, entry, bag, reporter)
+            statement = provenance.statement(entry, base, bag, image, locked, commit, checked)
             attached = attachments(workspace, entry, bag, image, layers, descriptors, statement, reporter)
             name = destination.commit(image, attached)
         lock.with_entry(reference, made).write_unless(lock, workspace.lock)

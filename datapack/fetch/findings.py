@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import datapack.coco
 import datapack.inspect
 import datapack.weights
+from datapack import __version__
 from datapack.errors import FetchError
 from datapack.files import atomic_writer, disk_errors, read_limited
 from datapack.hashing import hash_bytes
@@ -21,7 +22,10 @@ from datapack.text import counted
 
 if TYPE_CHECKING:
     from datapack.bag.bagit import Bag
+    from datapack.catalog.model import Entry
     from datapack.fetch.job import FetchJob
+    from datapack.progress import Reporter
+    from datapack.workspace.folder import Workspace
 
 _LARGEST = 1 << 20  # bytes of what is kept
 _SHOWN = 10  # findings
@@ -50,7 +54,8 @@ def note_findings(job: FetchJob, bag: Bag) -> None:
         FetchError: there are any, and the job is strict.
     """
     silence = job.entry.version.silenced
-    found = [one for one in _find(job, bag) if one.severity in _SHOWN_SEVERITIES and one.code not in silence]
+    kept = _find(job.workspace, job.entry, bag, job.reporter)
+    found = [one for one in kept if one.severity in _SHOWN_SEVERITIES and one.code not in silence]
     found.sort(key=lambda one: (_SHOWN_SEVERITIES.index(one.severity), one.code))
     if not found:
         return
@@ -74,14 +79,24 @@ def _count(found: list[_Kept], severity: str) -> str:
     return counted(count, severity) if count else ""
 
 
-def _find(job: FetchJob, bag: Bag) -> list[_Kept]:
+def summarize(workspace: Workspace, entry: Entry, bag: Bag, reporter: Reporter) -> dict[str, Any]:
+    """Return what the checks found, and which findings the catalog accepts, for the provenance of an image."""
+    silence = entry.version.silenced
+    found: list[dict[str, Any]] = []
+    for one in _find(workspace, entry, bag, reporter):
+        accepted = {"accepted": silence[one.code]} if one.code in silence else {}
+        found.append({"code": one.code, "severity": one.severity, "title": one.title, "count": one.count, **accepted})
+    return {"datapack": __version__, "rules": _rules(entry.image_folders), "findings": found}
+
+
+def _find(workspace: Workspace, entry: Entry, bag: Bag, reporter: Reporter) -> list[_Kept]:
     """Return what the checks find, from the cache if these checks have seen the same data before."""
-    folders = job.entry.image_folders
-    path = job.workspace.findings(bag.manifest.digest, _rules(folders))
+    folders = entry.image_folders
+    path = workspace.findings(bag.manifest.digest, _rules(folders))
     kept = _read(path)
     if kept is not None:
         return kept
-    found = _check(job, bag, folders)
+    found = _check(bag, folders, reporter)
     with disk_errors(path):
         path.parent.mkdir(exist_ok=True)
         with atomic_writer(path) as file:
@@ -104,13 +119,13 @@ def _is_sound(kept: _Kept) -> bool:
     return type(kept.count) is int and all(type(text) is str for text in texts)
 
 
-def _check(job: FetchJob, bag: Bag, folders: dict[str, str]) -> list[_Kept]:
+def _check(bag: Bag, folders: dict[str, str], reporter: Reporter) -> list[_Kept]:
     from datapack.inspect.check import check  # here: a build that changes nothing needs neither numpy nor Pillow
     from datapack.inspect.survey import survey
 
     return [
         _Kept(found.rule.code, found.rule.severity, found.rule.title, found.count, next(iter(found.examples), ""))
-        for found in check(survey(bag, job.reporter, folders=folders))
+        for found in check(survey(bag, reporter, folders=folders))
     ]
 
 

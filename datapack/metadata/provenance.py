@@ -15,11 +15,13 @@ from datapack import __version__
 from datapack.bag.manifest import MANIFEST
 from datapack.errors import ImageError
 from datapack.files import atomic_writer, remove_temporaries
+from datapack.hashing import digest_of
 from datapack.image.stand_in import STAND_IN
 from datapack.oci.spec import canonical_json
 from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from datapack.bag.bagit import Bag
@@ -36,10 +38,19 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://datapack.github.io/provenance/build/v1"
 BUILDER = "https://datapack.github.io/provenance/builder/v1"
+CHECKS = "datapack check"
 _ON_DISK = {"oci", "oci-archive"}  # targets on disk: the provenance is written beside them
 
 
-def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntry, commit: Commit | None) -> bytes:
+def statement(
+    entry: Entry,
+    base: Base,
+    bag: Bag,
+    image: Image,
+    locked: LockEntry,
+    commit: Commit | None,
+    checked: Mapping[str, Any],
+) -> bytes:
     """Return the statement of what an image was made from.
 
     Args:
@@ -49,6 +60,7 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntr
         image: the image, which is the statement's subject.
         locked: the bag's entry in the lock, with DVC's hash and the version's origins.
         commit: the catalog's commit when it was read, if git knows it.
+        checked: what the checks of the data found, as JSON.
     """
     found = [_base(base), _manifest(bag), *_dvc(entry.reference, locked.dvc)]
     dependencies = [*found, *_origins(locked), *_catalog(commit)]
@@ -63,7 +75,10 @@ def statement(entry: Entry, base: Base, bag: Bag, image: Image, locked: LockEntr
                     "externalParameters": _parameters(entry, base, image),
                     "resolvedDependencies": dependencies,
                 },
-                "runDetails": {"builder": {"id": BUILDER, "version": {"datapack": __version__}}},
+                "runDetails": {
+                    "builder": {"id": BUILDER, "version": {"datapack": __version__}},
+                    "byproducts": [_checks(checked)],
+                },
             },
         }
     )
@@ -144,7 +159,14 @@ def _package_url(base: Base) -> str:
 
 
 def _manifest(bag: Bag) -> dict[str, Any]:
-    return {"name": MANIFEST, "digest": _digest(bag.manifest.digest)}
+    """Describe the file list by its digest: a million names would make a statement that few tools read."""
+    amount = {"files": len(bag.listing.files), "bytes": bag.listing.size}
+    return {"name": MANIFEST, "digest": _digest(bag.manifest.digest), "annotations": amount}
+
+
+def _checks(checked: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe what the checks found; the digest is that of the annotations as canonical JSON."""
+    return {"name": CHECKS, "digest": _digest(digest_of(canonical_json(checked))), "annotations": dict(checked)}
 
 
 def _dvc(reference: Reference, tracked: str | None) -> list[dict[str, Any]]:

@@ -180,6 +180,9 @@ def _check_form(content: bytes, path: Path) -> None:
     if b"SIGSTORE PRIVATE KEY-----" in content or b"COSIGN PRIVATE KEY-----" in content:
         fix = f"{_MAKE}; cosign takes it with 'cosign import-key-pair'"
         raise UsageError("a key in a format that only cosign reads", where=path, fix=fix)
+    if content.startswith(b"\x30"):  # a sequence in ASN.1
+        fix = f"convert it: openssl pkcs12 -in {path.name} -nocerts, or openssl pkey -inform DER"
+        raise UsageError("a key in binary form, such as PKCS#12 or DER", where=path, expected="PEM format", fix=fix)
     if b"-----BEGIN OPENSSH" in content or content.startswith((b"ssh-", b"ecdsa-")):
         raise UsageError("an SSH key", where=path, expected="one in PEM format", fix=_MAKE)
 

@@ -102,6 +102,12 @@ def test_statement_matches_the_files_on_disk(catalog):
         "manifest-sha256.txt": {
             "name": "manifest-sha256.txt",
             "digest": {"sha256": hashlib.sha256(manifest).hexdigest()},
+            "annotations": {
+                "files": len(manifest.splitlines()),
+                "bytes": sum(
+                    path.stat().st_size for path in (catalog.root / "data/reef/v1/data").rglob("*") if path.is_file()
+                ),
+            },
         },
         "data/reef/v1": {
             "name": "data/reef/v1",
@@ -109,6 +115,23 @@ def test_statement_matches_the_files_on_disk(catalog):
         },
     }
     assert statement["predicate"]["runDetails"]["builder"]["version"] == {"datapack": __version__}
+
+
+def test_what_the_checks_found(catalog):
+    """The statement has each finding of `datapack check`, and the reason of those that the catalog accepts."""
+    found = json.loads(catalog.run("check", "reef@v1", "--json").stdout)["findings"]
+    assert found
+    code = found[0]["code"]
+    path = catalog.root / "datasets.yml"
+    path.write_text(path.read_text().replace("      v1:\n", f"      v1:\n        silence: {{{code}: known}}\n", 1))
+    catalog.ok("build", "reef@v1")
+    (checks,) = read(catalog)["predicate"]["runDetails"]["byproducts"]
+    noted = checks["annotations"]
+    assert noted["datapack"] == __version__
+    assert [(one["code"], one["count"]) for one in noted["findings"]] == [(one["code"], one["count"]) for one in found]
+    assert [one["code"] for one in noted["findings"] if one.get("accepted") == "known"] == [code]
+    canonical = json.dumps(noted, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert checks["digest"] == {"sha256": hashlib.sha256(canonical).hexdigest()}
 
 
 def test_documented_example_is_valid():

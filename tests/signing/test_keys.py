@@ -80,7 +80,7 @@ def test_a_passphrase_on_a_terminal(fetched, tmp_path, monkeypatch):
     assert b"a secret" not in shown
 
 
-@pytest.mark.parametrize("kind", ["RSA", "ECDSA secp256k1"])
+@pytest.mark.parametrize("kind", ["RSA", "DSA", "ECDSA secp521r1", "ECDSA secp256k1"])
 def test_other_kinds_of_keys_are_refused(tmp_path, kind):
     """The line says which are supported, and which this is."""
     files = make_keys(tmp_path, kind=kind)
@@ -120,6 +120,19 @@ def test_what_is_no_key(tmp_path):
     files.public.write_text(files.public.read_text() * 2)
     with pytest.raises(UsageError, match="several keys in one file; name each in a file of its own"):
         read_public_key(files.public)
+
+
+def test_pkcs12(tmp_path):
+    """A file with a key and a certificate, as browsers have them: the line says how to get the key out."""
+    files, certificate, packed = make_keys(tmp_path), tmp_path / "cert.pem", tmp_path / "key.p12"
+    command = ["openssl", "req", "-x509", "-new", "-key", files.private, "-subj", "/CN=x", "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    command = ["openssl", "pkcs12", "-export", "-inkey", files.private, "-in", certificate, "-out", packed]
+    subprocess.run([*command, "-passout", "pass:x"], check=True, capture_output=True)
+    packed.chmod(0o600)
+    for read in (lambda: read_private_key(packed, nobody), lambda: read_public_key(packed)):
+        with pytest.raises(UsageError, match=r"a key in binary form, .*: openssl pkcs12 -in key.p12"):
+            read()
 
 
 def test_a_key_that_is_no_file_is_not_waited_for(tmp_path):
