@@ -1,0 +1,1 @@
+"""Tests of the documentation, as pages of Markdown and as a site."""
