@@ -60,7 +60,7 @@ gpu: .venv/dev .venv/train  ## check and measure the trainers on a GPU, in six m
 
 docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/zensical build --strict
+	$(BIN)/python scripts/build_docs.py
 
 schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the record of an ingress
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json

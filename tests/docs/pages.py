@@ -46,7 +46,7 @@ class Block:
     text: str
     not_run: str = ""  # why
     before: tuple[str, ...] = ()
-    status: int = 0
+    statuses: tuple[int, ...] = (0,)  # with one of which the last command ends
 
     def commands(self) -> Iterator[Command]:
         """Yield each command of a console block; a line before the first one is an error."""
@@ -115,5 +115,5 @@ def _block(line: int, kind: str, text: str, comments: list[tuple[str, str]]) -> 
         text,
         not_run=says.get("not run", ""),
         before=tuple(value for name, value in comments if name == "before"),
-        status=int(says.get("status", "0")),
+        statuses=tuple(int(number) for number in says.get("status", "0").split(" or ")),
     )

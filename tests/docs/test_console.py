@@ -96,7 +96,7 @@ def follow(block: Block, shell: Shell, stage: Stage) -> None:
         if done.status == NOT_FOUND and "command not found" in done.output:
             unavailable(f"{where}{done.output}")
         output = stage.shown(done.output)
-        assert done.status == (block.status if number == len(found) else 0), f"{where}{output}"
+        assert done.status in (block.statuses if number == len(found) else (0,)), f"{where}{output}"
         assert "Traceback" not in output, f"{where}{output}"
         if expected:
             shown = [sandbox.REGISTRIES.sub("ghcr.io/your-namespace", line) for line in expected]
@@ -134,7 +134,7 @@ def test_comments_and_blocks_are_read() -> None:
     """What a page says of a block is found, and a comment without a block is an error."""
     page = "<!-- before: touch a -->\n<!-- status: 3 -->\n```console\n$ one \\\n> two  # why\nout\n$ three\n```\n"
     (block,) = blocks(page)
-    assert (block.before, block.status) == (("touch a",), 3)
+    assert (block.before, block.statuses) == (("touch a",), (3,))
     assert [*block.commands()] == [("one \\\ntwo  # why", ("out",)), ("three", ())]
     with pytest.raises(AssertionError, match="a block must follow"):
         list(blocks("<!-- status: 3 -->\ntext\n"))
