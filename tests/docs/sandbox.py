@@ -18,20 +18,47 @@ from tests.conftest import PROJECT
 from tests.containers import engines, sid
 from tests.containers.apptainer import write_program
 from tests.registries import serve
+from tests.registry.clients import FOLDER, NAMES, clients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BIN = FOLDER / "usr/bin"
 REGISTRIES = re.compile(r"ghcr\.io/(your-namespace|NAMESPACE|you)\b")
 BASE = re.compile(r"docker\.io/library/alpine:[\w.]+@sha256:[0-9a-f]{64}")
 NEEDS_ENGINE = re.compile(r"\bdatapack run\b(?!.*--launch apptainer)|docker-daemon:|^(podman|docker) ", re.MULTILINE)
 NEEDS_REGISTRY = re.compile(rf"{REGISTRIES.pattern}|docker://|\bdatapack push\b")
+NEEDS_CLIENTS = re.compile(r"^(crane|oras|cosign) ", re.MULTILINE)
 NEEDS_APPTAINER = re.compile(r"--launch apptainer|^apptainer ", re.MULTILINE)
 CATALOG = """\
 defaults:
   base: docker.io/library/alpine:3.22.2@sha256:4b7ce07002c69e8f3d704a9c5d6fd3053be500b7f1c69fc0d80990c2ad8dd412
   registry: ghcr.io/your-namespace
 datasets:
+  fathom24:  # the names that guides use, with the files of the reef
+    title: Fathom24, annotated images of the deep sea
+    licence: CC-BY-NC-ND-4.0
+    versions:
+      v1:
+        sources:
+          - local: examples/reef/train.json
+          - local: examples/reef/images
+            into: images/train
+      v2:
+        parent: v1
+        sources:
+          - local: examples/reef/train.json
+          - local: examples/reef/images
+            into: images/train
+          - local: examples/reef/README.md
+  fathom24-mini:
+    title: 20 images of Fathom24
+    licence: CC-BY-NC-ND-4.0
+    versions:
+      v1:
+        sources:
+          - subset: fathom24@v1
+            count: 20
   reef:
     title: Drawn animals of a reef, a small dataset to try things out with
     licence: CC0-1.0
@@ -50,29 +77,6 @@ datasets:
           - local: examples/reef/images
             into: images
           - local: examples/reef/README.md
-  fathom24:  # the names of the guides, with the files of the reef
-    title: Fathom24, annotated images of the deep sea
-    licence: CC-BY-NC-ND-4.0
-    versions:
-      v1: &v1
-"""
-_FATHOM24 = """\
-        sources:
-          - local: examples/reef/train.json
-          - local: examples/reef/images
-            into: images/train
-"""
-CATALOG = CATALOG.replace("v1: &v1\n", "v1:\n") + _FATHOM24 + f"      v2:\n        parent: v1\n{_FATHOM24}"
-CATALOG += """\
-          - local: examples/reef/README.md
-  fathom24-mini:
-    title: 20 images of Fathom24
-    licence: CC-BY-NC-ND-4.0
-    versions:
-      v1:
-        sources:
-          - subset: fathom24@v1
-            count: 20
 """
 
 
@@ -100,6 +104,10 @@ class Stage:
             self.environment["DOCKER_HOST"] = engine.url
             settings = " ".join(f"{name}='{value}'" for name, value in engine.environment.items())
             _program(self.root / "bin/podman", f"env {settings} {' '.join(engine.command)}")
+        if NEEDS_CLIENTS.search(commands):
+            clients(self.root)
+            for name in NAMES:
+                _program(self.root / "bin" / name, str(BIN / name))
         if NEEDS_APPTAINER.search(commands) and not (self.root / "bin/apptainer").exists():
             machine = self.stack.enter_context(sid.machine(processes=False))
             write_program(machine, self.root / "bin")
@@ -134,13 +142,14 @@ def stage(root: Path) -> Iterator[Stage]:
 
 
 def _make_work(stage: Stage) -> None:
-    """Make a git repository with the reef, and fetch and build ``reef@v1`` in it."""
+    """Make a git repository with the reef, and build ``reef@v1`` and ``fathom24@v1`` in it."""
     work = stage.root / "work"
     shutil.copytree(PROJECT / "examples/reef", work / "examples/reef", ignore=shutil.ignore_patterns("__pycache__"))
     (work / "datasets.yml").write_text(BASE.sub(stage.base, CATALOG))
     for command in (
         "git init --quiet",
         "datapack build reef@v1",
+        "datapack build fathom24@v1",
         "git add .",
         "git commit --quiet --message 'The reef'",
     ):

@@ -80,15 +80,15 @@ def test_every_command_of_a_page_runs(stage: Stage, page: Path, tmp_path: Path) 
 
 def follow(block: Block, shell: Shell, stage: Stage) -> None:
     """Write the block's file, or run its commands."""
+    for command in block.before:
+        done = shell.run(stage.translate(command))
+        assert done.status == 0, f"line {block.line}, before it: {command}\n{done.output}"
     if file := block.file():
         name, content, more = file
         where = shell.run("pwd").output.strip()
         with open(f"{where}/{name}", "a" if more else "w") as stream:  # noqa: PTH123 - of a shell's folder
             stream.write(stage.translate(content))
         return
-    for command in block.before:
-        done = shell.run(stage.translate(command))
-        assert done.status == 0, f"line {block.line}, before it: {command}\n{done.output}"
     found = list(block.commands())
     for number, (text, expected) in enumerate(found, 1):
         done = shell.run(stage.translate(text))
