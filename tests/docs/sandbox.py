@@ -103,7 +103,11 @@ class Stage:
             engine = self.stack.enter_context(engines.podman(Path(folder), self.root / "base"))
             self.environment["DOCKER_HOST"] = engine.url
             settings = " ".join(f"{name}='{value}'" for name, value in engine.environment.items())
-            _program(self.root / "bin/podman", f"env {settings} {' '.join(engine.command)}")
+            program, *options = engine.command
+            path = shutil.which(
+                program
+            )  # in full: the program of this name on the shell's path is the one written here
+            _program(self.root / "bin/podman", f"env {settings} {path} {' '.join(options)}")
         if NEEDS_CLIENTS.search(commands):
             clients(self.root)
             for name in NAMES:
