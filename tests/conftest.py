@@ -35,6 +35,7 @@ SLOW_FILES = frozenset(
         "doctor/test_doctor.py",
         "download/test_downloader.py",
         "coco/test_rows.py",
+        "docs/test_site.py",
         "fetch/dvc/test_foreign.py",
         "fetch/dvc/test_safety.py",
         "fetch/kinds/test_kaggle.py",

@@ -1,4 +1,4 @@
-"""The site: it builds without a warning, twice the same, loads nothing from elsewhere, and every link leads somewhere."""
+"""The site builds without a warning, twice the same, loads nothing from elsewhere, and every link leads somewhere."""
 
 from __future__ import annotations
 
