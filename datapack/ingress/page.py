@@ -61,4 +61,4 @@ def _cell(value: Value) -> _Cell:
         case Link():
             is_web = value.url.startswith(("https://", "http://"))
             return _Cell(name(value.url, _LONGEST), link=value.url if is_web else "")
-    return _Cell(name(value, _LONGEST))
+    return _Cell(name(" ".join(value.split()), _LONGEST))  # a text of several lines is one paragraph
