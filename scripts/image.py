@@ -188,7 +188,15 @@ def scan(order: Order) -> None:
 
 
 def sbom(order: Order) -> None:
-    """Write what is in the archive, for those who must know it later."""
+    """Write what is in the archive, for those who must know it later: the build has done so for an image with data."""
+    if order.of_data:
+        built = order.archive.with_name(f"{order.archive.name}.cdx.json")
+        if not built.exists():
+            fix = f"run 'make image-build IMAGE={order.image}' first"
+            raise UsageError("not built yet", where=built, fix=fix)
+        shutil.copyfile(built, order.sbom)
+        print(f"SBOM       {order.sbom}")
+        return
     run(*SCAN, "sbom", str(order.archive), str(order.sbom))
 
 

@@ -21,12 +21,21 @@ ALPINE = {
     f"o:{PACKAGE}\nT:A compression library\n\n"
     "C:Q1Ax1EFpCZ9PjCdbI9IOVTx8RtXGY=\nP:musl\nV:1.2.5-r10\nA:x86_64\nL:MIT\no:musl\n\n".encode(),
 }
+DEBIAN = {
+    "etc/os-release": b'ID=debian\nVERSION_ID="12"\n',
+    "etc/debian_version": b"12.5\n",
+    "var/lib/dpkg/status": b"Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:1.2.13-1\n"
+    b"Description: a library\n of compression\n\n"
+    b"Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1.0\n\n",
+    "opt/trainers/site-packages/Blake_3-1.0.dist-info/METADATA": b"Metadata-Version: 2.4\nName: Blake_3\nVersion: 1.0\n"
+    b"License-Expression: MIT\n\nName: not this\n",
+}
 SECRET = b"aws_access_key_id = AKIA" + b"QYLPMN5HFIQR7XYA\n"
 _PAGE = 4096  # bytes
 
 
-def write_layout(folder: Path, files: Mapping[str, bytes], **settings: object) -> Path:
-    """Write an image with one uncompressed layer as an OCI layout; the settings are those of its configuration."""
+def write_layout(folder: Path, *files: Mapping[str, bytes], **settings: object) -> Path:
+    """Write an image as an OCI layout, an uncompressed layer of each of these files; the settings are its config."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -35,15 +44,15 @@ def write_layout(folder: Path, files: Mapping[str, bytes], **settings: object) -
         (blobs / digest).write_bytes(content)
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(content)}
 
-    layer = add(_tar(files), "layer.v1.tar")
+    layers = [add(_tar(each), "layer.v1.tar") for each in files]
     config = {
         "os": "linux",
         "architecture": "amd64",
         "created": "1970-01-01T00:00:00Z",
         "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
     }
-    parts = {"config": add(json.dumps(config).encode(), "config.v1+json"), "layers": [layer]}
+    parts = {"config": add(json.dumps(config).encode(), "config.v1+json"), "layers": layers}
     media_type = "application/vnd.oci.image.manifest.v1+json"
     manifest = add(json.dumps({"schemaVersion": 2, "mediaType": media_type, **parts}).encode(), "manifest.v1+json")
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))

@@ -1,11 +1,13 @@
-"""What belongs to an image in a registry and is attached to it: provenance, signatures, what a model is."""
+"""What belongs to an image in a registry and is attached to it: provenance, SBOM, signatures, what a model is."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from datapack.build.runnable import check_model
 from datapack.errors import BagError, ManifestError
+from datapack.metadata import sbom
 from datapack.registry.referrers import provenance
 from datapack.signing.artifact import kept_signatures
 from datapack.signing.files import files_beside
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from datapack.bag.bagit import Bag
     from datapack.catalog.model import Entry
+    from datapack.image.base import Base
     from datapack.image.config import Image
     from datapack.image.layers import Layer
     from datapack.oci.spec import Descriptor
@@ -34,9 +37,10 @@ def attachments(
     layers: Sequence[Layer],
     descriptors: Sequence[Descriptor],
     statement: bytes,
+    parts: bytes,
     reporter: Reporter,
 ) -> Iterator[Artifact]:
-    """Yield what to attach to an image: its provenance, the signatures that are kept here, and a model's manifest.
+    """Yield what to attach to an image: its provenance, its SBOM, signatures that are kept here, a model's manifest.
 
     Args:
         workspace: where signatures of the bag, and of the image's layout, may be.
@@ -46,9 +50,11 @@ def attachments(
         layers: the layers above the base, lowest first.
         descriptors: the same layers as written.
         statement: the image's provenance.
+        parts: its SBOM.
         reporter: is told of signatures that are of something else.
     """
     yield provenance(statement)
+    yield sbom.artifact(parts)
     layout = workspace.dist(entry.reference, runnable=image.runnable)
     kept = [*files_beside(workspace.bag(entry.reference)), *files_beside(layout)]
     subjects: list[Subject] = [
@@ -59,6 +65,15 @@ def attachments(
     yield from kept_signatures(kept, subjects, reporter)
     if entry.is_model:
         yield from _modelpack(entry, bag, image, layers, descriptors, reporter)
+
+
+def image_sbom(entry: Entry, base: Base, bag: Bag, image: Image, layers: Sequence[Layer]) -> bytes:
+    """Return the SBOM of an image; raise `ImageError` if a layer of its base is damaged."""
+    facts = None
+    if entry.is_model:
+        with contextlib.suppress(BagError, ManifestError):  # it is described as any data
+            facts = check_model(bag)
+    return sbom.sbom(entry, base, bag, image, layers, facts)
 
 
 def _modelpack(

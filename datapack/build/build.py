@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datapack.bag.bagit import reread_tags
-from datapack.build.attachments import attachments
+from datapack.build.attachments import attachments, image_sbom
 from datapack.build.locked import check_base, check_image, image_in, with_image
 from datapack.build.plan import check_one_image
 from datapack.build.planner import Planner
@@ -25,7 +25,7 @@ from datapack.image.base import Base, open_base
 from datapack.image.base_rules import rules_of
 from datapack.image.config import Image, compose, dataset_folder, labels
 from datapack.image.layers import Layer, data_layers, program_layer, tag_layer
-from datapack.metadata import provenance
+from datapack.metadata import provenance, sbom
 from datapack.oci.layout import Layout
 from datapack.targets import Delivery, check_target, open_target
 from datapack.workspace.cache import HashCache
@@ -107,10 +107,12 @@ def build(workspace: Workspace, reference: Reference, options: Options, reporter
             check_image(image, locked, made, update_lock=options.update_lock)
             checked = summarize(workspace, entry, bag, reporter)
             statement = provenance.statement(entry, base, bag, image, locked, commit, checked)
-            attached = attachments(workspace, entry, bag, image, layers, descriptors, statement, reporter)
+            parts = image_sbom(entry, base, bag, image, layers)
+            attached = attachments(workspace, entry, bag, image, layers, descriptors, statement, parts, reporter)
             name = destination.commit(image, attached)
         lock.with_entry(reference, made).write_unless(lock, workspace.lock)
         written = provenance.write(workspace, image, options.target, statement)
+        sbom.write(written, parts)
     return Built(bag, image, name, written)
 
 

@@ -207,7 +207,7 @@ def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
         fix = "wait until it has ended; if it was killed, the next 'datapack run' clears up"
         raise DatapackError("a rehearsal uses this folder", where=mark.parent, fix=fix)
     for dist in dists:
-        beside = (".partial", _REMOVED, ".provenance.json")
+        beside = (".partial", _REMOVED, ".provenance.json", ".cdx.json")
         yield from _present(dist, *(dist.with_name(f"{dist.name}{ending}") for ending in beside))
     yield from _present(workspace.report(reference), workspace.metadata(reference), rehearsals)
 

@@ -225,7 +225,7 @@ class Pages(Proxy):
 
 def entries_of(registry: str, image: Descriptor) -> list[object]:
     """Return the list that is kept under the tag, after some entries of other kinds."""
-    (entry,) = json.loads(repository(f"{registry}/reef").manifest(image.digest.replace(":", "-")))["manifests"]
+    entry, _ = json.loads(repository(f"{registry}/reef").manifest(image.digest.replace(":", "-")))["manifests"]
     other = {**Descriptor.of(MANIFEST, b"{}").to_json(), "artifactType": "a/signature"}
     return [other, 1, None, {}, {"digest": 7, "artifactType": entry["artifactType"]}, other, entry]
 

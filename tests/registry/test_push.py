@@ -27,7 +27,8 @@ def test_what_a_push_prints(catalog, registry, tmp_path):
 def test_the_same_image_as_in_a_layout_and_no_copy_on_disk(catalog, registry):
     """The digest is that of `build`; a push alone leaves no image on disk."""
     pushed = image_of(catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef"))
-    assert [path.name for path in (catalog.root / "dist").iterdir()] == ["reef-v1.provenance.json"]
+    beside = {path.name for path in (catalog.root / "dist").iterdir()}
+    assert beside == {"reef-v1.provenance.json", "reef-v1.cdx.json"}
     assert fact(catalog.ok("build", "reef@v1"), "image") == pushed
 
 

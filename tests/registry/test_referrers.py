@@ -60,8 +60,8 @@ def test_a_registry_without_the_api_gets_a_tag(catalog, registry):
     subject = fact(output, "image").partition("@")[2]
     assert sorted(tags(registry, "reef")) == sorted(["v1", subject.replace(":", "-")])
     there = repository(f"{registry}/reef")
-    (entry,) = json.loads(there.manifest(subject.replace(":", "-")))["manifests"]
-    assert entry["artifactType"] == IN_TOTO
+    entry, sbom = json.loads(there.manifest(subject.replace(":", "-")))["manifests"]
+    assert (entry["artifactType"], sbom["artifactType"]) == (IN_TOTO, "application/vnd.cyclonedx+json")
     artifact = json.loads(there.manifest(entry["digest"]))
     assert artifact["subject"] == Descriptor.of(MANIFEST, there.manifest("v1")).to_json()
     assert artifact["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
@@ -90,7 +90,7 @@ def test_other_entries_are_kept(catalog, registry):
     there.put_manifest(canonical_json(index), INDEX, tag)
     catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/reef")
     kinds = [entry["artifactType"] for entry in json.loads(there.manifest(tag))["manifests"]]
-    assert kinds == ["a/signature", IN_TOTO]
+    assert kinds == ["a/signature", IN_TOTO, "application/vnd.cyclonedx+json"]
 
 
 def test_a_registry_with_the_api_gets_no_tag(catalog, registry):
@@ -127,7 +127,7 @@ def test_something_else_under_the_tag_of_the_list(catalog, registry, content):
         assert "the image is in the registry, but its provenance could not be attached: " in done.stderr
         assert "to attach it, run the same command again: nothing else is sent" in done.stderr
         assert "Traceback" not in done.stderr
-        assert proxy.requests["PUT"] == 2  # the image and what should be attached, but no list
+        assert proxy.requests["PUT"] == 3  # the image and the two that should be attached, but no list
         catalog.fails("verify", f"docker://{proxy.name}/reef:v1")
 
 
