@@ -72,7 +72,8 @@ class Dockerfile:
 
 
 def _instructions(text: str) -> Iterator[Instruction]:
-    start, parts = 0, []
+    start = 0
+    parts: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         plain = line.strip()
         if plain.startswith("#") or not (plain or parts):
