@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from datapack import errors
 from datapack.catalog.source_entry import KINDS
 from datapack.catalog.sources import Source
 from datapack.cli.parser import make_parser
 from tests.conftest import PROJECT
+from trainers import errors as trainer_errors
 
 CATALOG = (PROJECT / "docs/reference/catalog.md").read_text()
 COMMANDS = (PROJECT / "docs/reference/commands.md").read_text()
@@ -57,3 +59,15 @@ def test_the_reference_has_every_option(name):
         "--full"
     }  # what `verify` does anyway
     assert f"`datapack {name}" in (PROJECT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("module", "section"), [(errors, "`datapack`"), (trainer_errors, "the trainers")])
+def test_the_reference_has_every_exit_status(module, section):
+    """Each kind of error ends with a status that the page explains."""
+    page = (PROJECT / "docs/reference/exit-codes.md").read_text()
+    table = page.partition(f"## Exit status of {section}\n")[2].partition("\n## ")[0]
+    kinds = [
+        kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, errors.DatapackError)
+    ]
+    assert len({kind.exit_code for kind in kinds}) > 2
+    assert {kind.exit_code for kind in kinds} <= {int(row) for row in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}

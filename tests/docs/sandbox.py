@@ -87,7 +87,13 @@ class Stage:
     root: Path
     stack: contextlib.ExitStack
     environment: dict[str, str] = field(default_factory=dict)
-    registry: str = ""  # empty until a page needs it
+    host: str = ""  # of the registry; empty until a page needs it
+    pages: int = 0
+
+    @property
+    def registry(self) -> str:
+        """The namespace of the page: what one page pushed, no other sees."""
+        return f"{self.host}/page-{self.pages}" if self.host else ""
 
     @property
     def base(self) -> str:
@@ -96,8 +102,9 @@ class Stage:
 
     def start(self, commands: str) -> None:
         """Start what these commands need; skip the test where that is not installed."""
-        if NEEDS_REGISTRY.search(commands) and not self.registry:
-            self.registry = f"{self.stack.enter_context(serve(self.root))}/demo"
+        self.pages += 1
+        if NEEDS_REGISTRY.search(commands) and not self.host:
+            self.host = self.stack.enter_context(serve(self.root))
         if NEEDS_ENGINE.search(commands) and "DOCKER_HOST" not in self.environment:
             folder = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="dp-", ignore_cleanup_errors=True))
             engine = self.stack.enter_context(engines.podman(Path(folder), self.root / "base"))
