@@ -35,8 +35,10 @@ class Finding:
     count: int  # of files, images, boxes or rows
     examples: tuple[str, ...]  # at most `EXAMPLES`, one line each
     catalog: str = ""  # lines of YAML for this version that fix it; empty if the catalog can't
-    files: frozenset[str] = frozenset()  # the files concerned, by their paths in the payload; `drop` leaves them out
-    boxes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by COCO file, positions in ``annotations``
+    # The files concerned, by their paths in the payload, which `drop` leaves out; and by COCO file the boxes, by their
+    # positions in ``annotations``.
+    files: frozenset[str] = field(default=frozenset(), repr=False)
+    boxes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     silenced: str = ""  # the reason that the catalog gives for accepting it
 
 

@@ -11,7 +11,7 @@ from datapack.cli.options import BASE, INSECURE, add_command, add_fetch_options,
 from datapack.errors import UsageError
 
 if TYPE_CHECKING:
-    from datapack.build.build import Built
+    from datapack.api.results import Built
     from datapack.cli.options import Commands
 
 _EXAMPLES = (
@@ -68,13 +68,13 @@ def run(options: argparse.Namespace) -> Answer:
     """Build an import container, or a ready-to-run image."""
     made = built(options, target(options))
     lines = [
-        f"built      {options.reference}: {amount(made.bag)}",
-        f"dataset    {made.bag.manifest.digest}",
-        f"image      {made.image.digest}{', ready to run' if made.image.runnable else ''}",
+        f"built      {made.reference}: {amount(made)}",
+        f"dataset    {made.digest}",
+        f"image      {made.image}{', ready to run' if made.runnable else ''}",
         f"target     {made.target.replace(f'{workspace(options).root}/', '')}",
         f"provenance {short(made.provenance)}",
     ]
-    return Answer(value(options, made), lines)
+    return Answer(value(made), lines)
 
 
 def target(options: argparse.Namespace) -> str | None:
@@ -85,31 +85,22 @@ def target(options: argparse.Namespace) -> str | None:
     return given[0] if given else None
 
 
+_PASSED = (
+    *("base", "runnable", "refresh", "update_lock", "verify", "push_data"),
+    *("strict", "streams", "insecure", "replace", "allow_public"),
+)
+
+
 def built(options: argparse.Namespace, target: str | None) -> Built:
     """Build the image that the options ask for."""
-    from datapack.build.build import Options, build
-    from datapack.reference import Reference
+    from datapack.api.making import build
 
-    here, reference = workspace(options), Reference.parse(options.reference)
-    chosen = Options(
-        target=target,
-        base=options.base,
-        runnable=options.runnable,
-        refresh=options.refresh,
-        update_lock=options.update_lock,
-        verify=options.verify,
-        push_data=options.push_data,
-        strict=options.strict,
-        streams=options.streams,
-        insecure=options.insecure,
-        replace=options.replace,
-        allow_public=options.allow_public,
-    )
-    return build(here, reference, chosen, console(options))
+    chosen = {name: getattr(options, name) for name in _PASSED}
+    return build(options.reference, target, **chosen, catalog=options.folder, progress=console(options))
 
 
-def value(options: argparse.Namespace, made: Built) -> dict[str, Any]:
+def value(made: Built) -> dict[str, Any]:
     """Return what was built, for JSON."""
     where = {"target": made.target, "provenance": str(made.provenance)}
-    kind = {"runnable": True} if made.image.runnable else {}
-    return {"reference": options.reference, **facts(made.bag), "image": made.image.digest, **kind, **where}
+    kind = {"runnable": True} if made.runnable else {}
+    return {**facts(made), "image": made.image, **kind, **where}

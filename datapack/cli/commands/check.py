@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, console, workspace
+from datapack.cli.options import add_command, console
 from datapack.cli.output import Marked
-from datapack.errors import UsageError
 from datapack.text import counted
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from datapack.bag.bagit import Bag
+    from datapack.api.results import Checked
     from datapack.cli.options import Commands
     from datapack.cli.output import Colour, Line
     from datapack.inspect.findings import Finding, Severity
-    from datapack.inspect.model import Survey
 
 _EXAMPLES = (
     "datapack check reef@v1",
@@ -29,14 +26,6 @@ _EXAMPLES = (
     "datapack check reef@v1 --json | jq '.findings[] | {code, count}'",
 )
 _SEVERITIES: dict[Severity, Colour] = {"error": "red", "warning": "yellow", "note": "green"}  # the worst first
-
-
-class _Wanted(NamedTuple):
-    """What to check: a bag, and what the catalog says about it."""
-
-    bag: Bag
-    folders: Mapping[str, str]
-    silence: Mapping[str, str]
 
 
 def add(commands: Commands) -> None:
@@ -56,41 +45,16 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Check a dataset; the status is 1 if there are errors that the catalog does not silence."""
-    from datapack.inspect.check import check, open_findings
-    from datapack.inspect.survey import survey
+    from datapack.api.checking import check
 
-    wanted = _find(options)
-    seen = survey(wanted.bag, console(options), folders=wanted.folders, deep=options.deep)
-    found = check(seen, wanted.silence)
-    status = 1 if open_findings(found, strict=options.strict) else 0
-    unused = sorted(wanted.silence.keys() - {finding.rule.code for finding in found})
-    return Answer(_value(options.what, seen, found, status), [*_lines(options.what, seen, found, unused)], status)
+    checked = check(
+        options.what, deep=options.deep, strict=options.strict, catalog=options.folder, progress=console(options)
+    )
+    return Answer(_value(checked), [*_lines(checked)], 0 if checked.passed else 1)
 
 
-def _find(options: argparse.Namespace) -> _Wanted:
-    """Find the bag: a folder, or the one of a version of the catalog."""
-    from datapack.bag.bagit import DECLARATION, Bag
-    from datapack.catalog.model import Catalog
-    from datapack.reference import Reference
-
-    folder = options.folder.resolve() / options.what
-    if "@" not in Path(options.what).name or folder.is_dir():
-        if not folder.is_dir():
-            expected = "name@version, or a bag's folder"
-            raise UsageError("neither a version nor a folder", where="WHAT", expected=expected, found=options.what)
-        if not (folder / DECLARATION).exists():
-            fix = "give the version too, such as 'datapack check NAME@v1'; 'datapack list' shows all"
-            raise UsageError("not a bag", where=options.what, expected=f"a folder with {DECLARATION}", fix=fix)
-        return _Wanted(Bag.open(folder), {}, {})
-    here, reference = workspace(options), Reference.parse(options.what)
-    entry = Catalog.read(here.catalog).entry(reference)
-    path = here.bag(reference)
-    if not path.is_dir():
-        raise UsageError("not fetched yet", where=reference, fix=f"run 'datapack fetch {reference}' first")
-    return _Wanted(Bag.open(path), entry.image_folders, entry.version.silenced)
-
-
-def _lines(what: str, seen: Survey, found: Sequence[Finding], unused: Sequence[str]) -> Iterator[Line]:
+def _lines(checked: Checked) -> Iterator[Line]:
+    found, unused = checked.findings, checked.unused
     unsilenced = [finding for finding in found if not finding.silenced]
     unsilenced.sort(key=lambda finding: list(_SEVERITIES).index(finding.rule.severity))  # stable: then by code
     yield from map(_row, unsilenced)
@@ -105,7 +69,7 @@ def _lines(what: str, seen: Survey, found: Sequence[Finding], unused: Sequence[s
         yield f"silenced  {code}        0  nothing to silence: remove this line from the catalog"
     if found or unused:
         yield ""
-    yield f"checked {what}: {_summary(seen)}"
+    yield f"checked {checked.what}: {_summary(checked)}"
     yield _conclusion(unsilenced)
 
 
@@ -125,15 +89,17 @@ def _explanation(finding: Finding) -> Iterator[Line]:
     yield from (f"    {line}" for line in finding.catalog.splitlines())
 
 
-def _summary(seen: Survey) -> str:
-    boxes = sum(len(coco.boxes) for coco in seen.cocos)
+def _summary(checked: Checked) -> str:
     parts = [
-        counted(len(seen.files), "file"),
-        counted(len(seen.images), "image"),
-        *([f"{counted(boxes, 'box', 'boxes')} in {counted(len(seen.cocos), 'COCO file')}"] * bool(seen.cocos)),
-        *([counted(len(seen.tables), "table")] * bool(seen.tables)),
-        *([counted(len(seen.weights), "weights file", "weights files")] * bool(seen.weights)),
-        *(["every image decoded"] * bool(seen.deep)),
+        counted(checked.files, "file"),
+        counted(checked.images, "image"),
+        *(
+            [f"{counted(checked.boxes, 'box', 'boxes')} in {counted(checked.coco_files, 'COCO file')}"]
+            * bool(checked.coco_files)
+        ),
+        *([counted(checked.tables, "table")] * bool(checked.tables)),
+        *([counted(checked.weights, "weights file", "weights files")] * bool(checked.weights)),
+        *(["every image decoded"] * bool(checked.decoded)),
     ]
     return ", ".join(parts)
 
@@ -145,17 +111,11 @@ def _conclusion(unsilenced: Sequence[Finding]) -> Line:
     return "found " + ", ".join(counted(count, severity) for severity, count in counts if count)
 
 
-def _value(what: str, seen: Survey, found: Sequence[Finding], status: int) -> dict[str, Any]:
+_COUNTED = ("files", "images", "coco_files", "boxes", "tables", "weights", "decoded")
+
+
+def _value(checked: Checked) -> dict[str, Any]:
     """Return the answer for JSON."""
-    checked = {
-        "files": len(seen.files),
-        "images": len(seen.images),
-        "coco_files": len(seen.cocos),
-        "boxes": sum(len(coco.boxes) for coco in seen.cocos),
-        "tables": len(seen.tables),
-        "weights": len(seen.weights),
-        "decoded": len(seen.deep),
-    }
     findings = [
         {
             **asdict(one.rule),
@@ -164,6 +124,12 @@ def _value(what: str, seen: Survey, found: Sequence[Finding], status: int) -> di
             "catalog": one.catalog or None,
             "silenced": one.silenced or None,
         }
-        for one in found
+        for one in checked.findings
     ]
-    return {"what": what, "digest": seen.digest, "passed": not status, "checked": checked, "findings": findings}
+    return {
+        "what": checked.what,
+        "digest": checked.digest,
+        "passed": checked.passed,
+        "checked": {name: getattr(checked, name) for name in _COUNTED},
+        "findings": findings,
+    }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, add_fetch_options, console, short, workspace
+from datapack.cli.options import add_command, add_fetch_options, console, short
 from datapack.text import counted, size
 
 if TYPE_CHECKING:
     import argparse
 
-    from datapack.bag.bagit import Bag
+    from datapack.api.results import Fetched
     from datapack.cli.options import Commands
 
 _EXAMPLES = (
@@ -29,26 +29,29 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Fetch a version."""
-    from datapack.fetch.job import FetchOptions
-    from datapack.fetch.version import fetch
-    from datapack.reference import Reference
+    from datapack.api.making import fetch
 
-    here, reference = workspace(options), Reference.parse(options.reference)
-    chosen = FetchOptions(options.refresh, options.update_lock, options.push_data, options.strict)
-    bag = fetch(here, reference, chosen, console(options))
+    chosen = {name: getattr(options, name) for name in ("refresh", "update_lock", "push_data", "strict")}
+    fetched = fetch(options.reference, **chosen, catalog=options.folder, progress=console(options))
     lines = [
-        f"fetched    {reference}: {amount(bag)}",
-        f"dataset    {bag.manifest.digest}",
-        f"bag        {short(bag.path)}",
+        f"fetched    {fetched.reference}: {amount(fetched)}",
+        f"dataset    {fetched.digest}",
+        f"bag        {short(fetched.bag)}",
     ]
-    return Answer({"reference": str(reference), **facts(bag)}, lines)
+    return Answer(facts(fetched), lines)
 
 
-def amount(bag: Bag) -> str:
-    """Format the size of a bag."""
-    return f"{counted(bag.files, 'file')}, {size(bag.bytes)}"
+def amount(fetched: Fetched) -> str:
+    """Format the size of a version."""
+    return f"{counted(fetched.files, 'file')}, {size(fetched.bytes)}"
 
 
-def facts(bag: Bag) -> dict[str, Any]:
-    """Return what identifies a bag, for JSON."""
-    return {"digest": bag.manifest.digest, "files": bag.files, "bytes": bag.bytes, "bag": str(bag.path)}
+def facts(fetched: Fetched) -> dict[str, Any]:
+    """Return what identifies a version, for JSON."""
+    return {
+        "reference": fetched.reference,
+        "digest": fetched.digest,
+        "files": fetched.files,
+        "bytes": fetched.bytes,
+        "bag": str(fetched.bag),
+    }

@@ -45,12 +45,12 @@ def run(options: argparse.Namespace) -> Answer:
     made = built(options, chosen)
     name = ImageName.parse(made.target.removeprefix(_REGISTRY))
     tagged = f"{name.path}:{name.tag}"
-    runnable = made.image.runnable
+    runnable = made.runnable
     commands = [f"ces-pull GITHUB_USER TOKEN {tagged}", f"{'ces-gpu-run' if runnable else 'ces-run'} {tagged}"]
-    expected = "PREDICTION OK" if runnable else f"IMPORT OK {options.reference} {made.bag.manifest.digest}"
+    expected = "PREDICTION OK" if runnable else f"IMPORT OK {made.reference} {made.digest}"
     lines = [
-        f"pushed     {options.reference}: {amount(made.bag)}",
-        f"dataset    {made.bag.manifest.digest}",
+        f"pushed     {made.reference}: {amount(made)}",
+        f"dataset    {made.digest}",
         f"image      {name.path}@{name.digest}",
         f"provenance {short(made.provenance)}",
         "",
@@ -60,4 +60,4 @@ def run(options: argparse.Namespace) -> Answer:
         *(f"  {command}" for command in commands),
         f"The log must end with: {expected}{' RUN ...' if runnable else ''}",
     ]
-    return Answer({**value(options, made), "commands": commands, "last_line": expected}, lines)
+    return Answer({**value(made), "commands": commands, "last_line": expected}, lines)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, console, short, workspace
+from datapack.cli.options import add_command, console, short
 from datapack.text import counted, size
 
 if TYPE_CHECKING:
     import argparse
 
+    from datapack.api.results import Report
     from datapack.cli.options import Commands
-    from datapack.report.write import Written
 
 _EXAMPLES = (
     "datapack report reef@v1",
@@ -47,29 +47,34 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Write the report of a version."""
-    from datapack.reference import Reference
-    from datapack.report.write import write_report
+    from datapack.api.checking import report
 
-    reference = Reference.parse(options.reference)
-    path = (options.folder / options.output).resolve() if options.output else None
-    written = write_report(
-        workspace(options), reference, path, samples=options.samples, deep=options.deep, reporter=console(options)
+    written = report(
+        options.reference,
+        options.output,
+        samples=options.samples,
+        deep=options.deep,
+        catalog=options.folder,
+        progress=console(options),
     )
-    counts = _counts(written)
-    shown, reason = len(written.shown.samples), written.shown.why_not
+    counts, reason = _counts(written), written.no_samples
     value = {
-        "reference": str(reference),
+        "reference": written.reference,
         "digest": written.digest,
         "report": str(written.path),
         "bytes": written.bytes,
-        "samples": shown,
+        "samples": written.samples,
         "no_samples": reason or None,
         "findings": counts,
     }
     found = [
         f"{count:,} silenced" if kind == "silenced" else counted(count, kind) for kind, count in counts.items() if count
     ]
-    samples = f"{counted(shown, 'image')} of the data" if shown else f"none: {reason or 'no image that can be read'}"
+    samples = (
+        f"{counted(written.samples, 'image')} of the data"
+        if written.samples
+        else f"none: {reason or 'no image that can be read'}"
+    )
     lines = [
         f"report     {short(written.path)}, {size(written.bytes)}",
         f"dataset    {written.digest}",
@@ -79,7 +84,7 @@ def run(options: argparse.Namespace) -> Answer:
     return Answer(value, lines)
 
 
-def _counts(written: Written) -> dict[str, int]:
+def _counts(written: Report) -> dict[str, int]:
     """Return the number of findings of each severity, and of those that the catalog silences."""
     kinds = Counter("silenced" if found.silenced else found.rule.severity for found in written.findings)
     return {kind: kinds[kind] for kind in ("error", "warning", "note", "silenced")}

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import INSECURE, add_command, console, workspace_if_any
-from datapack.errors import UsageError
+from datapack.cli.options import INSECURE, add_command, console
 
 if TYPE_CHECKING:
     import argparse
 
     from datapack.cli.options import Commands
-    from datapack.signing.keys import PublicKey
     from datapack.verify import Verified
     from datapack.verify.signatures import Signatures
-    from datapack.workspace.folder import Workspace
 
 _EXAMPLES = (
     "datapack verify reef@v1",
@@ -50,42 +47,18 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Check a bag or an image against its manifest, and its signatures."""
-    from datapack.verify import verify
+    from datapack.api.checking import verify
 
-    if options.key and options.mode == "quick":
-        fix = "leave out --quick"
-        raise UsageError("a signature is of bytes, and --quick reads none", where=options.what, fix=fix)
-    here, folder = workspace_if_any(options), options.folder.resolve()
-    keys = _read_keys(options, folder)
-    verified = verify(options.what, folder, here, options.mode, console(options), insecure=options.insecure)
-    signatures = _check(options, folder, here, verified, keys)
-    lines = [*str(verified).split("\n"), *filter(None, str(signatures).split("\n"))]
-    return Answer({**facts(verified), **_signature_facts(signatures)}, lines)
-
-
-def _read_keys(options: argparse.Namespace, folder: Path) -> list[PublicKey]:
-    if not options.key:
-        return []
-    from datapack.signing.keys import read_public_key
-
-    return [read_public_key((folder / path).resolve()) for path in options.key]
-
-
-def _check(
-    options: argparse.Namespace, folder: Path, here: Workspace | None, verified: Verified, keys: list[PublicKey]
-) -> Signatures:
-    from datapack.errors import SignatureError
-    from datapack.verify.signatures import Signatures, check_signatures, locate
-
-    try:
-        subject, place = locate(options.what, folder, here, verified, insecure=options.insecure)
-    except SignatureError:
-        if keys:
-            raise
-        return Signatures(0)  # of a bag without sha256
-    return check_signatures(
-        options.what, subject, place, keys, [(folder / path).resolve() for path in options.signature]
+    verified = verify(
+        options.what,
+        quick=options.mode == "quick",
+        keys=options.key,
+        signatures=options.signature,
+        insecure=options.insecure,
+        catalog=options.folder,
+        progress=console(options),
     )
+    return Answer({**facts(verified), **_signature_facts(verified.signatures)}, str(verified).split("\n"))
 
 
 def _signature_facts(signatures: Signatures) -> dict[str, Any]:
