@@ -21,7 +21,7 @@ endef
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 .NOTPARALLEL:
-.PHONY: help demo demo-tf check test test-images lint bench gpu docs schema reference pin images scan lock clean \
+.PHONY: help demo demo-tf check test test-images lint bench gpu docs dist schema reference pin images scan lock clean \
 	image-build image-scan image-sbom image-push image-names image-attest image-rehearse registry-login one-build same-digest \
 	two-builds release-check
 
@@ -63,6 +63,13 @@ docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python scripts/build_docs.py
 
 schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the record of an ingress
+
+dist: .venv/dev  ## build the wheel and the source archive into build/dist, and try the wheel in an empty environment
+	$(BIN)/python -m pip install --quiet --group dist
+	scripts/dist.sh build/dist
+	scripts/try-wheel.sh build/dist/*.whl
+
+schema: .venv/ready  ## generate the JSON Schema of datasets.yml
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json
 	$(BIN)/python -m datapack.ingress.record > datapack/ingress/record.schema.json
 

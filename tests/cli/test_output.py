@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-import datapack.verify as verification
+from datapack.api import checking
 from datapack.cli import main
 from datapack.errors import DatapackError
 from datapack.progress import Console
@@ -82,7 +82,7 @@ def test_a_bug_has_a_last_line_too(monkeypatch, capsys, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError("zero\nIMPORT OK reef@v1")
 
-    monkeypatch.setattr(verification, "verify", fail)
+    monkeypatch.setattr(checking, "verify_content", fail)
     assert main(["-C", str(tmp_path), "verify", "bag"]) == 1
     *traceback, last = capsys.readouterr().err.splitlines()
     assert all(line.startswith("  ") for line in traceback)
@@ -103,7 +103,7 @@ def test_an_error_of_the_system_is_one_line(monkeypatch, capsys, tmp_path, error
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(verification, "verify", fail)
+    monkeypatch.setattr(checking, "verify_content", fail)
     assert main(["-C", str(tmp_path), "verify", "bag"]) == 1
     assert capsys.readouterr().err == f"{line}\n"
 

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs a wheel into an empty environment outside this folder, and runs the first half of the demo from there: build
+# the example's import container, look at its data, verify it, and run it if there is an engine. try-wheel.sh WHEEL
+set -eu
+project=$(cd "$(dirname "$0")/.." && pwd)
+wheel=$(readlink -f "$1")
+work=$(mktemp -d)
+trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel"
+mkdir -p "$work/reef/examples"
+cp "$project/datasets.yml" "$work/reef"
+cp -R "$project/examples/reef" "$work/reef/examples"
+python3 "$project/examples/stand_in_base.py" "$work/base" >/dev/null
+cd "$work/reef"
+git init --quiet
+export PATH="$work/venv/bin:$PATH"
+unset PYTHONPATH
+set -- --base "oci:$work/base"
+run() {
+    echo "\$ $*"
+    "$@"
+}
+run datapack --version
+run datapack build reef@v1 "$@"
+run datapack verify oci:dist/reef-v1
+run datapack report reef@v1
+run python -c 'import datapack; print(datapack.check("reef@v1"))'
+if podman info >/dev/null 2>&1 || docker info >/dev/null 2>&1; then
+    run datapack run reef@v1 "$@"
+else
+    echo "Neither podman nor docker runs here: the import container was not run."
+fi
