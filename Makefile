@@ -62,14 +62,12 @@ docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/python scripts/build_docs.py
 
-schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the record of an ingress
-
 dist: .venv/dev  ## build the wheel and the source archive into build/dist, and try the wheel in an empty environment
 	$(BIN)/python -m pip install --quiet --group dist
 	scripts/dist.sh build/dist
 	scripts/try-wheel.sh build/dist/*.whl
 
-schema: .venv/ready  ## generate the JSON Schema of datasets.yml
+schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the record of an ingress
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json
 	$(BIN)/python -m datapack.ingress.record > datapack/ingress/record.schema.json
 
