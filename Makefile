@@ -12,7 +12,7 @@ $(BIN)/ruff check
 $(BIN)/ruff format --check
 $(BIN)/mypy $(if $(wildcard .venv/train),,--package datapack)
 @if command -v shellcheck >/dev/null; then set -x; \
-	shellcheck datapack/cli/completion.bash datapack/image/*.sh examples/demo.sh scripts/*.sh .ci/run; \
+	shellcheck datapack/cli/completion.bash datapack/image/*.sh examples/*.sh scripts/*.sh .ci/run; \
 else test "$$DATAPACK_REQUIRE_ENGINES" != 1; fi
 $(BIN)/hadolint docker/*/Dockerfile
 $(BIN)/zizmor --offline --quiet --persona auditor --config .github/zizmor.yml .github
@@ -63,7 +63,7 @@ docs: .venv/dev  ## write the pages of docs/ to build/docs
 	$(BIN)/python scripts/build_docs.py
 
 dist: .venv/dev  ## build the wheel and the source archive into build/dist, and try the wheel in an empty environment
-	$(BIN)/python -m pip install --quiet --group dist
+	@scripts/system-packages.sh busybox-static git podman runc uidmap
 	scripts/dist.sh build/dist
 	scripts/try-wheel.sh build/dist/*.whl
 
@@ -150,9 +150,9 @@ clean:  ## remove everything that the other targets created
 	@scripts/pip-install.sh .venv/ready.log --editable .
 	@touch $@
 
-.venv/dev: .venv/ready  # plus what tests and linters need, without PyTorch
+.venv/dev: .venv/ready  # plus what tests, linters and releases need, without PyTorch
 	@scripts/pip-install.sh .venv/pip.log --upgrade "pip>=25.1"
-	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,onnx,parquet,s3,gs] --group test --group lint
+	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,onnx,parquet,s3,gs] --group test --group lint --group dist
 	@touch $@
 
 .venv/trivy: .venv/ready scripts/trivy.txt  # the scanner, by its hash: see .github/workflows/image.yml for why

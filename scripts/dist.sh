@@ -2,7 +2,7 @@
 # Builds the wheel and the source archive of this commit into a folder: dist.sh DIR [PYTHON]
 #
 # The same commit gives the same bytes: all times are that of the commit. The wheel is made from the source archive, so
-# that the archive has all that it needs. PYTHON has the package `build`.
+# that the archive has all that it needs. PYTHON has the group `dist` of pyproject.toml, so nothing is downloaded.
 set -eu
 project=$(cd "$(dirname "$0")/.." && pwd)
 out=$1
@@ -13,6 +13,6 @@ export SOURCE_DATE_EPOCH
 umask 022
 rm -rf "$out"
 mkdir -p "$out"
-"$python" -m build --outdir "$out" . >"$out/build.log" 2>&1 || { cat "$out/build.log" >&2 && exit 1; }
+"$python" -m build --no-isolation --outdir "$out" . >"$out/build.log" 2>&1 || { cat "$out/build.log" >&2 && exit 1; }
 rm "$out/build.log"
 (cd "$out" && sha256sum -- *)

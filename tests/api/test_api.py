@@ -49,19 +49,6 @@ def test_the_example_runs(catalog) -> None:
     assert (catalog.root / "dist" / "reef-v1.report.html").is_file()
 
 
-@pytest.mark.slow
-def test_the_example_has_types() -> None:
-    """mypy, as strict as it can be, finds nothing in it, and finds an argument or an attribute that is not there."""
-    pytest.importorskip("mypy")
-    check = [sys.executable, "-m", "mypy"]  # with the project's settings, so that the cache of `make lint` is of use
-    done = subprocess.run([*check, EXAMPLE], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    wrong = 'import datapack\ndatapack.build("reef@v1", targt="oci:x")\ndatapack.fetch("reef@v1").size\n'
-    done = subprocess.run([*check, "-c", wrong], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert 'Unexpected keyword argument "targt"' in done.stdout
-    assert '"Fetched" has no attribute "size"' in done.stdout
-
-
 def test_fetch_says_what_the_command_says(catalog) -> None:
     """The function and the command give the same facts about the same version."""
     fetched = datapack.fetch("reef@v1", catalog=catalog.root)
