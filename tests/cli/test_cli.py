@@ -25,6 +25,7 @@ COMMANDS = (
     "run",
     "verify",
     "sign",
+    "ingress",
     "diff",
     "base",
     "convert",
