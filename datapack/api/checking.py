@@ -59,7 +59,7 @@ def verify(
     text, folder = os.fspath(what), folder_of(catalog)
     paths = [(folder / path).resolve() for path in keys]
     if paths and quick:
-        raise UsageError("a signature is of bytes, and a quick check reads none", where=text, fix="leave out 'quick'")
+        raise UsageError("a signature is of bytes, and a quick check reads none", where=text, fix="check every byte")
     trusted = [read_public_key(path) for path in paths]
     here = _workspace_if_any(folder)
     outcome = verify_content(text, folder, here, "quick" if quick else "full", reporter_of(progress), insecure=insecure)

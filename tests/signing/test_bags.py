@@ -161,7 +161,7 @@ def test_no_signature(fetched, keys):
     assert "error: reef@v1: not signed: expected a signature of the dataset sha256:" in error
     assert "found none; sign it with 'datapack sign'" in error
     error = fetched.fails("verify", "reef@v1", "--key", str(keys.public), "--quick", status=2)
-    assert "a signature is of bytes, and --quick reads none" in error
+    assert "a signature is of bytes, and a quick check reads none" in error
 
 
 def test_another_key(signed, keys, tmp_path):

@@ -88,7 +88,7 @@ def test_in_a_registry(built, keys, tmp_path):
             others.run("cosign", "verify-attestation", *wrong, image)
         listed = json.loads(others.run("oras", "discover", "--plain-http", "--format", "json", image))
         assert sorted(entry["artifactType"] for entry in listed["referrers"]).count(BUNDLE) == 2
-        assert others.run("cosign", "tree", image).count("via OCI referrer") == 3
+        assert others.run("cosign", "tree", image).count("via OCI referrer") == 4  # the SBOM, too
         others.run("oras", "cp", "-r", "--from-plain-http", "--to-plain-http", image, f"{registry}/copy:v1")
         assert "\nprovenance signed by " in built.ok(
             "verify", f"docker://{registry}/copy:v1", "--key", str(keys.public)
