@@ -31,7 +31,7 @@ class Repository:
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.home}/bin:{PROGRAMS}:{os.environ['PATH']}"
         settings = {"HOME": str(self.home), "PATH": path, "PYTHONPATH": str(PROJECT), "INSECURE": "1"}
-        settings |= {"TRIVY_SCANNERS": "secret", "TRIVY_OFFLINE_SCAN": "true"}  # no database is reached from here
+        settings |= {"SCAN_DATABASE": "no", "TRIVY_OFFLINE_SCAN": "true"}  # no database is reached from here
         environment = {**os.environ, **settings, **variables}
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
 
@@ -124,6 +124,22 @@ def test_a_review_of_an_unknown_commit_fails(repository: Repository) -> None:
 def registry(tmp_path: Path) -> Iterator[str]:
     with registries.serve(tmp_path, login=True) as name:
         yield name
+
+
+def test_a_scan_without_a_database_fails(repository: Repository, tmp_path: Path) -> None:
+    """One line says that nothing was scanned, and how to scan for secrets only; a wrong setting is one line, too."""
+    if not (PROGRAMS / "trivy").exists():
+        registries.unavailable("trivy is not installed")
+    place = {"TRIVY_CACHE_DIR": str(tmp_path / "cache"), "TRIVY_DB_REPOSITORY": "127.0.0.1:1/none:2"}
+    for setting in ("", "yes"):
+        done = repository.run("sh", "ci/release.sh", "scan", REF="reef@v1", SCAN_DATABASE=setting, **place)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: no database of vulnerabilities, so nothing was scanned: ")
+        assert "connection refused" in line
+        assert "SCAN_DATABASE=no" in line
+    done = repository.run("sh", "ci/release.sh", "scan", REF="reef@v1", SCAN_DATABASE="maybe")
+    assert done.stderr == "error: SCAN_DATABASE: unknown value: expected yes or no\n"
 
 
 @pytest.mark.registry

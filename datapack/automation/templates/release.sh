@@ -8,6 +8,7 @@
 #     VISIBILITY      public, internal or private: private data is built only in a private repository
 #     REGISTRY        host/namespace; images are pushed to REGISTRY/name:version
 #     REGISTRY_USER, REGISTRY_TOKEN      the login
+#     SCAN_DATABASE   no: scan for secrets only; otherwise a scan that can't get the database of vulnerabilities fails
 #     SIGNING_KEY     a private key in PEM format, or SIGNING_KEY_FILE, its file; DATAPACK_KEY_PASSPHRASE, its passphrase
 set -eu
 
@@ -33,9 +34,23 @@ case ${1:-} in
         datapack build "$REF" "oci-archive:$archive" ${BUILD_OPTIONS:-}
         ;;
     scan)
-        # Trivy finds secrets in the data, and known holes in the base. With its SBOM a hole found later is found here too.
-        trivy image --quiet --input "$archive" --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1
-        trivy image --quiet --input "$archive" --format cyclonedx --output "dist/$name-$version.cdx.json"
+        # Trivy finds secrets in the data, and known holes in the base. A hole found later is found in the SBOM beside the image.
+        scanners=vuln,secret
+        case ${SCAN_DATABASE:-yes} in
+            yes)
+                if ! log=$(trivy image --quiet --download-db-only 2>&1); then
+                    cause=$(printf '%s' "$log" | tail -n 1 | sed 's/^[[:space:]*]*//' | cut -c 1-300)
+                    fail "no database of vulnerabilities, so nothing was scanned: $cause; SCAN_DATABASE=no scans for secrets only"
+                fi
+                ;;
+            no)
+                scanners=secret
+                echo "vulnerabilities: not checked, as SCAN_DATABASE is no"
+                ;;
+            *) fail "SCAN_DATABASE: unknown value: expected yes or no" ;;
+        esac
+        trivy image --quiet --input "$archive" --scanners "$scanners" --skip-db-update --severity HIGH,CRITICAL \
+            --ignore-unfixed --exit-code 1
         ;;
     login) # where docker login keeps it, which datapack and other tools read; no engine is needed
         python3 - <<'PYTHON'
