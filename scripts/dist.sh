@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds the wheel and the source archive of this commit into a folder: dist.sh DIR [PYTHON]
 #
-# The same commit gives the same bytes: all times are that of the commit. The wheel is made from the source archive, so
-# that the archive has all that it needs. PYTHON has the group `dist` of pyproject.toml, so nothing is downloaded.
+# The same commit and the same hatchling give the same bytes: all times are that of the commit. The wheel is made from the
+# source archive, so that the archive has all that it needs. PYTHON has the group `dist` of pyproject.toml, so nothing is
+# downloaded.
 set -eu
 project=$(cd "$(dirname "$0")/.." && pwd)
 out=$1
