@@ -71,11 +71,12 @@ schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the rec
 	$(BIN)/python -m datapack.catalog.schema > datapack/catalog/datasets.schema.json
 	$(BIN)/python -m datapack.ingress.record > datapack/ingress/record.schema.json
 
-reference: .venv/ready  ## generate the pages of docs/reference that code knows: configuration, findings, container guide
+reference: .venv/ready  ## generate the pages of docs/reference that the code knows, such as findings and the Python API
 	sed -i '/^<!-- made by/q' docs/reference/configuration.md
 	$(BIN)/python -m trainers.config >> docs/reference/configuration.md
 	$(BIN)/python -m datapack.inspect.reference > docs/reference/findings.md
 	$(BIN)/python -m datapack.ingress.reference > docs/reference/container-guide.md
+	$(BIN)/python -m datapack.api.reference < examples/notebook.py > docs/reference/python-api.md
 
 pin: .venv/ready  ## write the current digests of all base images into datasets.yml and the Dockerfiles
 	$(BIN)/datapack base

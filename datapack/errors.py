@@ -30,11 +30,25 @@ def _escape(letter: str) -> str:
 class DatapackError(Exception):
     """A problem that the user can act on.
 
-    ``str()`` is one line: where, what is wrong, what was expected, what was found, what to do next. ``details`` holds
-    further lines, such as a line per difference or the other problems in the same file.
+    ``str()`` is one line: where, what is wrong, what was expected, what was found, what to do next.
+
+    Attributes:
+        what: what is wrong.
+        where: the place, such as a file and a line; None if there is none. So are the next three.
+        expected: what should be there.
+        found: what is there.
+        fix: what to do.
+        details: further lines, such as a line per difference or the other problems in the same file.
+        exit_code: the exit status of a command that ends with this error.
     """
 
-    exit_code = 1
+    what: str
+    where: object
+    expected: object
+    found: object
+    fix: str | None
+    details: tuple[str, ...]
+    exit_code: int = 1
 
     def __init__(
         self,

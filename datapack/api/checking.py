@@ -166,7 +166,7 @@ def report(
     catalog: Place | None = None,
     progress: bool | Reporter = False,
 ) -> Report:
-    """Write a page that shows what a fetched version contains, and what may be wrong with it, as ``datapack report``.
+    """Write a page that shows what a fetched version contains and what may be wrong, as ``datapack report`` does.
 
     Args:
         reference: the version, ``name@version``.

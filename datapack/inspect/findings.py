@@ -29,17 +29,26 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that a dataset breaks, and where."""
+    """A rule that a dataset breaks, and where.
+
+    Attributes:
+        rule: what is wrong: ``code``, ``severity`` (``error``, ``warning``, ``note``), ``title``, ``why``, ``fix`` and
+            ``deep``, whether only a deep check finds it.
+        count: how many files, images, boxes or rows.
+        examples: at most five of them, one line each.
+        catalog: lines of YAML for this version that fix it; empty if the catalog can't.
+        files: the files concerned, by their paths in the payload, which ``drop`` leaves out.
+        boxes: by COCO file the boxes concerned, by their positions in ``annotations``.
+        silenced: the reason that the catalog gives for accepting it; empty if it does not.
+    """
 
     rule: Rule
-    count: int  # of files, images, boxes or rows
-    examples: tuple[str, ...]  # at most `EXAMPLES`, one line each
-    catalog: str = ""  # lines of YAML for this version that fix it; empty if the catalog can't
-    # The files concerned, by their paths in the payload, which `drop` leaves out; and by COCO file the boxes, by their
-    # positions in ``annotations``.
+    count: int
+    examples: tuple[str, ...]
+    catalog: str = ""
     files: frozenset[str] = field(default=frozenset(), repr=False)
     boxes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
-    silenced: str = ""  # the reason that the catalog gives for accepting it
+    silenced: str = ""
 
 
 EXAMPLES = 5

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import datapack
+from datapack.api.reference import reference
 from datapack.errors import CatalogError, MismatchError, UsageError
 from datapack.progress import Silent
 from tests.conftest import PROJECT
@@ -250,3 +251,17 @@ def test_results_fit_on_a_screen(fetched) -> None:
     assert "array(" not in shown
     assert "frozenset" not in shown
     assert len(shown) < 20_000
+
+
+def test_the_reference_is_made_from_the_docstrings():
+    """docs/reference/python-api.md is what `make reference` writes: every public name, every argument and attribute."""
+    written = (PROJECT / "docs/reference/python-api.md").read_text()
+    assert written == reference(EXAMPLE.read_text()), "run 'make reference'"
+    assert all(f"`{name}`" in written or f"`datapack.{name}`" in written for name in datapack.__all__)
+    for name in FUNCTIONS:
+        section = written.partition(f"### `datapack.{name}`")[2].partition("\n### ")[0]
+        arguments = inspect.signature(getattr(datapack, name)).parameters
+        assert [argument for argument in arguments if f"\n| `{argument}` | " not in section] == []
+    for kind in (datapack.Checked, datapack.Fetched, datapack.Finding, datapack.Report, datapack.Verified):
+        section = written.partition(f"### class `{kind.__name__}`")[2].partition("\n### ")[0]
+        assert [field.name for field in dataclasses.fields(kind) if f"`{field.name}`" not in section] == []
