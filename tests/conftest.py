@@ -44,6 +44,7 @@ SLOW_FILES = frozenset(
         "fetch/kinds/test_storage.py",
         "fetch/kinds/test_storage_errors.py",
         "image/test_stand_in.py",
+        "ingress/test_evidence.py",
         "ingress/test_record.py",
         "metadata/test_croissant.py",
         "metadata/test_modelpack.py",

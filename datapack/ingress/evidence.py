@@ -1,78 +1,173 @@
-"""What lies beside an image: its provenance, signatures and SBOM, and the receipts of rehearsals."""
+"""What lies beside an image, or is attached to it: its provenance, signatures and SBOM; and receipts of rehearsals."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from datapack.errors import DatapackError
-from datapack.files import disk_errors, read_limited
-from datapack.hashing import hash_file
-from datapack.ingress.record import Evidence, Rehearsal
-from datapack.metadata.provenance import STATEMENT
-from datapack.signing.files import files_beside
+from datapack.errors import DatapackError, SignatureError
+from datapack.files import read_limited
+from datapack.ingress.record import Evidence, Rehearsal, Signed
+from datapack.metadata.sbom import CYCLONEDX
+from datapack.oci.boundary import boundary
+from datapack.oci.image import read_part
+from datapack.registry.referrers import find_layers
+from datapack.signing.bundle import Bundle
+from datapack.signing.check import find_valid
+from datapack.signing.files import files_beside, read_found
+from datapack.signing.subject import DatasetSubject, ImageSubject, read_fault
+from datapack.verify.signatures import InRegistry, check_signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from datapack.reference import Reference
+    from datapack.signing.check import Found
+    from datapack.signing.keys import PublicKey
+    from datapack.signing.provenance import ProvenanceSubject
+    from datapack.signing.subject import Subject
+    from datapack.verify import Verified
+    from datapack.verify.signatures import Place
     from datapack.workspace.folder import Workspace
 
 _LIMIT = 16 << 20  # bytes of a statement
 _SBOM_LIMIT = 256 << 20  # bytes
 _RECEIPT_LIMIT = 1 << 20  # bytes
 _MOST_REHEARSALS = 3  # the last ones
+NOT_VERIFIED: Literal["present, not verified"] = "present, not verified"
 
 
-def evidence_of(workspace: Workspace, reference: Reference, image: Path | None, digest: str) -> Iterator[Evidence]:
-    """Yield the files that belong to a version and its image.
+def evidence_of(
+    workspace: Workspace, text: str, path: Path | None, place: Place, verified: Verified, keys: Sequence[PublicKey]
+) -> tuple[list[Evidence], tuple[Signed, Signed]]:
+    """Return what belongs to an image, and whether the image and its provenance are signed.
 
     Args:
         workspace: where the version is.
-        reference: the version.
-        image: the layout or archive; None for an image in a registry.
-        digest: the image's digest.
+        text: what the user calls the image.
+        path: the layout or archive; None for an image in a registry.
+        place: where its signatures are.
+        verified: the outcome of the image's verification.
+        keys: the public keys that the user trusts; without any, no signature is verified.
+
+    Raises:
+        SignatureError: there are keys, and none of them has signed the image, or the provenance that it has.
     """
-    if image is not None:
-        path = image.with_name(f"{image.name}.provenance.json")
-        if path.is_file():
-            yield _provenance(workspace, path, digest)
-    signed = [workspace.bag(reference), *([image] if image else [])]
-    for path in (file for each in signed for file in files_beside(each)):
-        said = "not checked here: 'datapack verify --key' does it"
-        yield Evidence(kind="signature", file=_shown(workspace, path), sha256=_sha256(path), said=said)
+    image, dataset = ImageSubject(verified.image), DatasetSubject(str(verified.reference), verified.digest)
+    if keys:
+        check_signatures(text, image, place, keys)
+    evidence, made = _provenance(workspace, path, place, verified)
+    found = place.find()
+    if verified.reference:
+        found += [read_found(file) for file in files_beside(workspace.bag(verified.reference))]
+    signatures = [_judge(one, (image, *made, dataset), keys) for one in found]
+    evidence += [one.evidence(workspace) for one in signatures]
+    return evidence, (_summary("image", signatures), _summary("provenance", signatures))
 
 
-def sbom_of(workspace: Workspace, path: Path) -> Evidence:
+class _Signature(NamedTuple):
+    """A signature that was found, and what is known of it."""
+
+    found: Found
+    what: str  # that it says it is of; empty if that is nothing in this record
+    key: str  # that made it; empty if that is not known
+
+    def evidence(self, workspace: Workspace) -> Evidence:
+        said = f"of the {self.what}: {f'verified, by {self.key}' if self.key else NOT_VERIFIED}"
+        return Evidence(
+            kind="signature",
+            file=_place(workspace, self.found.where),
+            sha256=_sha256(None if self.found.problem else self.found.content),
+            said=said if self.what else "of nothing that is in this record, or not readable",
+        )
+
+
+def _judge(found: Found, subjects: Sequence[Subject], keys: Sequence[PublicKey]) -> _Signature:
+    """Return what a signature says that it is of, whoever made it, and which of the keys did."""
+    try:
+        statement = None if found.problem else Bundle.parse(found.content, found.where).read_statement(found.where)
+    except DatapackError:
+        statement = None
+    subject = next((one for one in subjects if statement and not read_fault(one, statement)), None)
+    if subject is None:
+        return _Signature(found, "", "")
+    valid = find_valid([found], subject, keys)
+    return _Signature(found, subject.what, str(valid.key) if valid else "")
+
+
+def _summary(what: Literal["image", "provenance"], signatures: Sequence[_Signature]) -> Signed:
+    of_it = [one for one in signatures if one.what == what]
+    by = tuple(dict.fromkeys(one.key for one in of_it if one.key))
+    return Signed(what=what, state="verified" if by else NOT_VERIFIED if of_it else "none found", keys=by)
+
+
+def _provenance(
+    workspace: Workspace, path: Path | None, place: Place, verified: Verified
+) -> tuple[list[Evidence], list[ProvenanceSubject]]:
+    """Return the provenance as evidence, and as something that may be signed if it is of this image."""
+    file = path.with_name(f"{path.name}.provenance.json") if path else None
+    where = _shown(workspace, file) if file else f"attached to {verified.image}"
+    try:
+        found = place.provenance()
+    except SignatureError:
+        content = read_limited(file, _LIMIT, DatapackError) if file else None
+        said = "not a statement of this image: build it again"
+        return [Evidence(kind="provenance", file=where, sha256=_sha256(content), said=said)], []
+    said = "in-toto statement of this image"
+    made = [Evidence(kind="provenance", file=where, sha256=_sha256(one.content), said=said) for one in found]
+    return made, found
+
+
+def sboms_of(workspace: Workspace, path: Path | None, place: Place, image: str) -> Iterator[Evidence]:
+    """Yield the SBOM that `datapack build` wrote beside an image, or those that are attached to it.
+
+    Args:
+        workspace: where the version is.
+        path: the layout or archive; None for an image in a registry.
+        place: where an image in a registry is.
+        image: the image's digest.
+    """
+    if path:
+        file = path.with_name(f"{path.name}.cdx.json")
+        if file.is_file():
+            yield sbom_of(workspace, file, image)
+    elif isinstance(place, InRegistry):
+        with boundary(place.image.repository.name):
+            contents = [read_part(place.image, layer, _SBOM_LIMIT) for layer in find_layers(place.image, CYCLONEDX)]
+        for content in dict.fromkeys(contents):
+            yield _sbom(content, f"attached to {image}", image)
+
+
+def sbom_of(workspace: Workspace, path: Path, image: str) -> Evidence:
     """Return an SBOM as evidence; raise `DatapackError` if the file is none."""
-    content = read_limited(path, _SBOM_LIMIT, DatapackError)
+    return _sbom(read_limited(path, _SBOM_LIMIT, DatapackError), _shown(workspace, path), image)
+
+
+def _sbom(content: bytes, where: str, image: str) -> Evidence:
     try:
         document = json.loads(content)
         form = document.get("bomFormat") or document.get("spdxVersion")
         number = len(document.get("components") or document.get("packages") or ())
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        form, number = None, 0
+        named = _images_in(document)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        form, number, named = None, 0, set()
     if not isinstance(form, str):
-        raise DatapackError("not an SBOM", where=path, expected="CycloneDX or SPDX as JSON")
-    said = f"{form}, {number} components; not compared with the image"
-    return Evidence(kind="sbom", file=_shown(workspace, path), sha256=hashlib.sha256(content).hexdigest(), said=said)
+        raise DatapackError("not an SBOM", where=where, expected="CycloneDX or SPDX as JSON")
+    says = "not compared with the image"
+    if named:
+        says = "it names this image" if image in named else "it names ANOTHER image: build this one again"
+    said = f"{form}, {number} components; {says}"
+    return Evidence(kind="sbom", file=where, sha256=_sha256(content), said=said)
 
 
-def _provenance(workspace: Workspace, path: Path, digest: str) -> Evidence:
-    content = read_limited(path, _LIMIT, DatapackError)
-    try:
-        statement = json.loads(content)
-        subjects = [f"sha256:{one['digest']['sha256']}" for one in statement["subject"]]
-        kind = statement["_type"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        subjects, kind = [], None
-    is_of_it = kind == STATEMENT and digest in subjects
-    said = "in-toto statement of this image" if is_of_it else "not a statement of this image: build it again"
-    return Evidence(
-        kind="provenance", file=_shown(workspace, path), sha256=hashlib.sha256(content).hexdigest(), said=said
-    )
+def _images_in(document: dict[str, Any]) -> set[str]:
+    """Return the digest of the image that an SBOM is of, as `datapack build` writes it; none if it has another form."""
+    component = (document.get("metadata") or {}).get("component") or {}
+    if component.get("bom-ref") != "image":
+        return set()
+    return {f"sha256:{one['content']}" for one in component.get("hashes") or () if one["alg"] == "SHA-256"}
 
 
 def rehearsals_of(workspace: Workspace, reference: Reference, digest: str) -> Iterator[Rehearsal]:
@@ -92,6 +187,10 @@ def _shown(workspace: Workspace, path: Path) -> str:
     return str(path.relative_to(workspace.root)) if path.is_relative_to(workspace.root) else path.name
 
 
-def _sha256(path: Path) -> str:
-    with disk_errors(path, DatapackError):
-        return hash_file(path)
+def _place(workspace: Workspace, where: str) -> str:
+    """Return where a signature is, without the folders of this machine."""
+    return _shown(workspace, Path(where)) if where.startswith("/") else where
+
+
+def _sha256(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()

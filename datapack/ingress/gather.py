@@ -15,7 +15,7 @@ from datapack.catalog.model import Catalog
 from datapack.errors import CatalogError, ImageError, MismatchError, UsageError
 from datapack.image.kinds import RUNNABLE
 from datapack.ingress.answers import Missing, missing_answers, projects_of
-from datapack.ingress.evidence import evidence_of, rehearsals_of, sbom_of
+from datapack.ingress.evidence import evidence_of, rehearsals_of, sbom_of, sboms_of
 from datapack.ingress.image_files import image_files
 from datapack.ingress.image_rules import Beside, ImageJudge
 from datapack.ingress.record import (
@@ -44,8 +44,10 @@ from datapack.oci.archive import Archive
 from datapack.oci.image import read_image
 from datapack.oci.layout import Layout
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
+from datapack.signing.keys import read_public_key
 from datapack.text import counted
 from datapack.verify import verify
+from datapack.verify.signatures import locate
 from datapack.yamlfile import YamlFile
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from datapack.progress import Reporter
     from datapack.reference import Reference
     from datapack.verify import Mode, Verified
+    from datapack.verify.signatures import Place
     from datapack.workspace.folder import Workspace
 
 
@@ -65,7 +68,8 @@ class Wanted:
     image: str = ""  # by default the version's layout in dist/
     received: str = ""  # the day on which the data was received
     scan: Path | None = None
-    sbom: Path | None = None
+    sbom: Path | None = None  # by default what lies beside the image, or is attached to it
+    keys: tuple[Path, ...] = ()  # public keys of signers that the user trusts
     mode: Mode = "full"
     deep: bool = False
     draft: bool = False  # whether answers may be missing
@@ -80,6 +84,7 @@ class _Subject:
     path: Path | None  # the layout or archive
     image: StoredImage
     verified: Verified
+    place: Place  # of its signatures
 
 
 def gather(workspace: Workspace, wanted: Wanted, folder: Path, reporter: Reporter) -> Record:
@@ -94,8 +99,13 @@ def gather(workspace: Workspace, wanted: Wanted, folder: Path, reporter: Reporte
     Raises:
         CatalogError: answers are missing, and it is no draft; ``details`` has a line for each.
         MismatchError: the image or the data is not what it should be: there is no record of such.
+        SignatureError: a key is given, and the image or its provenance is not signed with one of the keys.
         UsageError: the image is not of this version.
     """
+    if wanted.keys and wanted.mode == "quick":
+        fix = "leave out --quick"
+        raise UsageError("a signature is of bytes, and a quick check reads none", where="--key", fix=fix)
+    keys = [read_public_key(path) for path in wanted.keys]
     entry = Catalog.read(workspace.catalog).entry(wanted.reference)
     received = _received(workspace, wanted)
     missing = tuple(missing_answers(entry, YamlFile.read(workspace.catalog), received))
@@ -104,8 +114,8 @@ def gather(workspace: Workspace, wanted: Wanted, folder: Path, reporter: Reporte
     subject = _verify(workspace, wanted, folder, reporter)
     bag = _bag(workspace, wanted.reference, subject.verified.digest)
     scan = read_scan(wanted.scan, _image_id(subject.image)) if wanted.scan else None
-    evidence = list(evidence_of(workspace, wanted.reference, subject.path, subject.verified.image))
-    evidence += [sbom_of(workspace, wanted.sbom)] if wanted.sbom else []
+    evidence, signatures = evidence_of(workspace, subject.text, subject.path, subject.place, subject.verified, keys)
+    evidence += _sboms(workspace, wanted, subject)
     software = _software(workspace)
     rehearsals = tuple(rehearsals_of(workspace, wanted.reference, subject.verified.digest))
     return Record(
@@ -120,6 +130,7 @@ def gather(workspace: Workspace, wanted: Wanted, folder: Path, reporter: Reporte
         scan=scan,
         rehearsals=rehearsals,
         evidence=tuple(evidence),
+        signatures=signatures,
         container_guide=_judge(subject, software, rehearsals, scan, evidence),
         blank=tuple(each.key for each in missing),
     )
@@ -166,7 +177,8 @@ def _verify(workspace: Workspace, wanted: Wanted, folder: Path, reporter: Report
     image = read_image(storage, storage.image(), text)
     if image.descriptor.digest != verified.image:
         raise MismatchError("the image changed while it was read", where=text, expected=verified.image)
-    return _Subject(text, path, image, verified)
+    _, place = locate(text, start, workspace, verified, insecure=wanted.insecure)
+    return _Subject(text, path, image, verified, place)
 
 
 def _storage(text: str, folder: Path, *, insecure: bool) -> tuple[Storage, Path | None]:
@@ -179,6 +191,13 @@ def _storage(text: str, folder: Path, *, insecure: bool) -> tuple[Storage, Path 
         return archive, archive.path
     found = ImageName.parse(text.removeprefix("docker://"))
     return RemoteImage.find(Repository(RegistryClient(found, insecure=insecure))), None
+
+
+def _sboms(workspace: Workspace, wanted: Wanted, subject: _Subject) -> list[Evidence]:
+    digest = subject.verified.image
+    if wanted.sbom:
+        return [sbom_of(workspace, wanted.sbom, digest)]
+    return [*sboms_of(workspace, subject.path, subject.place, digest)]
 
 
 def _bag(workspace: Workspace, reference: Reference, digest: str) -> Bag | None:

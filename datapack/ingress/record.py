@@ -159,9 +159,19 @@ class Evidence(Part):
     """A file that belongs to the record."""
 
     kind: Literal["provenance", "signature", "sbom"]
-    file: str
-    sha256: str
+    file: str = Field(description="where it is: beside the image, or attached to it in a registry")
+    sha256: str | None = Field(description="null if it can't be read")
     said: str = Field(description="what was read of it")
+
+
+class Signed(Part):
+    """Whether the image, or its provenance, is signed."""
+
+    what: Literal["image", "provenance"]
+    state: Literal["none found", "present, not verified", "verified"] = Field(
+        description="'verified' only with --key, which names the keys that are trusted"
+    )
+    keys: tuple[str, ...] = Field(description="the keys that the signatures were verified with")
 
 
 class GuideResult(Part):
@@ -210,6 +220,7 @@ class Record(Part):
     scan: Scan | None
     rehearsals: tuple[Rehearsal, ...]
     evidence: tuple[Evidence, ...]
+    signatures: tuple[Signed, ...]
     container_guide: tuple[GuideResult, ...]
     blank: tuple[str, ...] = Field(description="what is missing in a draft: keys of the catalog, and options")
     approvals: tuple[Approval, ...] = tuple(Approval(role=role) for role in ROLES)

@@ -200,14 +200,19 @@ def _evidence(record: Record) -> Section:
     rows: list[Sequence[Values]] = [
         (
             (one.kind.upper() if one.kind == "sbom" else one.kind,),
-            (Code(one.file), Code(f"sha256:{one.sha256}")),
+            (Code(one.file), *((Code(f"sha256:{one.sha256}"),) if one.sha256 else ())),
             (one.said,),
         )
         for one in record.evidence
     ]
     rows += [(("rehearsal",), (Code(one.file),), (one.receipt,)) for one in record.rehearsals]
-    text = "" if rows else "None was found beside the image."
-    return Section("Provenance, signatures and rehearsals", text, heads=("What", "File", "What it says"), rows=rows)
+    text = "" if rows else "Nothing was found beside the image."
+    facts: list[tuple[str, Values]] = [
+        (f"Signature of the {one.what}", (one.state, *(Code(f"by {key}") for key in one.keys)))
+        for one in record.signatures
+    ]
+    heads = ("What", "File", "What it says")
+    return Section("Provenance, signatures and rehearsals", text, facts=facts, heads=heads, rows=rows)
 
 
 def _guide(record: Record) -> Section:

@@ -16,6 +16,7 @@ from datapack.ingress.record import (
     Rehearsal,
     Scan,
     ScanException,
+    Signed,
     Software,
     Source,
     Verification,
@@ -88,6 +89,7 @@ def a_record() -> Record:
         ),
         rehearsals=(Rehearsal(receipt=f"IMPORT OK reef@v1 {DIGEST}", file="dist/rehearsals/x"),),
         evidence=(Evidence(kind="provenance", file="dist/x.json", sha256="7" * 64, said="a statement"),),
+        signatures=(Signed(what="image", state="verified", keys=("the ECDSA P-256 key SHA256:x",)),),
         container_guide=tuple(
             GuideResult(rule=rule.text, status="met", evidence="x", recheck=rule.of_image) for rule in RULES
         ),

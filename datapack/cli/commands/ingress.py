@@ -39,7 +39,14 @@ def add(commands: Commands) -> None:
     received = "the day on which the data was received (default: when datasets.lock first had it, by git)"
     parser.add_argument("--received", default="", metavar="YYYY-MM-DD", help=received)
     parser.add_argument("--scan", type=Path, metavar="FILE", help="the result of a scan: Trivy's JSON")
-    parser.add_argument("--sbom", type=Path, metavar="FILE", help="the SBOM of the image: CycloneDX or SPDX as JSON")
+    parser.add_argument(
+        "--sbom",
+        type=Path,
+        metavar="FILE",
+        help="the SBOM of the image: CycloneDX or SPDX as JSON (default: what is beside it)",
+    )
+    key = "a signer's public key: fail unless the image and its provenance are signed with it, or with another --key"
+    parser.add_argument("--key", action="append", default=[], type=Path, metavar="PUBLIC.pem", help=key)
     parser.add_argument("--draft", action="store_true", help="leave blanks where the catalog lacks an answer")
     parser.add_argument("--deep", action="store_true", help="decode every image for the checks")
     quick = "check only names and sizes of the image; the record says that no byte was read"
@@ -60,6 +67,7 @@ def run(options: argparse.Namespace) -> Answer:
         received=options.received,
         scan=(folder / options.scan).resolve() if options.scan else None,
         sbom=(folder / options.sbom).resolve() if options.sbom else None,
+        keys=tuple((folder / path).resolve() for path in options.key),
         mode="quick" if options.quick else "full",
         deep=options.deep,
         draft=options.draft,
