@@ -71,3 +71,13 @@ def test_the_reference_has_every_exit_status(module, section):
     ]
     assert len({kind.exit_code for kind in kinds}) > 2
     assert {kind.exit_code for kind in kinds} <= {int(row) for row in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+
+
+def test_the_reference_has_every_key_of_the_receipt():
+    """A program that reads `<version>.import.json` can look up each key that the import writes."""
+    program = (PROJECT / "datapack/image/import.sh").read_text()
+    call = program.partition("/usr/local/bin/import-json ")[2].partition(") || json=")[0]
+    keys = re.findall(r'([a-z_]+)#? (?:"|1 )', call)
+    page = (PROJECT / "docs/reference/import.md").read_text()
+    assert {"format", "started", "result"} <= set(keys)
+    assert [key for key in keys if f"`{key}`" not in page] == []

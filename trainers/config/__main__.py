@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 from pydantic import BaseModel
 
+from trainers.config.prediction import Prediction
 from trainers.config.sections import Config
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def table() -> str:
-    """Return the reference in Markdown: a table of the top-level keys, then one for each section."""
+    """Return the reference in Markdown: tables of the keys of `train.yml`, each section, and `predict.yml`."""
     parts = [_rows(Config)]
     for name, field in Config.model_fields.items():
         if section := _section(field):
             parts.append(f"## `{name}`: {(section.__doc__ or '').rstrip('.')}\n\n{_rows(section)}")
+    parts.append(f"## `predict.yml`: {(Prediction.__doc__ or '').rstrip('.')}\n\n{_rows(Prediction)}")
     return "\n".join(parts)
 
 
