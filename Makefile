@@ -59,7 +59,6 @@ gpu: .venv/dev .venv/train  ## check and measure the trainers on a GPU, in six m
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 docs: .venv/dev  ## write the pages of docs/ to build/docs
-	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/python scripts/build_docs.py
 
 dist: .venv/dev  ## build the wheel and the source archive into build/dist, and try the wheel in an empty environment
@@ -153,7 +152,7 @@ clean:  ## remove everything that the other targets created
 
 .venv/dev: .venv/ready  # plus what tests, linters and releases need, without PyTorch
 	@scripts/pip-install.sh .venv/pip.log --upgrade "pip>=25.1"
-	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,onnx,parquet,s3,gs] --group test --group lint --group dist
+	@scripts/pip-install.sh .venv/dev.log --editable .[trainers-common,huggingface,onnx,parquet,s3,gs] --group test --group lint --group docs --group dist
 	@touch $@
 
 .venv/trivy: .venv/ready scripts/trivy.txt  # the scanner, by its hash: see .github/workflows/image.yml for why
