@@ -43,7 +43,7 @@ test: .venv/dev .venv/trivy .venv/train .venv/tf  ## run every test, or some of 
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
 	$(PYTEST) $(ARGS)
 
-test-images: .venv/dev .venv/train  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 30 minutes
+test-images: .venv/dev .venv/train docs  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 30 minutes
 	@scripts/system-packages.sh busybox-static mmdebstrap podman runc skopeo uidmap
 	PATH="$(CURDIR)/$(BIN):$$PATH" TRAINER_IMAGES=1 $(BIN)/python -m pytest tests/containers/test_trainer_images.py tests/containers/test_model_image.py $(ARGS)
 
@@ -81,7 +81,7 @@ pin: .venv/ready  ## write the current digests of all base images into datasets.
 	$(BIN)/datapack base
 	$(BIN)/python scripts/pin_bases.py $(filter-out docker/model/Dockerfile,$(wildcard docker/*/Dockerfile))
 
-images: .venv/ready  ## build the trainer images with podman or docker (ENGINE=...), or some of them (IMAGES=pyt)
+images: docs  ## build the trainer images with podman or docker (ENGINE=...), or some of them (IMAGES=pyt)
 	$(if $(filter-out tf,$(IMAGES)),$(BIN)/datapack fetch resnet50@imagenet1k-v2)
 	scripts/images.sh $(ENGINE) $(IMAGES)
 

@@ -176,6 +176,7 @@ def _build_trainer(order: Order) -> None:
     """Build a trainer image with the engine, and save it as an OCI archive."""
     if order.image != "tf":
         run(*DATAPACK, "fetch", "resnet50@imagenet1k-v2")
+    run("make", "--no-print-directory", "docs")  # the image has them
     run("scripts/images.sh", order.engine, order.image)
     form = ["--format", "oci-archive"] if Path(order.engine).name == "podman" else []  # docker writes this form anyway
     order.archive.unlink(missing_ok=True)

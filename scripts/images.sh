@@ -1,6 +1,6 @@
 #!/bin/sh
 # Build the trainer images from their Dockerfiles; each is tagged with the version in its Dockerfile.
-# Usage: images.sh ENGINE IMAGE...      with podman or docker, in the project's folder, after the weights are fetched
+# Usage: images.sh ENGINE IMAGE...      with podman or docker, in the project's folder, after the weights are fetched and the docs are built
 set -eu
 
 [ $# -gt 1 ] || {
@@ -10,6 +10,10 @@ set -eu
 engine=$1
 shift
 
+[ -f build/docs/index.html ] || {
+    echo "build/docs: the images contain the docs, which are not built: run 'make docs' first" >&2
+    exit 1
+}
 for image in "$@"; do
     dockerfile=docker/$image/Dockerfile
     grep -Eq '^ARG BASE=".*@sha256:[0-9a-f]{64}"$' "$dockerfile" || {

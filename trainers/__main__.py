@@ -1,4 +1,4 @@
-"""The program that the images run: ``python -m trainers check|train|evaluate|predict``.
+"""The program that the images run: ``python -m trainers check|train|evaluate|predict|docs``.
 
 Only this module reads arguments and catches errors. The Safe Haven shows every job as completed, so the last line says
 how it ended: ``TRAINING OK <run> mAP=...`` or ``TRAINING FAILED: <why>``, and likewise for the other commands.
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 DETAILS_SHOWN = 200  # lines; more would not help in a job's log
 
-#: Each command, a function of `trainers.commands`, with the first word of its last line.
-COMMANDS = {"check": "CHECK", "train": "TRAINING", "evaluate": "EVALUATION", "predict": "PREDICTION"}
+#: Each command, with the first word of its last line: a function of `trainers.commands`, but for `docs`.
+COMMANDS = {"check": "CHECK", "train": "TRAINING", "evaluate": "EVALUATION", "predict": "PREDICTION", "docs": "DOCS"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,9 +102,12 @@ class _Job:
 
     def _run(self) -> str:
         from trainers.context import RunContext
+        from trainers.site import copy_site
 
         check_signals()
         options = self.options
+        if options.command == "docs":
+            return copy_site(options.to or options.outputs / "docs")
         self.place = Place.of_environment()
         self.log.quiet = not self.place.is_first
         command, name, base = self._command()
@@ -176,13 +179,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.decode and options.command != "check":
         parser.error(f"--decode is for check: {options.command} always decodes what it needs")
+    if options.to and options.command != "docs":
+        parser.error("--to is for docs")
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m trainers",
-        description="Check a dataset, train an object detector on it, evaluate the detector, or predict with it.",
+        description="Check a dataset, train an object detector on it, evaluate it, predict with it, or copy the docs.",
     )
     parser.add_argument("command", choices=COMMANDS, nargs="?", default="train", help="what to do (default: train)")
     parser.add_argument("--decode", action="store_true", help="check: also decode every image of both COCO files")
@@ -193,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="predict in a ready-to-run model: a setting, such as device=cpu or score=0.3; can be repeated",
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="docs: the new folder for them (default: /safe_outputs/docs)"
     )
     parser.add_argument(
         "--config",

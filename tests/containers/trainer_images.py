@@ -121,7 +121,7 @@ class Image:
 
 
 def make_context(folder: Path) -> None:
-    """Make a clone's folder as it is after fetching the weights, with random weights of the same format."""
+    """Make a clone's folder as `make images` has it, with the docs, and with random weights of the same format."""
     import torch
     import torchvision
 
@@ -129,6 +129,7 @@ def make_context(folder: Path) -> None:
         shutil.copytree(PROJECT / name, folder / name)
     for name in ("LICENSE", ".dockerignore"):
         shutil.copy(PROJECT / name, folder)
+    subprocess.run([sys.executable, PROJECT / "scripts" / "build_docs.py", folder / "build" / "docs"], check=True)
     torch.manual_seed(0)
     content = io.BytesIO()
     torch.save(torchvision.models.resnet50(weights=None).state_dict(), content)
