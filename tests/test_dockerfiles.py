@@ -167,6 +167,8 @@ def test_the_build_context_has_all_files_that_are_copied():
 @pytest.fixture
 def clone(tmp_path):
     """Make the part of a clone that scripts/images.sh needs, with pinned bases."""
+    (tmp_path / "build" / "docs").mkdir(parents=True)
+    (tmp_path / "build" / "docs" / "index.html").touch()
     (tmp_path / "docker").mkdir()
     for kind in KINDS:
         (tmp_path / "docker" / kind).mkdir()
@@ -203,3 +205,11 @@ def test_a_failed_build_ends_the_script(clone):
     assert shutil.which("false")
     assert build(clone, "false", *KINDS).returncode == 1
     assert build(clone, "podman").returncode == 2
+
+
+def test_no_image_is_built_without_the_docs(clone):
+    """A build by hand without the docs says what to run, in one line."""
+    (clone / "build" / "docs" / "index.html").unlink()
+    done = build(clone, "echo", *KINDS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "build/docs: the images contain the docs, which are not built: run 'make docs' first\n"
