@@ -36,7 +36,7 @@ DATAPACK = (
 )
 TRAINERS = (
     "errors",
-    "log process",
+    "log process site",
     "config run",
     "context",
     "dataset",
