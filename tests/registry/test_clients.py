@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Catalog
 
+SBOM = "application/vnd.cyclonedx+json"
 STATEMENT = "application/vnd.in-toto+json"
 KEYLESS = ("--tlog-upload=false", "--use-signing-config=false")  # no transparency log, which is a public service
 
@@ -58,10 +59,10 @@ def test_crane_exports_the_files(pushed, tmp_path):
 
 
 def test_oras_discovers_the_provenance(pushed):
-    """`oras discover` shows the attached statement."""
+    """`oras discover` shows the attached statement and SBOM."""
     clients, _, registry, _ = pushed
     found = json.loads(clients.run("oras", "discover", "--plain-http", "--format", "json", f"{registry}/reef:v1"))
-    assert [entry["artifactType"] for entry in found["referrers"]] == [STATEMENT]
+    assert sorted(entry["artifactType"] for entry in found["referrers"]) == [SBOM, STATEMENT]
 
 
 def test_oras_copies_an_image_with_its_provenance(pushed):
@@ -83,7 +84,7 @@ def test_oras_attaches_something_else(pushed, tmp_path):
     catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/more/reef")
     verified(catalog, f"docker://{registry}/more/reef:v1", digest, 1)
     found = json.loads(clients.run("oras", "discover", "--plain-http", "--format", "json", f"{registry}/more/reef:v1"))
-    assert sorted(entry["artifactType"] for entry in found["referrers"]) == [STATEMENT, "text/approval"]
+    assert sorted(entry["artifactType"] for entry in found["referrers"]) == [SBOM, STATEMENT, "text/approval"]
 
 
 def test_cosign_signs_an_image(pushed, tmp_path):
