@@ -57,7 +57,7 @@ def _public(name: str) -> Any:
 
 
 class _Callable(ModuleType):
-    """A package that has the name of a public function. Whoever imported it, it can be called as that function."""
+    """A package that has the name of a public function. It can be called as that function."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return _public(self.__name__.rpartition(".")[2])(*arguments, **options)

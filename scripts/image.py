@@ -93,6 +93,13 @@ class Order:
         return Reference.parse(self.reference)
 
     @property
+    def base_options(self) -> tuple[str, ...]:
+        """What datapack has to know about the base of an image with data."""
+        if self.image == "model":
+            return "--runnable", self.base
+        return ("--base", self.base) if self.base else ()
+
+    @property
     def folder(self) -> Path:
         return Path("build", "images", f"{self.name}-{self.tag}")
 
@@ -154,9 +161,7 @@ def build(order: Order) -> None:
     order.folder.mkdir(parents=True, exist_ok=True)
     if order.of_data:
         _refuse_if_public(order)
-        model = ["--runnable", order.base] if order.image == "model" else []
-        base = ["--base", order.base] if order.image == "data" and order.base else []
-        run(*DATAPACK, "build", order.reference, f"oci-archive:{order.archive}", *base, *model)
+        run(*DATAPACK, "build", order.reference, f"oci-archive:{order.archive}", *order.base_options)
     else:
         _build_trainer(order)
     facts = {"name": order.name, "tag": order.tag, "digest": order.digest}
@@ -205,11 +210,9 @@ def push(order: Order) -> None:
     """Push what was built. A tag that names another image stays as it is, and so does a private dataset."""
     expected = order.digest
     if order.of_data:
-        model = ["--runnable", order.base] if order.image == "model" else []
-        base = ["--base", order.base] if order.image == "data" and order.base else []
         insecure = ["--insecure"] * order.insecure
         target = f"docker://{order.pushed}"
-        answer = run(*DATAPACK, "push", order.reference, target, *base, *model, *insecure, "--json", read=True)
+        answer = run(*DATAPACK, "push", order.reference, target, *order.base_options, *insecure, "--json", read=True)
         found = json.loads(answer)["image"]
     else:
         found = push_archive(order.archive, order.pushed, insecure=order.insecure)
@@ -260,9 +263,8 @@ def rehearse(order: Order) -> None:
     with _service(order.engine), tempfile.TemporaryDirectory(dir=order.folder) as place:
         Path(place).chmod(0o755)
         what = ["--data", _data_of(order, Path(place)), "--outputs", f"{place}/safe_outputs"]
-        strict = (
-            ["--strict"] if os.geteuid() == 0 else []
-        )  # a nameless user needs more user IDs than a rootless engine has
+        # Its nameless user needs more user IDs than a rootless engine has.
+        strict = ["--strict"] if os.geteuid() == 0 else []
         if order.image == "data":
             what = what[2:]
         run(*DATAPACK, "run", name, *what, *strict)

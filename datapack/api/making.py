@@ -12,8 +12,12 @@ from datapack.fetch.job import FetchOptions
 from datapack.fetch.version import fetch as fetch_bag
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from datapack.api.call import Place
+    from datapack.bag.bagit import Bag
     from datapack.progress import Reporter
+    from datapack.reference import Reference
 
 
 @interruptible
@@ -49,7 +53,7 @@ def fetch(
     options = FetchOptions(refresh, update_lock, push_data, strict)
     name = reference_of(reference)
     bag = fetch_bag(workspace_of(catalog), name, options, reporter_of(progress))
-    return Fetched(str(name), bag.manifest.digest, bag.files, bag.bytes, bag.path)
+    return Fetched(*_facts(name, bag))
 
 
 @interruptible
@@ -98,15 +102,13 @@ def build(
     """
     if streams < 1:
         raise ValueError(f"streams must be at least 1, not {streams}")
+    fetching = (refresh, update_lock, push_data, strict)
     options = Options(
+        *fetching,
         target=target,
         base=base,
         runnable=runnable,
-        refresh=refresh,
-        update_lock=update_lock,
         verify=verify,
-        push_data=push_data,
-        strict=strict,
         streams=streams,
         insecure=insecure,
         replace=replace,
@@ -114,6 +116,9 @@ def build(
     )
     name = reference_of(reference)
     made = build_image(workspace_of(catalog), name, options, reporter_of(progress))
-    bag, image = made.bag, made.image
-    fetched = (str(name), bag.manifest.digest, bag.files, bag.bytes, bag.path)
-    return Built(*fetched, image.digest, made.target, made.provenance, image.runnable)
+    image = made.image
+    return Built(*_facts(name, made.bag), image.digest, made.target, made.provenance, image.runnable)
+
+
+def _facts(name: Reference, bag: Bag) -> tuple[str, str, int, int, Path]:
+    return str(name), bag.manifest.digest, bag.files, bag.bytes, bag.path

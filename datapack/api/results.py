@@ -82,7 +82,7 @@ class Verified(VerifiedBag):
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check looked at, and what it found.
+    """What a check covered, and what it found.
 
     Attributes:
         what: what was checked, as it was named.

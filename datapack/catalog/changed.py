@@ -56,7 +56,7 @@ def _facts(catalog: Path, lock: Path) -> dict[Reference, Any]:
 
 
 def _said(entry: Entry) -> dict[str, Any]:
-    """Return what the catalog says of one version, with what its dataset and the versions that it is made from say."""
+    """Return the catalog entry of one version, with those of its dataset and the versions it is derived from."""
     return {
         "dataset": entry.dataset.model_dump(exclude={"versions"}),
         "version": entry.version.model_dump(),

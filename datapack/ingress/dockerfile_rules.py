@@ -77,7 +77,7 @@ class DockerfileJudge:
 
     def _base(self) -> Judged:
         if self._is_model:
-            return "not read", f"{self.file.at(self.last.line)}: whoever builds it names a trainer image as BASE"
+            return "not read", f"{self.file.at(self.last.line)}: BASE, a trainer image, is chosen when it is built"
         known = self.last.base.startswith(_REGISTRIES)
         return ("met" if known else "not met"), f"{self.file.at(self.last.line)}: {self.last.base.partition('@')[0]}"
 

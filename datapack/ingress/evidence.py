@@ -85,7 +85,7 @@ class _Signature(NamedTuple):
 
 
 def _judge(found: Found, subjects: Sequence[Subject], keys: Sequence[PublicKey]) -> _Signature:
-    """Return what a signature says that it is of, whoever made it, and which of the keys did."""
+    """Return what a signature claims to cover, and which of the keys made it."""
     try:
         statement = None if found.problem else Bundle.parse(found.content, found.where).read_statement(found.where)
     except DatapackError:

@@ -26,7 +26,7 @@ IMAGES = {
     "pyt": "The trainers on the PyTorch project's own image.",
     "piped-pyt": "The trainers on Python's own image, with PyTorch from pip.",
     "tf": "The trainers on TensorFlow's own image.",
-    "model": "A ready-to-run model, on a trainer image that whoever builds it chooses.",
+    "model": "A ready-to-run model, on a trainer image that is chosen when it is built.",
 }
 _START = f"""\
 # The container guide, rule by rule

@@ -158,7 +158,7 @@ def _checks(record: Record) -> Section:
     if not checks.ran:
         return Section("Checks", "Not run: the data was not on the machine that wrote this record.")
     text = f"{checks.rules} rules were checked; {counted(len(checks.findings), 'finding')}."
-    text += " Every image was decoded." if checks.deep else " The pixels of images were not looked at."
+    text += " Every image was decoded." if checks.deep else " Images were not decoded."
     rows: list[Sequence[Values]] = [
         ((one.code,), (one.severity,), (one.title,), (f"{one.count:,}",), (one.accepted or "not accepted",))
         for one in checks.findings

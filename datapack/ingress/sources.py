@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def sources_of(entry: Entry) -> Iterator[RecordedSource]:
-    """Yield the sources of a version, and below those of the versions that it is derived from."""
+    """Yield the sources of a version, then those of the versions that it is derived from."""
     for source in entry.sources:
         kind, _, what = source.label.partition(" ")
         address, terms = _pages(source)

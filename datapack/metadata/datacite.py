@@ -1,6 +1,6 @@
 """DataCite metadata (schema 4.5) as JSON: what a repository asks for before it gives a dataset a DOI.
 
-The DOI itself is missing: whoever registers the dataset adds it.
+The DOI itself is missing: it is added when the dataset is registered.
 """
 
 from __future__ import annotations
