@@ -116,8 +116,7 @@ def build(
     )
     name = reference_of(reference)
     made = build_image(workspace_of(catalog), name, options, reporter_of(progress))
-    image = made.image
-    return Built(*_facts(name, made.bag), image.digest, made.target, made.provenance, image.runnable)
+    return Built(*_facts(name, made.bag), made.image.digest, made.target, made.provenance, made.image.runnable)
 
 
 def _facts(name: Reference, bag: Bag) -> tuple[str, str, int, int, Path]:
