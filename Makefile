@@ -34,10 +34,10 @@ demo:  ## build the example's import container, run it, then install PyTorch and
 demo-tf:  ## build and run the example's import container, then install TensorFlow and train on the imported data
 	@examples/demo.sh tf
 
-check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no framework and no network: a few minutes
+check: .venv/dev  ## lint, and the tests that need no container engine, no registry, no scanner, no framework and no network: a few minutes
 	@scripts/system-packages.sh git shellcheck
 	$(LINT)
-	$(PYTEST) -m "not (engine or registry or torch or tf or slow)" $(ARGS)
+	$(PYTEST) -m "not (engine or registry or trivy or torch or tf or slow)" $(ARGS)
 
 test: .venv/dev .venv/trivy .venv/train .venv/tf  ## run every test, or some of them: make test ARGS="-k manifest"
 	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh

@@ -18,7 +18,7 @@ import pytest
 
 from datapack.hashing import digest_of
 from datapack.oci.spec import CONFIG, INDEX, LAYER, MANIFEST
-from tests import forks
+from tests import forks, registries
 
 PROJECT = Path(__file__).parents[1]
 LONGEST_ID = 100  # characters
@@ -77,8 +77,9 @@ collect_ignore = [FRAMEWORKS[mark][1] for mark in MISSING]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by what they need; skip those that need a framework where it is not installed."""
     for item in items:
-        if PROJECT / "tests/registry" in item.path.parents or "registry" in getattr(item, "fixturenames", ()):
-            item.add_marker("registry")
+        for mark in ("registry", "trivy"):
+            if PROJECT / "tests" / mark in item.path.parents or mark in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
         for mark, (package, folder) in FRAMEWORKS.items():
             if PROJECT / "tests" / folder in item.path.parents:
                 item.add_marker(mark)
@@ -231,6 +232,15 @@ def make_catalog(root: Path) -> Catalog:
     (root / "datasets.yml").write_text(CATALOG)
     make_base(root / "base")
     return Catalog(root)
+
+
+@pytest.fixture(scope="session")
+def trivy() -> Path:
+    """Return the scanner that is installed beside Python."""
+    program = Path(sys.executable).with_name("trivy")
+    if not program.exists():
+        registries.unavailable("trivy is not installed: run 'make .venv/trivy'")
+    return program
 
 
 @pytest.fixture

@@ -7,22 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import registries
 from tests.conftest import PROJECT
 from tests.scanning import ALPINE, CVE, FIXED, PACKAGE, SECRET, VERSION, write_database, write_layout
 
-TRIVY = Path(sys.executable).with_name("trivy")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("trivy")
 IMPORT = {"Entrypoint": ["/usr/local/bin/import"], "Env": ["PATH=/bin"]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _trivy():
-    if not TRIVY.exists():
-        registries.unavailable("trivy is not installed: run 'make .venv/trivy'")
 
 
 @pytest.fixture
@@ -134,7 +130,7 @@ def test_no_setting_makes_the_scan_find_less(tmp_path, cache, monkeypatch):
     assert (done.returncode, summary["Vulnerabilities"], len(summary["Secrets"])) == (9, {"CRITICAL": 1}, 1)
 
 
-def test_an_exception_needs_a_reason_and_the_scanner_its_hash(tmp_path):
+def test_an_exception_needs_a_reason_and_the_scanner_its_hash(tmp_path, trivy):
     """An exception without a statement, and a program that is not the pinned one, are refused before anything runs."""
     shutil.copytree(PROJECT / "scripts", tmp_path / "scripts")
     image = write_layout(tmp_path / "image", ALPINE, **IMPORT)
@@ -150,7 +146,7 @@ def test_an_exception_needs_a_reason_and_the_scanner_its_hash(tmp_path):
     done = run("scan", image, tmp_path / "r.json", scripts=tmp_path / "scripts", SCAN_DATABASE="no")
     assert done.returncode == 3
     assert "not the scanner that was checked, so it was not run" in done.stderr
-    done = run("scan", image, tmp_path / "r.json", scripts=tmp_path / "scripts", SCAN_DATABASE="no", TRIVY=TRIVY)
+    done = run("scan", image, tmp_path / "r.json", scripts=tmp_path / "scripts", SCAN_DATABASE="no", TRIVY=trivy)
     assert done.returncode == 9, "another program may be named, and DS-0002 is no exception here"
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from tests.conftest import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("trivy")
 #: Trivy's database is not part of the tests.
 WITHOUT_DATABASE = {"SCAN_DATABASE": "no"}
 
@@ -27,8 +27,6 @@ WITHOUT_DATABASE = {"SCAN_DATABASE": "no"}
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone whose data image is based on a stand-in, with a registry on this machine and a key."""
     place = tmp_path_factory.mktemp("chain")
-    if not (Path(sys.prefix) / "bin" / "trivy").exists():
-        registries.unavailable("trivy is not installed: run 'make .venv/trivy'")
     build_stand_in_base(place / "base")
     key = place / "key.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", key], check=True, capture_output=True)

@@ -126,10 +126,9 @@ def registry(tmp_path: Path) -> Iterator[str]:
         yield name
 
 
+@pytest.mark.usefixtures("trivy")
 def test_a_scan_without_a_database_fails(repository: Repository, tmp_path: Path) -> None:
     """One line says that nothing was scanned, and how to scan for secrets only; a wrong setting is one line, too."""
-    if not (PROGRAMS / "trivy").exists():
-        registries.unavailable("trivy is not installed")
     place = {"TRIVY_CACHE_DIR": str(tmp_path / "cache"), "TRIVY_DB_REPOSITORY": "127.0.0.1:1/none:2"}
     for setting in ("", "yes"):
         done = repository.run("sh", "ci/release.sh", "scan", REF="reef@v1", SCAN_DATABASE=setting, **place)
@@ -142,11 +141,9 @@ def test_a_scan_without_a_database_fails(repository: Repository, tmp_path: Path)
     assert done.stderr == "error: SCAN_DATABASE: unknown value: expected yes or no\n"
 
 
-@pytest.mark.registry
+@pytest.mark.usefixtures("trivy")
 def test_a_tag_goes_into_the_registry(repository: Repository, registry: str, tmp_path: Path) -> None:
     """Built, scanned, pushed after a login without an engine, and signed; no secret is printed."""
-    if not (PROGRAMS / "trivy").exists():
-        registries.unavailable("trivy is not installed")
     key = tmp_path / "key.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", key], check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", tmp_path / "public.pem"], check=True)

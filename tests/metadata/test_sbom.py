@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
@@ -21,7 +20,9 @@ from tests import registries
 from tests.conftest import PROJECT, Catalog, fact
 from tests.scanning import ALPINE, CVE, DEBIAN, PACKAGE, VERSION, write_database, write_layout
 
-TRIVY = Path(sys.executable).with_name("trivy")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CATALOG = """\
 defaults: {{base: "oci:base"}}
 datasets:
@@ -59,10 +60,8 @@ def parts(bom: dict) -> dict[str, dict]:
     return {part["bom-ref"]: part for part in bom["components"]}
 
 
-def trivy(*arguments: object, cache: Path) -> dict:
-    if not TRIVY.exists():
-        registries.unavailable("trivy is not installed: run 'make .venv/trivy'")
-    command = [TRIVY, *arguments, "--quiet", "--cache-dir", cache, "--skip-version-check", "--disable-telemetry"]
+def run(trivy: Path, *arguments: object, cache: Path) -> dict:
+    command = [trivy, *arguments, "--quiet", "--cache-dir", cache, "--skip-version-check", "--disable-telemetry"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, env=os.environ).stdout)
 
 
@@ -104,12 +103,12 @@ def test_a_licence_of_no_list_has_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("files", [ALPINE, DEBIAN], ids=["alpine", "debian"])
-def test_its_packages_are_those_that_trivy_finds(tmp_path, files):
+def test_its_packages_are_those_that_trivy_finds(tmp_path, trivy, files):
     """Name, version and package URL of each package of the base are what Trivy's own SBOM of the image has."""
     catalog, _ = build(tmp_path / "catalog", files)
     ours = check((catalog.root / "dist" / "reef-v1.cdx.json").read_bytes())
     arguments = ("image", f"--input={catalog.root / 'dist' / 'reef-v1'}", "--format=cyclonedx")
-    theirs = trivy(*arguments, cache=tmp_path / "cache")
+    theirs = run(trivy, *arguments, cache=tmp_path / "cache")
 
     def libraries(bom: dict) -> set[tuple[str, str]]:
         return {(part["name"], part["version"]) for part in bom["components"] if part["type"] == "library"}
@@ -121,12 +120,12 @@ def test_its_packages_are_those_that_trivy_finds(tmp_path, files):
     assert plain[0] == plain[1]
 
 
-def test_trivy_finds_a_vulnerability_by_the_sbom_alone(tmp_path):
+def test_trivy_finds_a_vulnerability_by_the_sbom_alone(tmp_path, trivy):
     """Who has only the SBOM can look for vulnerabilities that are known later."""
     catalog, _ = build(tmp_path / "catalog", ALPINE)
     write_database(tmp_path / "cache")
     arguments = ("sbom", catalog.root / "dist" / "reef-v1.cdx.json", "--format=json", "--skip-db-update")
-    report = trivy(*arguments, cache=tmp_path / "cache")
+    report = run(trivy, *arguments, cache=tmp_path / "cache")
     found = [one["VulnerabilityID"] for part in report["Results"] for one in part.get("Vulnerabilities", ())]
     assert found == [CVE]
 
