@@ -269,6 +269,7 @@ def test_offline(catalog, tmp_path, is_cached):
     assert "can't be reached" in found["registry"]["found"]
 
 
+@pytest.mark.registry
 def test_a_tag_that_moved(catalog, tmp_path):
     """The pinned base is compared with what its tag stands for now."""
     pinned = make_base(tmp_path / "one")
@@ -284,6 +285,7 @@ def test_a_tag_that_moved(catalog, tmp_path):
     assert "its tag has another image now, sha256:" in found["found"]
 
 
+@pytest.mark.registry
 def test_the_login_at_the_registry(catalog, tmp_path):
     """No login is a note, one that the registry takes is ok, one that it refuses is a problem; no password is shown."""
     with registries.serve(tmp_path, login=True) as registry:
@@ -299,6 +301,7 @@ def test_the_login_at_the_registry(catalog, tmp_path):
 
 
 @pytest.mark.parametrize("is_private", [False, True])
+@pytest.mark.registry
 def test_a_private_dataset_in_an_open_repository(catalog, tmp_path, is_private):
     """That everybody can read the repository of a private dataset is a problem; a public one has no line."""
     edit(catalog, "title: A small reef", f"title: A small reef\n    private: {str(is_private).lower()}")

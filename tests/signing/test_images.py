@@ -220,6 +220,7 @@ def test_what_a_layout_names_and_does_not_have(built, keys, layers, error):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.registry
 def test_a_registry_that_takes_no_signature(built, keys, tmp_path):
     """It is known before anything is read."""
     with registries.serve(tmp_path, login=True) as name:

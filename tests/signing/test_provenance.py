@@ -70,6 +70,7 @@ def test_a_layout_and_its_provenance(built, keys, tmp_path):
     assert (tmp_path / "x.provenance.sigstore.json").read_bytes() == bundle
 
 
+@pytest.mark.registry
 def test_in_a_registry(built, keys, tmp_path):
     """cosign verifies both after a push; oras, crane and skopeo read them; an unsigned statement beside it fails."""
     (tmp_path / "home").mkdir()
