@@ -100,11 +100,11 @@ def build(
         DatapackError: nothing incomplete has a final name, and the same call continues where this one stopped.
             `ImageError` if the base or the target can't be used, and all errors of `fetch`.
     """
-    if streams < 1:
-        raise ValueError(f"streams must be at least 1, not {streams}")
-    fetching = (refresh, update_lock, push_data, strict)
     options = Options(
-        *fetching,
+        refresh=refresh,
+        update_lock=update_lock,
+        push_data=push_data,
+        strict=strict,
         target=target,
         base=base,
         runnable=runnable,

@@ -58,6 +58,10 @@ class Options(FetchOptions):
     replace: bool = False  # replace a different image with the same name in a registry
     allow_public: bool = False  # push a private dataset even into a repository that everybody can read
 
+    def __post_init__(self) -> None:
+        if self.streams < 1:
+            raise ValueError(f"streams must be at least 1, not {self.streams}")
+
 
 @dataclass(frozen=True)
 class Built:

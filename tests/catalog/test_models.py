@@ -35,18 +35,6 @@ datasets:
 """
 
 
-@pytest.fixture
-def read(tmp_path):
-    """A function that writes a catalog and reads it."""
-
-    def read(text: str) -> Catalog:
-        path = tmp_path / "datasets.yml"
-        path.write_text(text)
-        return Catalog.read(path)
-
-    return read
-
-
 def changed(old: str, new: str) -> str:
     assert CATALOG.count(old) == 1
     return CATALOG.replace(old, new)

@@ -1,13 +1,19 @@
-"""The JSON Schema finds no fault with what the catalog's models accept: an editor must raise no false alarm."""
+"""The JSON Schema that ships with datapack: up to date, and an editor that uses it marks what datapack refuses."""
 
 import json
+import subprocess
+import sys
 
 import jsonschema
 import pytest
+import yaml
 
 from datapack.catalog.model import Catalog
 from datapack.catalog.schema import json_schema
 from datapack.catalog.source_entry import KINDS
+from datapack.errors import CatalogError
+from tests.catalog.small import BASE, CATALOG, changed, with_sources
+from tests.conftest import PROJECT
 
 COMMIT = "0" * 40
 ACCEPTED = (
@@ -51,6 +57,8 @@ def catalog(source: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def schema() -> jsonschema.Draft202012Validator:
+    """The JSON Schema, which must itself be valid."""
+    jsonschema.Draft202012Validator.check_schema(json.loads(json_schema()))
     return jsonschema.Draft202012Validator(json.loads(json_schema()))
 
 
@@ -72,3 +80,54 @@ def test_simple_faults_are_found_by_both(schema, source):
     with pytest.raises(ValueError, match="validation error"):
         Catalog.model_validate(catalog(source))
     assert list(schema.iter_errors(catalog(source)))
+
+
+def test_shipped_schema_is_up_to_date():
+    """datasets.schema.json is what `python -m datapack.catalog.schema` prints."""
+    shipped = (PROJECT / "datapack/catalog/datasets.schema.json").read_text()
+    assert shipped == json_schema()
+    done = subprocess.run(
+        [sys.executable, "-m", "datapack.catalog.schema"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == shipped
+
+
+def test_schema_accepts_valid_catalogs(schema):
+    """The project's own catalog and the small one are valid."""
+    for text in ((PROJECT / "datasets.yml").read_text(), CATALOG):
+        assert list(schema.iter_errors(yaml.safe_load(text))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed("datasets:", "dataset:"),
+        changed("    title: A reef\n", ""),
+        changed("A reef", "2024"),
+        changed("licence:", "license:"),
+        changed("  reef:", "  Reef:"),
+        changed("v1:", "v1.dvc:"),
+        changed(BASE, "alpine:3.22"),
+        changed(BASE, BASE + "\n  connections: 0"),
+        with_sources(),
+        with_sources({}),
+        with_sources({"kagle": "x", "files": ["a"]}),
+        with_sources({"local": "a", "url": "https://a.org/b"}),
+        with_sources({"local": "a", "inot": "b"}),
+        with_sources({"local": "/a"}),
+        with_sources({"local": "a/../../b"}),
+        with_sources({"coco": "a.json", "into": "../i"}),
+        with_sources({"coco": "a.json", "into": "i", "missing": -1}),
+        with_sources({"coco": "a.json", "into": "i", "mirrors": {"a.org": ["https://b.org"]}}),
+        with_sources({"coco": "a.json", "into": "i", "mirrors": {"https://a.org": ["b.org"]}}),
+        with_sources({"kaggle": "x", "files": ["../a"]}),
+        with_sources({"url": "file:///etc/passwd"}),
+        with_sources({"url": "https://a.org/b", "sha256": "abc"}),
+        with_sources({"kaggle": "a b", "files": ["c"]}),
+    ],
+)
+def test_schema_and_models_refuse_the_same(read, schema, text):
+    """An editor marks exactly what datapack refuses."""
+    assert not schema.is_valid(yaml.safe_load(text))
+    with pytest.raises(CatalogError):
+        read(text)

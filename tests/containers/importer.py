@@ -86,6 +86,15 @@ class Importer:
             finally:
                 process.kill()
 
+    def signalled(self, signal: str, *, after: int = 10) -> Result:
+        """Run an import, and send it a signal as soon as ``after`` files have begun to arrive."""
+        name = "signalled"
+        with self.running("--jobs", "1", options=(f"--name={name}",)) as process:
+            await_files(self.partial, after)
+            self.engine.run("kill", f"--signal={signal}", name)
+            log, _ = process.communicate(timeout=60)
+        return Result(process.returncode, log)
+
     def carrying(self, bag: Path, files: dict[str, bytes]) -> Importer:
         """Replace the image's bag with another one, which is written if it does not exist yet."""
         digest = digest_of(bag) if bag.exists() else write_bag(bag, files)

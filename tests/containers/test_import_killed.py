@@ -27,9 +27,7 @@ def impatient(tmp_path: Path) -> str:
 def test_a_kill_and_the_same_command_again(importer: Importer, many: Path, impatient: str) -> None:
     """After a kill nothing has the final name; the next run does not copy complete files again."""
     importer = importer.carrying(many, MANY)
-    with importer.running("--jobs", "1", options=("--name=killed",)):
-        await_files(importer.partial, 40)
-        importer.engine.run("kill", "--signal=KILL", "killed")
+    importer.signalled("KILL", after=40)
     assert not importer.final.exists()
     arrived = {
         path.name: identity(path)
@@ -61,12 +59,9 @@ def test_a_kill_of_the_work_alone(importer: Importer, many: Path) -> None:
 def test_a_stop(anywhere: Importer, many: Path, signal: str) -> None:
     """A stopped import says so in its last line and in a receipt, and leaves no lock behind."""
     importer = anywhere.carrying(many, MANY)
-    with importer.running("--jobs", "1", options=("--name=stopped",)) as process:
-        await_files(importer.partial, 10)
-        importer.engine.run("kill", f"--signal={signal}", "stopped")
-        log, _ = process.communicate(timeout=60)
-    assert log.splitlines()[-1].startswith("IMPORT FAILED: stopped")
-    assert process.returncode == 143
+    result = importer.signalled(signal)
+    assert result.last.startswith("IMPORT FAILED: stopped")
+    assert result.status == 143
     assert importer.receipt.read_text().endswith("IMPORT FAILED: stopped by a signal\n")
     assert not importer.final.exists()
     result = importer()

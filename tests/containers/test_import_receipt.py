@@ -13,7 +13,7 @@ import pytest
 
 from tests.bags import write_bag
 from tests.containers.engines import STAND_IN
-from tests.containers.importer import FILES, MANY, STRANGER, VERSION, Importer, await_files, flip, halve, small_disk
+from tests.containers.importer import FILES, MANY, STRANGER, VERSION, Importer, flip, halve, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,10 +218,7 @@ def test_nothing_is_written_where_nothing_may_be(anywhere: Importer) -> None:
 def test_a_stopped_import(importer: Importer, many: Path, signal: str) -> None:
     """A stop leaves receipts that say so; a kill leaves none, and neither leaves the success of an earlier one."""
     importer = importer.carrying(many, MANY)
-    with importer.running("--jobs", "1", options=("--name=stopped",)) as process:
-        await_files(importer.partial, 10)
-        importer.engine.run("kill", f"--signal={signal}", "stopped")
-        process.communicate(timeout=60)
+    importer.signalled(signal)
     if signal == "KILL":
         assert not importer.record.exists()
     else:
