@@ -1,4 +1,4 @@
-"""Whole files: written under a temporary name in the same folder, synced, then renamed; read only if regular."""
+"""Whole files and folders: written under another name in the same place, synced, then renamed; read only if regular."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datapack.errors import DatapackError, FetchError
 from datapack.text import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 _LIBC = ctypes.CDLL(None)
@@ -125,6 +125,58 @@ def remove_temporaries(folder: Path) -> None:
 
 
 _HALF = 1 << 63  # half of all times that 64 bits can hold
+
+
+def check_replaceable(folder: Path, what: str, names: Collection[str]) -> None:
+    """Raise `DatapackError` if anything but an earlier folder of the same kind is where a new one should go.
+
+    Args:
+        folder: the path of the new one.
+        what: what it holds, for the error.
+        names: the names that it may have.
+    """
+    if not os.path.lexists(folder):
+        return
+    fix = "move it away, or choose another folder with --to"
+    if not folder.is_dir() or folder.is_symlink():
+        raise DatapackError(f"a file or a link is where the {what} should go", where=folder, fix=fix)
+    others = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)} - set(names)
+    if others:
+        raise DatapackError(f"the folder has files that are no {what}", where=folder, found=min(others), fix=fix)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, what: str, names: Collection[str], *, mode: int = 0o777) -> Iterator[Path]:
+    """Make a folder under another name, and then let it replace an earlier one: nobody sees half of it.
+
+    Args:
+        folder: its final path.
+        what: what it holds, for errors.
+        names: the names that it may have: a folder with others is not replaced.
+        mode: who may read it, before the umask.
+
+    Raises:
+        DatapackError: something else is there, or the disk fails.
+    """
+    part, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
+    for there in (folder, part, old):  # the last two of a run that was killed
+        check_replaceable(there, what, names)
+    with disk_errors(folder, DatapackError):
+        try:
+            _remove_folders(part, old)
+            part.mkdir(parents=True, mode=mode)
+            yield part
+            if folder.is_dir():
+                folder.rename(old)
+            part.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            _remove_folders(part, old)
+
+
+def _remove_folders(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class FileStat(NamedTuple):

@@ -157,7 +157,7 @@ def version_in(dockerfile: Path) -> str:
 
 
 def build(order: Order) -> None:
-    """Build the image into an archive, after a look at whether its data may be in this repository's jobs at all."""
+    """Build the image into an archive, if its data may be in the jobs of this repository at all."""
     order.folder.mkdir(parents=True, exist_ok=True)
     if order.of_data:
         _refuse_if_public(order)
@@ -183,18 +183,23 @@ def _build_trainer(order: Order) -> None:
         run(*DATAPACK, "fetch", "resnet50@imagenet1k-v2")
     run("make", "--no-print-directory", "docs")  # the image has them
     run("scripts/images.sh", order.engine, order.image)
-    form = ["--format", "oci-archive"] if Path(order.engine).name == "podman" else []  # docker writes this form anyway
     order.archive.unlink(missing_ok=True)
-    run(order.engine, "save", *form, "--output", str(order.archive), f"{order.image}:{order.tag}")
+    run(*save_command(order.engine, f"{order.image}:{order.tag}", order.archive))
+
+
+def save_command(engine: str, image: str, archive: Path) -> tuple[str, ...]:
+    """Return the command that saves an image of an engine as an OCI archive."""
+    form = ("--format", "oci-archive") if Path(engine).name == "podman" else ()  # docker writes this form anyway
+    return engine, "save", *form, "--output", str(archive), image
 
 
 def scan(order: Order) -> None:
-    """Scan the archive: nothing with a known hole is pushed. SCAN_DATABASE=no does not look for those, and says so."""
+    """Scan the archive; fail if it must not be released. SCAN_DATABASE=no leaves out vulnerabilities, and says so."""
     run(*SCAN, "scan", str(order.archive), str(order.scanned), str(order.dockerfile))
 
 
 def sbom(order: Order) -> None:
-    """Write what is in the archive, for those who must know it later: the build has done so for an image with data."""
+    """Write the SBOM of the archive; of an image with data, the build has written it already."""
     if order.of_data:
         built = order.archive.with_name(f"{order.archive.name}.cdx.json")
         if not built.exists():
@@ -207,7 +212,7 @@ def sbom(order: Order) -> None:
 
 
 def push(order: Order) -> None:
-    """Push what was built. A tag that names another image stays as it is, and so does a private dataset."""
+    """Push what was built: never over another image's tag, and no private dataset into a public repository."""
     expected = order.digest
     if order.of_data:
         insecure = ["--insecure"] * order.insecure

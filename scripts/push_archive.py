@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from datapack.errors import ImageError, MismatchError
 from datapack.hashing import digest_of
 from datapack.image.base import PLATFORM
+from datapack.metadata.sbom import artifact
 from datapack.oci.archive import Archive
 from datapack.oci.blob import Blob
 from datapack.oci.image import read_image, read_part
 from datapack.oci.spec import MANIFEST, Descriptor
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import Artifact, attach
+from datapack.registry.referrers import attach
 from datapack.targets.registry import refuse_stand_in
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from datapack.oci.blob import Blocks, Observer
 
-CYCLONEDX = "application/vnd.cyclonedx+json"
 _BLOCK = 1 << 20
 
 
@@ -84,13 +84,19 @@ def push_archive(path: Path, name: ImageName, *, insecure: bool = False) -> str:
 
 
 def attach_sbom(sbom: Path, name: ImageName, *, insecure: bool = False) -> str:
-    """Attach an SBOM in CycloneDX's JSON to the image that a name with a digest has; return what it got attached by."""
+    """Attach an SBOM to an image in a registry; return the digest of the manifest that attaches it.
+
+    Args:
+        sbom: the file, CycloneDX as JSON.
+        name: the image's name, with its digest.
+        insecure: accept a registry without TLS.
+
+    Raises:
+        ImageError: the file is no such SBOM, or the registry refuses it.
+    """
     content = sbom.read_bytes()
     if json.loads(content).get("bomFormat") != "CycloneDX":
         raise ImageError("not an SBOM", where=sbom, expected="CycloneDX in JSON")
     repository = Repository(RegistryClient(name, actions="pull,push", insecure=insecure))
     subject = RemoteImage.find(repository).image()
-    title = {"org.opencontainers.image.title": "sbom.cdx.json"}
-    layer = {**Descriptor.of(CYCLONEDX, content).to_json(), "annotations": title}
-    artifact = Artifact("SBOM", CYCLONEDX, (layer,), (Blob.of(CYCLONEDX, content),), title)
-    return attach(repository, replace(subject, media_type=subject.media_type or MANIFEST), artifact)
+    return attach(repository, replace(subject, media_type=subject.media_type or MANIFEST), artifact(content))

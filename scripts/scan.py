@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from image import save_command, version_in
 from trivy import Trivy, check_exceptions
 
 from datapack.errors import DatapackError, MismatchError, UsageError, shown
@@ -40,7 +40,6 @@ RESULTS = Path("build", "scan")
 NOT_CHECKED = "not checked"
 _SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN")
 _SEVERE = {"CRITICAL", "HIGH"}
-_VERSION = re.compile(r'^ARG [A-Z_]*_VERSION="(.*)"$', re.MULTILINE)
 
 
 def scan(archive: Path, result: Path, dockerfiles: Sequence[Path], variables: Mapping[str, str]) -> bool:
@@ -114,7 +113,7 @@ def as_dockerfile(image: Mapping[str, Any]) -> str:
 
 
 def _misconfigurations(trivy: Trivy, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return what Trivy says about Dockerfiles, each under the name that people know it by."""
+    """Return what Trivy says about Dockerfiles, each under its own name."""
     names = {f"{number}/Dockerfile": name for number, name in enumerate(texts)}
     with tempfile.TemporaryDirectory() as folder:
         for path, name in names.items():
@@ -130,7 +129,7 @@ def _misconfigurations(trivy: Trivy, texts: Mapping[str, str]) -> list[dict[str,
 
 
 def summarize(report: Mapping[str, Any], digest: str) -> dict[str, Any]:
-    """Return what people want to know of a report."""
+    """Return the parts of a report that people read; ``docs/guides/scan.md`` describes each."""
     results = report["Results"]
     database = (report.get("VulnerabilityDB") or {}).get("UpdatedAt")
     vulnerabilities = _all(results, "Vulnerabilities")
@@ -201,7 +200,7 @@ def _show(summary: Mapping[str, Any], result: Path) -> None:
 
 
 def sbom(archive: Path, file: Path, variables: Mapping[str, str]) -> None:
-    """Write what is in an image."""
+    """Write the SBOM of an image."""
     _identify(archive)
     content = Trivy.find(variables).sbom(archive)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -220,18 +219,13 @@ def _trainers(engine: str, images: Sequence[str]) -> bool:
     passed = True
     for image in images:
         dockerfile = Path("docker", image, "Dockerfile")
-        (version,) = _VERSION.findall(dockerfile.read_text(encoding="utf-8"))
-        form = ["--format", "oci-archive"] if Path(engine).name == "podman" else []  # docker writes this form anyway
+        tag = f"{image}:{version_in(dockerfile)}"
         RESULTS.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=RESULTS) as folder:  # as large as the image
             archive = Path(folder, f"{image}.tar")
-            if subprocess.run(
-                [engine, "save", *form, "--output", archive, f"{image}:{version}"], check=False
-            ).returncode:
-                raise UsageError(
-                    "no such image", where=f"{image}:{version}", fix=f"run 'make images IMAGES={image}' first"
-                )
-            passed &= _both(archive, f"{image}-{version}", dockerfile)
+            if subprocess.run(save_command(engine, tag, archive), check=False).returncode:
+                raise UsageError("no such image", where=tag, fix=f"run 'make images IMAGES={image}' first")
+            passed &= _both(archive, tag.replace(":", "-"), dockerfile)
     return passed
 
 

@@ -10,7 +10,7 @@ from datapack.api.call import folder_of, interruptible, reference_of, reporter_o
 from datapack.api.results import Checked, Report, Verified
 from datapack.bag.bagit import DECLARATION, Bag
 from datapack.catalog.model import Catalog
-from datapack.errors import DatapackError, SignatureError, UsageError
+from datapack.errors import SignatureError, UsageError
 from datapack.inspect.check import check as find_faults
 from datapack.inspect.check import open_findings
 from datapack.inspect.survey import survey
@@ -61,7 +61,7 @@ def verify(
     if paths and quick:
         raise UsageError("a signature is of bytes, and a quick check reads none", where=text, fix="check every byte")
     trusted = [read_public_key(path) for path in paths]
-    here = _workspace_if_any(folder)
+    here = Workspace.find_if_any(folder)
     outcome = verify_content(text, folder, here, "quick" if quick else "full", reporter_of(progress), insecure=insecure)
     try:
         subject, place = locate(text, folder, here, outcome, insecure=insecure)
@@ -75,14 +75,6 @@ def verify(
 
 def _with_signatures(outcome: Outcome, signatures: Signatures) -> Verified:
     return Verified(**vars(outcome), signatures=signatures)
-
-
-def _workspace_if_any(folder: Path) -> Workspace | None:
-    """Return the workspace, or None outside one: an image or a bag can be checked anywhere."""
-    try:
-        return Workspace.find(folder)
-    except DatapackError:
-        return None
 
 
 class _Wanted(NamedTuple):

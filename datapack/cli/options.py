@@ -68,9 +68,19 @@ def add_common(parser: argparse.ArgumentParser, *, given_only: bool = False) -> 
         )
 
 
+def add_reference(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add the version that a command is about; ``more`` says what else it can be."""
+    parser.add_argument("reference", metavar="REF", help=f"name@version{more}")
+
+
+def add_folder(parser: argparse.ArgumentParser, ending: str) -> None:
+    """Add the option for the folder that a command writes; the ending is that of the default one beside the image."""
+    parser.add_argument("--to", metavar="DIR", type=Path, help=f"the folder (default: dist/<name>-<version>.{ending})")
+
+
 def add_fetch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that fetches a version."""
-    parser.add_argument("reference", metavar="REF", help="name@version")
+    add_reference(parser)
     parser.add_argument("--refresh", action="store_true", help="fetch from the sources again, even if the bag is here")
     parser.add_argument("--update-lock", action="store_true", help="accept a result that differs from datasets.lock")
     parser.add_argument("--push-data", action="store_true", help="push the bag to DVC's default remote")
@@ -85,13 +95,16 @@ def workspace(options: argparse.Namespace) -> Workspace:
 
 
 def workspace_if_any(options: argparse.Namespace) -> Workspace | None:
-    """Return the workspace, or None outside one: an image or a bag can be checked anywhere."""
-    from datapack.errors import DatapackError
+    """Find the workspace, or return None outside one."""
+    from datapack.workspace.folder import Workspace
 
-    try:
-        return workspace(options)
-    except DatapackError:
-        return None
+    return Workspace.find_if_any(options.folder)
+
+
+def path_of(options: argparse.Namespace, name: str) -> Path | None:
+    """Return the path that an option gives, from the folder of ``-C``; None if it is not given."""
+    path: Path | None = getattr(options, name)
+    return None if path is None else (options.folder / path).resolve()
 
 
 def console(options: argparse.Namespace) -> Console:

@@ -23,7 +23,7 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: what is from, and its instructions."""
+    """A stage: its base, and its instructions."""
 
     line: int
     base: str  # its variables replaced by their defaults; empty if one has no default

@@ -71,8 +71,8 @@ class _Signature(NamedTuple):
     """A signature that was found, and what is known of it."""
 
     found: Found
-    what: str  # that it says it is of; empty if that is nothing in this record
-    key: str  # that made it; empty if that is not known
+    what: str  # that it claims to sign; empty if this record has no such thing
+    key: str  # that made it; empty if unknown
 
     def evidence(self, workspace: Workspace) -> Evidence:
         said = f"of the {self.what}: {f'verified, by {self.key}' if self.key else NOT_VERIFIED}"

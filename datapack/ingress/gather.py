@@ -17,7 +17,7 @@ from datapack.image.kinds import RUNNABLE
 from datapack.ingress.answers import Missing, missing_answers, projects_of
 from datapack.ingress.evidence import evidence_of, rehearsals_of, sbom_of, sboms_of
 from datapack.ingress.image_files import image_files
-from datapack.ingress.image_rules import Beside, ImageJudge
+from datapack.ingress.image_rules import Context, ImageJudge
 from datapack.ingress.record import (
     Checks,
     Data,
@@ -315,7 +315,7 @@ def _judge(
     scan: Scan | None,
     evidence: list[Evidence],
 ) -> tuple[GuideResult, ...]:
-    beside = Beside(
+    context = Context(
         where=subject.text,
         base_compared=subject.verified.scope == "full" and subject.verified.base_check == "compared",
         commit=software.catalog_commit,
@@ -324,4 +324,4 @@ def _judge(
         scanned=scan is not None,
         sbom=any(one.kind == "sbom" for one in evidence),
     )
-    return ImageJudge(subject.image, image_files(subject.image), beside).results()
+    return ImageJudge(subject.image, image_files(subject.image), context).results()

@@ -152,7 +152,6 @@ RULES = (
         "grep -n -e '^ENTRYPOINT' -e '^CMD' {file}",
     ),
 )
-BY_KEY = {rule.key: rule for rule in RULES}
 # Reasons that are the same wherever they are given.
 EXCEPTION = "an import container is there to carry data: the agreed exception, which governance must confirm for it"
 MODEL_EXCEPTION = "it carries the weights of a model, as the guide asks of what a program needs; no image of the data"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from datapack.errors import ImageError
 from datapack.oci.boundary import FAILURES
 from datapack.oci.compression import UNPACKED_LIMIT, unpacked
+from datapack.oci.filesystem import remove_lower
 from datapack.oci.spec import LAYER
 from datapack.oci.tar import TarReader
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from datapack.oci.spec import Descriptor
     from datapack.oci.tar import Entry
 
-_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _BLOCK = 512  # bytes: the last block of an entry's header is its own
 
 
@@ -57,18 +57,6 @@ def _entries(image: StoredImage, layer: Descriptor) -> Iterator[Entry]:
 
 def _apply(found: dict[str, FileFacts], entry: Entry) -> None:
     path = entry.name.removeprefix("./").strip("/")
-    folder, slash, name = path.rpartition("/")
-    if name == _OPAQUE:
-        _remove(found, f"{folder}/")
-    elif name.startswith(_WHITEOUT):
-        gone = f"{folder}{slash}{name.removeprefix(_WHITEOUT)}"
-        found.pop(gone, None)
-        _remove(found, f"{gone}/")
-    elif path:
+    if path and not remove_lower(found, path):
         info = tarfile.TarInfo.frombuf(entry.header[-_BLOCK:], "utf-8", "surrogateescape")
         found[path] = FileFacts(entry.kind, info.mode, info.uid)
-
-
-def _remove(found: dict[str, FileFacts], start: str) -> None:
-    for path in [path for path in found if path.startswith(start)]:
-        del found[path]

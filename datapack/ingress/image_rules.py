@@ -1,6 +1,6 @@
 """The rules of the container guide, of one image: each is met or not, with what its configuration and files say.
 
-Nothing is taken from what datapack meant to build: only from the image, and from what the record says beside it.
+What counts is the image itself, and what the record says of it; not what datapack meant to build.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _BASE_SEARCHED = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbi
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What the record says beside the image."""
+class Context:
+    """What the record says of the image that the image itself does not."""
 
     where: str  # what the user calls the image
     base_compared: bool = False  # whether its base was compared with the one that it names
@@ -46,9 +46,9 @@ class Beside:
 class ImageJudge:
     """Judges one image."""
 
-    def __init__(self, image: StoredImage, files: Mapping[str, FileFacts] | None, beside: Beside) -> None:
+    def __init__(self, image: StoredImage, files: Mapping[str, FileFacts] | None, context: Context) -> None:
         runtime = image.config.get("config")
-        self.image, self.files, self.beside = image, files, beside
+        self.image, self.files, self.context = image, files, context
         self.runtime: Mapping[str, Any] = runtime if isinstance(runtime, dict) else {}
         self.environment = dict(line.partition("=")[::2] for line in image.environment)
         parts = find_parts(image, runnable=RUNNABLE in image.annotations)
@@ -62,7 +62,7 @@ class ImageJudge:
     def _result(self, rule: Rule) -> GuideResult:
         judge: Callable[[], Judged] = getattr(self, f"_{rule.key.replace(' ', '_')}")
         status, evidence = judge()
-        return GuideResult(rule=rule.text, status=status, evidence=evidence, recheck=recheck(rule, self.beside.where))
+        return GuideResult(rule=rule.text, status=status, evidence=evidence, recheck=recheck(rule, self.context.where))
 
     @property
     def _command(self) -> list[str]:
@@ -84,17 +84,17 @@ class ImageJudge:
         return "met", "the layers have the three folders, and nothing in them"
 
     def _recorded(self) -> Judged:
-        if not self.beside.commit:
+        if not self.context.commit:
             return "not met", "no commit of datasets.yml is known"
-        if self.beside.changed:
-            return "not met", f"datasets.yml has changes since commit {self.beside.commit[:12]}"
-        return "met", f"datasets.yml is that of commit {self.beside.commit[:12]}"
+        if self.context.changed:
+            return "not met", f"datasets.yml has changes since commit {self.context.commit[:12]}"
+        return "met", f"datasets.yml is that of commit {self.context.commit[:12]}"
 
     def _base(self) -> Judged:
         name = self.image.annotations.get(BASE_NAME, "")
         if not name:
             return "not met", "the image names no base in a registry"
-        if not self.beside.base_compared:
+        if not self.context.base_compared:
             return "not read", f"the image names {name}; its layers were not compared with that"
         return "met", f"{name}; its layers are the lowest ones of this image, unchanged"
 
@@ -162,8 +162,8 @@ class ImageJudge:
         return ("met", what) if self._is_import else ("not read", "an image does not say whether it was linted")
 
     def _offline(self) -> Judged:
-        if self.beside.rehearsed:
-            return "met", f"'datapack run' rehearsed it without a network: {self.beside.rehearsed}"
+        if self.context.rehearsed:
+            return "met", f"'datapack run' rehearsed it without a network: {self.context.rehearsed}"
         return "not read", "no rehearsal of this dataset is known here: 'datapack run' does one"
 
     def _platform(self) -> Judged:
@@ -171,10 +171,10 @@ class ImageJudge:
         return ("met" if found == "linux/amd64" else "not met"), found
 
     def _unique_tag(self) -> Judged:
-        _, _, tag = self.beside.where.rpartition("/")[2].partition(":")
+        _, _, tag = self.context.where.rpartition("/")[2].partition(":")
         version = self.image.labels.get(VERSION, "")
-        if self.beside.where.startswith("docker://") and tag.partition("@")[0] in {"", "latest"}:
-            return "not met", f"{self.beside.where} has no tag of its own"
+        if self.context.where.startswith("docker://") and tag.partition("@")[0] in {"", "latest"}:
+            return "not met", f"{self.context.where} has no tag of its own"
         return ("met", f"version {version}") if version else ("not met", "no label names the version")
 
     def _version(self) -> Judged:
@@ -184,9 +184,9 @@ class ImageJudge:
         return "not met", f"no {DATASET_VARIABLE} in its environment"
 
     def _scanned(self) -> Judged:
-        if self.beside.scanned and self.beside.sbom:
+        if self.context.scanned and self.context.sbom:
             return "met", "a scan of this image and an SBOM are in this record"
-        lacking = [what for what, has in (("scan", self.beside.scanned), ("SBOM", self.beside.sbom)) if not has]
+        lacking = [what for what, has in (("scan", self.context.scanned), ("SBOM", self.context.sbom)) if not has]
         return "not met", f"this record has no {' and no '.join(lacking)}"
 
     def _executables(self) -> Judged:

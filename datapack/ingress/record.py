@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORM: Literal[1] = 1  # of the JSON; a change that a reader must know of counts it up
+FORM: Literal[1] = 1  # of the JSON: one more for each change that its readers must know of
 ROLES = ("Data owner", "Data manager", "Information governance reviewer")
 Status = Literal["met", "not met", "not read"]
 

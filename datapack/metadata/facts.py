@@ -10,11 +10,10 @@ from glob import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.bag.manifest import PAYLOAD
-from datapack.catalog.sources import DoiSource, HuggingFaceSource, KaggleSource, UrlSource
+from datapack.catalog.sources import DoiSource
 from datapack.metadata.licences import Licence, licences_of
 from datapack.metadata.media_types import ending_of, media_type
 from datapack.text import counted, size
-from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from datapack.catalog.about import Creator, Requester
     from datapack.catalog.lock import LockEntry
     from datapack.catalog.model import Entry
-    from datapack.catalog.sources import Source
     from datapack.reference import Reference
 
 _ADDRESS = re.compile(r"<[^<>]*>|\S+@\S+")
@@ -174,22 +172,12 @@ def _requester(person: Requester) -> Party:
 def _related(entry: Entry) -> Iterator[Related]:
     """Yield where the files of a version come from, and those of the versions that it is derived from."""
     for source in entry.sources:
-        yield from _place(source)
+        if isinstance(source, DoiSource):
+            yield Related("DOI", source.doi)
+        elif source.page:
+            yield Related("URL", source.page)
     for origin in entry.origins:
         yield from _related(origin)
-
-
-def _place(source: Source) -> Iterator[Related]:
-    match source:
-        case DoiSource():
-            yield Related("DOI", source.doi)
-        case HuggingFaceSource():
-            yield Related("URL", f"https://huggingface.co/{source.huggingface}/tree/{source.revision}")
-        case KaggleSource():
-            folder = "competitions" if source.is_competition else "datasets"
-            yield Related("URL", f"https://www.kaggle.com/{folder}/{source.kaggle}")
-        case UrlSource():
-            yield Related("URL", hide_secrets(source.url))
 
 
 def _kinds(bag: Bag) -> Iterator[FileKind]:

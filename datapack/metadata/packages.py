@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from datapack.errors import ImageError
 from datapack.oci.boundary import FAILURES
 from datapack.oci.compression import UNPACKED_LIMIT, can_unpack, unpacked
+from datapack.oci.filesystem import remove_lower
 from datapack.oci.spec import LAYER
 from datapack.oci.tar import TarError, TarReader
 
@@ -26,7 +27,6 @@ _SYSTEM = ("etc/os-release", "usr/lib/os-release")
 _PARTS = re.compile(r"(.*/)?[^/]+\.dist-info/METADATA|var/lib/dpkg/status\.d/[^/]+")  # a file for each package
 _NAMED = frozenset({*_ALPINE, _DEBIAN, *_SYSTEM})
 _LIMIT = 64 << 20  # bytes of one file; the status of a large Debian has 10 MB
-_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
 class Package(NamedTuple):
@@ -71,8 +71,8 @@ def _add(base: Base, layer: Descriptor, files: dict[str, bytes]) -> None:
         try:
             for entry in reader:
                 name = "/".join(part for part in entry.name.split("/") if part not in {"", "."})
-                _remove(name, files)
-                if entry.is_file and (name in _NAMED or _PARTS.fullmatch(name)):
+                removes = remove_lower(files, name)
+                if not removes and entry.is_file and (name in _NAMED or _PARTS.fullmatch(name)):
                     new[name] = _content(reader, entry.size, reader.content(entry), name)
         except FAILURES as error:
             raise ImageError("a layer of the base can't be unpacked", where=where, found=error) from error
@@ -83,16 +83,6 @@ def _content(reader: TarReader, size: int, blocks: Iterator[bytes], name: str) -
     if size > _LIMIT:
         raise TarError(f"{name!a} is larger than {_LIMIT:,} bytes")
     return b"".join(blocks)
-
-
-def _remove(name: str, files: dict[str, bytes]) -> None:
-    """Remove what an entry of a layer removes from those below it."""
-    folder, _, last = name.rpartition("/")
-    if not last.startswith(_WHITEOUT):
-        return
-    gone = folder if last == _OPAQUE else f"{folder}/{last.removeprefix(_WHITEOUT)}".removeprefix("/")
-    for path in [path for path in files if path == gone or path.startswith(f"{gone}/") or not gone]:
-        del files[path]
 
 
 def _release(content: bytes) -> dict[str, str]:

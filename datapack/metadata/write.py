@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datapack.bag.bagit import Bag, reread_tags
 from datapack.bag.fetch_txt import FETCH, parse_fetch
-from datapack.bag.listing import is_folder
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
-from datapack.errors import BagError, DatapackError
-from datapack.files import TEMPORARY_PREFIX, atomic_writer, disk_errors, sync_folder
+from datapack.errors import BagError
+from datapack.files import atomic_writer, check_replaceable, new_folder
 from datapack.metadata.answers import CROISSANT, DATACITE, RO_CRATE, Missing, missing_answers
 from datapack.metadata.content import read_content
 from datapack.metadata.crate_bag import write_crate
@@ -26,7 +23,6 @@ from datapack.metadata.ro_crate import is_five_safes
 from datapack.metadata.sha512 import sha512_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from datapack.catalog.lock import LockEntry
@@ -83,7 +79,7 @@ def write_metadata(
     entry, locked = Catalog.read(workspace.catalog).entry(reference), Lock.read(workspace.lock).entries.get(reference)
     bag = _open(workspace, reference, locked)
     folder = folder or workspace.metadata(reference)
-    _check_replaceable(folder)
+    check_replaceable(folder, "metadata", _OURS)
     facts = dataset_facts(entry, bag, locked)
     missing = tuple(missing_answers(facts))
     lacking = {name for each in missing for name in each.formats}
@@ -98,7 +94,8 @@ def write_metadata(
         documents[DATACITE_FILE] = datacite(facts, is_model=entry.is_model)
     files = [*documents, *([] if RO_CRATE in lacking else [CRATE])]
     if files:
-        with _new_folder(folder, private=entry.dataset.private) as part:
+        mode = _OWNER_ONLY if entry.dataset.private else 0o777
+        with new_folder(folder, "metadata", _OURS, mode=mode) as part:
             for name, document in documents.items():
                 _write(part / name, document)
             if CRATE in files:
@@ -128,42 +125,6 @@ def _path_to(bag: Bag, folder: Path, workspace: Workspace) -> str:
     """Return the path of the bag from a folder of the workspace; from another place, as if it were the default one."""
     inside = folder.resolve().is_relative_to(workspace.root)
     return os.path.relpath(bag.path, folder.resolve() if inside else workspace.root / "dist" / "metadata")
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but an empty folder, and one that datapack wrote."""
-    if not os.path.lexists(folder):
-        return
-    fix = "move it away, or choose another folder with --to"
-    if not is_folder(folder):
-        raise DatapackError("a file or a link is where the metadata should go", where=folder, fix=fix)
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)}
-    if others := sorted(names - _OURS):
-        raise DatapackError("the folder has files that are no metadata", where=folder, found=others[0], fix=fix)
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path, *, private: bool) -> Iterator[Path]:
-    """Make a folder under another name, and then give it its own: nobody sees half of it."""
-    part, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
-    for left in (part, old):  # of a run that was killed
-        _check_replaceable(left)
-    with disk_errors(folder, DatapackError):
-        try:
-            _remove(part, old)
-            part.mkdir(parents=True, mode=_OWNER_ONLY if private else 0o777)
-            yield part
-            if folder.is_dir():
-                folder.rename(old)
-            part.rename(folder)
-            sync_folder(folder.parent)
-        finally:
-            _remove(part, old)
-
-
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(path: Path, document: Any) -> None:

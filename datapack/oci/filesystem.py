@@ -9,7 +9,7 @@ What comes out differently is an error: a whiteout of what its own layer has, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datapack.oci.tar import TarError
 
@@ -36,6 +36,21 @@ def list_entries(archive: TarReader) -> list[tuple[str, str, str]]:
             raise TarError(f"more than {MOST_ENTRIES:,} entries")
         found.append((entry.name, entry.kind, entry.link))
     return found
+
+
+def remove_lower(files: dict[str, Any], name: str) -> bool:
+    """Apply a whiteout to files of lower layers by their paths; return whether the entry of this name is one.
+
+    For readers that look for a few files and trust the layers: `Filesystem.apply` has all the rules.
+    """
+    folder, slash, last = name.rpartition("/")
+    if not last.startswith(_WHITEOUT):
+        return False
+    start = f"{folder}{slash}"
+    gone = start if last == _OPAQUE else f"{start}{last.removeprefix(_WHITEOUT)}/"
+    for path in [path for path in files if f"{path}/".startswith(gone) and f"{path}/" != start]:
+        del files[path]
+    return True
 
 
 class Filesystem:

@@ -76,7 +76,6 @@ class ArchiveTarget:
     def __init__(self, file: BinaryIO, temporary: Path, path: Path) -> None:
         self._file, self._temporary, self._path = file, temporary, path
         self._end = self._file.write(_FOLDERS)
-        self._added: set[str] = set()
         self._lock = threading.Lock()
         self.streams = len(os.sched_getaffinity(0))
 

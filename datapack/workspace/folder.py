@@ -63,6 +63,14 @@ class Workspace:
             fix="run 'datapack init' to create one, or choose a folder with -C",
         )
 
+    @classmethod
+    def find_if_any(cls, start: Path) -> Workspace | None:
+        """Find it, or return None outside one: an image or a bag can be checked anywhere."""
+        try:
+            return cls.find(start)
+        except CatalogError:
+            return None
+
     @property
     def catalog(self) -> Path:
         return self.root / CATALOG

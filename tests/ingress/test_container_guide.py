@@ -12,7 +12,7 @@ from datapack.ingress.dockerfile import Dockerfile
 from datapack.ingress.dockerfile_rules import DockerfileJudge
 from datapack.ingress.guide import RULES
 from datapack.ingress.image_files import image_files
-from datapack.ingress.image_rules import Beside, ImageJudge, recheck
+from datapack.ingress.image_rules import Context, ImageJudge, recheck
 from datapack.ingress.reference import IMAGES, reference
 from datapack.oci.image import read_image
 from datapack.oci.layout import Layout
@@ -39,7 +39,7 @@ def judge_image(layout, **beside) -> dict[str, str]:
     """Return the status of each rule, of an image on disk."""
     storage = Layout(layout)
     image = read_image(storage, storage.image(), "an image")
-    results = ImageJudge(image, image_files(image), Beside(f"oci:{layout}", **beside)).results()
+    results = ImageJudge(image, image_files(image), Context(f"oci:{layout}", **beside)).results()
     return {TEXTS[one.rule]: one.status for one in results}
 
 

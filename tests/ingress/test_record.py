@@ -182,7 +182,7 @@ def test_a_lock_with_another_image_gets_no_record(built):
         (("--scan", "datasets.yml"), 2, "not the result of a scan"),
         (("--sbom", "source/train.json"), 1, "not an SBOM"),
         (("--to", "source"), 1, "the folder has files that are no record"),
-        (("--to", "datasets.yml"), 1, "something else is where the record should go"),
+        (("--to", "datasets.yml"), 1, "a file or a link is where the record should go"),
     ],
 )
 def test_bad_input_is_one_line(built, options, status, says):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -228,6 +229,8 @@ def test_a_registry_that_takes_no_signature(built, keys, tmp_path):
         assert "the registry refuses an upload" in error
 
 
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.registry
 def test_skopeo_reads_a_layout_beside_its_signature(built, keys):
     """The layout itself is unchanged."""
     before = (built.root / "dist/reef-v1/index.json").read_bytes()

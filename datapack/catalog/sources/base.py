@@ -89,6 +89,11 @@ class Source(BaseModel):
         kind = next(name for name in type(self).model_fields if name not in Source.model_fields)
         return f"{kind} {getattr(self, kind)}"
 
+    @property
+    def page(self) -> str | None:
+        """The public address of what it names, to show and to record, without secrets; None if it has none."""
+        return None
+
     @model_validator(mode="after")
     def _check_headers(self) -> Self:
         if getattr(self, "headers", None) and not (self.named_urls or self.named_hosts):

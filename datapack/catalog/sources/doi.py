@@ -35,3 +35,7 @@ class DoiSource(Source):
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
     hosts: Hosts = HOSTS
     headers: Headers = HEADERS
+
+    @property
+    def page(self) -> str:
+        return f"https://doi.org/{self.doi}"

@@ -37,3 +37,7 @@ class HuggingFaceSource(Source):
     def repository(self) -> str:
         """The owner and the name."""
         return self.huggingface.removeprefix(_DATASETS)
+
+    @property
+    def page(self) -> str:
+        return f"https://huggingface.co/{self.huggingface}/tree/{self.revision}"

@@ -23,3 +23,7 @@ class KaggleSource(Source):
     @property
     def is_competition(self) -> bool:
         return "/" not in self.kaggle
+
+    @property
+    def page(self) -> str:
+        return f"https://www.kaggle.com/{'competitions' if self.is_competition else 'datasets'}/{self.kaggle}"

@@ -10,6 +10,7 @@ from datapack.catalog.sources.base import HOSTS, Hosts, PayloadFolder, PayloadPa
 from datapack.catalog.sources.checksums import parse_digits
 from datapack.catalog.sources.headers import HEADERS, Headers
 from datapack.hashing import Checksum
+from datapack.urls import hide_secrets
 
 if TYPE_CHECKING:
     from typing import Self
@@ -58,6 +59,10 @@ class UrlSource(Source):
         """What the file is checked with."""
         known = (("sha256", self.sha256), ("sha1", self.sha1), ("md5", self.md5))
         return next((Checksum(algorithm, digits) for algorithm, digits in known if digits), Checksum())
+
+    @property
+    def page(self) -> str:
+        return hide_secrets(self.url)
 
     @property
     def named_urls(self) -> tuple[str, ...]:

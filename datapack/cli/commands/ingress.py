@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import INSECURE, add_command, console, short, workspace
+from datapack.cli.options import INSECURE, add_command, add_folder, add_reference, console, path_of, short, workspace
 from datapack.text import counted
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def add(commands: Commands) -> None:
         summary="write the record that governance keeps, as Markdown, a page and JSON",
         examples=_EXAMPLES,
     )
-    parser.add_argument("reference", metavar="REF", help="name@version")
-    parser.add_argument("--to", metavar="DIR", type=Path, help="the folder (default: dist/<name>-<version>.ingress)")
+    add_reference(parser)
+    add_folder(parser, "ingress")
     image = "the image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://... (default: oci:dist/<name>-<version>)"
     parser.add_argument("--image", default="", metavar="IMAGE", help=image)
     received = "the day on which the data was received (default: when datasets.lock first had it, by git)"
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> Answer:
         Reference.parse(options.reference),
         image=options.image,
         received=options.received,
-        scan=(folder / options.scan).resolve() if options.scan else None,
-        sbom=(folder / options.sbom).resolve() if options.sbom else None,
+        scan=path_of(options, "scan"),
+        sbom=path_of(options, "sbom"),
         keys=tuple((folder / path).resolve() for path in options.key),
         mode="quick" if options.quick else "full",
         deep=options.deep,
@@ -74,11 +74,11 @@ def run(options: argparse.Namespace) -> Answer:
         insecure=options.insecure,
     )
     with place.exclusive(f"ingress {wanted.reference}"):
-        if options.to:
-            check_replaceable((folder / options.to).resolve())
+        if to := path_of(options, "to"):
+            check_replaceable(to)
         record = gather(place, wanted, folder, console(options))
         runnable = record.image.kind == "ready-to-run model"
-        to = (folder / options.to).resolve() if options.to else place.ingress(wanted.reference, runnable=runnable)
+        to = to or place.ingress(wanted.reference, runnable=runnable)
         written = write_record(record, to)
     return Answer({"folder": str(to), "record": record.model_dump(mode="json")}, _lines(record, written))
 

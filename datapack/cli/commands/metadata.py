@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, console, short, workspace
+from datapack.cli.options import add_command, add_folder, add_reference, console, path_of, short, workspace
 from datapack.text import counted, size
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ def add(commands: Commands) -> None:
         summary="describe a fetched version in standard formats, outside its data",
         examples=_EXAMPLES,
     )
-    parser.add_argument("reference", metavar="REF", help="name@version")
-    parser.add_argument("--to", metavar="DIR", type=Path, help="the folder (default: dist/<name>-<version>.metadata)")
+    add_reference(parser)
+    add_folder(parser, "metadata")
     parser.add_argument(
         "--sha512", action="store_true", help="put the sha512 of every file of the payload into the crate"
     )
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> Answer:
     from datapack.reference import Reference
 
     reference, place = Reference.parse(options.reference), workspace(options)
-    folder = (options.folder / options.to).resolve() if options.to else None
+    folder = path_of(options, "to")
     with place.exclusive(f"metadata {reference}"):
         written = write_metadata(place, reference, folder, sha512=options.sha512, reporter=console(options))
     value = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
 from datapack.cli.commands.build import target
-from datapack.cli.options import INSECURE, add_command, console, workspace
+from datapack.cli.options import INSECURE, add_command, add_reference, console, workspace
 from datapack.cli.output import Marked
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         summary="show what a build would fetch, write and push; change nothing",
         examples=_EXAMPLES,
     )
-    parser.add_argument("reference", metavar="REF", help="name@version")
+    add_reference(parser)
     parser.add_argument(
         "target", metavar="TARGET", nargs="?", help="as for build; docker:// for the catalog's registry"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, console, workspace
+from datapack.cli.options import add_command, add_reference, console, workspace
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands, "remove", run, summary="remove what this machine has of a version", examples=_EXAMPLES
     )
-    parser.add_argument("reference", metavar="REF", help="name@version, also of one that the catalog no longer has")
+    add_reference(parser, ", also of one that the catalog no longer has")
     parser.add_argument("--yes", action="store_true", help="remove it; without this option, nothing is changed")
     parts = parser.add_argument_group("what to remove (default: all three)")
     parts.add_argument("--bag", action="store_true", help="the bag, and what an unfinished fetch left")

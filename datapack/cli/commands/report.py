@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, console, short
+from datapack.cli.options import add_command, add_reference, console, short
 from datapack.text import counted, size
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         summary="write a page that shows what a fetched version contains, and what may be wrong with it",
         examples=_EXAMPLES,
     )
-    parser.add_argument("reference", metavar="REF", help="name@version")
+    add_reference(parser)
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="the page (default: dist/<name>-<version>.report.html)"
     )

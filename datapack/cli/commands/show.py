@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import add_command, workspace
+from datapack.cli.options import add_command, add_reference, workspace
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands, "show", run, summary="show everything that is known about a version", examples=_EXAMPLES
     )
-    parser.add_argument("reference", metavar="REF", help="name@version, also of one that the catalog no longer has")
+    add_reference(parser, ", also of one that the catalog no longer has")
 
 
 def run(options: argparse.Namespace) -> Answer:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datapack.cli.answer import Answer
-from datapack.cli.options import INSECURE, add_command, console, short, workspace_if_any
+from datapack.cli.options import INSECURE, add_command, console, path_of, short, workspace_if_any
 from datapack.errors import shown
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> Answer:
 
     here, folder = workspace_if_any(options), options.folder.resolve()
     key = read_private_key((folder / options.key).resolve(), _ask)
-    output = None if options.output is None else (folder / options.output).resolve()
+    output = path_of(options, "output")
     signed = sign(options.what, folder, here, key, console(options), output=output, insecure=options.insecure)
     lines = [
         *str(signed.verified).split("\n"),
