@@ -26,7 +26,7 @@ def table() -> dict[str, Any]:
     import torch
     from torchvision.models import detection, resnet50
 
-    with torch.device("meta"):  # tensors without numbers
+    with torch.device("meta"):  # tensors without data
         found = {name: _architecture(getattr(detection, name), background=1) for name in DETECTORS}
         return found | {"resnet50": _architecture(resnet50, background=0)}
 

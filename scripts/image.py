@@ -1,4 +1,4 @@
-"""The way of an image from its sources into a registry, a step at a time: what the workflows run through `make`.
+"""Build, scan, push, sign and rehearse an image, one step at a time: what the workflows run through `make`.
 
     python scripts/image.py build|scan|sbom|push|names|attest|rehearse      in the project's folder
 

@@ -18,9 +18,7 @@ import requests
 from packaging.tags import Tag, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
-from pip._internal.models.index import (
-    PyPI,
-)  # where PyPI is: whatever mirror this machine installs from, it has the files
+from pip._internal.models.index import PyPI  # the public index, whichever mirror this machine installs from
 
 from datapack.files import atomic_writer
 

@@ -2,7 +2,7 @@
 
     TAG=v0.2.0 python scripts/release_check.py      in the project's folder
 
-A tag that names another version would push images under names that they do not have inside.
+Otherwise, images would be pushed under another version than the one inside them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Build a version from nothing, and compare the digests of the images of two builds.
+"""Build a version from scratch, and compare the image digests of two builds.
 
     REF=reef@v1 python scripts/same_digest.py build                     prints the digest
     REF=reef@v1 python scripts/same_digest.py both                      builds twice on this machine, and compares
@@ -57,7 +57,7 @@ def build(reference: str, folder: Path, base: str = "", settings: Mapping[str, s
 
 
 def compare(first: str, second: str) -> str:
-    """Return the digest of two builds; raise `MismatchError` if they are two, `UsageError` if one is missing."""
+    """Return the digest of two builds; raise `MismatchError` if they differ, `UsageError` if one is missing."""
     for name, digest in (("FIRST", first), ("SECOND", second)):
         if not is_digest(digest):
             raise UsageError("not a digest", where=name, expected="sha256:...", found=repr(digest))

@@ -24,9 +24,9 @@ Place = str | os.PathLike[str]
 
 
 def interruptible(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let Ctrl-C, or a notebook's stop button, raise `KeyboardInterrupt` only where the work can be left.
+    """Let Ctrl-C, or a notebook's stop button, raise `KeyboardInterrupt` only where the work can stop.
 
-    Who handles Ctrl-C in another way goes on to do so, as does another thread than the main one, which it never stops.
+    A handler of the caller's own stays in place. Ctrl-C never stops a call in another thread than the main one.
     """
 
     @wraps(function)

@@ -13,7 +13,7 @@ VISIBILITIES = ("private", "internal", "public")
 
 
 def check_visibility(visibility: str, dataset: str, licence: str, *, private: bool) -> None:
-    """Refuse to handle private data where people read along who may not have it.
+    """Refuse to handle private data where people who may not have it can read the jobs.
 
     Args:
         visibility: of the repository whose jobs handle the data: one of `VISIBILITIES`.

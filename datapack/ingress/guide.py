@@ -15,7 +15,7 @@ class Rule:
     """A rule of the guide.
 
     ``of_image`` and ``of_file`` are the commands that check an image and a Dockerfile again. ``{image}`` is the image
-    as skopeo names it, ``{name}`` its name in an engine, ``{file}`` the Dockerfile, ``{built}`` what that was built as.
+    as skopeo names it, ``{name}`` its name in an engine, ``{file}`` the Dockerfile, ``{built}`` its image.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""The record as Markdown: every foreign text is a cell of a table, and no sign in it is markup."""
+"""The record as Markdown: every foreign text is a cell of a table, and no character of it is markup."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def _cell(value: Value) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return a text in which no sign means markup, in one line; control characters are spelled out.
+    r"""Return a text in one line, in which no character is markup; control characters are spelled out.
 
-    ``<b>`` becomes ``\<b\>``. Signs that mean something only at the start of a line stay: no text of ours begins one.
+    ``<b>`` becomes ``\<b\>``. Characters that are markup only at the start of a line stay: no foreign text is there.
     """
     return _MARKUP.sub(r"\\\1", shown(" ".join(text.split())))
 
 
 def code(text: str) -> str:
-    """Return a text in a fixed width; one with a sign that would end it, or a table's cell, is escaped text instead."""
+    """Return a text in a fixed width; one with a character that would end that is escaped instead."""
     plain = shown(" ".join(text.split()))
     if not plain:
         return ""

@@ -77,7 +77,7 @@ class Content:
 
     cocos: tuple[CocoFile, ...]
     tables: tuple[TableFile, ...]
-    left_out: int = 0  # files that would be described too, but for their number
+    left_out: int = 0  # further files of these kinds, which are not described
 
 
 def read_content(entry: Entry, bag: Bag, reporter: Reporter) -> Content:

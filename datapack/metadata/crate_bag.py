@@ -28,7 +28,7 @@ def write_crate(folder: Path, facts: DatasetFacts, payload: Iterable[bytes] | No
     Args:
         folder: where to; it must not exist.
         facts: the facts of the dataset.
-        payload: the lines of the sha512 manifest of the dataset's payload, if the crate shall have one.
+        payload: the lines of the sha512 manifest of the dataset's payload, if the crate is to have one.
     """
     data = folder / PAYLOAD
     (data / WORKFLOW).mkdir(parents=True)

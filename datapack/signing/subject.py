@@ -26,7 +26,7 @@ COSIGN = "https://sigstore.dev/cosign/sign/v1"
 SLSA = "https://slsa.dev/provenance/v1"
 _KINDS = {MODEL_SIGNING: "the files of a dataset", COSIGN: "an image", SLSA: "an image's provenance"}
 _HASH = "sha256"
-#: How model-signing has hashed: each file, whole.
+#: How model-signing hashes: each file as a whole.
 _SERIALIZATION = {"method": "files", "hash_type": _HASH, "allow_symlinks": False}
 
 
