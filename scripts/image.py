@@ -174,7 +174,7 @@ def _refuse_if_public(order: Order) -> None:
     """Refuse private data where everybody can read the job's log and its artifacts."""
     if order.visibility:
         dataset = Catalog.read(Workspace.find(Path()).catalog).entry(Reference.parse(order.reference)).dataset
-        check_visibility(order.visibility, order.reference, dataset.licence, private=dataset.private)
+        check_visibility(order.visibility, order.reference, dataset)
 
 
 def _build_trainer(order: Order) -> None:

@@ -134,7 +134,9 @@ class Dataset(Governance):
         None, description="who asks to bring the dataset into a Trusted Research Environment"
     )
     private: bool = Field(
-        False, strict=True, description="whether its images must not be pushed to where anyone can pull them"
+        False,
+        strict=True,
+        description="whether its images must stay where not anyone can pull them; if missing, the licence decides",
     )
     versions: dict[Annotated[str, Field(pattern=_VERSION)], Version] = Field(
         min_length=1, description="the versions by name"

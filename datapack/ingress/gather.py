@@ -10,6 +10,7 @@ import datapack
 from datapack.bag.bagit import Bag
 from datapack.catalog.git import checkout_of, commit_date, first_day_of, last_commit
 from datapack.catalog.governance import parse_day
+from datapack.catalog.licences import licences_of
 from datapack.catalog.lock import Lock
 from datapack.catalog.model import Catalog
 from datapack.errors import CatalogError, ImageError, MismatchError, UsageError
@@ -38,7 +39,6 @@ from datapack.ingress.scan import read_scan
 from datapack.ingress.sources import hosts_of, sources_of
 from datapack.inspect.check import RULES, check
 from datapack.inspect.survey import survey
-from datapack.metadata.licences import licences_of
 from datapack.metadata.media_types import media_type
 from datapack.oci.archive import Archive
 from datapack.oci.image import read_image

@@ -10,8 +10,8 @@ from glob import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.bag.manifest import PAYLOAD
+from datapack.catalog.licences import Licence, licences_of
 from datapack.catalog.sources import DoiSource
-from datapack.metadata.licences import Licence, licences_of
 from datapack.metadata.media_types import ending_of, media_type
 from datapack.text import counted, size
 

@@ -10,11 +10,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from datapack import __version__
+from datapack.catalog.licences import licences_of
 from datapack.files import atomic_writer
 from datapack.image.config import CREATED
 from datapack.image.layers import PROGRAMS
 from datapack.image.stand_in import STAND_IN
-from datapack.metadata.licences import licences_of
 from datapack.metadata.packages import read_system
 from datapack.oci.blob import Blob
 from datapack.oci.spec import Descriptor, canonical_json

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from datapack.catalog.licences import may_be_public, undecided
 from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.hashing import digest_of
 from datapack.image.kinds import image_name
@@ -154,7 +155,7 @@ class RegistryTarget:
         return f"layers and configuration: {', '.join(parts)}"
 
     def keep_private(self, blob: str) -> None:
-        """Raise `UsageError` if everybody could read a private dataset here, before anything of it is sent or visible.
+        """Raise `UsageError` if everybody could read here what not everybody may have, before any of it is sent.
 
         A registry may create the repository as soon as something is sent to it, and only then can we see who may read
         it. So the first to go are the two bytes that the provenance needs anyway.
@@ -162,10 +163,13 @@ class RegistryTarget:
         Args:
             blob: the digest of a blob that is there; empty for those two bytes.
         """
-        if not self._delivery.entry.dataset.private:
+        dataset = self._delivery.entry.dataset
+        if may_be_public(dataset):
             return
         if not self._is_public(blob or self.repository.upload(EMPTY).descriptor.digest):
             return
+        if not self._delivery.allow_public and not dataset.private:
+            raise undecided(self.name.path, dataset)
         if not self._delivery.allow_public:
             raise UsageError(
                 "everybody can pull from this repository, and the dataset is private",
@@ -179,9 +183,10 @@ class RegistryTarget:
     def _check_is_private(self, image: Image) -> None:
         """Raise `ImageError` if the image became visible to everybody although it is private."""
         delivery = self._delivery
-        if delivery.entry.dataset.private and not delivery.allow_public and self._is_public(image.id):
+        dataset = delivery.entry.dataset
+        if not may_be_public(dataset) and not delivery.allow_public and self._is_public(image.id):
             raise ImageError(
-                "EVERYBODY CAN PULL THIS PRIVATE IMAGE",
+                f"EVERYBODY CAN PULL THIS {'PRIVATE ' * dataset.private}IMAGE",
                 where=self.name,
                 fix="make the repository private NOW, or delete the image; then run this again",
             )
@@ -189,7 +194,8 @@ class RegistryTarget:
     @property
     def _privacy(self) -> str:
         entry = self._delivery.entry
-        return f"and the catalog says that {entry.reference.name} is private ({entry.dataset.licence})."
+        said = "is private" if entry.dataset.private else "has this licence, and not that anyone may have it"
+        return f"and the catalog says that {entry.reference.name} {said} ({entry.dataset.licence})."
 
     def _is_public(self, digest: str) -> bool:
         """Whether everybody can read the repository, in which a blob with this digest is."""

@@ -15,6 +15,7 @@ import yaml
 from datapack import __version__
 from datapack.automation.files import SERVICES, pipeline, write_pipeline
 from datapack.automation.visibility import check_visibility
+from datapack.catalog.model import Dataset
 from datapack.cli.commands import init
 from datapack.errors import UsageError
 from tests.conftest import PROJECT, Catalog
@@ -133,11 +134,39 @@ def test_the_command_starts_a_catalog_only_where_there_is_none(tmp_path: Path, c
 )
 def test_private_data_needs_a_private_repository(visibility: str, private: bool, refused: str) -> None:
     """Private data is refused in any repository that is not private, and an unknown visibility always."""
+    dataset = a_dataset("CC0-1.0", private=private)
     if not refused:
-        check_visibility(visibility, "reef", "CC0-1.0", private=private)
+        check_visibility(visibility, "reef", dataset)
         return
     with pytest.raises(UsageError, match=refused):
-        check_visibility(visibility, "reef", "CC0-1.0", private=private)
+        check_visibility(visibility, "reef", dataset)
+
+
+def a_dataset(licence: str, **said: bool) -> Dataset:
+    version = {"sources": [{"local": "files"}]}
+    return Dataset.model_validate({"title": "Reef", "licence": licence, "versions": {"v1": version}, **said})
+
+
+CLOSED = ("CC-BY-NC-ND-4.0", "CC-BY-NC-4.0", "CC-BY-4.0 AND CC-BY-NC-SA-4.0", "All rights reserved", "LicenseRef-Lab")
+OPEN = ("CC-BY-4.0", "CC0-1.0", "CC-BY-SA-3.0 AND MIT", "ODbL-1.0", "OGL-UK-3.0", "AGPL-3.0-or-later", "BSD-3-Clause")
+
+
+@pytest.mark.parametrize("licence", CLOSED)
+def test_a_licence_that_not_everybody_has_needs_a_decision(licence: str) -> None:
+    """Without ``private`` such data is refused in a public job; whoever says ``private: false`` has decided."""
+    check_visibility("private", "reef", a_dataset(licence))
+    check_visibility("public", "reef", a_dataset(licence, private=False))
+    for visibility in ("internal", "public"):
+        with pytest.raises(UsageError, match="nobody has said that they may") as caught:
+            check_visibility(visibility, "reef", a_dataset(licence))
+        assert licence in str(caught.value)
+        assert "'private: false' if the licence allows it" in str(caught.value)
+
+
+@pytest.mark.parametrize("licence", OPEN)
+def test_an_open_licence_asks_nothing(licence: str) -> None:
+    """Nobody has to say that data is public whose licence says it."""
+    check_visibility("public", "reef", a_dataset(licence))
 
 
 def test_a_plan_refuses_private_data_in_a_public_job(catalog: Catalog) -> None:

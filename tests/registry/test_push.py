@@ -121,6 +121,20 @@ def test_a_private_dataset_in_a_public_repository(private, proxy):
     assert "docker://" in error or "has no such manifest" in private.fails("verify", f"docker://{proxy.name}/reef:v1")
 
 
+def test_a_licence_that_does_not_let_everybody_have_the_data(catalog, proxy, registry):
+    """Nobody said whether it is private: it is not pushed to where anyone can pull it, until somebody does."""
+    path = catalog.root / "datasets.yml"
+    text = path.read_text().replace("licence: CC0-1.0", "licence: CC-BY-NC-ND-4.0")
+    path.write_text(text)
+    error = catalog.fails("push", "reef@v1", "--to", f"docker://{proxy.name}/nd/reef", status=2)
+    assert f"{proxy.name}/nd/reef: everybody could read the data, and nobody has said that they may" in error
+    assert proxy.sent == 2
+    done = catalog.run("push", "reef@v1", "--allow-public", "--to", f"docker://{registry}/nd/reef")
+    assert "and the catalog says that reef has this licence, and not that anyone may have it" in done.stderr
+    path.write_text(text.replace("    licence", "    private: false\n    licence"))
+    assert "EVERYBODY CAN PULL" not in catalog.ok("push", "reef@v1", "--to", f"docker://{registry}/nd/reef")
+
+
 def test_a_private_dataset_may_go_to_the_public(private, registry):
     """With --allow-public a boxed warning comes before anything is sent."""
     done = private.run("push", "reef@v1", "--allow-public", "--to", f"docker://{registry}/reef")

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> Answer:
     here, reference = workspace(options), Reference.parse(options.reference)
     if options.visibility is not None:
         dataset = Catalog.read(here.catalog).entry(reference).dataset
-        check_visibility(options.visibility, reference.name, dataset.licence, private=dataset.private)
+        check_visibility(options.visibility, reference.name, dataset)
     chosen = FetchOptions(refresh=options.refresh)
     found = plan(here, reference, target(options), console(options), chosen, insecure=options.insecure)
     lines: list[Line] = [*table(found, here.root)]
