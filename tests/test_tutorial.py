@@ -25,7 +25,6 @@ from examples.stand_in_base import build
 from tests.conftest import PROJECT, make_base
 from tests.containers import engines
 from tests.registries import serve
-from tests.tutorial_data import draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +138,7 @@ def test_every_command_of_the_tutorial_runs(tmp_path: Path) -> None:
     """Whoever follows the page, command by command, arrives at a trained model."""
     work = tmp_path / "work"
     work.mkdir()
-    draw(work / "my-coco")
+    (work / "datapack").symlink_to(PROJECT)  # the clone
     reader = Reader(work, _stand_in_base(tmp_path / "base"), environment=_programs(tmp_path / "bin"))
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(pytest.skip.Exception):

@@ -11,7 +11,7 @@ if (location.protocol === "file:") {
       this.ready = new Promise((resolve) => {
         this.frame.onload = () => {
           const inside = this.frame.contentWindow;
-          inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data }));
+          inside.postMessage = (data) => setTimeout(() => this.onmessage?.({ data: structuredClone(data) }));
           const script = inside.document.createElement("script");
           script.src = url;
           script.onload = () => resolve(inside);
@@ -22,7 +22,8 @@ if (location.protocol === "file:") {
       document.body.append(this.frame);
     }
 
-    postMessage(data) {
+    postMessage(message) {
+      const data = structuredClone(message); // as a worker does: the search changes what it gets
       this.ready.then((inside) => inside.onmessage?.({ data }));
     }
 

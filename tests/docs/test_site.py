@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -12,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.conftest import PROJECT
-from tests.docs.pages import DOCS, pages, prose
+from tests.docs.pages import DOCS, blocks, pages, prose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,16 @@ def test_every_link_of_the_site_leads_somewhere(parsed: dict[Path, Page]) -> Non
                 assert target.is_file(), f"{path}: {link}"
                 if parts.fragment and target in parsed:
                     assert unquote(parts.fragment) in parsed[target].anchors | {"__skip"}, f"{path}: {link}"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_the_copy_button_copies_the_commands(page: Path, site: Path) -> None:
+    """Prompts and output are not copied: `site.css` hides them from the button by the classes of their spans."""
+    html = (site / page.relative_to(DOCS)).with_suffix(".html").read_text()
+    shown = re.findall(r'<div class="language-console highlight">.*?<code>(.*?)</code>', html, re.DOTALL)
+    copied = [unescape(re.sub(r"<[^>]+>", "", re.sub(r'<span class="g[op]">[^<]*</span>', "", one))) for one in shown]
+    written = [block for block in blocks(page.read_text()) if block.kind == "console"]
+    assert [one.split() for one in copied] == [[w for c in one.commands() for w in c.text.split()] for one in written]
 
 
 def test_every_page_is_in_the_navigation(site: Path) -> None:

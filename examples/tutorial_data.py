@@ -1,15 +1,17 @@
-"""The data that the tutorial's reader has: photos from two dives with a COCO file, and the mistakes of real data."""
+"""Draw the data of the tutorial: small photos of six sites with a COCO file, and the mistakes of real data.
+
+Usage: ``python examples/tutorial_data.py DIR``. The folder must not exist yet.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING, Any
+import sys
+from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SIZE = (96, 64)
 COLOURS = {"coral": (230, 120, 90), "海星": (250, 210, 60)}
@@ -56,3 +58,9 @@ def _draw_photo(path: Path, place: int, chance: random.Random) -> list[dict[str,
         exif[_GPS] = _POSITION
     image.save(path, quality=90, exif=exif)
     return boxes
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or Path(sys.argv[1]).exists():
+        sys.exit("usage: python examples/tutorial_data.py DIR (a folder that does not exist yet)")
+    draw(Path(sys.argv[1]))
