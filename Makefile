@@ -40,7 +40,7 @@ check: .venv/dev  ## lint, and the tests that need no container engine, no regis
 	$(PYTEST) -m "not (engine or registry or trivy or torch or tf or slow)" $(ARGS)
 
 test: .venv/dev .venv/trivy .venv/train .venv/tf  ## run every test, or some of them: make test ARGS="-k manifest"
-	@scripts/system-packages.sh busybox-static btrfs-progs docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
+	@scripts/system-packages.sh busybox-static btrfs-progs debian-archive-keyring docker-registry docker.io fish git mmdebstrap openssl podman runc shellcheck skopeo uidmap zsh
 	$(PYTEST) $(ARGS)
 
 test-images: .venv/dev .venv/train docs  ## build the trainer images on stand-in bases and rehearse them: needs 60 GB of disk and 30 minutes

@@ -1,5 +1,6 @@
 """The errors that users see: one line each, all in the same form, whatever foreign text is in it."""
 
+import errno
 import unicodedata
 
 # Control characters, invisible ones (zero width, change of direction), halves of a pair, ends of lines and paragraphs.
@@ -131,3 +132,16 @@ class RehearsalError(DatapackError):
     def __init__(self, what: str, *, status: int, where: object = None, found: object = None, fix: str | None = None):
         super().__init__(what, where=where, found=found, fix=fix)
         self.exit_code = status
+
+
+def refused(error: OSError) -> DatapackError:
+    """Return what the system refused, such as room on a disk, as an error for users."""
+    fixes = {
+        errno.ENOSPC: "make room, then run the same command again to continue",
+        errno.EDQUOT: "your disk quota is used up: make room, then run the same command again to continue",
+        errno.EROFS: "work in a folder that you can write to",
+        errno.EACCES: "check its owner and permissions",
+    }
+    return DatapackError(
+        error.strerror or str(error) or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0)
+    )

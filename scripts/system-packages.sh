@@ -9,6 +9,10 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 missing=
 for package in "$@"; do
+    case $package in # Docker's own packages have these programs too, and can't be installed beside Debian's
+        docker.io) ! command -v dockerd >/dev/null || continue ;;
+        runc) ! command -v runc >/dev/null || continue ;;
+    esac
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing="$missing $package"
 done

@@ -9,14 +9,14 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
-from datapack.errors import CatalogError
+from datapack.errors import CatalogError, refused
 from datapack.executor import raise_unless_held
 from datapack.progress import Console, Reporter, Silent
 from datapack.reference import Reference
 from datapack.workspace.folder import CATALOG, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -33,14 +33,22 @@ def interruptible(function: Callable[Parameters, Result]) -> Callable[Parameters
     def call(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
         is_main = threading.current_thread() is threading.main_thread()
         if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            return function(*arguments, **options)
+            return _typed(function, *arguments, **options)
         signal.signal(signal.SIGINT, lambda *_: raise_unless_held(_interrupt))
         try:
-            return function(*arguments, **options)
+            return _typed(function, *arguments, **options)
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     return call
+
+
+def _typed(function: Callable[Parameters, Result], *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+    """Call a function; what the system refuses, such as a full disk, is a `DatapackError` too."""
+    try:
+        return function(*arguments, **options)
+    except OSError as error:
+        raise refused(error) from error
 
 
 def _interrupt() -> NoReturn:
@@ -60,6 +68,11 @@ def folder_of(catalog: Place | None) -> Path:
 def workspace_of(catalog: Place | None) -> Workspace:
     """Find the catalog at or above the folder that a call runs in."""
     return Workspace.find(folder_of(catalog))
+
+
+def several(paths: Place | Iterable[Place]) -> Iterable[Place]:
+    """Return files of which a caller may name one alone: a text is a sequence of its letters otherwise."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
 
 
 def reporter_of(progress: bool | Reporter) -> Reporter:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from datapack.api.call import folder_of, interruptible, reference_of, reporter_of, workspace_of
+from datapack.api.call import folder_of, interruptible, reference_of, reporter_of, several, workspace_of
 from datapack.api.results import Checked, Report, Verified
 from datapack.bag.bagit import DECLARATION, Bag
 from datapack.catalog.model import Catalog
@@ -33,8 +33,8 @@ def verify(
     what: Place,
     *,
     quick: bool = False,
-    keys: Iterable[Place] = (),
-    signatures: Iterable[Place] = (),
+    keys: Place | Iterable[Place] = (),
+    signatures: Place | Iterable[Place] = (),
     insecure: bool = False,
     catalog: Place | None = None,
     progress: bool | Reporter = False,
@@ -57,7 +57,7 @@ def verify(
         DatapackError: it can't be read at all.
     """
     text, folder = os.fspath(what), folder_of(catalog)
-    paths = [(folder / path).resolve() for path in keys]
+    paths = [(folder / path).resolve() for path in several(keys)]
     if paths and quick:
         raise UsageError("a signature is of bytes, and a quick check reads none", where=text, fix="check every byte")
     trusted = [read_public_key(path) for path in paths]
@@ -69,7 +69,7 @@ def verify(
         if trusted:
             raise
         return _with_signatures(outcome, Signatures(0))
-    others = [(folder / path).resolve() for path in signatures]
+    others = [(folder / path).resolve() for path in several(signatures)]
     return _with_signatures(outcome, check_signatures(text, subject, place, trusted, others))
 
 

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 _NAME, _VERSION = f"^(?:{NAME.pattern})$", f"^(?:{VERSION.pattern})$"
 _BASE = r"^(?:oci:\S.*|[^\s@/]+/[^\s@]+@sha256:[0-9a-f]{64})$"
 _REGISTRY = r"^[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$"
-URL = r"^https?://[^\s/]+\S*$"
+URL = r"^https?://[^\s/?#@]+([/?#]\S*)?$"
 _FORMS = {  # each pattern in words, for errors
     _NAME: NAME_FORM,
     _VERSION: VERSION_FORM,
     _BASE: "REGISTRY/NAME:TAG@sha256:<64 hex digits>, or oci:DIR",
     _REGISTRY: "a registry and a namespace, such as ghcr.io/my-group",
-    URL: "an http or https URL",
+    URL: "an http or https URL, without a user name or password",
     **FORMS,
     **about.FORMS,
     **model_section.FORMS,

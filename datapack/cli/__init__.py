@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import itertools
 import os
 import signal
@@ -19,7 +18,7 @@ from datapack.cli.options import SHOWN
 from datapack.cli.output import Marked, complain, say, say_json, show_warning
 from datapack.cli.parser import make_parser
 from datapack.cli.signals import Signals
-from datapack.errors import DatapackError, UsageError
+from datapack.errors import DatapackError, UsageError, refused
 from datapack.executor import forget_interrupt
 from datapack.progress import Level
 from datapack.text import escape_unknown
@@ -143,7 +142,7 @@ def _show(error: BaseException, arguments: Sequence[str], options: argparse.Name
             _drop_output()
             return 1
         case OSError():
-            shown = _readable(error)
+            shown = refused(error)
             if options.answered:  # the answer could not be written, and Python would try again at its end
                 _drop_output()
         case Exception():
@@ -171,15 +170,3 @@ def _bug(error: Exception) -> DatapackError:
     """Show the traceback, indented: no line of a message in it can look like one of ours."""
     complain(*(f"  {line}" for line in traceback.format_exc().splitlines()))
     return DatapackError(f"a bug in datapack, please report the lines above: {type(error).__name__}: {error}")
-
-
-def _readable(error: OSError) -> DatapackError:
-    fixes = {
-        errno.ENOSPC: "make room, then run the same command again to continue",
-        errno.EDQUOT: "your disk quota is used up: make room, then run the same command again to continue",
-        errno.EROFS: "work in a folder that you can write to",
-        errno.EACCES: "check its owner and permissions",
-    }
-    return DatapackError(
-        error.strerror or str(error) or type(error).__name__, where=error.filename, fix=fixes.get(error.errno or 0)
-    )

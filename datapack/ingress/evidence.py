@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from datapack.errors import DatapackError, SignatureError
 from datapack.files import read_limited
 from datapack.ingress.record import Evidence, Rehearsal, Signed
+from datapack.jsonfile import parse_json
 from datapack.metadata.sbom import CYCLONEDX
 from datapack.oci.boundary import boundary
 from datapack.oci.image import read_part
@@ -112,7 +112,7 @@ def _provenance(
     try:
         found = place.provenance()
     except SignatureError:
-        content = read_limited(file, _LIMIT, DatapackError) if file else None
+        content = read_limited(file, _LIMIT, DatapackError) if file and file.exists() else None
         said = "not a statement of this image: build it again"
         return [Evidence(kind="provenance", file=where, sha256=_sha256(content), said=said)], []
     said = "in-toto statement of this image"
@@ -147,11 +147,11 @@ def sbom_of(workspace: Workspace, path: Path, image: str) -> Evidence:
 
 def _sbom(content: bytes, where: str, image: str) -> Evidence:
     try:
-        document = json.loads(content)
+        document = parse_json(content, where, DatapackError, limit=None)
         form = document.get("bomFormat") or document.get("spdxVersion")
         number = len(document.get("components") or document.get("packages") or ())
         named = _images_in(document)
-    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+    except (ValueError, AttributeError, TypeError, KeyError, DatapackError):
         form, number, named = None, 0, set()
     if not isinstance(form, str):
         raise DatapackError("not an SBOM", where=where, expected="CycloneDX or SPDX as JSON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from datapack.verify import Mode, Verified
     from datapack.verify.signatures import Place
     from datapack.workspace.folder import Workspace
+
+_EARLIEST = datetime.timezone(datetime.timedelta(hours=14))  # where each day begins first
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,12 @@ def _received(workspace: Workspace, wanted: Wanted) -> Received | None:
     """Return when the data was received: as the user says, or when its digest came into the lock."""
     if wanted.received:
         try:
-            return Received(day=parse_day(wanted.received).isoformat(), basis="option")
+            given = parse_day(wanted.received)
         except ValueError as error:
             raise UsageError("not a day", where="--received", expected="2026-11-28", found=wanted.received) from error
+        if given > datetime.datetime.now(_EARLIEST).date():
+            raise UsageError("a day in the future", where="--received", found=wanted.received)
+        return Received(day=given.isoformat(), basis="option")
     locked = Lock.read(workspace.lock).entries.get(wanted.reference)
     day = first_day_of(workspace.lock, locked.digest) if locked else None
     return Received(day=day, basis="lock") if day else None

@@ -6,13 +6,13 @@ A report of ``trivy image --format json --show-suppressed`` alone is one too.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from datapack.errors import DatapackError, MismatchError, UsageError
 from datapack.files import read_limited
 from datapack.ingress.record import Scan, ScanException
+from datapack.jsonfile import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +36,11 @@ def read_scan(path: Path, image_id: str) -> Scan:
     """
     content = read_limited(path, _LIMIT, DatapackError)
     try:
-        report = json.loads(content)
+        report = parse_json(content, path, UsageError, limit=None)
         if not isinstance(report, dict) or report.get("SchemaVersion") != 2:  # noqa: PLR2004 - the only one
             raise TypeError("no SchemaVersion 2")
         scan = _parse(report, path.name, hashlib.sha256(content).hexdigest())
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
         raise UsageError("not the result of a scan", where=path, expected=_EXPECTED, found=str(error)[:200]) from error
     if scan.image != image_id:
         found = scan.image or "no ImageID"
@@ -53,15 +53,18 @@ def _parse(report: dict[str, Any], name: str, sha256: str) -> Scan:
     results = report.get("Results") or []
     tool, database = report.get("Trivy") or {}, report.get("VulnerabilityDB") or {}
     passed = (report.get("Summary") or {}).get("Passed")
-    wrong = (one for result in results for one in result.get("Misconfigurations") or () if one.get("Status") == "FAIL")
+    wrong = [one for result in results for one in result.get("Misconfigurations") or () if one.get("Status") == "FAIL"]
+    secrets = sum(len(result.get("Secrets") or ()) for result in results)
+    if passed is True and (wrong or secrets):
+        raise ValueError("it says that it passed, and has findings")
     return Scan(
         tool="Trivy",
         version=_text(tool.get("Version")),
         database=_text(database.get("UpdatedAt")),
         image=_text((report.get("Metadata") or {}).get("ImageID")),
         vulnerabilities=_counts(one for result in results for one in result.get("Vulnerabilities") or ()),
-        misconfigurations=_counts(wrong),
-        secrets=sum(len(result.get("Secrets") or ()) for result in results),
+        misconfigurations=_counts(iter(wrong)),
+        secrets=secrets,
         passed=passed if isinstance(passed, bool) else None,
         exceptions=tuple(dict.fromkeys(_exceptions(results))),
         file=name,

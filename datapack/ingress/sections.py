@@ -173,6 +173,7 @@ def _scan(record: Record) -> Section:
     database = scan.database or "none is named"
     is_checked = scan.database or scan.vulnerabilities
     known = _severities(scan.vulnerabilities) if is_checked else "not checked: there was no database of them"
+    yes = "yes" if is_checked else "as far as it looked: not for vulnerabilities"
     return Section(
         "Scan",
         facts=[
@@ -183,7 +184,7 @@ def _scan(record: Record) -> Section:
             ("Secrets", (f"{scan.secrets:,}" if scan.secrets else "none in the result",)),
             (
                 "Passed",
-                ({True: "yes", False: "no: do not release this image", None: "the result does not say"}[scan.passed],),
+                ({True: yes, False: "no: do not release this image", None: "the result does not say"}[scan.passed],),
             ),
             ("Result", (Code(scan.file), Code(f"sha256:{scan.sha256}"))),
         ],

@@ -102,6 +102,8 @@ def test_an_error_is_one_line_and_ends_nothing(fetched, tmp_path, capfd) -> None
         (lambda: datapack.build("reef@v1", "elsewhere:x", catalog=fetched.root), datapack.DatapackError),
         (lambda: datapack.verify("", catalog=fetched.root), UsageError),
         (lambda: datapack.verify("reef@v1", quick=True, keys=["key.pub"], catalog=fetched.root), UsageError),
+        (lambda: datapack.verify("x" * 5000, catalog=fetched.root), datapack.DatapackError),  # an OSError of the system
+        (lambda: datapack.check("x" * 5000, catalog=fetched.root), datapack.DatapackError),
     ]
     for call, kind in wrong:
         with pytest.raises(datapack.DatapackError) as caught:
@@ -112,6 +114,8 @@ def test_an_error_is_one_line_and_ends_nothing(fetched, tmp_path, capfd) -> None
     with pytest.raises(MismatchError) as found:
         datapack.verify("reef@v1", catalog=fetched.root)
     assert any("extra" in line for line in found.value.details)
+    with pytest.raises(UsageError, match=r"/key\.pub: "):  # one file alone is no list of letters
+        datapack.verify("reef@v1", keys="key.pub", catalog=fetched.root)
     with pytest.raises(ValueError, match="streams must be at least 1"):
         datapack.build("reef@v1", streams=0, catalog=fetched.root)
     assert tuple(capfd.readouterr()) == ("", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,20 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def script(name: str) -> Any:
     return import_module(name)
+
+
+def test_docker_s_own_packages_stay(tmp_path: Path) -> None:
+    """Where dockerd and runc come from Docker's packages, which conflict with Debian's, only the rest is installed."""
+    stubs = {"dpkg-query": "exit 1", "id": "echo 1000", "dockerd": "", "runc": ""}
+    for name, line in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    command = ["/bin/sh", PROJECT / "scripts" / "system-packages.sh", "docker.io", "runc", "fish"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert "To install them: sudo apt-get install fish\n" in done.stderr
+    (tmp_path / "dockerd").unlink()
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert "To install them: sudo apt-get install docker.io fish\n" in done.stderr
 
 
 def test_a_release_has_one_version_everywhere(tmp_path: Path) -> None:

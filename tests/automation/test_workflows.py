@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"uses: (actions/[a-z-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$")
 MAKE = re.compile(
-    r"(?:sudo )?make (?:--silent )?([a-z0-9/.-]+)(?: [A-Z]+=\S+)*(?: \| sed \S+)?(?: >> \"\$GITHUB_OUTPUT\")?"
+    r"(?:sudo (?:--preserve-env=\w+ )?)?"
+    r"make (?:--silent )?([a-z0-9/.-]+)(?: [A-Z]+=\S+)*(?: \| sed \S+)?(?: >> \"\$GITHUB_OUTPUT\")?"
 )
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
@@ -78,6 +79,14 @@ def test_a_job_may_do_only_what_it_says(path: Path) -> None:
         for step in job.get("steps", ()):
             if "checkout" in step.get("uses", ""):
                 assert step["with"]["persist-credentials"] is False
+
+
+def test_a_missing_engine_fails_the_tests_of_a_change() -> None:
+    """Tests of engines and registries are never skipped unseen where changes are judged."""
+    (ci,) = (read(path) for path in WORKFLOWS if path.name == "ci.yml")
+    (step,) = (step for step in ci["jobs"]["test"]["steps"] if "run" in step)
+    assert step["run"] == "sudo --preserve-env=DATAPACK_REQUIRE_ENGINES make test"
+    assert step["env"] == {"DATAPACK_REQUIRE_ENGINES": "1"}
 
 
 @each

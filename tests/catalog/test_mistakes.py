@@ -43,7 +43,11 @@ from tests.conftest import PROJECT
         ),
         (
             changed("licence: CC0-1.0", "licence: CC0-1.0\n    homepage: example.org"),
-            ":7: datasets.reef.homepage: invalid value: expected an http or https URL, found 'example.org'",
+            ":7: datasets.reef.homepage: invalid value: expected an http or https URL, without a user name or password",
+        ),
+        (
+            changed("licence: CC0-1.0", "licence: CC0-1.0\n    homepage: https://me:pw@example.org/"),
+            ":7: datasets.reef.homepage: invalid value: expected an http or https URL, without a user name or password",
         ),
         (changed("  reef:", "  Reef:"), ":4: datasets.Reef: invalid name: expected lower-case letters and digits"),
         (changed("v1:", "v 1:"), ":8: datasets.reef.versions['v 1']: invalid name: expected letters, digits"),

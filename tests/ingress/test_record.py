@@ -176,6 +176,7 @@ def test_a_lock_with_another_image_gets_no_record(built):
     [
         (("--received", "yesterday"), 2, "--received: not a day"),
         (("--received", "2026-02-30"), 2, "--received: not a day"),
+        (("--received", "2999-01-01"), 2, "--received: a day in the future: found 2999-01-01"),
         (("--image", "dist/reef-v1"), 2, "--image: not an image"),
         (("--image", "oci:base"), 1, "not an import container"),
         (("--image", "oci:absent"), 1, "not an OCI layout"),

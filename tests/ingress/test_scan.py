@@ -54,7 +54,9 @@ def test_no_database_is_never_no_vulnerability():
     """Without a database the record says that nothing was checked, not that nothing was found."""
     record = a_record()
     blind = record.scan.model_copy(update={"vulnerabilities": {}, "database": None})
-    assert "not checked: there was no database" in markdown(record.model_copy(update={"scan": blind}))
+    page = markdown(record.model_copy(update={"scan": blind.model_copy(update={"passed": True})}))
+    assert "not checked: there was no database" in page
+    assert "| Passed | as far as it looked: not for vulnerabilities |" in page
     seen = blind.model_copy(update={"database": "2026-11-27"})
     assert "| Vulnerabilities | none in the result |" in markdown(record.model_copy(update={"scan": seen}))
 
@@ -63,7 +65,9 @@ def test_no_database_is_never_no_vulnerability():
     "report",
     ["", "{", "[]", "null", "{}", '{"SchemaVersion": 1}', '{"SchemaVersion": 2, "Results": 3}', "[" * 100_000]
     + [json.dumps({"SchemaVersion": 2, "Results": [value]}) for value in (None, "x", {"Vulnerabilities": ["x"]})]
-    + [json.dumps({"SchemaVersion": 2, "Results": [{"ExperimentalModifiedFindings": [{"Finding": "x"}]}]})],
+    + [json.dumps({"SchemaVersion": 2, "Results": [{"ExperimentalModifiedFindings": [{"Finding": "x"}]}]})]
+    + [json.dumps({**REPORT, "Summary": {"Passed": True}, "Results": [{"Secrets": [{"RuleID": "x"}]}]})]
+    + [json.dumps(REPORT)[:-1] + ', "Results": []}'],
 )
 def test_what_is_no_report_is_one_line(tmp_path, report):
     """Anything else is refused, whatever its form."""

@@ -14,7 +14,7 @@ most=${REVIEW_BYTES:-2000000000} # of a version that is fetched to check it; lar
 answer() { # indents what a command says, and whether it failed
     if "$@" >"$work/answer" 2>&1; then status=0; else status=$?; fi
     printf '\n'
-    head -c 60000 "$work/answer" | tr -d '\033' | sed 's/^/    /'
+    head -c 60000 "$work/answer" | tr -d '\033\r' | sed 's/^/    /'
     printf '\n'
     return "$status"
 }
