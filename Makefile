@@ -73,6 +73,8 @@ schema: .venv/ready  ## generate the JSON Schemas of datasets.yml and of the rec
 reference: .venv/ready  ## generate the pages of docs/reference that the code knows, such as findings and the Python API
 	sed -i '/^<!-- made by/q' docs/reference/configuration.md
 	$(BIN)/python -m trainers.config >> docs/reference/configuration.md
+	page=$$($(BIN)/python -m datapack.cli.reference < docs/reference/commands.md) && printf '%s\n' "$$page" > docs/reference/commands.md
+	page=$$($(BIN)/python -m datapack.catalog.reference < docs/reference/catalog.md) && printf '%s\n' "$$page" > docs/reference/catalog.md
 	$(BIN)/python -m datapack.inspect.reference > docs/reference/findings.md
 	$(BIN)/python -m datapack.ingress.reference > docs/reference/container-guide.md
 	$(BIN)/python -m datapack.api.reference < examples/notebook.py > docs/reference/python-api.md

@@ -17,7 +17,7 @@ MOST_LEVELS = 10
 
 # Each row may import from the rows above it, and from nothing else of its program.
 DATAPACK = (
-    "errors text urls executor",
+    "errors text urls executor markdown",
     "progress hashing podman",
     "files reference engine jsonfile",
     "yamlfile",

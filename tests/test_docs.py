@@ -1,76 +1,95 @@
 """The documentation: it names everything that a user can write."""
 
 import argparse
-import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from datapack import errors
+from datapack.catalog import reference as catalog_reference
 from datapack.catalog.source_entry import KINDS
-from datapack.catalog.sources import Source
+from datapack.cli import STOPPED
+from datapack.cli import reference as cli_reference
+from datapack.cli.options import COMMON
 from datapack.cli.parser import make_parser
+from datapack.markdown import filled, marked, table
 from tests.conftest import PROJECT
 from trainers import errors as trainer_errors
 
-CATALOG = (PROJECT / "docs/reference/catalog.md").read_text()
-COMMANDS = (PROJECT / "docs/reference/commands.md").read_text()
+COMMANDS = next(action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
 
 
-def keys(schema: object) -> Iterator[str]:
-    """Yield every key that a schema has."""
-    if isinstance(schema, dict):
-        yield from schema.get("properties", {})
-        for value in schema.values():
-            yield from keys(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from keys(value)
+@pytest.mark.parametrize(("name", "parts"), [("commands", cli_reference.parts), ("catalog", catalog_reference.parts)])
+def test_the_reference_is_made_from_the_code(name, parts):
+    """What the parser and the models of the catalog say is in the page, each in its place, and none has no meaning."""
+    page = (PROJECT / f"docs/reference/{name}.md").read_text()
+    assert page == filled(page, parts()), "run 'make reference'"
+    assert not re.search(r"\|\s*\|$", "\n".join(parts().values()), re.MULTILINE)
 
 
-def test_the_reference_has_every_key_of_the_catalog():
-    """A key that nobody can look up is no use."""
-    schema = json.loads((PROJECT / "datapack/catalog/datasets.schema.json").read_text())
-    assert {key for key in keys(schema) if f"`{key}`" not in CATALOG} <= {"datasets"}
+def test_the_parts_have_every_option_and_every_key():
+    """No option and no key is left out on the way."""
+    parts = cli_reference.parts()
+    for name, parser in COMMANDS.items():
+        options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+        page = parts[f"datapack {name}"] + parts[COMMON]
+        assert [option for option in options if f"`{option}" not in page] == []
+        assert f"`datapack {name}" in (PROJECT / "README.md").read_text()
+    section = catalog_reference.parts()["Source"]
+    for kind, model in KINDS.items():
+        rows = section.partition(f"### `{kind}`\n")[2].partition("\n### ")[0]
+        assert [key for key in model.model_fields.keys() - {"exclude"} if f"\n| `{key}` | " not in rows] == []
+    assert "Place: `defaults.retention`, `datasets.NAME.retention`\n" in catalog_reference.parts()["Retention"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_row_of_a_kind_of_source_has_every_key(kind):
-    """The keys stand in the row of their own kind: one of another kind may have the same name."""
-    (row,) = (line for line in CATALOG.splitlines() if line.startswith(f"| `{kind}` | ") and line.count(" | ") == 2)
-    fields = KINDS[kind].model_fields.keys() - Source.model_fields.keys() - {kind}
-    assert {key for key in fields if f"`{key}`" not in row.split(" | ")[1]} == set()
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_an_option_says_its_default(name):
+    """A value that counts without the option is in its help."""
+    for action in COMMANDS[name]._actions:
+        if action.nargs != 0 and action.default and action.default != argparse.SUPPRESS:
+            assert str(action.default) in COMMANDS[name]._get_formatter()._expand_help(action)
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of each command."""
-    actions = make_parser()._actions
-    (found,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
-    return dict(found.choices)
+def test_names_in_a_text_are_code():
+    """A reader sees what to type; prose and its punctuation stay as they are."""
+    text = "'a b' with --to (default: dist/<name>.tar): oci:DIR, .pth or {a: 1}; not 2.5 or 4g. Sets' ends..."
+    shown = (
+        "`a b` with `--to` (default: `dist/<name>.tar`): `oci:DIR`, `.pth` or `{a: 1}`; not 2.5 or 4g. Sets' ends..."
+    )
+    assert marked(text) == shown
+    assert table(("a", "b"), [("x|y", "z")]) == "| a | b |\n|---|---|\n| x\\|y | z |\n"
+    with pytest.raises(ValueError, match="places for"):
+        filled("no place", {"part": "text"})
 
 
-@pytest.mark.parametrize("name", commands())
-def test_the_reference_has_every_option(name):
-    """Each option of each command is in the reference, and each command in the README."""
-    options = {option for action in commands()[name]._actions for option in action.option_strings}
-    long = {option for option in options if option.startswith("--")} - {"--help"}
-    assert {option for option in long if not re.search(rf"{option}(?![a-z-])", COMMANDS)} <= {
-        "--full"
-    }  # what `verify` does anyway
-    assert f"`datapack {name}" in (PROJECT / "README.md").read_text()
-
-
-@pytest.mark.parametrize(("module", "section"), [(errors, "`datapack`"), (trainer_errors, "the trainers")])
-def test_the_reference_has_every_exit_status(module, section):
-    """Each kind of error ends with a status that the page explains."""
+def statuses(section: str) -> set[int]:
+    """Return the numbers in a table of the page of exit codes."""
     page = (PROJECT / "docs/reference/exit-codes.md").read_text()
-    table = page.partition(f"## Exit status of {section}\n")[2].partition("\n## ")[0]
+    rows = page.partition(f"## Exit status of {section}\n")[2].partition("\n## ")[0]
+    return set(map(int, re.findall(r"^\| (\d+) \|", rows, re.MULTILINE)))
+
+
+@pytest.mark.parametrize(
+    ("module", "section", "more"), [(errors, "`datapack`", {0, STOPPED}), (trainer_errors, "the trainers", {0})]
+)
+def test_the_page_has_the_exit_statuses_of_the_errors(module, section, more):
+    """Each kind of error ends with a status that the page explains, and the page has no other."""
     kinds = [
         kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, errors.DatapackError)
     ]
-    assert len({kind.exit_code for kind in kinds}) > 2
-    assert {kind.exit_code for kind in kinds} <= {int(row) for row in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    known = {kind.exit_code for kind in kinds}
+    assert len(known) > 2
+    assert statuses(section) == known | more
+
+
+def test_the_page_has_the_exit_statuses_of_the_import():
+    """The program, its own help and the page have the same statuses."""
+    program = (PROJECT / "datapack/image/import.sh").read_text()
+    helped = program.partition("\nExit status: ")[2].partition(".\n")[0]
+    used = {*re.findall(r"\bfail (\d+) ", program), *re.findall(r"\bverify_final (\d+)", program)}
+    used = {int(status.replace("82", "2")) for status in used}
+    assert statuses("`import`") == {0, *used}
+    assert statuses("`import`") == set(map(int, re.findall(r"(?:^|;\s)(\d) ", helped)))
 
 
 def test_the_reference_has_every_key_of_the_receipt():

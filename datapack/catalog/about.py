@@ -36,12 +36,16 @@ def _check_orcid(text: str) -> str:
 class Creator(StrictModel):
     """A person or an organisation that made the dataset."""
 
-    person: Text | None = Field(None, description="a person's name, as 'Family, Given'")
+    person: Text | None = Field(
+        None, description="a person's name, as 'Family, Given'; every creator has this or 'organisation'"
+    )
     organisation: Text | None = Field(None, description="an organisation's name")
     orcid: Annotated[str, Field(pattern=_ORCID), AfterValidator(_check_orcid)] | None = Field(
-        None, description="the person's ORCID iD"
+        None, description="the person's ORCID iD, such as 0000-0002-1825-0097"
     )
-    ror: str | None = Field(None, pattern=_ROR, description="the organisation's ROR, without https://ror.org/")
+    ror: str | None = Field(
+        None, pattern=_ROR, description="the last part of the organisation's ROR (https://ror.org), such as 01nrxwf90"
+    )
     affiliation: Text | None = Field(None, description="the organisation that the person belongs to")
 
     @model_validator(mode="after")
@@ -65,7 +69,7 @@ class Requester(StrictModel):
 
     person: Text = Field(description="the name, as 'Family, Given'")
     orcid: Annotated[str, Field(pattern=_ORCID), AfterValidator(_check_orcid)] | None = Field(
-        None, description="the ORCID iD"
+        None, description="the person's ORCID iD, such as 0000-0002-1825-0097"
     )
     affiliation: Text | None = Field(None, description="the person's organisation")
     project: Text = Field(description="the project there that the person asks for")

@@ -46,10 +46,11 @@ class Retention(StrictModel):
     """How long the data may stay in the Trusted Research Environment."""
 
     until: Annotated[str, AfterValidator(_check_day)] | None = Field(
-        None, description="the day on which the data must be gone, such as 2027-12-31"
+        None,
+        description="the day on which the data must be gone, such as 2027-12-31; either this or 'period' is required",
     )
     period: Annotated[str, AfterValidator(_check_period)] | None = Field(
-        None, description="how long it stays after it was received, such as 3 years, 18 months or 90 days"
+        None, description="how long it stays after it was received, such as 3 years, 18 months, 12 weeks or 90 days"
     )
     reason: Text = Field(description="why then: the agreement, the end of the project, the data owner's terms")
 

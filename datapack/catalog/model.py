@@ -70,15 +70,17 @@ class Defaults(Governance):
 
     base: Annotated[str, BeforeValidator(_check_pinned)] = Field(
         pattern=_BASE,
-        description="the base image of import containers, pinned by digest: NAME:TAG@sha256:..., or oci:DIR",
+        description="the base image of import containers, pinned by digest: REGISTRY/NAME:TAG@sha256:..., or "
+        "oci:DIR, a folder with an OCI layout",
     )
     registry: str | None = Field(
         None,
         pattern=_REGISTRY,
-        description="the registry and namespace that images are pushed to, such as ghcr.io/my-group",
+        description="the registry and namespace that 'datapack push' sends images to, such as ghcr.io/my-group; "
+        "without it, it needs --to",
     )
     connections: int = Field(
-        5, strict=True, ge=1, le=64, description="the maximum number of simultaneous connections to a host"
+        5, strict=True, ge=1, le=64, description="the largest number of connections to a host at a time"
     )
 
 
@@ -88,7 +90,8 @@ class Version(StrictModel):
     parent: str | None = Field(
         None,
         pattern=_VERSION,
-        description="the version that this one is based on: files in both are not fetched, stored or pushed again",
+        description="the version of the same dataset that this one follows: files in both are not fetched, stored or "
+        "pushed again; it changes the image, never the bag",
     )
     sources: tuple[SourceEntry, ...] = Field(
         min_length=1, description="where its files come from; they are fetched in this order"
@@ -100,10 +103,13 @@ class Version(StrictModel):
     similar_names: bool = Field(
         False,
         strict=True,
-        description="allow file names that differ only in case or in Unicode form: macOS and Windows take them for one",
+        description="'true' allows file names that differ only in case or in Unicode form (A.png and a.png), which "
+        "macOS and Windows treat as the same file",
     )
     silence: dict[Code, Annotated[str, Field(min_length=1)]] = Field(
-        default={}, description="findings of 'datapack check' that are accepted: the code of each, with the reason"
+        default={},
+        description="findings of 'datapack check' that are accepted: the code of each, such as DP309, with the "
+        "reason; it does not change the bag",
     )
 
     @property
@@ -117,18 +123,31 @@ class Dataset(Governance):
     """What a dataset is and who is responsible for it, for all versions."""
 
     title: str = Field(min_length=1, description="a short description")
-    licence: str = Field(min_length=1, description="the licence, as an SPDX expression if there is one")
-    kind: Literal["dataset", "model"] = Field("dataset", description="model, if the dataset is the weights of a model")
-    homepage: str | None = Field(None, pattern=URL, description="a web page about the dataset")
+    licence: str = Field(
+        min_length=1, description="the licence, as an SPDX expression (https://spdx.org/licenses) if there is one"
+    )
+    kind: Literal["dataset", "model"] = Field("dataset", description="'model' if the dataset is the weights of a model")
+    homepage: str | None = Field(None, pattern=URL, description="a web page about the dataset, an http or https URL")
     publisher: str | None = Field(None, min_length=1, description="the organisation that publishes the dataset")
-    contact: str | None = Field(None, min_length=1, description="who answers questions about this copy of the dataset")
+    contact: str | None = Field(
+        None,
+        min_length=1,
+        description="who answers questions about this copy of the dataset; image hosts also see it, in the "
+        "User-Agent of downloads",
+    )
     description: Text | None = Field(None, description="what the dataset contains, in a few sentences")
     creators: Annotated[tuple[Creator, ...], Field(min_length=1)] = Field(
         (), description="who made the dataset: persons and organisations"
     )
-    published: Published | None = Field(None, description="when it was published: a day, a month or a year")
+    published: Published | None = Field(
+        None, description="when it was published: a day, a month or a year, such as 2024-05-31, 2024-05 or 2024"
+    )
     keywords: Annotated[tuple[Text, ...], Field(min_length=1)] = Field((), description="words to find the dataset by")
-    citation: Text | None = Field(None, description="how to cite the dataset, in words or as BibTeX")
+    citation: Text | None = Field(
+        None,
+        description="how to cite the dataset, in words or as BibTeX; by default creators, year, title, version, "
+        "publisher and homepage",
+    )
     responsible_ai: ResponsibleAI | None = Field(None, description="what to know before training on the dataset")
     requested_by: Requester | None = Field(
         None, description="who asks to bring the dataset into a Trusted Research Environment"
@@ -136,7 +155,9 @@ class Dataset(Governance):
     private: bool = Field(
         False,
         strict=True,
-        description="whether its images must stay where not anyone can pull them; if missing, the licence decides",
+        description="'true' if not everybody may have the data, 'false' if everybody may; if missing, the licence "
+        "decides. If 'true', datapack refuses to push to a repository that can be read without a login, and closes "
+        "the folders of the data to other users",
     )
     versions: dict[Annotated[str, Field(pattern=_VERSION)], Version] = Field(
         min_length=1, description="the versions by name"

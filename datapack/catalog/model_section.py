@@ -72,14 +72,16 @@ class TrainedOnDataset(StrictModel):
     """The dataset of datapack that a model was trained on; the keys are those of ``train.yml``."""
 
     dataset: OtherVersion = Field(description="the version, such as reef@v1; the catalog need not have it")
-    digest: str = Field(pattern=_DIGEST, description="its dataset digest")
+    digest: str = Field(pattern=_DIGEST, description="its dataset digest, sha256:... with 64 hexadecimal digits")
 
 
 class ModelSection(StrictModel):
     """What the weights in a version are. datapack writes it to ``model.json`` in the payload."""
 
     architecture: _Text | None = Field(
-        None, description="the architecture; one that the trainers know has its name in train.yml"
+        None,
+        description="the architecture, required except for a run; one that the trainers know has the name of "
+        "'model.name' in train.yml",
     )
     categories: (
         Annotated[tuple[_Text, ...], Field(min_length=1), AfterValidator(_check_distinct)]
@@ -88,24 +90,27 @@ class ModelSection(StrictModel):
         | None
     ) = Field(
         None,
-        description="the categories in the order of their labels: a list of names (ids from 1), names by their ids, "
-        "or the payload path of a COCO file that has them",
+        description="the categories in the order of their labels from 1: a list of names, whose ids are then 1, 2, "
+        "3, ...; names by their ids, such as {1: fish, 5: crab}; or the payload path of a COCO file that has them, "
+        "in the order of their ids. 'N/A' is a label without a category",
     )
-    input: InputSize | None = Field(None, description="the size of the images that the model takes")
+    input: InputSize | None = Field(None, description="the size that images are scaled to")
     trained_on: Annotated[TrainedOnDataset | _Text | None, BeforeValidator(_check_text)] = Field(
-        None, description="what it was trained on: a dataset with its digest, or a text"
+        None, description="what it was trained on: a version with its digest, or a text"
     )
     metrics: dict[_Text, Annotated[float, Field(strict=True, ge=0, le=1)]] = Field(
         default={}, description="how good it is, such as {mAP: 0.37, mAP50: 0.585}: numbers from 0 to 1"
     )
     card: PayloadPath | None = Field(None, description="the payload path of a text about the model, for people")
     weights: PayloadPath | None = Field(
-        None, description="the payload path of the weights; it can be left out if there is one weights file"
+        None,
+        description="the payload path of the weights; needed only if several files end in .safetensors, .pt, .pth, "
+        ".ckpt, .bin, .onnx, .keras or .h5",
     )
     convert: Annotated[bool, Field(strict=True)] | _Text = Field(
         False,
-        description="true if weights that are a pickle are replaced by their tensors as safetensors, without code; "
-        "or the key of the checkpoint whose tensors are kept, such as ema",
+        description="'true' replaces weights that are a pickle by the same tensors as safetensors; a text, such as "
+        "ema, keeps only the tensors below this key of a checkpoint",
     )
     allow_pickle: _Text | None = Field(
         None, description="the reason to accept a pickle that runs code when it is loaded, where convert can't help"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SHOWN = 20  # lines of a list that may be long, without -v
-INSECURE = "accept plain http and untrusted certificates"
+COMMON = "options of every command"
+INSECURE = "accept plain http and untrusted certificates of a registry; one on loopback may use http without it"
 BASE = "use this base instead of the catalog's: NAME:TAG@sha256:... or oci:DIR"
 
 
@@ -48,7 +49,7 @@ def add_common(parser: argparse.ArgumentParser, *, given_only: bool = False) -> 
     def default(value: object) -> object:
         return argparse.SUPPRESS if given_only else value
 
-    common = parser.add_argument_group("options of every command")
+    common = parser.add_argument_group(COMMON)
     common.add_argument(
         "-C",
         "--directory",
@@ -56,12 +57,21 @@ def add_common(parser: argparse.ArgumentParser, *, given_only: bool = False) -> 
         metavar="DIR",
         type=Path,
         default=default(Path()),
-        help="run as if started in this folder",
+        help="run as if started in this folder (default: %(default)s)"
+        if not given_only
+        else "run as if started in this folder",
     )
-    common.add_argument("--json", action="store_true", default=default(False), help="print one JSON document")
+    common.add_argument(
+        "--json", action="store_true", default=default(False), help="print one JSON document on standard output"
+    )
     for short_name, name, level, text in (
-        ("-q", "--quiet", Level.QUIET, "no progress and no notes"),
-        ("-v", "--verbose", Level.VERBOSE, "whole lists, the time of each step, and what DVC says"),
+        ("-q", "--quiet", Level.QUIET, "no progress and no notes; the answer, errors and boxed warnings stay"),
+        (
+            "-v",
+            "--verbose",
+            Level.VERBOSE,
+            "whole lists instead of the first 20 lines, how long each step took, and what DVC says",
+        ),
     ):
         common.add_argument(
             short_name, name, dest="level", action="store_const", const=level, default=default(Level.NORMAL), help=text
@@ -75,7 +85,12 @@ def add_reference(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 def add_folder(parser: argparse.ArgumentParser, ending: str) -> None:
     """Add the option for the folder that a command writes; the ending is that of the default one beside the image."""
-    parser.add_argument("--to", metavar="DIR", type=Path, help=f"the folder (default: dist/<name>-<version>.{ending})")
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help=f"the folder, empty or one that this command wrote (default: dist/<name>-<version>.{ending})",
+    )
 
 
 def add_fetch_options(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +98,10 @@ def add_fetch_options(parser: argparse.ArgumentParser) -> None:
     add_reference(parser)
     parser.add_argument("--refresh", action="store_true", help="fetch from the sources again, even if the bag is here")
     parser.add_argument("--update-lock", action="store_true", help="accept a result that differs from datasets.lock")
-    parser.add_argument("--push-data", action="store_true", help="push the bag to DVC's default remote")
-    parser.add_argument("--strict", action="store_true", help="fail if 'datapack check' finds errors or warnings")
+    parser.add_argument("--push-data", action="store_true", help="send the bag to DVC's default remote")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail if 'datapack check' finds errors or warnings; no image is then made"
+    )
 
 
 def workspace(options: argparse.Namespace) -> Workspace:

@@ -67,11 +67,13 @@ Hosts = tuple[Annotated[str, AfterValidator(_check_host)], ...]
 #: For the beginning of a URL, the beginnings to try in its place.
 Mirrors = dict[Url, Annotated[tuple[Url, ...], Field(min_length=1)]]
 MIRRORS: dict[str, tuple[str, ...]] = Field(
-    default={}, description="for a URL prefix, the complete list of prefixes to try in its place, in order"
+    default={},
+    description="for the beginning of a URL, the complete list of beginnings to try in its place, in order; the "
+    "longest that fits a URL counts",
 )
 #: Which files of a list may be missing.
 MayMiss = Literal["fail"] | tuple[str, ...] | Annotated[int, Field(strict=True, ge=0)]
-HOSTS = Field((), description="hosts with private addresses that URLs of a list, and redirects, may lead to")
+HOSTS = Field((), description="hosts that may have private addresses; over https they get the source's 'headers'")
 
 
 class Source(BaseModel):
@@ -80,7 +82,9 @@ class Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     exclude: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = Field(
-        (), description="patterns of files to leave out, such as .DS_Store, *.bak or raw/**/*.tmp"
+        (),
+        description="patterns of files to leave out, such as .git, *.bak or raw/**/*.tmp; a pattern that begins with "
+        "* needs quotes",
     )
 
     @property

@@ -25,7 +25,9 @@ class CocoSource(Source):
     into: PayloadFolder = Field(description="the payload folder for the images")
     mirrors: Mirrors = MIRRORS
     missing: MayMiss = Field(
-        "fail", description="which images may be missing: none (fail), these file names, or at most this many"
+        "fail",
+        description="which images may be missing: 'fail' is none; a list of names of the COCO file is these, for any "
+        "reason; a number is at most so many, if no URL has them",
     )
     hosts: Hosts = HOSTS
     headers: Headers = HEADERS

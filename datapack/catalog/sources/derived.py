@@ -22,12 +22,13 @@ def _check_reference(text: str) -> str:
 OtherVersion = Annotated[str, AfterValidator(_check_reference)]
 #: What decides where chance would.
 Seed = Annotated[int, Field(strict=True, ge=0)]
-SEED = Field(0, description="another seed makes another choice; the same seed makes the same choice everywhere")
+SEED = Field(0, description="another seed makes another choice; the same seed makes the same one on every machine")
 #: The codes of findings.
 Codes = tuple[Code, ...]
 DROP = Field(
     (),
-    description="leave out what these findings of 'datapack check' concern in the other version",
+    description="codes of findings of 'datapack check', such as DP309: what they concern in the other version is "
+    "left out, that is boxes, or images with their rows, or other files",
 )
 INTO = Field("", description="the payload folder for all files; by default they keep their paths")
 

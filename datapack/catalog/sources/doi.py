@@ -27,10 +27,16 @@ def _check_doi(text: str) -> str:
 class DoiSource(Source):
     """Files of one version of a record in Zenodo, in Figshare or in a Dataverse."""
 
-    doi: Annotated[str, AfterValidator(_check_doi)] = Field(description="the DOI of one version of the record")
-    version: str | None = Field(None, pattern=_VERSION, description="the version of a dataset in a Dataverse")
+    doi: Annotated[str, AfterValidator(_check_doi)] = Field(
+        description="the DOI of one version of the record, such as 10.5281/zenodo.1234567"
+    )
+    version: str | None = Field(
+        None,
+        pattern=_VERSION,
+        description="the version, such as 1.0 in quotes: required in a Dataverse, where all versions share a DOI",
+    )
     files: tuple[Annotated[str, AfterValidator(check_pattern)], ...] | None = Field(
-        None, min_length=1, description="names or patterns of the files to fetch; by default all"
+        None, min_length=1, description="names or patterns of the files to fetch, as in 'exclude'; by default all"
     )
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
     hosts: Hosts = HOSTS

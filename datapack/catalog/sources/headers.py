@@ -68,5 +68,7 @@ Headers = Annotated[
     AfterValidator(_check_unique),
 ]
 HEADERS: dict[str, str] = Field(
-    default={}, description="headers of requests; their values name variables, as in 'Bearer ${MY_TOKEN}'"
+    default={},
+    description="headers of requests that give access; their values name environment variables, as in 'Bearer "
+    "${MY_TOKEN}'",
 )

@@ -25,7 +25,7 @@ class HuggingFaceSource(Source):
     huggingface: str = Field(pattern=_REPOSITORY, description="a model's owner/name, or datasets/owner/name")
     revision: str = Field(pattern=_REVISION, description="the commit: 40 hexadecimal digits")
     files: tuple[Annotated[str, AfterValidator(check_pattern)], ...] | None = Field(
-        None, min_length=1, description="names or patterns of the files to fetch; by default all"
+        None, min_length=1, description="names or patterns of the files to fetch, as in 'exclude'; by default all"
     )
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
 

@@ -15,7 +15,8 @@ class KaggleSource(Source):
 
     kaggle: str = Field(
         pattern=_KAGGLE,
-        description="a competition's name, or a dataset's owner/name",
+        description="a competition's name, such as fathomnet2024, or a dataset as OWNER/NAME or "
+        "OWNER/NAME/versions/NUMBER",
     )
     files: tuple[PayloadPath, ...] = Field(min_length=1, description="the files to fetch")
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")

@@ -54,12 +54,13 @@ class LocalSource(Source):
     outside: bool = Field(
         False,
         strict=True,
-        description="whether the path may be outside the folder of datasets.yml; others can't rebuild it from there",
+        description="'true' allows a path outside the folder of datasets.yml; others can't rebuild the version from "
+        "there",
     )
     link: bool = Field(
         False,
         strict=True,
-        description="hard links to the files instead of copies: no file may then be changed in place",
+        description="'true' makes hard links to the files instead of copies: no file may then be changed in place",
     )
 
     @model_validator(mode="after")

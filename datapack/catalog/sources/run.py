@@ -26,7 +26,7 @@ class RunSource(Source):
     outside: bool = Field(
         False,
         strict=True,
-        description="whether the folder may be outside the folder of datasets.yml; others can't rebuild it from there",
+        description="'true' allows a folder outside that of datasets.yml; others can't rebuild the version from there",
     )
 
     @model_validator(mode="after")

@@ -29,14 +29,23 @@ class SplitSource(Source):
     """The images that a COCO file of another version lists, with a COCO file for each part, and its other files."""
 
     split: OtherVersion = Field(description="the version to divide, such as fathom24@v1")
-    coco: PayloadPath | None = Field(None, description="the COCO file to divide; it can be left out if there is one")
+    coco: PayloadPath | None = Field(
+        None,
+        description="the COCO file to divide, required if there are several; other COCO files, and images that only "
+        "they list, are left out",
+    )
     ratios: Annotated[
         dict[Annotated[str, Field(pattern=_PART)], Annotated[float, Field(gt=0, le=1)]],
         Field(min_length=1),
         AfterValidator(_check_ratios),
-    ] = Field(description="the share of each part, such as {train: 0.8, val: 0.1, test: 0.1}; each gets NAME.json")
+    ] = Field(
+        description="the share of each part, such as {train: 0.8, val: 0.1, test: 0.1}, together 1; each part gets a "
+        "COCO file of its name, beside the one that is divided"
+    )
     by: Literal["sequence", "image"] = Field(
-        "sequence", description="what is never divided: a sequence of images, such as a dive or a film, or an image"
+        "sequence",
+        description="'sequence': a sequence of images, such as a dive or a film, is never divided, as its frames "
+        "resemble each other; 'image': only an image",
     )
     seed: Seed = SEED
     drop: Codes = DROP

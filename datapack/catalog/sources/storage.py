@@ -66,8 +66,11 @@ class StorageSource(Source):
         "any other file system that fsspec knows"
     )
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
-    endpoint: Url | None = Field(None, description="the URL of a store that speaks S3, or GCS if anonymous")
-    anonymous: bool = Field(False, strict=True, description="whether to ask a public store without credentials")
+    endpoint: Url | None = Field(
+        None,
+        description="the URL of another store that speaks S3, such as MinIO or Ceph; for gs:// it needs 'anonymous'",
+    )
+    anonymous: bool = Field(False, strict=True, description="'true' asks a public store without credentials")
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:

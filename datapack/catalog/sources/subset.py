@@ -22,9 +22,15 @@ class SubsetSource(Source):
     """
 
     subset: OtherVersion = Field(description="the version to choose from, such as fathom24@v1")
-    count: _Number | None = Field(None, description="how many images; a larger number includes those of a smaller one")
+    count: _Number | None = Field(
+        None,
+        description="how many images; a larger number contains those of a smaller one, and one above the number of "
+        "images is an error",
+    )
     categories: Annotated[tuple[str | Annotated[int, Field(strict=True)], ...], Field(min_length=1)] = Field(
-        (), description="only images with a box of one of these categories, by name or id; all their boxes stay"
+        (),
+        description="only images with a box of at least one of these categories, by name or id; their boxes of other "
+        "categories stay",
     )
     names: Annotated[str, AfterValidator(check_below_catalog)] | _Names = Field(
         (),
@@ -32,11 +38,15 @@ class SubsetSource(Source):
         "the catalog or in the other version's payload",
     )
     sequences: _Number | _Names = Field(
-        (), description="only images of these sequences, by name, or of this many, which the seed chooses"
+        (), description="only images of these sequences (dives, films), by name, or of so many, which the seed chooses"
     )
-    min_size: _Number | None = Field(None, description="only images whose shorter side has at least so many pixels")
+    min_size: _Number | None = Field(
+        None,
+        description="only images whose shorter side has at least so many pixels, as the COCO file says, or else the "
+        "image itself",
+    )
     coco: Annotated[tuple[PayloadPath, ...], Field(min_length=1)] = Field(
-        (), description="the COCO files to keep, and to choose from; by default all"
+        (), description="the COCO files to choose from; by default all. Others are left out"
     )
     seed: Seed = SEED
     drop: Codes = DROP

@@ -28,7 +28,7 @@ class UnpackSource(Source):
     folder: PayloadFolder = Field(
         "", description="the only folder of the archive to unpack, whose own name is left out; by default all of it"
     )
-    keep: bool = Field(False, strict=True, description="whether the archive stays in the payload too")
+    keep: bool = Field(False, strict=True, description="'true' leaves the archive in the payload too")
 
     @property
     def reads(self) -> str | None:

@@ -24,16 +24,18 @@ class UrlSource(Source):
 
     url: Url = Field(description="the file's http or https URL")
     sha256: Annotated[str, Field(pattern=_SHA256), AfterValidator(str.lower)] | None = Field(
-        None, description="its sha256, whole or the first 8 or more digits"
+        None, description="its sha256, in full or its first 8 or more digits"
     )
     sha1: Annotated[str, AfterValidator(lambda text: parse_digits("sha1", text).digits)] | None = Field(
-        None, description="its whole sha1"
+        None, description="its sha1, in full"
     )
     md5: Annotated[str, AfterValidator(lambda text: parse_digits("md5", text).digits)] | None = Field(
-        None, description="its whole md5"
+        None, description="its md5, in full; a file has one checksum at most"
     )
     into: PayloadFolder = Field("", description="the payload folder for the file; by default the payload's top")
-    name: PayloadPath | None = Field(None, description="the file's name; by default the last part of the URL")
+    name: PayloadPath | None = Field(
+        None, description="the file's name in the payload; by default the last part of the URL"
+    )
     hosts: Hosts = HOSTS
     headers: Headers = HEADERS
 

@@ -33,11 +33,13 @@ class ListSource(Source):
     list: PayloadPath = Field(description="a list in the payload, fetched by an earlier source: CSV, TSV or sha256sum")
     into: PayloadFolder = Field("", description="the payload folder for the files; by default the payload's top")
     base: Annotated[Url, AfterValidator(_check_folder)] | None = Field(
-        None, description="the URL of the folder that the list's paths are in, for a list without URLs"
+        None, description="the URL of the folder that the list's paths are in, ending in '/', for a list without URLs"
     )
     mirrors: Mirrors = MIRRORS
     missing: MayMiss = Field(
-        "fail", description="which files may be missing: none (fail), these paths of the list, or at most this many"
+        "fail",
+        description="which files may be missing: 'fail' is none; a list of paths of the list is these, for any "
+        "reason; a number is at most so many, if no URL has them",
     )
     hosts: Hosts = HOSTS
     headers: Headers = HEADERS

@@ -26,35 +26,43 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands, "build", run, summary="fetch a version and build its import container", examples=_EXAMPLES
     )
-    forms = "oci:DIR (default: dist/<name>-<version>), oci-archive:FILE, docker-daemon:[NAME:TAG] or "
-    add_build_options(parser, f"{forms}docker://[REGISTRY/NAME:TAG]")
+    forms = "oci-archive:FILE, or - for a pipe; docker-daemon:[NAME:TAG]; docker://[REGISTRY/NAME:TAG]"
+    add_build_options(parser, f"oci:DIR (default: oci:dist/<name>-<version>); {forms}")
 
 
 def add_build_options(parser: argparse.ArgumentParser, target: str) -> None:
     """Add the options of a build; ``target`` says what its target can be."""
     add_fetch_options(parser)
-    parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
+    parser.add_argument(
+        "target", metavar="TARGET", nargs="?", help=f"{target}; a path in it is relative to the catalog's folder"
+    )
     parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
     parser.add_argument("--base", help=BASE)
     parser.add_argument(
         "--runnable",
         metavar="BASE",
-        help="of a model: a ready-to-run image on this trainer image, NAME:TAG@sha256:... or oci:DIR; its names end "
-        "with -run",
+        help="of a model: instead of an import container, a ready-to-run image on this trainer image, "
+        "NAME:TAG@sha256:... or oci:DIR; by default its names end with '-run': dist/<name>-<version>-run, "
+        "<name>-run:<version>",
     )
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="read every file again, even unchanged ones, and what an oci: target has already",
+        help="read every file again, even those that did not change since they were hashed, and the layers that an "
+        "'oci:' target already has",
     )
     registry = parser.add_argument_group("registry options")
-    registry.add_argument("--streams", type=_count, default=4, metavar="N", help="parallel uploads (default: 4)")
+    registry.add_argument(
+        "--streams", type=_count, default=4, metavar="N", help="number of parallel uploads (default: %(default)s)"
+    )
     registry.add_argument("--insecure", action="store_true", help=INSECURE)
     registry.add_argument(
-        "--replace", action="store_true", help="replace a different image that has the same name and tag"
+        "--replace",
+        action="store_true",
+        help="replace another image with the same name and tag; without it, the status is 3",
     )
     registry.add_argument(
-        "--allow-public", action="store_true", help="push a private dataset even where everybody can read it"
+        "--allow-public", action="store_true", help="push a private dataset even if everybody can read the repository"
     )
 
 

@@ -38,7 +38,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("what", metavar="WHAT", help="name@version, or a bag's folder")
     parser.add_argument(
-        "--deep", action="store_true", help="decode every image, to find broken, near-duplicate, blurred and dark ones"
+        "--deep",
+        action="store_true",
+        help="also decode every image, to find broken, near-duplicate, blurred, dark and empty ones",
     )
     parser.add_argument("--strict", action="store_true", help="fail for warnings too")
 

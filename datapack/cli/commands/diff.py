@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("before", metavar="A", help="name@version: what a registry or a user has")
     parser.add_argument("after", metavar="B", help="name@version: what should replace it")
-    parser.add_argument("--all", dest="all_names", action="store_true", help="list every file, as -v does")
+    parser.add_argument("--all", dest="all_names", action="store_true", help="name every file, as -v does")
 
 
 def run(options: argparse.Namespace) -> Answer:

@@ -36,18 +36,30 @@ def add(commands: Commands) -> None:
     add_folder(parser, "ingress")
     image = "the image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker://... (default: oci:dist/<name>-<version>)"
     parser.add_argument("--image", default="", metavar="IMAGE", help=image)
-    received = "the day on which the data was received (default: when datasets.lock first had it, by git)"
+    received = (
+        "the day on which the data was received (default: that of the first commit of datasets.lock with its digest)"
+    )
     parser.add_argument("--received", default="", metavar="YYYY-MM-DD", help=received)
-    parser.add_argument("--scan", type=Path, metavar="FILE", help="the result of a scan: Trivy's JSON")
+    parser.add_argument(
+        "--scan",
+        type=Path,
+        metavar="FILE",
+        help="the result of a scan of this very image: what 'make scan' writes, or Trivy's JSON with --show-suppressed",
+    )
     parser.add_argument(
         "--sbom",
         type=Path,
         metavar="FILE",
-        help="the SBOM of the image: CycloneDX or SPDX as JSON (default: what is beside it)",
+        help="the image's SBOM, CycloneDX or SPDX as JSON (default: the one beside the image, or attached to it in a "
+        "registry)",
     )
-    key = "a signer's public key: fail unless the image and its provenance are signed with it, or with another --key"
+    key = (
+        "a signer's public key, in PEM format: fail unless the image and its provenance are signed with it, or another"
+    )
     parser.add_argument("--key", action="append", default=[], type=Path, metavar="PUBLIC.pem", help=key)
-    parser.add_argument("--draft", action="store_true", help="leave blanks where the catalog lacks an answer")
+    parser.add_argument(
+        "--draft", action="store_true", help="write the record with blanks where the catalog lacks an answer"
+    )
     parser.add_argument("--deep", action="store_true", help="decode every image for the checks")
     quick = "check only names and sizes of the image; the record says that no byte was read"
     parser.add_argument("--quick", action="store_true", help=quick)

@@ -29,11 +29,14 @@ def add(commands: Commands) -> None:
     parser = add_command(
         commands, "init", run, summary="create a catalog, datasets.yml, in a folder", examples=_EXAMPLES
     )
-    parser.add_argument("where", metavar="DIR", nargs="?", type=Path, default=Path(), help="the folder (default: this)")
+    parser.add_argument(
+        "where", metavar="DIR", nargs="?", type=Path, default=Path(), help="the folder (default: %(default)s)"
+    )
     parser.add_argument(
         "--ci",
         choices=SERVICES,
-        help="write a pipeline: a pull request shows plan, check and diff, a tag name@version builds, scans and pushes",
+        help="also write a pipeline, or only that where there is a catalog already: a pull request shows plan, check "
+        "and diff, a tag name@version builds, scans and pushes",
     )
     parser.set_defaults(makes_folder=True)
 

@@ -27,7 +27,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--since",
         metavar="COMMIT",
-        help="only versions that are new or changed since a commit of git, in the catalog or the lock",
+        help="only versions that are new since a commit of git, or of which the catalog or the lock says something "
+        "else now",
     )
     parser.add_argument("--names", action="store_true", help="print only the references, name@version, one per line")
 

@@ -39,7 +39,10 @@ def add(commands: Commands) -> None:
     add_reference(parser)
     add_folder(parser, "metadata")
     parser.add_argument(
-        "--sha512", action="store_true", help="put the sha512 of every file of the payload into the crate"
+        "--sha512",
+        action="store_true",
+        help="put the sha512 of every file of the payload into the crate: each file is read once, and compared with "
+        "the manifest",
     )
 
 

@@ -33,15 +33,18 @@ def add(commands: Commands) -> None:
     )
     add_reference(parser)
     parser.add_argument(
-        "target", metavar="TARGET", nargs="?", help="as for build; docker:// for the catalog's registry"
+        "target", metavar="TARGET", nargs="?", help="as for 'datapack build'; docker:// alone is the catalog's registry"
     )
     parser.add_argument("--to", dest="to", metavar="TARGET", help="the target, as an option")
-    parser.add_argument("--refresh", action="store_true", help="plan a fetch from the sources, even if the bag is here")
+    parser.add_argument(
+        "--refresh", action="store_true", help="plan to fetch from the sources, even if the bag is here"
+    )
     parser.add_argument("--insecure", action="store_true", help=INSECURE)
     parser.add_argument(
         "--visibility",
         metavar="WHO",
-        help="for a job: who can read it, private, internal or public; refuse private data unless it is private",
+        help="in a job: who can read its log and its artifacts, 'private', 'internal' or 'public'; a dataset that "
+        "the catalog calls private is refused unless it is 'private'",
     )
 
 

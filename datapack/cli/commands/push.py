@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         summary="build a version directly into a registry and print the commands to pull it",
         examples=_EXAMPLES,
     )
-    default = "(default: the catalog's registry, the dataset's name and version; a ready-to-run model gets NAME-run)"
+    default = "(default: 'defaults.registry' of the catalog, the dataset's name, and its version as the tag)"
     add_build_options(parser, f"{_REGISTRY}REGISTRY/NAME[:TAG] {default}")
 
 

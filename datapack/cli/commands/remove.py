@@ -26,9 +26,18 @@ def add(commands: Commands) -> None:
     add_reference(parser, ", also of one that the catalog no longer has")
     parser.add_argument("--yes", action="store_true", help="remove it; without this option, nothing is changed")
     parts = parser.add_argument_group("what to remove (default: all three)")
-    parts.add_argument("--bag", action="store_true", help="the bag, and what an unfinished fetch left")
-    parts.add_argument("--cache", action="store_true", help="its objects in DVC's cache that no other version needs")
-    parts.add_argument("--dist", action="store_true", help="its image in dist/, its provenance, report and rehearsals")
+    parts.add_argument(
+        "--bag", action="store_true", help="the bag, what unfinished fetches left, and the report of failures"
+    )
+    parts.add_argument(
+        "--cache",
+        action="store_true",
+        help="the objects in DVC's cache that no other version needs, in the working tree, in any branch's last "
+        "commit, or in the lock, and the list of its files in .datapack/",
+    )
+    parts.add_argument(
+        "--dist", action="store_true", help="dist/<name>-<version>/, its provenance, report, metadata and rehearsals"
+    )
     parser.add_argument(
         "--forget",
         action="store_true",

@@ -34,15 +34,23 @@ def add(commands: Commands) -> None:
     )
     add_reference(parser)
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="the page (default: dist/<name>-<version>.report.html)"
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="where the page goes (default: dist/<name>-<version>.report.html); an existing file is replaced",
     )
     parser.add_argument(
         "--samples",
         action=BooleanOptionalAction,
         default=None,
-        help="show small copies of images with their boxes (default: unless the data is private or its licence has ND)",
+        help="show up to 48 small copies of images with their boxes, or none (default: some, unless the dataset is "
+        "private or its licence has ND)",
     )
-    parser.add_argument("--deep", action="store_true", help="decode every image, for findings that only pixels show")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="decode every image, for findings that only pixels show: takes minutes for thousands of images",
+    )
 
 
 def run(options: argparse.Namespace) -> Answer:

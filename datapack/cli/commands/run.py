@@ -36,17 +36,35 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        help="name@version, the name or ID of an image in the engine, or, for apptainer, oci:DIR or oci-archive:FILE",
+        help="name@version, for the image in datasets.lock, or the name or ID of an image in the engine; with "
+        "apptainer name@version, oci:DIR[:TAG] or oci-archive:FILE[:TAG]",
     )
     _add_launch_options(parser)
     parser.add_argument(
-        "--strict", action="store_true", help="read-only root file system, a user ID without a name, no capabilities"
+        "--strict",
+        action="store_true",
+        help="read-only root file system, including /tmp; unnamed user and group 54321; no capabilities; no new "
+        "privileges",
     )
-    parser.add_argument("--env-file", metavar="FILE", type=Path, help="environment variables, one KEY=VALUE per line")
     parser.add_argument(
-        "--arg-file", metavar="FILE", type=Path, help="arguments for the program, before those after --"
+        "--env-file",
+        metavar="FILE",
+        type=Path,
+        help="environment variables, one KEY=VALUE per line, taken literally, without quotes; KEY alone copies "
+        "yours; # starts a comment",
     )
-    parser.add_argument("--opt-file", metavar="FILE", type=Path, help="podman flags; the reference lists them")
+    parser.add_argument(
+        "--arg-file",
+        metavar="FILE",
+        type=Path,
+        help="arguments for the program, before those after '--': shell words, several per line; # starts a comment",
+    )
+    parser.add_argument(
+        "--opt-file",
+        metavar="FILE",
+        type=Path,
+        help="flags of 'podman run', as shell words; the reference lists those that are known",
+    )
     parser.add_argument("--base", help=f"if the version is not in the engine yet: {BASE}")
     parser.set_defaults(after_stop="the container was removed", takes_arguments=True)
 
@@ -56,24 +74,31 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
         "--launch",
         choices=("ces", "podman", "apptainer"),
         default="ces",
-        help="ces (default): as ces-run does, with /safe_data read-only, /safe_outputs and /scratch; "
-        "podman: as the newer launch pages do, with only a writable /safe_data; "
-        "apptainer: like ces, but a read-only SIF run by apptainer as your user, with your home",
+        help="'ces': as ces-run does, with read-only /safe_data, and empty, writable /safe_outputs and /scratch; "
+        "'podman': as the newer launch pages of the Safe Haven do, with only /safe_data, which is writable; "
+        "'apptainer': the folders of ces, but a read-only SIF run by apptainer as your user, with your home "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--data", metavar="DIR", type=Path, help="mounted as /safe_data (default: an empty folder)")
     parser.add_argument(
-        "--data-read-only", action="store_true", help="with --launch podman: mount /safe_data read-only"
+        "--data", metavar="DIR", type=Path, help="the folder mounted as /safe_data (default: an empty one)"
+    )
+    parser.add_argument(
+        "--data-read-only", action="store_true", help="with '--launch podman': mount /safe_data read-only"
     )
     parser.add_argument(
         "--outputs",
         metavar="DIR",
         type=Path,
-        help="mounted as /safe_outputs (default: a new folder in dist/rehearsals)",
+        help="the folder mounted as /safe_outputs, missing or empty (default: a new one in dist/rehearsals/)",
     )
-    parser.add_argument("-m", "--memory", metavar="AMOUNT", help="memory limit (default: 4g, as in the Safe Haven)")
-    parser.add_argument("-c", "--cores", metavar="N", type=float, help="CPU cores (default: all)")
+    parser.add_argument(
+        "-m", "--memory", metavar="AMOUNT", help="memory limit, including swap (default: 4g, as in the Safe Haven)"
+    )
+    parser.add_argument(
+        "-c", "--cores", metavar="N", type=float, help="number of cores, such as 2 or 0.5 (default: all)"
+    )
     parser.add_argument("-n", "--name", help="the container's name")
-    parser.add_argument("--gpu", action="store_true", help="use all GPUs of this machine")
+    parser.add_argument("--gpu", action="store_true", help="use every GPU of this machine")
 
 
 def run(options: argparse.Namespace) -> Answer:

@@ -38,9 +38,16 @@ def add(commands: Commands) -> None:
         required=True,
         type=Path,
         metavar="PRIVATE.pem",
-        help="the private key, Ed25519, ECDSA P-256 or P-384; a passphrase is asked for, or in DATAPACK_KEY_PASSPHRASE",
+        help="the private key, in PEM format: Ed25519, ECDSA P-256 or P-384; a passphrase is asked for, or taken "
+        "from the variable DATAPACK_KEY_PASSPHRASE",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the signature to this file")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the signature to this file (default: beside it, <its name>.sigstore.json; of an image in a "
+        "registry: attached to the image)",
+    )
     parser.add_argument("--insecure", action="store_true", help=INSECURE)
 
 

@@ -34,14 +34,22 @@ def add(commands: Commands) -> None:
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
-        "--full", dest="mode", action="store_const", const="full", default="full", help="read every byte (default)"
+        "--full", dest="mode", action="store_const", const="full", default="full", help="read every byte (the default)"
     )
-    mode.add_argument("--quick", dest="mode", action="store_const", const="quick", help="check only names and sizes")
+    mode.add_argument(
+        "--quick",
+        dest="mode",
+        action="store_const",
+        const="quick",
+        help="check only names and sizes; the output says so",
+    )
     parser.add_argument("--insecure", action="store_true", help=INSECURE)
     signatures = parser.add_argument_group("signature options")
-    key = "the signer's public key: fail unless exactly this was signed with it; of several keys, one is enough"
+    key = (
+        "the signer's public key, in PEM format: fail unless exactly this was signed with it; of several, one is enough"
+    )
     signatures.add_argument("--key", action="append", default=[], type=Path, metavar="PUBLIC.pem", help=key)
-    signature = "a file with a signature, besides those that are where 'datapack sign' puts them"
+    signature = "a file with a signature, besides those that are beside it or attached to it in a registry"
     signatures.add_argument("--signature", action="append", default=[], type=Path, metavar="FILE", help=signature)
 
 
