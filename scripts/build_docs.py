@@ -7,6 +7,7 @@ it keeps a cache in ``.cache``, where tests keep their downloads.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 SETTINGS = "mkdocs.yml"
 SITE = "build/docs"  # site_dir in the settings
+_LIST = re.compile(r"(?:[-*]|\d+\.) |\|")  # or a table
+_OF_A_LIST = re.compile(r"\s|$|#|(?:[-*]|\d+\.) |\|")
 
 
 def main() -> int:
@@ -25,12 +28,26 @@ def main() -> int:
         folder = Path(name)
         shutil.copy(PROJECT / SETTINGS, folder)
         shutil.copytree(PROJECT / "docs", folder / "docs")
+        for page in (folder / "docs").rglob("*.md"):
+            page.write_text(as_on_github(page.read_text()))
         command = [sys.executable, "-m", "zensical", "build", "--strict"]
         done = subprocess.run(command, cwd=folder, env={**os.environ, "NO_COLOR": "1"}, check=False)
         if done.returncode:
             return done.returncode
         _replace(folder / SITE, target)
     return 0
+
+
+def as_on_github(text: str) -> str:
+    """Put an empty line before each list and table directly below text or a block: without, the generator sees text."""
+    lines: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if not inside and _LIST.match(line) and lines and not _OF_A_LIST.match(lines[-1]):
+            lines.append("")
+        inside ^= line.startswith("```")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _replace(site: Path, target: Path) -> None:

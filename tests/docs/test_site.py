@@ -114,6 +114,13 @@ def test_the_copy_button_copies_the_commands(page: Path, site: Path) -> None:
     assert [one.split() for one in copied] == [[w for c in one.commands() for w in c.text.split()] for one in written]
 
 
+def test_lists_and_tables_are_lists_and_tables(parsed: dict[Path, Page]) -> None:
+    """Directly below a block they are text here, though not on GitHub: they need an empty line before them."""
+    for path in parsed:
+        lines = re.findall(r"^(?:<p>)?(?:[-*]|\d+\.|\|) .*", path.read_text(), re.MULTILINE)
+        assert lines == [], path
+
+
 def test_every_page_is_in_the_navigation(site: Path) -> None:
     """A page that nobody finds is no use."""
     listed = (PROJECT / "mkdocs.yml").read_text()
