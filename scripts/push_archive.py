@@ -18,9 +18,10 @@ from datapack.metadata.sbom import artifact
 from datapack.oci.archive import Archive
 from datapack.oci.blob import Blob
 from datapack.oci.image import read_image, read_part
+from datapack.oci.named_sbom import FoundSbom, check_sboms
 from datapack.oci.spec import MANIFEST, Descriptor
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
-from datapack.registry.referrers import attach
+from datapack.registry.referrers import attach, statements
 from datapack.targets.registry import refuse_stand_in
 
 if TYPE_CHECKING:
@@ -93,10 +94,13 @@ def attach_sbom(sbom: Path, name: ImageName, *, insecure: bool = False) -> str:
 
     Raises:
         ImageError: the file is no such SBOM, or the registry refuses it.
+        MismatchError: it is not the one that the provenance names, which is attached to the image.
     """
     content = sbom.read_bytes()
     if json.loads(content).get("bomFormat") != "CycloneDX":
         raise ImageError("not an SBOM", where=sbom, expected="CycloneDX in JSON")
     repository = Repository(RegistryClient(name, actions="pull,push", insecure=insecure))
-    subject = RemoteImage.find(repository).image()
+    image = RemoteImage.find(repository)
+    subject = image.image()
+    check_sboms(subject.digest, statements(image), [FoundSbom(str(sbom), digest_of(content))])
     return attach(repository, replace(subject, media_type=subject.media_type or MANIFEST), artifact(content))

@@ -70,8 +70,8 @@ class Verified(VerifiedBag):
         runnable: whether the image is a ready-to-run model.
         earlier: the datapack that wrote the import program, if it was not this one.
         notes: what has to be said of a bag that another tool wrote.
-        signatures: how many signatures there are (``count``), the one by a key that you named (``valid``), and those of
-            the image's provenance (``provenance``).
+        signatures: how many signatures there are (``count``), the one by a key that you named (``valid``), those of the
+            image's provenance (``provenance``), and whether that names the image's SBOM (``sbom``).
     """
 
     signatures: Signatures = field(default_factory=lambda: Signatures(0))

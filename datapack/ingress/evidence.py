@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from datapack.errors import DatapackError, SignatureError
 from datapack.files import read_limited
+from datapack.hashing import digest_of
 from datapack.ingress.record import Evidence, Rehearsal, Signed
 from datapack.jsonfile import parse_json
-from datapack.metadata.sbom import CYCLONEDX
 from datapack.oci.boundary import boundary
 from datapack.oci.image import read_part
+from datapack.oci.named_sbom import FoundSbom, check_sboms
+from datapack.oci.spec import CYCLONEDX
 from datapack.registry.referrers import find_layers
 from datapack.signing.bundle import Bundle
 from datapack.signing.check import find_valid
 from datapack.signing.files import files_beside, read_found
 from datapack.signing.subject import DatasetSubject, ImageSubject, read_fault
-from datapack.verify.signatures import InRegistry, check_signatures
+from datapack.verify.signatures import SBOM_LIMIT, InRegistry, check_image_sboms, check_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 _LIMIT = 16 << 20  # bytes of a statement
-_SBOM_LIMIT = 256 << 20  # bytes
 _RECEIPT_LIMIT = 1 << 20  # bytes
 _MOST_REHEARSALS = 3  # the last ones
 NOT_VERIFIED: Literal["present, not verified"] = "present, not verified"
@@ -54,10 +55,13 @@ def evidence_of(
 
     Raises:
         SignatureError: there are keys, and none of them has signed the image, or the provenance that it has.
+        MismatchError: the image's SBOM is not the one that its provenance names.
     """
     image, dataset = ImageSubject(verified.image), DatasetSubject(str(verified.reference), verified.digest)
     if keys:
         check_signatures(text, image, place, keys)
+    else:
+        check_image_sboms(place, verified.image)
     evidence, made = _provenance(workspace, path, place, verified)
     found = place.find()
     if verified.reference:
@@ -132,20 +136,25 @@ def sboms_of(workspace: Workspace, path: Path | None, place: Place, image: str) 
     if path:
         file = path.with_name(f"{path.name}.cdx.json")
         if file.is_file():
-            yield sbom_of(workspace, file, image)
+            yield sbom_of(workspace, file, place, image)
     elif isinstance(place, InRegistry):
         with boundary(place.image.repository.name):
-            contents = [read_part(place.image, layer, _SBOM_LIMIT) for layer in find_layers(place.image, CYCLONEDX)]
+            contents = [read_part(place.image, layer, SBOM_LIMIT) for layer in find_layers(place.image, CYCLONEDX)]
         for content in dict.fromkeys(contents):
-            yield _sbom(content, f"attached to {image}", image)
+            yield _sbom(content, f"attached to {image}", place, image)
 
 
-def sbom_of(workspace: Workspace, path: Path, image: str) -> Evidence:
-    """Return an SBOM as evidence; raise `DatapackError` if the file is none."""
-    return _sbom(read_limited(path, _SBOM_LIMIT, DatapackError), _shown(workspace, path), image)
+def sbom_of(workspace: Workspace, path: Path, place: Place, image: str) -> Evidence:
+    """Return an SBOM as evidence.
+
+    Raises:
+        DatapackError: the file is none.
+        MismatchError: it names the image, but is not the one that the image's provenance names.
+    """
+    return _sbom(read_limited(path, SBOM_LIMIT, DatapackError), _shown(workspace, path), place, image)
 
 
-def _sbom(content: bytes, where: str, image: str) -> Evidence:
+def _sbom(content: bytes, where: str, place: Place, image: str) -> Evidence:
     try:
         document = parse_json(content, where, DatapackError, limit=None)
         form = document.get("bomFormat") or document.get("spdxVersion")
@@ -156,8 +165,11 @@ def _sbom(content: bytes, where: str, image: str) -> Evidence:
     if not isinstance(form, str):
         raise DatapackError("not an SBOM", where=where, expected="CycloneDX or SPDX as JSON")
     says = "not compared with the image"
-    if named:
-        says = "it names this image" if image in named else "it names ANOTHER image: build this one again"
+    if image in named:
+        both = check_sboms(image, place.statements(), [FoundSbom(where, digest_of(content))])
+        says = "it names this image, and the provenance names it" if both else "it names this image"
+    elif named:
+        says = "it names ANOTHER image: build this one again"
     said = f"{form}, {number} components; {says}"
     return Evidence(kind="sbom", file=where, sha256=_sha256(content), said=said)
 

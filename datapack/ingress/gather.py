@@ -202,7 +202,7 @@ def _storage(text: str, folder: Path, *, insecure: bool) -> tuple[Storage, Path 
 def _sboms(workspace: Workspace, wanted: Wanted, subject: _Subject) -> list[Evidence]:
     digest = subject.verified.image
     if wanted.sbom:
-        return [sbom_of(workspace, wanted.sbom, digest)]
+        return [sbom_of(workspace, wanted.sbom, subject.place, digest)]
     return [*sboms_of(workspace, subject.path, subject.place, digest)]
 
 

@@ -17,6 +17,7 @@ from datapack.errors import ImageError
 from datapack.files import atomic_writer, remove_temporaries
 from datapack.hashing import digest_of
 from datapack.image.stand_in import STAND_IN
+from datapack.oci.named_sbom import byproduct
 from datapack.oci.spec import canonical_json
 from datapack.urls import hide_secrets
 
@@ -50,6 +51,7 @@ def statement(
     locked: LockEntry,
     commit: Commit | None,
     checked: Mapping[str, Any],
+    parts: bytes,
 ) -> bytes:
     """Return the statement of what an image was made from.
 
@@ -61,6 +63,7 @@ def statement(
         locked: the bag's entry in the lock, with DVC's hash and the version's origins.
         commit: the catalog's commit when it was read, if git knows it.
         checked: what the checks of the data found, as JSON.
+        parts: the image's SBOM.
     """
     found = [_base(base), _manifest(bag), *_dvc(entry.reference, locked.dvc)]
     dependencies = [*found, *_origins(locked), *_catalog(commit)]
@@ -77,7 +80,7 @@ def statement(
                 },
                 "runDetails": {
                     "builder": {"id": BUILDER, "version": {"datapack": __version__}},
-                    "byproducts": [_checks(checked)],
+                    "byproducts": [_checks(checked), byproduct(parts)],
                 },
             },
         }

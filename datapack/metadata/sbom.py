@@ -17,7 +17,8 @@ from datapack.image.layers import PROGRAMS
 from datapack.image.stand_in import STAND_IN
 from datapack.metadata.packages import read_system
 from datapack.oci.blob import Blob
-from datapack.oci.spec import Descriptor, canonical_json
+from datapack.oci.named_sbom import SBOM
+from datapack.oci.spec import CYCLONEDX, Descriptor, canonical_json
 from datapack.registry.referrers import Artifact
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from datapack.image.layers import Layer
     from datapack.metadata.packages import System
 
-CYCLONEDX = "application/vnd.cyclonedx+json"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://datapack.github.io/sbom")
 _PREFIX = "io.github.datapack"  # of properties
 
@@ -79,7 +79,7 @@ def sbom(
 
 def artifact(content: bytes) -> Artifact:
     """Return an SBOM as something to attach to its image."""
-    title = {"org.opencontainers.image.title": "sbom.cdx.json"}
+    title = {"org.opencontainers.image.title": SBOM}
     layer = {**Descriptor.of(CYCLONEDX, content).to_json(), "annotations": title}
     return Artifact("SBOM", CYCLONEDX, (layer,), (Blob.of(CYCLONEDX, content),), title)
 

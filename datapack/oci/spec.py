@@ -18,6 +18,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+CYCLONEDX = "application/vnd.cyclonedx+json"  # an SBOM
 STATEMENT = "application/vnd.in-toto+json"  # a provenance statement; BuildKit uses this type too
 #: Docker's names for the same media types, which Docker Hub and `docker save` still write.
 DOCKER_EQUIVALENTS = {

@@ -15,10 +15,12 @@ from datapack.hashing import digest_of
 from datapack.image.kinds import image_name
 from datapack.image.stand_in import STAND_IN, STAND_IN_MEANS
 from datapack.oci.blob import UNOBSERVED, Blob
-from datapack.oci.spec import CONFIG, MANIFEST
+from datapack.oci.boundary import boundary
+from datapack.oci.named_sbom import FoundSbom, check_sboms
+from datapack.oci.spec import CONFIG, CYCLONEDX, MANIFEST
 from datapack.progress import size
-from datapack.registry import ImageName, RegistryClient, Repository, is_loopback
-from datapack.registry.referrers import EMPTY, attach
+from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository, is_loopback
+from datapack.registry.referrers import EMPTY, attach, find_layers, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,6 +121,7 @@ class RegistryTarget:
         self._check_is_private(image)
         for artifact in artifacts:
             self._attach(image, artifact)
+        self._check_sboms(image)
         self._delivery.reporter.note(self._summary())
         return f"docker://{replace(self.name, digest=image.digest)}"
 
@@ -132,6 +135,16 @@ class RegistryTarget:
             reporter.note("to attach it, run the same command again: nothing else is sent")
         else:
             reporter.note(f"the {artifact.name} is attached to the image")
+
+    def _check_sboms(self, image: Image) -> None:
+        """Raise `MismatchError` if somebody attached an SBOM that no provenance of the image names."""
+        there = RemoteImage(self.repository, image.manifest)
+        try:
+            with boundary(self.name):
+                found = [FoundSbom(there.locate(layer), layer.digest) for layer in find_layers(there, CYCLONEDX)]
+                check_sboms(image.digest, statements(there) if found else [], found)
+        except ImageError as error:  # as when nothing could be attached
+            self._delivery.reporter.note(f"what is attached to the image was not checked: {error}")
 
     def _check_name_is_free(self, image: Image) -> None:
         """Raise `MismatchError` if the tag names another image, which somebody may have approved."""

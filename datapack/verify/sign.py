@@ -13,7 +13,7 @@ from datapack.signing.files import provenance_file, read_found, write_bundle
 from datapack.signing.provenance import ProvenanceSubject
 from datapack.text import size
 from datapack.verify import verify
-from datapack.verify.signatures import locate
+from datapack.verify.signatures import check_image_sboms, locate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def sign(
         insecure: accept a registry without TLS, or with an untrusted certificate.
 
     Raises:
-        MismatchError: it is not what its manifest says: nothing is signed.
+        MismatchError: it is not what its manifest says, or its SBOM not what its provenance says: nothing is signed.
         SignatureError: the provenance of an image is of something else, or there are several.
         UsageError: another signature is where this one should go.
         ImageError: a registry refuses it.
@@ -75,6 +75,7 @@ def sign(
     verified = verify(text, folder, workspace, "full", reporter, insecure=insecure)
     subject, place = locate(text, folder, workspace, verified, insecure=insecure, push=push)
     provenance = _one_provenance(place, text)  # before anything is signed
+    check_image_sboms(place, subject.digest)
     signer = _Signer(place, key, text, output)
     where, is_new = signer.sign(subject)
     made, made_now = signer.sign(provenance) if provenance else ("", False)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from datapack.bag.any_bag import AnyBag
 from datapack.bag.bagit import IDENTIFIER
 from datapack.bag.manifest import PAYLOAD
 from datapack.errors import DatapackError, ImageError, MismatchError, SignatureError
 from datapack.files import read_limited
+from datapack.hashing import digest_of
 from datapack.oci.archive import Archive
 from datapack.oci.boundary import boundary
 from datapack.oci.image import read_json, read_part
 from datapack.oci.index import entries_of
 from datapack.oci.layout import Layout
-from datapack.oci.spec import STATEMENT, Descriptor
+from datapack.oci.named_sbom import FoundSbom, check_sboms
+from datapack.oci.spec import CYCLONEDX, STATEMENT, Descriptor
 from datapack.reference import Reference
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from datapack.registry.referrers import attach, find_layers, statements
@@ -42,8 +44,17 @@ if TYPE_CHECKING:
     from datapack.workspace.folder import Workspace
 
 
+SBOM_LIMIT = 256 << 20  # bytes
+_SBOM_STATES = {
+    "named": "SBOM: the one that the provenance names",
+    "unnamed": "SBOM: NOT checked, as no provenance of this image names one",
+}
 _MOST = 100  # signatures of an image that are read,
 _MOST_BYTES = 4 * LIMIT  # and their size in all
+
+
+#: None is there, the provenance names each, or no provenance names any.
+SbomState = Literal["none", "named", "unnamed"]
 
 
 class Place(Protocol):
@@ -54,6 +65,12 @@ class Place(Protocol):
 
     def provenance(self) -> list[ProvenanceSubject]:
         """Return the image's provenance, each statement once; raise `SignatureError` if one is of something else."""
+
+    def statements(self) -> list[bytes]:
+        """Return the same, of whatever image each statement is."""
+
+    def sboms(self) -> list[FoundSbom]:
+        """Return the image's SBOMs."""
 
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
         """Store a signature; return where it is now."""
@@ -69,6 +86,12 @@ class BesideBag:
         return [read_found(file) for file in files_beside(self.path)]
 
     def provenance(self) -> list[ProvenanceSubject]:
+        return []
+
+    def statements(self) -> list[bytes]:
+        return []
+
+    def sboms(self) -> list[FoundSbom]:
         return []
 
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
@@ -91,11 +114,20 @@ class BesideImage(BesideBag):
         return [*super().find(), *(_read_layer(self.storage, layer) for layer in inside)]
 
     def provenance(self) -> list[ProvenanceSubject]:
-        file = self.path.with_name(f"{self.path.name}.provenance.json")
-        found = [read_limited(file, LIMIT, SignatureError)] if file.exists() or file.is_symlink() else []
+        return _subjects(self.statements(), self.verified, self._beside("provenance.json"))
+
+    def statements(self) -> list[bytes]:
         with boundary(self.path):
-            found += [read_part(self.storage, layer) for layer in self._inside(STATEMENT)]
-        return _subjects(found, self.verified, file)
+            inside = [read_part(self.storage, layer) for layer in self._inside(STATEMENT)]
+        return [*_read_if_any(self._beside("provenance.json"), LIMIT), *inside]
+
+    def sboms(self) -> list[FoundSbom]:
+        file = self._beside("cdx.json")
+        beside = [FoundSbom(str(file), digest_of(content)) for content in _read_if_any(file, SBOM_LIMIT)]
+        return [*beside, *_as_sboms(self.storage, self._inside(CYCLONEDX))]
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{ending}")
 
     def _inside(self, media_type: str) -> list[Descriptor]:
         with boundary(self.path):
@@ -115,10 +147,15 @@ class InRegistry:
             return [_read_layer(self.image, layer) for layer in _bounded(find_layers(self.image, BUNDLE), name)]
 
     def provenance(self) -> list[ProvenanceSubject]:
-        name = self.image.repository.name
-        with boundary(name):
-            found = statements(self.image)
-        return _subjects(found, self.verified, name)
+        return _subjects(self.statements(), self.verified, self.image.repository.name)
+
+    def statements(self) -> list[bytes]:
+        with boundary(self.image.repository.name):
+            return statements(self.image)
+
+    def sboms(self) -> list[FoundSbom]:
+        with boundary(self.image.repository.name):
+            return _as_sboms(self.image, find_layers(self.image, CYCLONEDX))
 
     def store(self, bundle: Bundle, subject: Subject, key: PublicKey) -> str:
         digest = attach(self.image.repository, self.image.image(), signature(bundle, subject))
@@ -183,14 +220,16 @@ class Signatures:
     count: int
     valid: Valid | None = None  # None if no key was given
     provenance: tuple[Valid, ...] = ()  # of the image's provenance, if it has any
+    sbom: SbomState = "none"  # of an image
 
     def __str__(self) -> str:
+        lines = [_SBOM_STATES[self.sbom]] if self.sbom in _SBOM_STATES else []
         if self.valid is not None:
-            lines = [f"provenance signed by {valid.key}: {valid.where}" for valid in self.provenance]
-            return "\n".join([*lines, f"signed by {self.valid.key}: {self.valid.where}"])
-        if not self.count:
-            return ""
-        return f"signatures: {self.count} found, NOT checked: name the signer's public key with --key"
+            lines += [f"provenance signed by {valid.key}: {valid.where}" for valid in self.provenance]
+            lines.append(f"signed by {self.valid.key}: {self.valid.where}")
+        elif self.count:
+            lines.append(f"signatures: {self.count} found, NOT checked: name the signer's public key with --key")
+        return "\n".join(lines)
 
 
 def check_signatures(
@@ -208,17 +247,34 @@ def check_signatures(
     Raises:
         SignatureError: no signature is by one of the keys and of exactly this subject, or the image has provenance
             that none of the keys has signed.
+        MismatchError: the image's SBOM is not the one that its provenance names.
     """
     given = [read_found(file) for file in files]
     if keys:
         found = [*given, *place.find()]
         valid = require_valid(found, subject, keys, text)
         made = tuple(require_valid(found, provenance, keys, text) for provenance in place.provenance())
-        return Signatures(len(found), valid, made)
+        return Signatures(len(found), valid, made, check_image_sboms(place, subject.digest))
     try:
-        return Signatures(len(given) + len(place.find()))
+        return Signatures(len(given) + len(place.find()), sbom=check_image_sboms(place, subject.digest))
     except ImageError:  # what others attached must not fail a verification that does not need it
         return Signatures(len(given))
+
+
+def check_image_sboms(place: Place, image: str) -> SbomState:
+    """Compare an image's SBOMs with its provenance; raise `MismatchError` if one is not what that names."""
+    found = place.sboms()
+    if not found:
+        return "none"
+    return "named" if check_sboms(image, place.statements(), found) else "unnamed"
+
+
+def _as_sboms(storage: Storage, layers: Iterable[Descriptor]) -> list[FoundSbom]:
+    return [FoundSbom(storage.locate(layer), layer.digest) for layer in layers]
+
+
+def _read_if_any(file: Path, limit: int) -> list[bytes]:
+    return [read_limited(file, limit, SignatureError)] if file.exists() or file.is_symlink() else []
 
 
 def _subjects(found: Iterable[bytes], verified: Verified, where: object) -> list[ProvenanceSubject]:

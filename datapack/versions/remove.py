@@ -20,6 +20,7 @@ from datapack.fetch.dvc.add import exclusive
 from datapack.fetch.dvc.pointer import has_pointer
 from datapack.fetch.dvc.settings import read_setting
 from datapack.files import disk_errors
+from datapack.signing.files import files_beside
 from datapack.text import counted, size
 from datapack.urls import hide_secrets
 from datapack.versions.copies import find_copies
@@ -113,7 +114,10 @@ def plan_removal(workspace: Workspace, reference: Reference, options: RemoveOpti
         raise UsageError("the catalog still has this version, so it can't be forgotten", where=reference, fix=fix)
     parts = tuple(_parts(workspace, reference, chosen, objects))
     freed = measure(path for part in parts for path in part.paths).freed
-    notes = tuple(_notes(workspace, lock, reference, entry, objects if chosen.cache else Objects()))
+    notes = (
+        *_notes(workspace, lock, reference, entry, objects if chosen.cache else Objects()),
+        *_signature_notes(workspace, reference, chosen),
+    )
     shared = objects.shared if chosen.cache else 0
     is_only = copies.is_here and not staying
     return Removal(reference, parts, freed, shared, staying, is_only, notes, options.forget)
@@ -209,7 +213,11 @@ def _dist_paths(workspace: Workspace, reference: Reference) -> Iterator[Path]:
     for dist in dists:
         beside = (".partial", _REMOVED, ".provenance.json", ".cdx.json")
         yield from _present(dist, *(dist.with_name(f"{dist.name}{ending}") for ending in beside))
-    yield from _present(workspace.report(reference), workspace.metadata(reference), rehearsals)
+    metadata = workspace.metadata(reference)
+    folders = (metadata, metadata.with_name(f"{metadata.name}.old"), rehearsals)
+    left = (folder.with_name(f"{folder.name}{_REMOVED}") for folder in folders)
+    partial = metadata.with_name(f"{metadata.name}.partial")
+    yield from _present(workspace.report(reference), partial, *folders, *left)
 
 
 def _own_caches(workspace: Workspace, reference: Reference) -> Iterator[Path]:
@@ -270,6 +278,16 @@ def _notes(
         yield f"what was pushed to DVC's remote {remote} ({hide_secrets(url)}) stays there"
     if entry is None or entry.dataset.private:
         yield "archives, images in an engine, and data that was imported from any of these stay too"
+
+
+def _signature_notes(workspace: Workspace, reference: Reference, chosen: RemoveOptions) -> Iterator[str]:
+    """Say which signatures stay: the same bag or image can be made again, a signature only by who has the key."""
+    bags = [workspace.bag(reference)] if chosen.bag else []
+    dists = [workspace.dist(reference, runnable=runnable) for runnable in (False, True)] if chosen.dist else []
+    files = [file for path in (*bags, *dists) for file in files_beside(path)]
+    if files:
+        names = ", ".join(str(file.relative_to(workspace.root)) for file in files)
+        yield f"signatures stay, as only their key could make them again: {names}"
 
 
 def pushed_to(workspace: Workspace, lock: Lock, reference: Reference) -> list[str]:

@@ -15,7 +15,7 @@ from datapack.errors import ImageError, MismatchError, UsageError
 from datapack.oci.archive import Archive
 from datapack.registry import ImageName, RegistryClient, RemoteImage, Repository
 from tests import registries
-from tests.conftest import PROJECT, Catalog
+from tests.conftest import PROJECT, Catalog, fact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,4 +129,17 @@ def test_only_an_sbom_is_attached_as_one(registry: str, fetched: Catalog, tmp_pa
     assert [entry["artifactType"] for entry in json.loads(listed)["manifests"]] == ["application/vnd.cyclonedx+json"]
     sbom.write_text("{}")
     with pytest.raises(ImageError, match="not an SBOM: expected CycloneDX in JSON"):
+        attach_sbom(sbom, there)
+
+
+@pytest.mark.registry
+def test_only_the_named_sbom_is_attached(registry: str, fetched: Catalog) -> None:
+    """An SBOM that differs from the one that the attached provenance names is not attached."""
+    image = fact(fetched.ok("push", "reef@v1", f"docker://{registry}/reef"), "image")
+    there = ImageName.parse(image.replace(":v1@", "@"))
+    sbom = fetched.root / "dist/reef-v1.cdx.json"
+    attach_sbom = script("push_archive").attach_sbom
+    attach_sbom(sbom, there)
+    sbom.write_bytes(sbom.read_bytes().replace(b"reef", b"roof"))
+    with pytest.raises(MismatchError, match="the SBOM is not the one that the image's provenance names"):
         attach_sbom(sbom, there)

@@ -49,14 +49,21 @@ def test_a_signature_of_something_else(built, tmp_path):
 
 
 def test_an_sbom_of_another_image(built):
-    """The record has the SBOM beside the image by its sha256, and says if it names another image."""
+    """The record has the SBOM beside the image by its sha256, and says if one that is given names another image."""
     path = built.root / "dist" / "reef-v1.cdx.json"
     (found,) = [one for one in record_of(answer(built), *RECEIVED)["evidence"] if one["kind"] == "sbom"]
     assert found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found["said"].endswith("it names this image, and the provenance names it")
     document = json.loads(path.read_bytes())
+    altered = built.root / "altered.json"
+    altered.write_text(json.dumps(document))
+    refused = "the SBOM is not the one that the image's provenance names: "
+    assert refused in built.fails("ingress", "reef@v1", *RECEIVED, "--sbom", "altered.json", status=3)
     document["metadata"]["component"]["hashes"][0]["content"] = "0" * 64
-    path.write_text(json.dumps(document))
-    assert "ANOTHER image" in said(record_of(built, *RECEIVED), "sbom")[0]
+    altered.write_text(json.dumps(document))
+    assert "ANOTHER image" in said(record_of(built, *RECEIVED, "--sbom", "altered.json"), "sbom")[0]
+    altered.replace(path)
+    assert refused in built.fails("ingress", "reef@v1", *RECEIVED, status=3)
 
 
 @pytest.mark.registry

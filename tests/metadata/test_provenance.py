@@ -125,13 +125,25 @@ def test_what_the_checks_found(catalog):
     path = catalog.root / "datasets.yml"
     path.write_text(path.read_text().replace("      v1:\n", f"      v1:\n        silence: {{{code}: known}}\n", 1))
     catalog.ok("build", "reef@v1")
-    (checks,) = read(catalog)["predicate"]["runDetails"]["byproducts"]
+    checks, _ = read(catalog)["predicate"]["runDetails"]["byproducts"]
     noted = checks["annotations"]
     assert noted["datapack"] == __version__
     assert [(one["code"], one["count"]) for one in noted["findings"]] == [(one["code"], one["count"]) for one in found]
     assert [one["code"] for one in noted["findings"] if one.get("accepted") == "known"] == [code]
     canonical = json.dumps(noted, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert checks["digest"] == {"sha256": hashlib.sha256(canonical).hexdigest()}
+
+
+def test_it_names_the_sbom(catalog):
+    """The second by-product is the SBOM, by the digest of the file that lies beside the image."""
+    catalog.ok("build", "reef@v1")
+    _, sbom = read(catalog)["predicate"]["runDetails"]["byproducts"]
+    digest = hashlib.sha256((catalog.root / "dist/reef-v1.cdx.json").read_bytes()).hexdigest()
+    assert sbom == {
+        "name": "sbom.cdx.json",
+        "digest": {"sha256": digest},
+        "mediaType": "application/vnd.cyclonedx+json",
+    }
 
 
 def test_documented_example_is_valid():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import Catalog
 
 CHECKS = {"ECDSA P-256": "-sha256", "ECDSA P-384": "-sha384", "Ed25519": "pkeyutl"}
-BUNDLE = "reef-v1.provenance.sigstore.json"
+BUNDLE, SBOM = "reef-v1.provenance.sigstore.json", "reef-v1.cdx.json"
 
 
 def commands(kind: str, data: Path) -> list[str]:
@@ -48,19 +48,20 @@ def signed(request: pytest.FixtureRequest, built: Catalog, tmp_path: Path) -> tu
     """The kind of a key, a folder with what is brought in, the imported data, and the image's digest."""
     keys = make_keys(tmp_path, kind=request.param)
     built.ok("sign", "oci:dist/reef-v1", "--key", str(keys.private))
-    shutil.copy(built.root / "dist" / BUNDLE, tmp_path)
+    for name in (BUNDLE, SBOM):
+        shutil.copy(built.root / "dist" / name, tmp_path)
     shutil.copytree(built.root / "data/reef/v1", tmp_path / "imported")
     digest = Layout(built.root / "dist/reef-v1").image().digest.removeprefix("sha256:")
     return request.param, tmp_path, tmp_path / "imported", digest
 
 
 def test_the_documented_commands(signed):
-    """They pass on what was signed, and fail with one changed byte of the statement, the signature or the data."""
+    """They pass on what was signed, and fail with one changed byte of statement, signature, SBOM or data."""
     kind, folder, data, digest = signed
     lines = commands(kind, data)
     done = run(lines, folder)
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(rf"(Verified OK|Signature Verified Successfully)\n1\n{digest}\n?", done.stdout)
+    assert re.fullmatch(rf"(Verified OK|Signature Verified Successfully)\n1\n1\n{digest}\n?", done.stdout)
     bundle = json.loads((folder / BUNDLE).read_bytes())
     envelope = bundle["dsseEnvelope"]
     for part, key in ((envelope, "payload"), (envelope["signatures"][0], "sig")):
@@ -77,6 +78,10 @@ def test_the_documented_commands(signed):
     (folder / "key.pub").write_bytes(make_keys(folder, "other", kind).public.read_bytes())
     assert run(lines, folder).returncode != 0
     (folder / "key.pub").write_bytes(key)
+    sbom = (folder / SBOM).read_bytes()
+    (folder / SBOM).write_bytes(sbom + b" ")
+    assert run(lines, folder).returncode != 0
+    (folder / SBOM).write_bytes(sbom)
     file = next(path for path in sorted((data / "data").rglob("*")) if path.is_file())
     file.write_bytes(file.read_bytes() + b"x")
     assert "FAILED" in run(lines, folder).stdout

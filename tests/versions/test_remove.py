@@ -20,6 +20,7 @@ from datapack.versions.remove import Removal, RemoveOptions, plan_removal, remov
 from datapack.workspace.cache import HashCache
 from datapack.workspace.folder import Workspace
 from tests.conftest import Catalog, make_catalog
+from tests.signing.keyfiles import make_keys
 from tests.three_versions import Reef, make_reef
 
 REEF = Reference("reef", "v1")
@@ -107,6 +108,31 @@ def test_everything_goes_and_the_records_stay(here: Here) -> None:
     assert (root / "datasets.lock").read_bytes() == lock
     here.catalog.ok("build", "reef@v1")
     assert here.catalog.ok("list").count("yes") == 2
+
+
+def test_what_killed_runs_left_goes(here: Here) -> None:
+    """Half-written metadata, and folders that lost their name, go with the image."""
+    dist = here.catalog.root / "dist"
+    names = ("reef-v1.metadata.partial", "reef-v1.metadata.old", "reef-v1.metadata+removed.partial")
+    for name in names:
+        (dist / name).mkdir()
+    removal = here.remove(dist=True)
+    assert {dist / name for name in names} <= set(removal.parts[0].paths)
+    assert not [name for name in names if (dist / name).exists()]
+
+
+def test_signatures_stay(here: Here, tmp_path: Path) -> None:
+    """Only the key could make them again; after the next build they are of the same image. The output names them."""
+    keys, root = make_keys(tmp_path), here.catalog.root
+    here.catalog.ok("sign", "oci:dist/reef-v1", "--key", str(keys.private))
+    here.catalog.ok("sign", "reef@v1", "--key", str(keys.private))
+    assert not [note for note in here.plan(cache=True).notes if "signatures" in note]
+    (note,) = [note for note in here.remove().notes if "signatures" in note]
+    names = ["data/reef/v1.sigstore.json", "dist/reef-v1.provenance.sigstore.json", "dist/reef-v1.sigstore.json"]
+    assert note.endswith(f": {', '.join(names)}")
+    assert all((root / name).is_file() for name in names)
+    here.catalog.ok("build", "reef@v1")
+    assert "provenance signed by" in here.catalog.ok("verify", "oci:dist/reef-v1", "--key", str(keys.public))
 
 
 def test_a_second_removal_finds_nothing(here: Here) -> None:

@@ -75,7 +75,8 @@ def _signature_facts(signatures: Signatures) -> dict[str, Any]:
     valid = signatures.valid
     signed_by = None if valid is None else {**key_facts(valid.key), "signature": valid.where}
     provenance = [{**key_facts(made.key), "signature": made.where} for made in signatures.provenance]
-    more = {"provenance_signed_by": provenance} if provenance else {}
+    more: dict[str, Any] = {"provenance_signed_by": provenance} if provenance else {}
+    more |= {"sbom": signatures.sbom} if signatures.sbom != "none" else {}
     return {"signatures": signatures.count, "signed_by": signed_by, **more}
 
 
