@@ -89,7 +89,7 @@ def test_the_record_says_what_is_known(built):
     assert record["verification"]["scope"] == "full"
     assert [one["kind"] for one in record["evidence"]] == ["provenance", "sbom"]
     assert record["evidence"][0]["said"] == "in-toto statement of this image"
-    assert record["evidence"][1]["said"].endswith("; it names this image")
+    assert record["evidence"][1]["said"].endswith("; it names this image, and the provenance names it")
     assert [one["state"] for one in record["signatures"]] == ["none found", "none found"]
     assert [one["role"] for one in record["approvals"]] == [
         "Data owner",
