@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from datapack.catalog.licences import may_be_public
 from datapack.doctor.result import Result, note, ok, problem
 from datapack.errors import ImageError
 from datapack.image.base import current_digest, find_cached
@@ -79,7 +80,7 @@ def registry(place: Place) -> Iterator[Result]:
 
 
 def privacy(place: Place) -> Iterator[Result]:
-    """Check that nobody can read the repositories of private datasets without a login."""
+    """Check that nobody can read, without a login, the repositories of datasets that not everybody may have."""
     for name, image in _repositories(place, private=True):
         repository = Repository(RegistryClient(name, anonymous=True))
         try:
@@ -91,7 +92,7 @@ def privacy(place: Place) -> Iterator[Result]:
             continue
         if is_public:
             fix = "make it private at the registry before the next push"
-            yield problem("privacy", f"everybody can read {name.path}, and the dataset is private", fix)
+            yield problem("privacy", f"everybody can read {name.path}, and not everybody may have the dataset", fix)
         else:
             yield ok("privacy", f"nobody can read {name.path} without a login")
 
@@ -101,7 +102,7 @@ def _repositories(place: Place, *, private: bool = False) -> Iterator[tuple[Imag
     if not place.catalog or place.catalog.defaults.registry is None:
         return
     for name, dataset in place.catalog.datasets.items():
-        if dataset.private or not private:
+        if not private or not may_be_public(dataset):
             locked = place.lock.entries.items() if place.lock else ()
             images = [entry.image.id for reference, entry in locked if reference.name == name and entry.image]
             yield ImageName.parse(f"{place.catalog.defaults.registry}/{name}"), images[-1] if images else ""

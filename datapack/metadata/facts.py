@@ -10,7 +10,7 @@ from glob import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from datapack.bag.manifest import PAYLOAD
-from datapack.catalog.licences import Licence, licences_of
+from datapack.catalog.licences import Licence, licences_of, may_be_public
 from datapack.catalog.sources import DoiSource
 from datapack.metadata.media_types import ending_of, media_type
 from datapack.text import counted, size
@@ -76,7 +76,7 @@ class DatasetFacts:
     responsible_ai: Mapping[str, str]
     requester: Party | None  # who asks to bring it into a Trusted Research Environment
     project: str  # that it is asked for
-    private: bool
+    private: bool  # not everybody may have the data
     digest: str  # the dataset digest
     bytes: int  # of the payload
     files: int
@@ -147,7 +147,7 @@ def dataset_facts(entry: Entry, bag: Bag, locked: LockEntry | None) -> DatasetFa
         responsible_ai=about.model_dump(exclude_none=True) if about else {},
         requester=_requester(dataset.requested_by) if dataset.requested_by else None,
         project=dataset.requested_by.project if dataset.requested_by else "",
-        private=dataset.private,
+        private=not may_be_public(dataset),
         digest=bag.manifest.digest,
         bytes=bag.bytes,
         files=bag.files,

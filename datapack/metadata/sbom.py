@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from datapack import __version__
-from datapack.catalog.licences import licences_of
+from datapack.catalog.licences import licences_of, may_be_public
 from datapack.files import atomic_writer
 from datapack.image.config import CREATED
 from datapack.image.layers import PROGRAMS
@@ -166,7 +166,7 @@ def _data(entry: Entry, bag: Bag, facts: ModelFacts | None) -> dict[str, Any]:
     if facts:
         found["modelCard"] = _model_card(facts)
     else:
-        found["data"] = [{"type": "dataset", "classification": "private" if dataset.private else "public"}]
+        found["data"] = [{"type": "dataset", "classification": "public" if may_be_public(dataset) else "private"}]
     return found
 
 

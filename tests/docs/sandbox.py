@@ -38,6 +38,7 @@ datasets:
   fathom24:  # the names that guides use, with the files of the reef
     title: Fathom24, annotated images of the deep sea
     licence: CC-BY-NC-ND-4.0
+    private: false
     versions:
       v1:
         sources:
@@ -54,6 +55,7 @@ datasets:
   fathom24-mini:
     title: 20 images of Fathom24
     licence: CC-BY-NC-ND-4.0
+    private: false
     versions:
       v1:
         sources:
