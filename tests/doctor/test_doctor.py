@@ -313,7 +313,10 @@ def test_a_private_dataset_in_an_open_repository(catalog, tmp_path, is_private):
         found = results(catalog, status=1 if is_private else 0)
     assert ("privacy" in found) == is_private
     if is_private:
-        assert found["privacy"]["found"] == f"everybody can read {registry}/example/reef, and the dataset is private"
+        assert (
+            found["privacy"]["found"]
+            == f"everybody can read {registry}/example/reef, and not everybody may have the dataset"
+        )
 
 
 def test_a_proxy_that_can_not_be_used_is_a_problem(catalog):

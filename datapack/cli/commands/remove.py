@@ -36,7 +36,9 @@ def add(commands: Commands) -> None:
         "commit, or in the lock, and the list of its files in .datapack/",
     )
     parts.add_argument(
-        "--dist", action="store_true", help="dist/<name>-<version>/, its provenance, report, metadata and rehearsals"
+        "--dist",
+        action="store_true",
+        help="dist/<name>-<version>/, its provenance, SBOM, report, metadata and rehearsals, and half-written ones",
     )
     parser.add_argument(
         "--forget",
