@@ -124,7 +124,7 @@ RULES = (
     Rule(
         "scanned",
         "It is scanned, by Trivy for example, and its SBOM is kept",
-        "skopeo copy {image} oci-archive:image.tar && trivy image --input image.tar --format cyclonedx",
+        "skopeo copy {image} oci:copy && trivy image --input copy --format cyclonedx",
         "trivy config {file}",
     ),
     Rule(

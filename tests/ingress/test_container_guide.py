@@ -1,6 +1,7 @@
 """The container guide: the reviewer's page is that of the Dockerfiles, its commands work, and bad images are found."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -165,6 +166,25 @@ def test_the_commands_for_an_image_work(built):
     assert printed["unique tag"].strip() == "v1"
     assert "CC0-1.0" in printed["complete"]
     assert printed["user"].strip() in {"null", '""'}
+
+
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.parametrize("source", ["oci:dist/reef-v1", "oci-archive:reef.tar"])
+def test_trivy_reads_what_skopeo_copied(built, trivy, source):
+    """The command for the scan gives an SBOM of a layout and of skopeo's own archive."""
+    copied = ["skopeo", "copy", "--quiet", "oci:dist/reef-v1", "oci-archive:reef.tar:reef"]
+    subprocess.run(copied, cwd=built.root, check=True)
+    (command,) = (recheck(rule, source) for rule in RULES if rule.key == "scanned")
+    environment = {
+        **os.environ,
+        "PATH": f"{trivy.parent}:{os.environ['PATH']}",
+        "TRIVY_CACHE_DIR": str(built.root / "cache"),
+    }
+    done = subprocess.run(
+        command, cwd=built.root, env=environment, shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"bomFormat": "CycloneDX"' in done.stdout
 
 
 def test_a_name_with_signs_of_the_shell_stays_a_name():
