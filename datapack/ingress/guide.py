@@ -25,7 +25,7 @@ class Rule:
 
 
 _CONFIG = "skopeo inspect --config {image}"
-_LIST = "podman run --rm --network none --entrypoint ls {name} -lA"
+_LIST = "podman run --pull always --rm --network none --entrypoint ls {name} -lA"  # not an older image of this name
 
 RULES = (
     Rule(
@@ -100,7 +100,7 @@ RULES = (
     Rule(
         "offline",
         "It was tested without a network",
-        'podman run --rm --network none --read-only -v "$(mktemp -d)":/safe_outputs {name}',
+        'podman run --pull always --rm --network none --read-only -v "$(mktemp -d)":/safe_outputs {name}',
         "podman run --rm --network none {built} --help",
     ),
     Rule(

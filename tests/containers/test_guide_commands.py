@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from tests.containers.engines import Engine
 
 
-def test_podman_shows_what_the_evidence_says(podman: Engine, built: Path, tmp_path: Path) -> None:
-    """The three folders are empty, only root could change the programs, and the import ends well without a network."""
-    shutil.copytree(built / "dist" / "reef-v1", tmp_path / "image")
+def test_podman_shows_what_the_evidence_says(podman: Engine, stand_in_base: Path, built: Path, tmp_path: Path) -> None:
+    """Folders are empty, only root could change the programs, the import ends well; no older image is used."""
+    shutil.copytree(stand_in_base, tmp_path / "image")
     program = tmp_path / "podman"  # with the store of these tests
     program.write_text(f'#!/bin/sh\nexec {shutil.which("podman")} {shlex.join(podman.command[1:])} "$@"\n')
     program.chmod(0o755)
     environment = {**os.environ, **podman.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    older = ["podman", "pull", "oci:image"]
+    subprocess.run(older, cwd=tmp_path, env=environment, check=True)
+    shutil.rmtree(tmp_path / "image")
+    shutil.copytree(built / "dist" / "reef-v1", tmp_path / "image")
     shown = {}
     for rule in RULES:
         command = recheck(rule, "oci:image")
