@@ -199,7 +199,7 @@ class RegistryTarget:
         dataset = delivery.entry.dataset
         if not may_be_public(dataset) and not delivery.allow_public and self._is_public(image.id):
             raise ImageError(
-                f"EVERYBODY CAN PULL THIS {'PRIVATE ' * dataset.private}IMAGE",
+                "EVERYBODY CAN PULL THIS PRIVATE IMAGE",
                 where=self.name,
                 fix="make the repository private NOW, or delete the image; then run this again",
             )

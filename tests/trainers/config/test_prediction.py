@@ -1,11 +1,9 @@
 """The settings of `predict` in a ready-to-run model."""
 
-import re
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT
 from trainers.config.prediction import Prediction, find_prediction, load_prediction
 from trainers.errors import ConfigError
 
@@ -60,12 +58,3 @@ def test_where_the_settings_are(tmp_path, monkeypatch):
     monkeypatch.setenv("TRAINERS_CONFIG", "/somewhere/predict.yml")
     assert find_prediction(None) == Path("/somewhere/predict.yml")
     assert find_prediction(Path("mine.yml")) == Path("mine.yml")
-
-
-def test_the_guide_has_every_setting():
-    """The table in the guide has each key with its default."""
-    guide = (PROJECT / "docs" / "guides" / "ready-to-run-models.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", guide, re.MULTILINE))
-    assert rows.keys() == Prediction.model_fields.keys()
-    shown = {key: str(field.default).lower() for key, field in Prediction.model_fields.items() if field.default}
-    assert {key: rows[key].strip("`") for key in shown} == shown
