@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def sources_of(entry: Entry) -> Iterator[RecordedSource]:
-    """Yield the sources of a version, then those of the versions that it is derived from."""
+    """Yield the sources of a version, then the sources of its origins, the versions that it takes files from."""
     for source in entry.sources:
         kind, _, what = source.label.partition(" ")
         shown = hide_secrets(what) if "://" in what else what

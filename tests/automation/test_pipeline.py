@@ -153,7 +153,7 @@ OPEN = ("CC-BY-4.0", "CC0-1.0", "CC-BY-SA-3.0 AND MIT", "ODbL-1.0", "OGL-UK-3.0"
 
 @pytest.mark.parametrize("licence", CLOSED)
 def test_a_licence_that_not_everybody_has_needs_a_decision(licence: str) -> None:
-    """Without ``private`` such data is refused in a public job; whoever says ``private: false`` has decided."""
+    """A public job refuses such data unless the catalog says ``private: false``."""
     check_visibility("private", "reef", a_dataset(licence))
     check_visibility("public", "reef", a_dataset(licence, private=False))
     for visibility in ("internal", "public"):
